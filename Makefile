@@ -1,0 +1,43 @@
+# The commands of the project. `make help` lists them.
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export DVC_NO_ANALYTICS := 1
+.DEFAULT_GOAL := help
+.PHONY: help install demo real paper test test-all lint format lock clean
+
+help: ## list the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+install: .venv/.installed ## make .venv and install the project with pinned versions
+
+.venv/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -m venv .venv || { echo "error: python3 has no venv module; on Debian or Ubuntu: apt install python3-venv" >&2; rm -rf .venv; exit 1; }
+	@echo "installing into .venv (about 5 GB, a few minutes the first time)"
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: install ## the small world, end to end: about 8 minutes on 2 cores; results in demo/results
+	@$(BIN)/grmp demo
+
+paper: install ## the paper: downloads the databases and runs everything (a GPU is advised)
+	@$(BIN)/dvc repro
+
+lint: install ## ruff (lint and format) and mypy
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+format: install ## let ruff format the code
+	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+test: lint ## linter, type checker and all tests but the slow ones (under 10 minutes)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+
+test-all: lint ## every test
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
+
+lock: install ## renew constraints.txt from what is installed
+	@$(BIN)/python -m pip freeze --exclude-editable | grep -v '^-e' > constraints.txt
+
+clean: ## delete what the demo made (not .venv)
+	rm -rf demo/data demo/models demo/results/runs

@@ -1,0 +1,1 @@
+"""The databases: registry, download, scores, pictures, splits, and the small simulated world."""

@@ -1,0 +1,1 @@
+"""Tables, figures, provenance and the site, from run records alone."""
