@@ -109,8 +109,6 @@ class Pretrain(Group):
     epochs: Positive
     support_batch: Positive
     query_batch: Positive
-    inner_rate: Rate
-    outer_rate: Rate
     support: Fraction
     drop_last_task: bool  # departure 4
     label_scale: Literal["set", "database"]  # departure 5
@@ -128,6 +126,17 @@ class Variant(Group):
     query: Literal["inner", "outer"]  # departure 2: does the query batch step the inner model, or the outer one?
     outer: Literal["average", "adam"]  # departure 3: theta <- theta - rate * direction, or Adam on it
     order: Literal[0, 1, 2]  # 0 Reptile (difference of weights), 1 first-order MAML, 2 MAML
+    inner: Literal["adam", "sgd"]
+    inner_rate: Rate
+    outer_rate: Rate
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Variant":
+        if self.order and (self.query, self.reset) != ("outer", "task"):
+            raise ValueError("order 1 and 2 (MAML) need query: outer and reset: task")
+        if self.order == 2 and self.inner != "sgd":
+            raise ValueError("order 2 (MAML) differentiates through plain steps: it needs inner: sgd")
+        return self
 
 
 class Adapt(Group):
@@ -178,7 +187,7 @@ class Tune(Group):
     kind: Literal["tune"]
     label: str
     prompts: str  # "random", or the name of a variant
-    rule: Literal["none", "published"]
+    rule: Literal["none", "published", "prograd", "pcgrad", "cosine_gate"]
     strength: Annotated[float, Field(ge=0)]  # lambda of the rule
 
 
@@ -273,7 +282,9 @@ def load(path: Path) -> Params:
 def _one_line(error: ValidationError) -> str:
     """The first complaint of pydantic in our words, and how many more there are."""
     first, *rest = error.errors()
-    key = ".".join(str(part) for part in first["loc"] if part not in {"zero_shot", "ridge", "tune", "open_clip", "world"})
+    key = ".".join(
+        str(part) for part in first["loc"] if part not in {"zero_shot", "ridge", "tune", "open_clip", "world"}
+    )
     given = first.get("input")
     if first["type"] == "extra_forbidden":
         line = f"unknown key '{key}'; check its spelling against the comments in params.yaml"

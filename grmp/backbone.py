@@ -1,0 +1,128 @@
+"""The backbone and prompt checkpoints: safetensors whose metadata says what they are."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from grmp.clip import PROMPT_NAMES, Backbone, Shape, Tensors
+from grmp.errors import UserError
+from grmp.files import sha256, whole, write_json
+from grmp.params import Params, PretrainedBackbone, Prompts
+
+if TYPE_CHECKING:
+    from open_clip import CLIP
+
+PATH = Path("models/backbone.safetensors")
+HEAD_WIDTH = 64  # of every CLIP that OpenAI released
+
+
+def save(path: Path, tensors: Tensors, metadata: dict[str, Any]) -> None:
+    """Tensors and plain metadata as one whole file."""
+    with whole(path) as beside:
+        contiguous = {n: t.detach().cpu().contiguous() for n, t in tensors.items()}
+        save_file(contiguous, beside, {k: json.dumps(v, sort_keys=True) for k, v in metadata.items()})
+
+
+def read(path: Path, remedy: str) -> tuple[Tensors, dict[str, Any]]:
+    """Tensors and metadata of a checkpoint.
+
+    Raises
+    ------
+    UserError
+        If it is missing or damaged; the message ends with ``remedy``.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} not found; {remedy}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = {k: json.loads(v) for k, v in (file.metadata() or {}).items()}
+            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
+    except (SafetensorError, ValueError, OSError) as error:
+        raise UserError(f"{path} is damaged ({' '.join(str(error).split())}); delete it, then {remedy}") from None
+
+
+def load(folder: Path, device: torch.device | str = "cpu") -> Backbone:
+    """The world's backbone."""
+    path = folder / PATH
+    weights, metadata = read(path, "make it with: dvc repro backbone")
+    try:
+        shape = Shape(**metadata["config"])
+    except (KeyError, TypeError):
+        raise UserError(f"{path} is not a backbone of this project; delete it, then: dvc repro backbone") from None
+    return Backbone(shape, weights, sha256(path)).to(device)
+
+
+def load_prompts(folder: Path, variant: str, backbone: Backbone, wanted: Prompts) -> Tensors:
+    """Meta-learned prompts, checked against the backbone that they were learned on and the shapes asked for."""
+    path = folder / "models/prompts" / f"{variant}.safetensors"
+    prompts, metadata = read(path, f"make it with: dvc repro pretrain@{variant}")
+    remedy = f"learn them again: dvc repro pretrain@{variant}"
+    if metadata.get("backbone") != backbone.sha256:
+        raise UserError(f"{path} was learned on another backbone than {folder / PATH}; {remedy}")
+    unknown = sorted(set(prompts) - set(PROMPT_NAMES))
+    has = prompts.get("visual.prompt_embeddings", torch.empty(1, 0, 1)).shape[1], len(prompts.get("ctx", ()))
+    if unknown or has != (wanted.visual_tokens, wanted.text_tokens):
+        raise UserError(
+            f"{path} holds {has[0]} visual and {has[1]} text tokens, params.yaml asks for "
+            f"{wanted.visual_tokens} and {wanted.text_tokens}; {remedy}"
+        )
+    return prompts
+
+
+def shape_of(model: "CLIP", normalize: str) -> Shape:
+    """Shape of an open_clip model; refuses towers that this project cannot prompt.
+
+    Raises
+    ------
+    UserError
+        If the model is not a plain ViT CLIP (class token, no attention pooling, text end-token pooling).
+    """
+    visual = model.visual
+    plain = hasattr(visual, "class_embedding") and getattr(visual, "attn_pool", None) is None
+    plain = plain and getattr(visual, "pool_type", "") == "tok" and getattr(model, "text_pool_type", "") == "argmax"
+    if not plain or not isinstance(model.text_projection, torch.nn.Parameter):
+        raise UserError("this open_clip model is not a plain ViT CLIP; choose one such as ViT-B-16-quickgelu")
+    block, text_block = visual.transformer.resblocks[0], model.transformer.resblocks[0]
+    return Shape(
+        embed_dim=visual.proj.shape[1],
+        image_size=visual.image_size[0],
+        patch_size=visual.patch_size[0],
+        vision_width=visual.proj.shape[0],
+        vision_layers=len(visual.transformer.resblocks),
+        vision_heads=block.attn.num_heads,
+        text_width=model.token_embedding.weight.shape[1],
+        text_layers=len(model.transformer.resblocks),
+        text_heads=text_block.attn.num_heads,
+        quick_gelu=type(block.mlp.gelu).__name__ == "QuickGELU",
+        normalize=normalize,
+    )
+
+
+def build(params: Params, folder: Path, origin: Path | None = None) -> None:
+    """The ``backbone`` stage: fetch CLIP's weights, or train the small CLIP; write models/ and results/backbone.json.
+
+    ``origin`` is a local file of weights for a machine without network.
+    """
+    settings = params.backbone
+    if isinstance(settings, PretrainedBackbone):
+        from grmp.pretrained import fetch
+
+        tensors, shape, card = fetch(settings, origin)
+    else:
+        from grmp.contrastive import train
+
+        a = settings.architecture
+        tensors, card = train(a, settings.training, params.pretrain.threads)
+        shape = Shape(
+            **a.model_dump(),
+            vision_heads=a.vision_width // HEAD_WIDTH,
+            text_heads=a.text_width // HEAD_WIDTH,
+            quick_gelu=True,
+            normalize=settings.normalize,
+        )
+    save(folder / PATH, tensors, {"config": shape.as_dict()})
+    write_json(folder / "results/backbone.json", card)

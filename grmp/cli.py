@@ -1,0 +1,107 @@
+"""The commands; nothing else. ``grmp --help`` imports no torch."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from grmp import params as settings
+from grmp.errors import UserError
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__.split(";")[0]
+)
+
+ParamsFile = Annotated[Path, typer.Option("--params", help="settings; everything is read and written beside this file")]
+HERE = Path("params.yaml")
+
+
+@app.command()
+def backbone(params: ParamsFile = HERE, origin: Annotated[Path | None, typer.Option("--from")] = None) -> None:
+    """Fetch CLIP's weights (or take them from a file), or train the small CLIP."""
+    loaded = settings.load(params)
+    from grmp.backbone import build
+
+    build(loaded, params.parent, origin)
+
+
+@app.command()
+def pretrain(variant: str, params: ParamsFile = HERE) -> None:
+    """Learn the meta-prompts of one variant."""
+    loaded = settings.load(params)
+    from grmp.pretrain import pretrain as run
+
+    run(loaded, params.parent, variant)
+
+
+@app.command()
+def adapt(database: str, method: str, shots: int, params: ParamsFile = HERE) -> None:
+    """One run: every split of (database, method, shots). What is done already is not done again."""
+    loaded = settings.load(params)
+    if method not in loaded.methods:
+        raise UserError(f"method '{method}' is not defined in {params}; known: {', '.join(sorted(loaded.methods))}")
+    from grmp.runs import Key
+    from grmp.sweep import run
+
+    if not run(loaded, params.parent, Key(database, method, shots)):
+        print(f"{database}-{method}-{shots}: the record is there and holds")
+
+
+@app.command()
+def sweep(
+    params: ParamsFile = HERE, jobs: Annotated[int, typer.Option("-j", help="processes; 0: one a CPU")] = 0
+) -> None:
+    """All runs that the pipeline still lacks, several at a time; a `dvc repro` afterwards finds them done."""
+    from grmp.sweep import default_jobs
+    from grmp.sweep import sweep as run
+
+    print(f"{run(params, jobs or default_jobs())} runs computed")
+
+
+@app.command()
+def collect(params: ParamsFile = HERE) -> None:
+    """Run records -> scores, medians, intervals and paired differences."""
+    loaded = settings.load(params)
+    from grmp.collect import collect as run
+
+    run(loaded, params.parent / "results")
+
+
+@app.command()
+def notebook(
+    name: str,
+    params: ParamsFile = HERE,
+    parameter: Annotated[list[str] | None, typer.Option("-p", help="name=value, as YAML")] = None,
+) -> None:
+    """Execute one notebook: .ipynb, .html, tables and figures below results/."""
+    from grmp.report.notebook import execute
+
+    execute(name, params, parameter or [])
+
+
+@app.command()
+def report(params: ParamsFile = HERE) -> None:
+    """Build results/site/: one page with every table, figure and notebook."""
+    loaded = settings.load(params)
+    from grmp.report.site import build
+
+    build(loaded, params.parent / "results")
+
+
+def main() -> None:
+    """Entry point: a UserError is one line and exit code 1."""
+    from grmp.databases.cli import app as data
+
+    app.add_typer(data, name="data", help="The databases: list, fetch, prepare, show.")
+    try:
+        app()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on where it stopped", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        os._exit(1)

@@ -1,0 +1,174 @@
+"""Meta-prompt pre-training: learn where soft prompts should start, from one task per distortion type.
+
+A visit to a task draws a fresh support/query split of its pictures. The inner model takes steps on the support batches; what
+the query batches and the outer step do is the variant's choice (params.Variant; docs/departures.md, 1 to 3):
+
+    reset never, query inner, outer average, order 0   the released code: one long joint training of the inner model, of
+                                                       which the meta model is a slow average (pretrain.py, train_model)
+    reset task,  query inner, outer average, order 0   Reptile: theta <- theta - rate * mean_i (theta - theta_i)
+    reset task,  query outer, order 1                  first-order MAML: the mean query gradient at theta_i
+    reset task,  query outer, order 2                  MAML: the same, differentiated through the inner (SGD) steps
+
+Only the prompts are trained; the backbone stays as it is.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from grmp.clip import Tensors
+from grmp.errors import UserError
+from grmp.params import Variant
+
+Batch = tuple[Tensor, Tensor]  # images (B, 3, S, S) uint8, targets (B,)
+Loss = Callable[[Tensors, Batch], Tensor]
+
+
+class Inner:
+    """The model that a task trains: prompts as leaves, and their optimiser."""
+
+    def __init__(self, theta: Tensors, optimizer: str, rate: float) -> None:
+        """Start from a copy of ``theta``."""
+        self.prompts = {n: t.detach().clone().requires_grad_() for n, t in theta.items()}
+        kind = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[optimizer]
+        self.optimizer = kind(self.prompts.values(), lr=rate)
+
+    def step(self, loss: Loss, batch: Batch) -> float:
+        """One gradient step on one batch; returns the loss before it."""
+        self.optimizer.zero_grad(set_to_none=True)
+        value = loss(self.prompts, batch)
+        value.backward()
+        self.optimizer.step()
+        return float(value.detach())
+
+
+@dataclass
+class Visit:
+    """What one task gave: the direction for the outer step (theta moves against it) and the losses on the way."""
+
+    direction: Tensors
+    support_losses: list[float]
+    query_losses: list[float]
+
+
+def visit(theta: Tensors, inner: Inner, batches: Iterable[tuple[Batch, Batch]], loss: Loss, variant: Variant) -> Visit:
+    """Train ``inner`` on one task's (support, query) batches, and say where the outer step should go."""
+    if variant.order == 2:
+        return _visit_second_order(theta, list(batches), loss, variant.inner_rate)
+    support_losses, query_losses, queries = [], [], []
+    for support, query in batches:
+        support_losses.append(inner.step(loss, support))
+        if variant.query == "inner":
+            query_losses.append(inner.step(loss, query))
+        else:
+            queries.append(query)
+    if variant.order == 0:
+        for query in queries:  # Reptile without query steps: the query only tells how well it went
+            with torch.no_grad():
+                query_losses.append(float(loss(inner.prompts, query)))
+        return Visit({n: theta[n] - t.detach() for n, t in inner.prompts.items()}, support_losses, query_losses)
+    values = [loss(inner.prompts, query) for query in queries]
+    direction = torch.autograd.grad(torch.stack(values).mean(), list(inner.prompts.values()))
+    query_losses = [float(v.detach()) for v in values]
+    return Visit(dict(zip(inner.prompts, direction, strict=True)), support_losses, query_losses)
+
+
+def _visit_second_order(theta: Tensors, batches: Sequence[tuple[Batch, Batch]], loss: Loss, rate: float) -> Visit:
+    """MAML: the query gradient with respect to theta, through plain SGD steps on the support batches."""
+    start = {n: t.detach().clone().requires_grad_() for n, t in theta.items()}
+    prompts, support_losses = start, []
+    with sdpa_kernel(SDPBackend.MATH):  # the fused attention kernels cannot be differentiated twice
+        for support, _ in batches:
+            value = loss(prompts, support)
+            support_losses.append(float(value.detach()))
+            grads = torch.autograd.grad(value, list(prompts.values()), create_graph=True)
+            prompts = {n: t - rate * g for (n, t), g in zip(prompts.items(), grads, strict=True)}
+        values = [loss(prompts, query) for _, query in batches]
+        direction = torch.autograd.grad(torch.stack(values).mean(), list(start.values()))
+    return Visit(dict(zip(start, direction, strict=True)), support_losses, [float(v.detach()) for v in values])
+
+
+def mean_direction(visits: Sequence[Visit]) -> Tensors:
+    """The outer direction: the mean over tasks."""
+    return {n: torch.stack([v.direction[n] for v in visits]).mean(0) for n in visits[0].direction}
+
+
+class Outer:
+    """theta <- theta - rate * direction ("average", as published), or Adam on that direction (departure 3)."""
+
+    def __init__(self, theta: Tensors, kind: str, rate: float) -> None:
+        """Hold a copy of ``theta``, the meta parameters."""
+        self.theta = {n: t.detach().clone() for n, t in theta.items()}
+        optimizer = {"adam": torch.optim.Adam, "average": torch.optim.SGD}[kind]
+        self.optimizer = optimizer(self.theta.values(), lr=rate)
+
+    def step(self, direction: Tensors) -> None:
+        """One outer step against ``direction``."""
+        for name, tensor in self.theta.items():
+            tensor.grad = direction[name]
+        self.optimizer.step()
+
+
+# ---------------------------------------------------------------------------------------------------------------- tasks
+
+
+@dataclass(frozen=True)
+class Task:
+    """The pictures of one distortion type in one database."""
+
+    database: str
+    distortion: str
+    rows: np.ndarray  # positions in the prepared array
+    targets: np.ndarray  # quality in [0, 1] on the database's one scale
+    groups: np.ndarray  # source picture of each row, as integers
+
+
+def tasks_of(name: str, index: pd.DataFrame, drop_last: bool) -> list[Task]:
+    """One task per distortion type, in sorted order; ``drop_last`` leaves out the last one (departure 4).
+
+    Raises
+    ------
+    UserError
+        If the database has no distortion labels, or a type has fewer than two pictures.
+    """
+    labelled = index[index["distortion"].notna()]
+    kinds = sorted(labelled["distortion"].astype(str).unique())
+    if not kinds:
+        raise UserError(f"{name} has no distortion labels, so it cannot pre-train; choose e.g. tid2013 or kadid10k")
+    tasks = []
+    for kind in kinds[:-1] if drop_last else kinds:
+        part = labelled[labelled["distortion"].astype(str) == kind]
+        groups = pd.factorize(part["reference"].fillna(part["image"]), sort=True)[0]
+        if len(np.unique(groups)) < 2:
+            raise UserError(f"{name}: distortion '{kind}' has pictures of one source only; support and query need two")
+        tasks.append(Task(name, kind, part.index.to_numpy(), part["quality"].to_numpy(np.float32), groups))
+    return tasks
+
+
+def draw(
+    task: Task, share: float, by: str, scale: str, support_batch: int, query_batch: int, rng: np.random.Generator
+) -> list[tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]]:
+    """A visit's batches: a fresh support/query split, as (rows, targets) pairs; query batches come round again.
+
+    ``by`` is "image" or "reference" (departure 6), ``scale`` "set" (support and query each min-max to [0, 1]) or "database"
+    (departure 5).
+    """
+    units = task.groups if by == "reference" else np.arange(len(task.rows))
+    order = rng.permutation(np.unique(units))
+    chosen = np.isin(units, order[: max(1, min(len(order) - 1, round(share * len(order))))])
+    sides = []
+    for members, size in ((np.flatnonzero(chosen), support_batch), (np.flatnonzero(~chosen), query_batch)):
+        members = rng.permutation(members)
+        targets = task.targets[members]
+        if scale == "set":
+            span = targets.max() - targets.min()
+            targets = (targets - targets.min()) / span if span > 0 else np.full_like(targets, 0.5)
+        starts = range(0, len(members), size)
+        sides.append([(task.rows[members[i : i + size]], targets[i : i + size]) for i in starts])
+    support, query = sides
+    return [(s, query[i % len(query)]) for i, s in enumerate(support)]

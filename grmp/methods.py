@@ -1,0 +1,132 @@
+"""What is compared: one function a kind of method, behind one interface.
+
+A method gets a ``Case`` (database, splits, shots, backbone) and returns a function from a split's number to its Outcome;
+whatever all splits share is computed before. Every method sees the same splits and the same K labels.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from grmp import clip
+from grmp.adapt import TEACHER_SCENE, Outcome, Texts, adapt, centre, crop
+from grmp.backbone import load_prompts
+from grmp.clip import Backbone
+from grmp.databases.prepared import Prepared
+from grmp.databases.splits import Splits
+from grmp.params import Params, Ridge, Tune, ZeroShot
+
+
+@dataclass(frozen=True)
+class Case:
+    """All that a method may look at."""
+
+    params: Params
+    folder: Path  # of params.yaml
+    prepared: Prepared
+    splits: Splits
+    shots: int
+    backbone: Backbone
+    device: torch.device
+    report: Callable[[int], None]  # called after each epoch
+
+    @property
+    def quality(self) -> np.ndarray:
+        """Quality in [0, 1] of every picture, (N,)."""
+        return self.prepared.index["quality"].to_numpy(np.float64)
+
+
+OneSplit = Callable[[int], Outcome]
+
+
+@torch.no_grad()
+def embeddings(case: Case) -> torch.Tensor:
+    """Unit-length embeddings (N, E) of every picture's centre crop by the backbone without prompts."""
+    shape, images = case.backbone.shape, case.prepared.images
+    out = []
+    for rows in np.array_split(np.arange(len(images)), math.ceil(len(images) / 64)):
+        x = crop(images, centre(rows, images.shape[-1] - shape.image_size), shape.image_size)
+        out.append(clip.image_embedding(case.backbone.weights, clip.pixels(x.to(case.device), shape), shape).cpu())
+    return torch.cat(out)
+
+
+def zero_shot(case: Case, method: ZeroShot) -> OneSplit:
+    """Probability of the better of two antonym texts (CLIP-IQA's idea; Wang et al., AAAI 2023). Reads no label."""
+    tokens = clip.tokenize(method.templates).to(case.device)
+    with torch.no_grad():
+        text = clip.text_embedding(case.backbone.weights, tokens, case.backbone.shape).cpu()
+        logits = case.backbone.weights["logit_scale"].exp().cpu() * embeddings(case) @ text.T
+    scores = F.softmax(logits, dim=-1)[:, 0].numpy()
+    return lambda split: Outcome(scores[case.splits.test(split)])
+
+
+def ridge(case: Case, method: Ridge) -> OneSplit:
+    """Ridge regression on frozen embeddings; alpha by leave-one-out cross-validation inside the K labelled pictures."""
+    x = embeddings(case).numpy().astype(np.float64)
+
+    def one(split: int) -> Outcome:
+        train, test = case.splits.train(split, case.shots), case.splits.test(split)
+        mean_x, mean_y = x[train].mean(0), case.quality[train].mean()
+        a, y = x[train] - mean_x, case.quality[train] - mean_y
+        gram = a @ a.T  # (K, K): K is small, so the dual form
+
+        def loo_error(alpha: float) -> float:
+            hat = np.linalg.solve(gram + alpha * np.eye(len(y)), gram).T + 1 / len(y)
+            return float(np.mean(((y - hat @ y) / (1 - np.diag(hat))) ** 2))  # Allen's PRESS, exact
+
+        alpha = min(method.alphas, key=loo_error)
+        dual = np.linalg.solve(gram + alpha * np.eye(len(y)), y)
+        return Outcome((x[test] - mean_x) @ (a.T @ dual) + mean_y, trained_values=x.shape[1] + 1)
+
+    return one
+
+
+def tune(case: Case, method: Tune) -> OneSplit:
+    """Adaptation of the prompted CLIP from random or meta-learned prompts, under a gradient rule."""
+    p = case.params.prompts
+    tokens = [
+        clip.prompted_texts(p.classes, p.text_tokens),
+        [TEACHER_SCENE.format(s) for s in case.params.adapt.scenes],
+    ]
+    texts = Texts(*(clip.tokenize(t).to(case.device) for t in tokens))
+
+    def start(split: int) -> clip.Tensors:
+        if method.prompts != "random":
+            return load_prompts(case.folder, method.prompts, case.backbone, p)
+        generator = torch.Generator().manual_seed(1000 * case.params.adapt.seed + split)
+        return clip.random_prompts(
+            case.backbone.shape, p.visual_tokens, p.visual_layers, p.text_tokens, p.norm, generator
+        )
+
+    def one(split: int) -> Outcome:
+        return adapt(
+            case.backbone,
+            {n: t.to(case.device) for n, t in start(split).items()},
+            texts,
+            method.rule,
+            method.strength,
+            case.params.adapt,
+            case.prepared.images,
+            case.quality,
+            case.splits.train(split, case.shots),
+            case.splits.test(split),
+            split,
+            case.report,
+        )
+
+    return one
+
+
+def prepare(case: Case, name: str) -> OneSplit:
+    """The function that runs one split of the method ``name``."""
+    method = case.params.methods[name]
+    if isinstance(method, ZeroShot):
+        return zero_shot(case, method)
+    if isinstance(method, Ridge):
+        return ridge(case, method)
+    return tune(case, method)

@@ -1,0 +1,141 @@
+"""Run records: what one (database, method, shots) gave, whole or not at all, and known by all that went in.
+
+The identity of a run is the sha256 of its settings and of its inputs' bytes (pictures, splits, backbone, prompts, code). A
+record whose identity still holds is not computed again; splits that were done before an interruption are kept in
+``results/partial/<identity>/`` and taken up again. Layout: docs/design.md.
+"""
+
+import json
+import platform
+import shutil
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from grmp.errors import UserError
+from grmp.files import sha256, sha256_of, whole_folder, write_json
+from grmp.params import Params, Tune
+
+SCHEMA = 1
+CODE = ("adapt.py", "clip.py", "methods.py", "regularize.py")  # what computes the numbers of a record
+PACKAGES = ("grmp", "torch", "numpy", "scipy", "open_clip_torch")
+PREDICTIONS = ["split", "image", "quality", "score"]
+HISTORY = ["split", "epoch", "learning_rate", "task_loss", "semantic_loss", "angle_deg"]
+
+
+@dataclass(frozen=True)
+class Key:
+    """Which run: a cell of the matrix."""
+
+    database: str
+    method: str
+    shots: int
+
+    def folder(self, world: Path) -> Path:
+        """Where its record lies."""
+        return world / "results/runs" / self.database / self.method / str(self.shots)
+
+    def __str__(self) -> str:
+        return f"{self.database}-{self.method}-{self.shots}"
+
+
+def parameters(params: Params, key: Key) -> dict[str, Any]:
+    """The settings that the run depends on."""
+    method = params.methods[key.method]
+    used = {"method": method.model_dump(exclude={"label"}), "splits": params.splits.count, "shots": key.shots}
+    if isinstance(method, Tune):
+        used |= {
+            "adapt": params.adapt.model_dump(exclude={"device", "cache_gb"}),
+            "prompts": params.prompts.model_dump(),
+        }
+    return used
+
+
+def inputs(params: Params, world: Path, key: Key) -> dict[str, str]:
+    """sha256 of every file that the run reads.
+
+    Raises
+    ------
+    UserError
+        If one is missing; the message names the stage that makes it.
+    """
+    info = world / "data/prepared" / key.database / "info.json"
+    files = {
+        "splits": (world / "data/splits" / f"{key.database}.csv", f"prepare@{key.database}"),
+        "backbone": (world / "models/backbone.safetensors", "backbone"),
+    }
+    method = params.methods[key.method]
+    if isinstance(method, Tune) and method.prompts != "random":
+        files["prompts"] = (world / f"models/prompts/{method.prompts}.safetensors", f"pretrain@{method.prompts}")
+    for path, stage in [(info, f"prepare@{key.database}"), *files.values()]:
+        if not path.is_file():
+            raise UserError(f"{path} not found; make it with: dvc repro {stage}")
+    found = {name: sha256(path) for name, (path, _) in files.items()}
+    found["database"] = sha256_of(json.loads(info.read_text())["sha256"])
+    here = Path(__file__).parent
+    found["code"] = sha256_of({name: sha256(here / name) for name in CODE})
+    return found
+
+
+def identity(params: Params, world: Path, key: Key) -> str:
+    """What the run is known by."""
+    return sha256_of({"schema": SCHEMA, "parameters": parameters(params, key), "inputs": inputs(params, world, key)})
+
+
+def is_done(params: Params, world: Path, key: Key) -> bool:
+    """True if the record of this very run exists and no split of it failed."""
+    try:
+        run = json.loads((key.folder(world) / "run.json").read_text())
+        return run["identity"] == identity(params, world, key) and set(run["status"]) == {"ok"}
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def partial(world: Path, identity_: str) -> Path:
+    """Folder of the finished splits of an unfinished run."""
+    return world / "results/partial" / identity_
+
+
+def write_split(folder: Path, split: int, result: dict[str, Any]) -> None:
+    """Keep one finished split."""
+    write_json(folder / f"{split}.json", result)
+
+
+def read_split(folder: Path, split: int) -> dict[str, Any] | None:
+    """A finished split, or None."""
+    try:
+        result: dict[str, Any] = json.loads((folder / f"{split}.json").read_text())
+        return result
+    except (OSError, ValueError):
+        return None
+
+
+def write(params: Params, world: Path, key: Key, results: list[dict[str, Any]], device: str) -> None:
+    """Put the splits together into the record, then forget the partial ones."""
+    predictions = pd.concat([pd.DataFrame(r["predictions"]).assign(split=i) for i, r in enumerate(results)])
+    history = pd.concat([pd.DataFrame(r["history"]).assign(split=i) for i, r in enumerate(results)])
+    ident = identity(params, world, key)
+    run = {
+        "schema": SCHEMA,
+        "database": key.database,
+        "method": key.method,
+        "shots": key.shots,
+        "splits": len(results),
+        "status": [r["status"] for r in results],
+        "parameters": parameters(params, key),
+        "inputs": inputs(params, world, key),
+        "identity": ident,
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        "device": device,
+        "threads": params.adapt.threads,
+        "seconds": [r["seconds"] for r in results],
+        "trained_values": max(r["trained_values"] for r in results),
+    }
+    with whole_folder(key.folder(world)) as folder:
+        predictions.reindex(columns=PREDICTIONS).to_csv(folder / "predictions.csv", index=False)
+        history.reindex(columns=HISTORY).to_csv(folder / "history.csv", index=False)
+        write_json(folder / "run.json", run)
+    shutil.rmtree(partial(world, ident), ignore_errors=True)

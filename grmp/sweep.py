@@ -1,0 +1,145 @@
+"""One run, and many: what the pipeline still lacks, on this machine's processes."""
+
+import os
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from tqdm import tqdm
+
+from grmp import params as settings
+from grmp import runs
+from grmp.errors import UserError
+from grmp.params import Params
+from grmp.runs import Key
+
+if TYPE_CHECKING:
+    import torch
+
+
+def choose_device(wanted: str, threads: int) -> "torch.device":
+    """The device asked for; sets the number of CPU threads, which is part of what fixes a result's bytes.
+
+    Raises
+    ------
+    UserError
+        If a GPU is demanded and there is none.
+    """
+    import torch
+
+    torch.set_num_threads(threads)
+    found = torch.cuda.is_available()
+    if wanted == "cuda" and not found:
+        raise UserError("adapt.device is cuda, but torch sees no GPU here; set it to auto or cpu")
+    return torch.device("cuda" if found and wanted != "cpu" else "cpu")
+
+
+def run(params: Params, world: Path, key: Key, progress: bool = True) -> bool:
+    """Compute one record, taking up the splits that are done; False if it was there already.
+
+    A split that cannot be finished is recorded as failed; the others go on.
+
+    Raises
+    ------
+    UserError
+        For anything that can be known to be wrong before training starts.
+    """
+    if runs.is_done(params, world, key):
+        return False
+    from grmp import backbone, methods
+    from grmp.adapt import Outcome, SplitFailure
+    from grmp.databases import prepared as databases
+    from grmp.databases import splits as split_files
+
+    ident = runs.identity(params, world, key)
+    device = choose_device(params.adapt.device, params.adapt.threads)
+    prepared = databases.load(world / "data/prepared" / key.database)
+    splits = split_files.load(world / "data/splits" / f"{key.database}.csv", prepared.index["image"])
+    available = min(len(splits.train(i, None)) for i in range(splits.count))
+    if key.shots > available:
+        raise UserError(f"{key}: {key.shots} shots asked for, but the training side of {key.database} has {available}")
+    folder = runs.partial(world, ident)
+    results = {i: r for i in range(splits.count) if (r := runs.read_split(folder, i))}
+    bar = tqdm(
+        total=splits.count, initial=len(results), desc=str(key), unit="split", disable=None if progress else True
+    )
+    case = methods.Case(
+        params, world, prepared, splits, key.shots, backbone.load(world, device), device, lambda epoch: None
+    )
+    one = None
+    for split in range(splits.count):
+        if split in results:
+            continue
+        one = one or methods.prepare(case, key.method)
+        start, status = time.perf_counter(), "ok"
+        try:
+            outcome = one(split)
+        except SplitFailure as failure:
+            outcome, status = Outcome(np.full(len(splits.test(split)), np.nan)), f"failed: {failure}"
+        rows = prepared.index.iloc[splits.test(split)]
+        results[split] = {
+            "predictions": {
+                "image": rows["image"].tolist(),
+                "quality": rows["quality"].tolist(),
+                "score": [float(s) for s in outcome.scores],
+            },
+            "history": outcome.history,
+            "trained_values": outcome.trained_values,
+            "seconds": time.perf_counter() - start,
+            "status": status,
+        }
+        runs.write_split(folder, split, results[split])
+        bar.update()
+    bar.close()
+    runs.write(params, world, key, [results[i] for i in range(splits.count)], str(device))
+    for split, result in sorted(results.items()):
+        if result["status"] != "ok":
+            print(f"{key}, split {split} {result['status']}")
+    return True
+
+
+def lacking(params: Params, world: Path) -> list[Key]:
+    """The runs of the matrix that are not there yet."""
+    matrix = params.run
+    keys = [Key(d, m, k) for d in matrix.databases for m in matrix.methods for k in matrix.shots]
+    return [key for key in keys if not runs.is_done(params, world, key)]
+
+
+def _work(params_file: Path, key: Key) -> Key:
+    """What a worker process does with one key."""
+    run(settings.load(params_file), params_file.parent, key, progress=False)
+    return key
+
+
+def sweep(params_file: Path, jobs: int) -> int:
+    """Compute every lacking run with ``jobs`` processes; returns how many there were.
+
+    Raises
+    ------
+    UserError
+        If runs failed; the others are done by then.
+    """
+    params, world = settings.load(params_file), params_file.parent
+    keys = lacking(params, world)
+    for key in keys:
+        runs.inputs(params, world, key)  # say what is missing before any work
+    failed = []
+    # spawned, not forked: torch's thread pools do not survive a fork
+    with ProcessPoolExecutor(min(jobs, len(keys)) or 1, mp_context=get_context("spawn")) as pool:
+        futures = {pool.submit(_work, params_file, key): key for key in keys}
+        for future in tqdm(as_completed(futures), total=len(keys), desc="runs", unit="run"):
+            try:
+                future.result()
+            except UserError as error:
+                failed.append(f"{futures[future]}: {error}")
+    if failed:
+        raise UserError(f"{len(failed)} of {len(keys)} runs failed; the first: {failed[0]}")
+    return len(keys)
+
+
+def default_jobs() -> int:
+    """One process a CPU that this process may use."""
+    return len(os.sched_getaffinity(0))

@@ -1,0 +1,150 @@
+"""What this project computes, beside the numbers that one run of the authors' code gave on the same weights."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from grmp import adapt, clip, meta
+from grmp.params import Variant
+from grmp.regularize import angle, regularize
+from tests.golden import weights
+
+SCENES = ["animal", "cityscape", "human", "indoor", "landscape", "night", "plant", "still_life", "others"]
+STEP, DECAY, STRENGTH = 0.05, 1e-4, 5.0
+TASKS, SUPPORT_BATCHES, INNER_RATE, OUTER_FACTOR = 3, 2, 1e-3, 0.5
+META_FORMS = {"as_published": "never", "reset_per_task": "task"}
+
+
+def computed(
+    config: dict[str, Any], images_u8: np.ndarray, targets: np.ndarray, names: list[str]
+) -> dict[str, np.ndarray]:
+    """Every array of a golden file, by our code; ``names`` is the file's order of meta parameters."""
+    shape = weights.shape_of(config)
+    base, prompts = weights.clip_weights(shape), weights.prompts(shape, config["prompt_tokens"])
+    images, target = torch.from_numpy(images_u8), torch.from_numpy(targets)
+    x = clip.pixels(images, shape)
+    texts = adapt.Texts(
+        clip.tokenize(clip.prompted_texts(["high quality", "low quality"], 4)),
+        clip.tokenize([adapt.TEACHER_SCENE.format(s) for s in SCENES]),
+    )
+    plain = clip.tokenize(["a photo with high quality.", "a photo with low quality."])
+    out: dict[str, Any] = {}
+
+    with torch.no_grad():
+        seen = clip.image_embedding(base, x, shape)
+        out["teacher_quality_logits"] = clip.logits(base, seen, clip.text_embedding(base, plain, shape))
+        teacher = clip.logits(base, seen, clip.text_embedding(base, texts.scenes, shape))
+        out["teacher_scene_logits"] = teacher
+
+    tuned, frozen = adapt.split_tuned(base | prompts, shape, config["tuned_blocks"])
+    first = shape.vision_layers - config["tuned_blocks"]
+
+    def forward(p: clip.Tensors) -> dict[str, torch.Tensor]:
+        image = clip.image_embedding(p, x, shape)
+        quality = clip.text_embedding(p, texts.quality, shape, p["ctx"])
+        scene = clip.text_embedding(p, texts.scenes, shape)
+        return {
+            "image_embedding": image,
+            "quality_text_embedding": quality,
+            "scene_text_embedding": scene,
+            "quality_logits": clip.logits(p, image, quality),
+            "scene_logits": clip.logits(p, image, scene),
+        }
+
+    with torch.no_grad():
+        out |= forward(frozen | tuned)
+        tokens = clip.image_blocks(frozen, clip.embed_patches(frozen, x), shape, 0, first)
+    task, semantic = adapt.losses(frozen | tuned, tokens, first, texts, target, teacher, shape)
+    out |= {"task_loss": task, "semantic_loss": semantic}
+    g_d, g_g = adapt.gradients(task, semantic, tuned)
+    regularized = regularize("published", g_d, g_g, STRENGTH)
+    zero = {n: torch.zeros_like(t) for n, t in g_d.items()}
+    out["grad_stats"] = {
+        n: [float(v) for v in (g_d[n].norm(), g.norm(), torch.sum(g_d[n] * g), regularized[n].norm())]
+        for n, g in (zero | g_g).items()
+    }
+    out["gradient_angle_deg"] = np.float64(angle(g_d, g_g))
+    with torch.no_grad():
+        stepped = {n: t - STEP * (regularized[n] + DECAY * t) for n, t in tuned.items()}
+        after = forward(frozen | stepped)
+    out |= {f"{n}_after_step": after[n] for n in ("quality_logits", "scene_logits")}
+
+    for form, reset in META_FORMS.items():
+        out |= {f"meta_{form}_{n}": v for n, v in _meta(base, prompts, x, texts.quality, shape, reset, names).items()}
+    return {
+        n: v if isinstance(v, dict) else np.asarray(v.detach() if torch.is_tensor(v) else v) for n, v in out.items()
+    }
+
+
+def _meta(
+    base: clip.Tensors,
+    prompts: clip.Tensors,
+    x: torch.Tensor,
+    tokens: torch.Tensor,
+    shape: clip.Shape,
+    reset: str,
+    names: list[str],
+) -> dict[str, Any]:
+    def quality_logits(theta: clip.Tensors, pixels: torch.Tensor) -> torch.Tensor:
+        p = base | theta
+        return clip.logits(p, clip.image_embedding(p, pixels, shape), clip.text_embedding(p, tokens, shape, p["ctx"]))
+
+    def loss(theta: clip.Tensors, batch: meta.Batch) -> torch.Tensor:
+        return clip.task_loss(quality_logits(theta, clip.pixels(batch[0], shape)), batch[1])
+
+    rng = np.random.Generator(np.random.PCG64(11))
+    side = shape.image_size
+    variant = Variant(
+        reset=reset,
+        query="inner",
+        outer="average",
+        order=0,
+        inner="adam",
+        inner_rate=INNER_RATE,
+        outer_rate=OUTER_FACTOR,
+    )
+    outer = meta.Outer(prompts, variant.outer, variant.outer_rate)
+    inner, visits, losses = meta.Inner(outer.theta, variant.inner, variant.inner_rate), [], []
+    for _ in range(TASKS):
+        draws = [
+            torch.from_numpy(rng.integers(0, 256, (4, 3, side, side), dtype=np.uint8))
+            for _ in range(1 + SUPPORT_BATCHES)
+        ]
+        query = (draws[0], torch.linspace(0, 1, 4))
+        if reset == "task":
+            inner = meta.Inner(outer.theta, variant.inner, variant.inner_rate)
+        batches = [((support, torch.linspace(1, 0, 4)), query) for support in draws[1:]]
+        visits.append(meta.visit(outer.theta, inner, batches, loss, variant))
+        for pair in zip(visits[-1].support_losses, visits[-1].query_losses, strict=True):
+            losses += pair
+    outer.step(meta.mean_direction(visits))
+    with torch.no_grad():
+        return {
+            "losses": np.array(losses),
+            "ctx": outer.theta["ctx"],
+            "prompt_norms": np.array([float(outer.theta[n].norm()) for n in names]),
+            "quality_logits": quality_logits(outer.theta, x),
+        }
+
+
+def differences(file: Path) -> dict[str, float]:
+    """Largest absolute difference of every array in a golden file from what is computed here; nan counts as infinite."""
+    with np.load(file, allow_pickle=False) as stored:
+        golden = {name: stored[name] for name in stored.files}
+    config = json.loads(str(golden["config"]))
+    names = [str(n) for n in golden["meta_param_names"]]
+    ours = computed(config, golden["images_u8"], golden["targets"], names)
+    stats: Any = ours.pop("grad_stats")
+    ours["grad_stats"] = np.array([stats[str(n)] for n in golden["grad_names"]])
+    missing = set(golden) - set(ours) - {"config", "images_u8", "targets", "grad_names", "meta_param_names"}
+    if missing or len(stats) != len(golden["grad_names"]):
+        raise ValueError(f"{file}: arrays that this check does not know, or other tuned tensors: {sorted(missing)}")
+    # The file's angle comes from one float32 dot product over all tuned values, which is good to some 1e-3 degree (float64, as
+    # here, and float32 differ by 7e-4 on small.npz); in radians the one tolerance of this check means the same for it.
+    ours["gradient_angle_rad"] = np.deg2rad(ours.pop("gradient_angle_deg"))
+    golden["gradient_angle_rad"] = np.deg2rad(golden.pop("gradient_angle_deg").astype(np.float64))
+    found = {name: np.abs(ours[name].astype(np.float64) - golden[name]).max() for name in sorted(ours)}
+    return {name: float(v) if np.isfinite(v) else np.inf for name, v in found.items()}
