@@ -96,7 +96,6 @@ class Prompts(Group):
     visual_tokens: Natural
     visual_layers: Natural  # how many layers, from the first, get prompts of their own; 0 means every layer
     text_tokens: Natural
-    text_init: str  # words to start the context from; empty means random, N(0, 0.02^2)
     dropout: Annotated[float, Field(ge=0, lt=1)]
     norm: Literal["layer", "identity"]  # departure 17
     classes: Annotated[list[str], Field(min_length=2, max_length=2)]  # best first
@@ -106,6 +105,7 @@ class Pretrain(Group):
     """Meta-prompt pre-training, common to all variants."""
 
     databases: list[str]
+    variants: list[str]  # those that the pipeline learns; each is defined under ``variants``
     epochs: Positive
     support_batch: Positive
     query_batch: Positive
@@ -251,6 +251,9 @@ class Params(Group):
         for name, method in self.methods.items():
             if isinstance(method, Tune) and method.prompts not in {"random", *self.variants}:
                 raise ValueError(f"methods.{name}.prompts: '{method.prompts}' is neither random nor a variant")
+        for name in self.pretrain.variants:
+            if name not in self.variants:
+                raise ValueError(f"pretrain.variants: '{name}' is not defined under variants")
         for name in self.run.databases + self.pretrain.databases:
             if name not in self.data.databases:
                 raise ValueError(f"database '{name}' is used but not listed in data.databases")

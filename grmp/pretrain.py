@@ -48,7 +48,10 @@ def pretrain(params: Params, world: Path, name: str) -> None:
     shape = backbone.shape
     tokens = clip.tokenize(clip.prompted_texts(p.classes, p.text_tokens)).to(device)
     identity = _identity(params, world, name, loaded, backbone)
-    partial = world / "models/prompts" / f".{name}.partial.safetensors"
+    target, partial = (world / "models/prompts" / f"{pre}{name}.safetensors" for pre in ("", ".partial."))
+    if _holds(target, identity) and (world / "results/pretrain" / f"{name}.csv").is_file():
+        print(f"{target} is there and holds")
+        return
 
     generator = torch.Generator().manual_seed(settings.seed)
     theta = clip.random_prompts(shape, p.visual_tokens, p.visual_layers, p.text_tokens, p.norm, generator)
@@ -113,8 +116,8 @@ def pretrain(params: Params, world: Path, name: str) -> None:
     bar.close()
     learned = best_theta if settings.select == "target" else outer.theta
     write_text(world / "results/pretrain" / f"{name}.csv", pd.DataFrame(rows).to_csv(index=False))
-    metadata = {"backbone": backbone.sha256, "variant": variant.model_dump(), "pretrain": settings.model_dump()}
-    checkpoints.save(world / "models/prompts" / f"{name}.safetensors", learned, metadata)
+    metadata = {"identity": identity, "backbone": backbone.sha256, "variant": variant.model_dump(), "pretrain": settings.model_dump()}
+    checkpoints.save(target, learned, metadata)
     partial.unlink(missing_ok=True)
 
 
@@ -191,6 +194,14 @@ def _identity(params: Params, world: Path, name: str, loaded: dict[str, Prepared
             "code": [sha256(here / file) for file in CODE],
         }
     )
+
+
+def _holds(path: Path, identity: str) -> bool:
+    """True if this very checkpoint is there already."""
+    try:
+        return bool(checkpoints.read(path, "")[1].get("identity") == identity)
+    except UserError:
+        return False
 
 
 def _keep(
