@@ -1,0 +1,85 @@
+"""The repository's own promises: one set of dependencies, one pipeline, thin files, a help for every command."""
+
+import re
+import subprocess
+import sys
+import tomllib
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PINNED = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]
+
+
+def test_conda_users_get_the_same_set():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    (pip,) = (d["pip"] for d in environment["dependencies"] if isinstance(d, dict))
+    assert sorted(pip) == sorted(PINNED)
+
+
+def test_every_dependency_is_pinned_and_the_lock_agrees():
+    def normal(name):
+        return re.sub(r"[-_.]+", "-", name).lower()
+
+    lock = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().split())
+    lock = {normal(n): v for n, v in lock.items()}
+    for requirement in PINNED:
+        name, version = requirement.split("==")
+        assert lock[normal(name)] == version
+
+
+@pytest.mark.parametrize("world", ["demo", "real"])
+def test_one_pipeline_for_every_world(world):
+    link = ROOT / world / "dvc.yaml"
+    assert link.is_symlink()
+    assert link.resolve() == ROOT / "dvc.yaml"
+
+
+def test_files_stay_small():
+    long = {p.name: n for p in (ROOT / "grmp").rglob("*.py") if (n := len(p.read_text().splitlines())) > 330}
+    assert not long
+
+
+def test_make_help_lists_every_target():
+    text = (ROOT / "Makefile").read_text()
+    targets = set(re.search(r"^\.PHONY: (.*)$", text, re.M)[1].split())
+    listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert {line.split()[1] for line in listed.splitlines()} == targets
+
+
+def test_help_is_quick_to_start_and_needs_no_torch():
+    code = "import sys, grmp.cli, grmp.databases.cli, grmp.collect, grmp.runs; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["adapt", "nowhere", "grmp", "5"], "nowhere"),
+        (["adapt", "livec", "magic", "5"], "method 'magic' is not defined"),
+        (["pretrain", "magic"], "variant 'magic' is not defined"),
+        (["data", "fetch", "nowhere"], "nowhere"),
+    ],
+)
+def test_errors_are_one_line_and_exit_1(arguments, words, tmp_path):
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    command = [sys.executable, "-c", "from grmp.cli import main; main()", *arguments]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert words in done.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["params.yaml"]
+
+
+def test_no_path_or_host_of_a_private_machine():
+    names = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
+    here = {"tests/test_project.py"}
+    pattern = re.compile("/" + "work/|/" + "root/|file://" + "/opt")
+    for name in set(names) - here:
+        path = ROOT / name
+        if path.is_file() and path.suffix in {".py", ".md", ".yaml", ".yml", ".toml", ".txt", ".lock", ".ipynb", ".html"}:
+            assert not pattern.search(path.read_text()), name
