@@ -128,8 +128,8 @@ class Task:
     groups: np.ndarray  # source picture of each row, as integers
 
 
-def tasks_of(name: str, index: pd.DataFrame, drop_last: bool) -> list[Task]:
-    """One task per distortion type, in sorted order; ``drop_last`` leaves out the last one (departure 4).
+def tasks_of(name: str, index: pd.DataFrame) -> list[Task]:
+    """One task per distortion type, in sorted order.
 
     Raises
     ------
@@ -141,7 +141,7 @@ def tasks_of(name: str, index: pd.DataFrame, drop_last: bool) -> list[Task]:
     if not kinds:
         raise UserError(f"{name} has no distortion labels, so it cannot pre-train; choose e.g. tid2013 or kadid10k")
     tasks = []
-    for kind in kinds[:-1] if drop_last else kinds:
+    for kind in kinds:
         part = labelled[labelled["distortion"].astype(str) == kind]
         groups = pd.factorize(part["reference"].fillna(part["image"]), sort=True)[0]
         if len(np.unique(groups)) < 2:

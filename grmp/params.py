@@ -36,7 +36,7 @@ class Data(Group):
 
     databases: list[str]
     size: Positive  # pictures are kept as size x size
-    aspect: Literal["squash", "keep"]  # departure 16: squash as published, or shorter side + centre crop
+    aspect: Literal["squash", "keep"]  # squash as published (see departure 16), or keep: shorter side + centre crop
     livec_training_pictures: bool  # departure 14
 
 

@@ -41,8 +41,11 @@ def pretrain(params: Params, world: Path, name: str) -> None:
     if name not in params.variants:
         raise UserError(f"variant '{name}' is not defined in params.yaml; known: {', '.join(sorted(params.variants))}")
     settings, variant, p = params.pretrain, params.variants[name], params.prompts
-    loaded = {d: databases.load(world / "data/prepared" / d) for d in settings.databases}
-    tasks = {d: meta.tasks_of(d, db.index, settings.drop_last_task) for d, db in loaded.items()}
+    wanted = settings.databases + ([settings.target] if settings.select == "target" else [])
+    loaded = {d: databases.load(world / "data/prepared" / d) for d in wanted}
+    tasks = {d: meta.tasks_of(d, loaded[d].index) for d in settings.databases}
+    if settings.drop_last_task:  # departure 4: every loop is as long as the first database's
+        tasks = {d: t[: len(tasks[settings.databases[0]])] for d, t in tasks.items()}
     device = choose_device(params.adapt.device, settings.threads)
     backbone = checkpoints.load(world, device)
     shape = backbone.shape

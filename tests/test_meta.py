@@ -106,22 +106,21 @@ def index(references=4, kinds=("blur", "noise")):
 
 
 def test_tasks_one_per_distortion():
-    tasks = meta.tasks_of("db", index(), drop_last=False)
+    tasks = meta.tasks_of("db", index())
     assert [t.distortion for t in tasks] == ["blur", "noise"]
     assert all(len(t.rows) == 20 and len(np.unique(t.groups)) == 4 for t in tasks)
-    assert [t.distortion for t in meta.tasks_of("db", index(), drop_last=True)] == ["blur"]
 
 
 def test_tasks_need_labels_and_sources():
     with pytest.raises(UserError, match="wild has no distortion labels"):
-        meta.tasks_of("wild", index().assign(distortion=None), drop_last=False)
+        meta.tasks_of("wild", index().assign(distortion=None))
     with pytest.raises(UserError, match="'blur' has pictures of one source only"):
-        meta.tasks_of("db", index(references=1), drop_last=False)
+        meta.tasks_of("db", index(references=1))
 
 
 @pytest.mark.parametrize("by", ["reference", "image"])
 def test_draw_splits_support_from_query(by):
-    task = meta.tasks_of("db", index(references=10), drop_last=False)[0]
+    task = meta.tasks_of("db", index(references=10))[0]
     pairs = meta.draw(task, 0.8, by, "database", 16, 5, np.random.default_rng(0))
     support = np.concatenate([s[0] for s, _ in pairs])
     query = np.concatenate([q[0] for _, q in pairs])
@@ -136,7 +135,7 @@ def test_draw_splits_support_from_query(by):
 
 
 def test_draw_query_comes_round_and_scales():
-    task = meta.tasks_of("db", index(references=10), drop_last=False)[0]
+    task = meta.tasks_of("db", index(references=10))[0]
     pairs = meta.draw(task, 0.8, "image", "set", 8, 50, np.random.default_rng(0))
     assert len(pairs) == 5
     assert all(np.array_equal(pairs[0][1][0], q[0]) for _, q in pairs)
