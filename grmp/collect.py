@@ -112,8 +112,8 @@ def read_record(folder: Path) -> Record:
     if folder.parts[-3:] != (run.database, run.method, str(run.shots)):
         raise Damaged(f"run.json says {run.database}/{run.method}/{run.shots}")
     predictions = _table(folder / "predictions.csv", {"split": int, "image": str, "quality": float, "score": float})
-    numbers = dict.fromkeys(("learning_rate", "task_loss", "semantic_loss", "angle_deg"), float)
-    history = _table(folder / "history.csv", {"split": int, "epoch": int} | numbers)
+    numbers = ("learning_rate", "task_loss", "semantic_loss", "angle_deg")
+    history = _table(folder / "history.csv", {"split": int, "epoch": int, **dict.fromkeys(numbers, float)})
     _check_rows(run, predictions, history)
     return Record(run, predictions, history)
 

@@ -1,0 +1,67 @@
+"""What a notebook writes on: each figure and table goes to its files and onto the page, with its caption and provenance.
+
+The outputs carry a note to the site under the metadata key ``grmp``: what it is, its name, caption and files.
+"""
+
+import base64
+import html
+from pathlib import Path
+
+from IPython.display import display
+from matplotlib.figure import Figure
+
+from grmp.report.provenance import provenance
+from grmp.report.style import save
+from grmp.report.table import Table
+from grmp.report.world import World
+
+PIXELS_PER_INCH = 110  # on a page; the PNG has more
+
+
+class Sheet:
+    """The page of one notebook in one world."""
+
+    def __init__(self, name: str, folder: str | Path = ".") -> None:
+        """``name`` is the notebook's, ``folder`` that of params.yaml."""
+        self.name = name
+        self.world = World.open(folder)
+        self.line = provenance(self.world, name)
+
+    def figure(self, name: str, figure: Figure | None, caption: str, alt: str, stage: str = "") -> None:
+        """Save and show a figure; None is a hole that ``dvc repro <stage>`` fills.
+
+        ``alt`` says in words what a reader who cannot see the figure needs to know.
+        """
+        if figure is None:
+            self.hole(name, caption, stage)
+            return
+        png = save(figure, self.world.results / "figures" / self.name / name)
+        width, height = (round(side * PIXELS_PER_INCH) for side in figure.get_size_inches())
+        note = {"kind": "figure", "name": name, "caption": caption, "alt": alt, "width": width, "height": height}
+        display(
+            {"image/png": base64.b64encode(png).decode(), "text/plain": alt},
+            raw=True,
+            metadata={"image/png": {"width": width, "height": height, "alt": alt}, "grmp": note | {"line": self.line}},
+        )
+        self._below(caption)
+
+    def table(self, name: str, table: Table | None) -> None:
+        """Save and show a table; None shows nothing."""
+        if table is None:
+            return
+        table.save(self.world.results / "tables" / self.name / name)
+        note = {"kind": "table", "name": name, "caption": table.caption, "line": self.line}
+        display({"text/html": table.html(), "text/plain": table.markdown()}, raw=True, metadata={"grmp": note})
+        self._below("")
+
+    def hole(self, name: str, what: str, stage: str) -> None:
+        """A place for what has not been run, with the command that fills it."""
+        command = f"dvc repro {stage}".strip()
+        text = f'<p class="hole"><b>Not run yet:</b> {html.escape(what)} Fill it with <code>{html.escape(command)}</code>.</p>'
+        note = {"kind": "hole", "name": name, "caption": what, "command": command, "line": self.line}
+        display({"text/html": text, "text/plain": f"Not run yet: {what} {command}"}, raw=True, metadata={"grmp": note})
+
+    def _below(self, caption: str) -> None:
+        text = f"<b>{html.escape(caption)}</b><br>" if caption else ""
+        shown = f'<p class="caption">{text}<small>{html.escape(self.line)}</small></p>'
+        display({"text/html": shown, "text/plain": f"{caption} {self.line}".strip()}, raw=True)

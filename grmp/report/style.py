@@ -1,0 +1,80 @@
+"""How figures look: one style file, one look per method, and bytes that do not change from run to run.
+
+Figures are plain ``matplotlib.figure.Figure`` objects; no backend is chosen, so a machine without a screen is no matter.
+"""
+
+from collections.abc import Callable, Iterable
+from functools import wraps
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+from matplotlib.style import context
+
+from grmp.files import whole
+
+COLUMN, PAGE = 3.3, 6.9  # inches: widths of one column and of the page
+STYLE = [
+    "default",
+    str(Path(__file__).parent / "paper.mplstyle"),
+]  # the default first: no user's matplotlibrc shows through
+FORMATS = ("png", "pdf", "svg")
+
+# Okabe and Ito's colours without the yellow, then eight of Tol's "muted" ones: told apart with any colour vision within each
+# eight; the second eight have open markers. In black and white, marker and line style tell all sixteen apart.
+COLOURS = ("#6E6E6E", "#E69F00", "#56B4E9", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000")
+MORE_COLOURS = ("#882255", "#999933", "#332288", "#44AA99", "#AA4499", "#117733", "#B8860B", "#661100")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
+LINES = (":", "-.", "--", "-", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)))
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def styled(draw: Callable[P, R]) -> Callable[P, R]:
+    """Decorator: run ``draw`` under the style file."""
+
+    @wraps(draw)
+    def inner(*args: P.args, **kwargs: P.kwargs) -> R:
+        with context(STYLE, after_reset=True):
+            return draw(*args, **kwargs)
+
+    return inner
+
+
+def looks(names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Plot keywords for each name, by its position: give all methods of params.yaml, so that a method's look never changes.
+
+    The seventeenth name looks like the first.
+    """
+    found = {}
+    for i, name in enumerate(names):
+        more = i // 8 % 2
+        colour = (MORE_COLOURS if more else COLOURS)[i % 8]
+        found[name] = {
+            "color": colour,
+            "marker": MARKERS[i % 8],
+            "linestyle": LINES[i % 8],
+            "markerfacecolor": "white" if more else colour,
+        }
+    return found
+
+
+@styled
+def save(figure: Figure, base: Path) -> bytes:
+    """Write ``base``.png, .pdf and .svg, free of dates and random names; returns the PNG's bytes."""
+    nothing: dict[str, dict[str, Any]] = {
+        "png": {"Software": None},
+        "pdf": {"CreationDate": None},
+        "svg": {"Date": None},
+    }
+    for kind in FORMATS:
+        with whole(base.with_name(f"{base.name}.{kind}")) as beside:
+            figure.savefig(beside, format=kind, metadata=nothing[kind])
+    return base.with_name(f"{base.name}.png").read_bytes()
+
+
+def version() -> str:
+    """matplotlib's version, for the provenance line."""
+    return mpl.__version__

@@ -1,0 +1,49 @@
+# %% [markdown]
+# # The databases and the backbone
+#
+# What the pipeline learned from and was tested on: how many pictures, how their opinions are spread, what they look like
+# from worst to best, and what the backbone knows before any adaptation.
+
+# %% tags=["parameters"]
+world: str = "."  # folder of params.yaml
+pictures: int = 8  # sample pictures per database
+
+# %%
+from grmp.report import Sheet, figures, tables
+
+sheet = Sheet("databases", world)
+
+# %% [markdown]
+# ## What there is
+
+# %%
+sheet.table("databases", tables.databases(sheet.world))
+
+# %%
+sheet.figure(
+    "opinions",
+    figures.histograms(sheet.world),
+    "How the opinions are spread, on each database's own scale.",
+    alt="One histogram per database: number of pictures against opinion.",
+    stage="prepare",
+)
+
+# %% [markdown]
+# ## From worst to best
+
+# %%
+sheet.figure(
+    "samples",
+    figures.samples(sheet.world, pictures),
+    "Pictures at equal steps of rank, lowest opinion on the left; below each its opinion as published or simulated.",
+    alt=f"One row of {pictures} pictures per database, from the lowest to the highest opinion.",
+    stage="prepare",
+)
+
+# %% [markdown]
+# ## What the backbone knows
+#
+# Before any label is seen: does "high quality" against "low quality" order pictures, and does it name the scene?
+
+# %%
+sheet.table("backbone", tables.backbone(sheet.world))

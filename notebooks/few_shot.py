@@ -1,0 +1,49 @@
+# %% [markdown]
+# # Few labels
+#
+# How well quality is predicted after adapting with few labelled pictures, and what each part of the method is worth. Every
+# number is a median over seeded splits; every dot is one split.
+
+# %% tags=["parameters"]
+world: str = "."  # folder of params.yaml
+shots: list[int] = []  # numbers of labelled pictures; empty: those of params.yaml
+
+# %%
+from grmp.report import Sheet, figures, tables
+
+sheet = Sheet("few_shot", world)
+shots = shots or sheet.world.params.run.shots
+
+# %% [markdown]
+# ## Scores
+
+# %%
+sheet.table("scores", tables.few_shot_table(sheet.world, shots))
+sheet.table("left_out", tables.left_out(sheet.world))
+
+# %%
+for metric in ("srcc", "plcc"):
+    sheet.figure(
+        f"curves_{metric}",
+        figures.learning_curves(sheet.world, shots, metric),
+        f"{metric.upper()} against the number of labelled pictures: median over splits with its interval, every split a dot.",
+        alt=f"One panel per database: {metric.upper()} against labels, one line per method; the table above holds the numbers.",
+        stage="adapt",
+    )
+
+# %% [markdown]
+# ## What each part is worth
+#
+# Both sides of a comparison saw the same splits, so their difference is taken split by split.
+
+# %%
+sheet.table("pairs", tables.pair_table(sheet.world))
+
+# %%
+sheet.figure(
+    "pairs",
+    figures.forest(sheet.world),
+    "Mean difference of SRCC over splits with its interval, every split a dot; right of the line the first method is better.",
+    alt="One panel per question, one row per database and number of labels; the table above holds the numbers.",
+    stage="adapt",
+)

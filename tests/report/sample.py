@@ -1,0 +1,211 @@
+"""A miniature world of invented records: everything that the report reads, and nothing that was computed by a model."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+
+DATABASES = {"alpha": "simulated", "beta": "simulated", "gamma": "authentic"}
+DISTORTIONS = ["blur", "jpeg", "noise", "saturation", "jitter", "pixelate"]
+METHODS = {"zero_shot": 0.30, "ridge": 0.20, "random": 0.16, "meta": 0.12, "grmp": 0.10}  # noise of the predictions
+RANGE = (0.0, 9.0)
+
+
+def settings() -> dict:
+    """A whole params.yaml."""
+    tune = {"kind": "tune", "rule": "none", "strength": 0.0}
+    reptile = {"reset": "task", "query": "inner", "outer": "average", "order": 0, "inner": "adam"}
+    return {
+        "paths": {"code": str(Path(__file__).parents[2])},
+        "data": {"databases": ["pre", *DATABASES], "size": 32, "aspect": "squash", "livec_training_pictures": False},
+        "splits": {"count": 5, "test": 0.2, "seed": 0, "by": "reference"},
+        "backbone": {
+            "source": "open_clip",
+            "model": "ViT-B-16-quickgelu",
+            "pretrained": "openai",
+            "sha256": "0" * 64,
+            "normalize": "clip",
+        },
+        "prompts": {
+            "visual_tokens": 8,
+            "visual_layers": 0,
+            "text_tokens": 4,
+            "dropout": 0.0,
+            "norm": "layer",
+            "classes": ["high quality", "low quality"],
+        },
+        "pretrain": {
+            "databases": ["pre"],
+            "variants": ["reptile", "published"],
+            "epochs": 8,
+            "support_batch": 8,
+            "query_batch": 8,
+            "support": 0.5,
+            "drop_last_task": False,
+            "label_scale": "database",
+            "split_by": "reference",
+            "select": "last",
+            "target": "alpha",
+            "seed": 0,
+            "threads": 1,
+        },
+        "variants": {
+            "reptile": reptile | {"inner_rate": 1e-3, "outer_rate": 1e-1},
+            "published": reptile | {"reset": "never", "inner_rate": 1e-3, "outer_rate": 1e-1},
+        },
+        "adapt": {
+            "tuned_blocks": 2,
+            "learning_rate": 1e-3,
+            "momentum": 0.9,
+            "weight_decay": 0.0,
+            "batch": 8,
+            "epochs": 5,
+            "evaluate_every": 1,
+            "patience": 5,
+            "select": "fixed",
+            "label_scale": "database",
+            "pair_gradients": "name",
+            "batches": "even",
+            "crops": "image",
+            "views": 0,
+            "precision": "float32",
+            "temperature": 1.0,
+            "scenes": ["street", "portrait"],
+            "seed": 0,
+            "cache_gb": 1.0,
+            "threads": 1,
+            "device": "cpu",
+        },
+        "methods": {
+            "zero_shot": {"kind": "zero_shot", "label": "Zero-shot", "templates": ["good", "bad"]},
+            "ridge": {"kind": "ridge", "label": "Ridge on embeddings", "alphas": [1.0]},
+            "random": tune | {"label": "Random prompts", "prompts": "random"},
+            "meta": tune | {"label": "Meta-learned prompts", "prompts": "reptile"},
+            "grmp": {
+                "kind": "tune",
+                "label": "GRMP-IQA",
+                "prompts": "reptile",
+                "rule": "published",
+                "strength": 5.0,
+            },
+        },
+        "run": {"databases": list(DATABASES), "methods": list(METHODS), "shots": [25, 50]},
+        "evaluate": {
+            "resamples": 500,
+            "level": 0.95,
+            "seed": 0,
+            "pairs": [
+                {"method": "meta", "against": "random", "question": "Do meta-learned prompts help?"},
+                {"method": "grmp", "against": "meta", "question": "Does gradient regularization help?"},
+            ],
+        },
+        "report": {
+            "notebooks": ["databases", "meta_training", "few_shot", "predictions"],
+            "title": "A miniature world",
+        },
+    }
+
+
+def make_prepared(world: Path, database: str, kind: str, seed: int, pictures: int = 120) -> pd.DataFrame:
+    """data/prepared/<database>: random gradients, noisier the worse they are."""
+    rng = np.random.default_rng(seed)
+    quality = rng.random(pictures).round(4)
+    ramp = np.linspace(0, 1, 32)[None, None, :] * np.linspace(0.3, 1, 32)[None, :, None] * np.ones((3, 1, 1))
+    tint = rng.random((pictures, 3, 1, 1))
+    noise = rng.normal(0, 1, (pictures, 3, 32, 32)) * (1 - quality)[:, None, None, None]
+    images = np.clip(255 * (0.6 * ramp[None] + 0.4 * tint + 0.2 * noise), 0, 255).astype(np.uint8)
+    index = pd.DataFrame(
+        {
+            "image": [f"{i:04d}.png" for i in range(pictures)],
+            "mos": (quality * (RANGE[1] - RANGE[0]) + RANGE[0]).round(4),
+            "quality": quality,
+            "mos_std": 0.5,
+            "reference": [f"r{i % 20:02d}.png" for i in range(pictures)] if kind != "authentic" else "",
+            "distortion": [DISTORTIONS[i % len(DISTORTIONS)] for i in range(pictures)] if kind != "authentic" else "",
+            "level": [i % 5 + 1 for i in range(pictures)] if kind != "authentic" else "",
+        }
+    )
+    folder = world / "data/prepared" / database
+    folder.mkdir(parents=True)
+    index.to_csv(folder / "index.csv", index=False)
+    np.save(folder / "images.npy", images)
+    info = {"name": database, "kind": kind, "pictures": pictures, "range": list(RANGE), "sha256": {}}
+    (folder / "info.json").write_text(json.dumps(info))
+    return index
+
+
+def make_record(
+    world: Path, database: str, method: str, shots: int, index: pd.DataFrame, splits: int = 5, seed: int = 0
+) -> Path:
+    """results/runs/<database>/<method>/<shots>; returns the folder."""
+    params = settings()
+    of_method = params["methods"][method]
+    tuned = of_method["kind"] == "tune"
+    predictions, history = [], []
+    for split in range(splits):
+        test = index.sample(40, random_state=split)  # the same for every method
+        rng = np.random.default_rng([seed, split, shots, sorted(METHODS).index(method)])
+        noise = METHODS[method] * (25 / shots) ** (0.5 if method != "zero_shot" else 0)
+        score = 0.5 + 0.05 * (test["quality"] - 0.5 + rng.normal(0, noise, len(test)))
+        predictions.append(test[["image", "quality"]].assign(split=split, score=score.to_numpy()))
+        for epoch in range(5 if tuned else 0):
+            history.append((split, epoch, 1e-3, 0.1 * 0.8**epoch, 0.02, 88.0 + epoch))
+    run = {
+        "schema": 1,
+        "database": database,
+        "method": method,
+        "shots": shots,
+        "splits": splits,
+        "status": ["ok"] * splits,
+        "parameters": {"method": {k: v for k, v in of_method.items() if k != "label"}, "splits": splits, "shots": shots}
+        | ({"adapt": params["adapt"], "prompts": params["prompts"]} if tuned else {}),
+        "inputs": {"splits": "1" * 64, "backbone": "2" * 64, "database": "3" * 64, "code": "4" * 64},
+        "identity": hashlib.sha256(f"{database}{method}{shots}".encode()).hexdigest(),
+        "versions": {"python": "3.11.0", "grmp": "0.1.0"},
+        "device": "cpu",
+        "threads": 1,
+        "seconds": [1.5] * splits,
+        "trained_values": 12345 if tuned else 0,
+    }
+    folder = world / "results/runs" / database / method / str(shots)
+    folder.mkdir(parents=True)
+    columns = ["split", "image", "quality", "score"]
+    pd.concat(predictions)[columns].to_csv(folder / "predictions.csv", index=False)
+    columns = ["split", "epoch", "learning_rate", "task_loss", "semantic_loss", "angle_deg"]
+    pd.DataFrame(history, columns=columns).to_csv(folder / "history.csv", index=False)
+    (folder / "run.json").write_text(json.dumps(run))
+    return folder
+
+
+def make_settings(world: Path) -> None:
+    """params.yaml alone: a world in which nothing has been run."""
+    world.mkdir(parents=True, exist_ok=True)
+    (world / "params.yaml").write_text(yaml.safe_dump(settings(), sort_keys=False))
+
+
+def make_world(world: Path) -> Path:
+    """The whole of it."""
+    make_settings(world)
+    make_prepared(world, "pre", "simulated", 9)
+    for seed, (database, kind) in enumerate(DATABASES.items()):
+        index = make_prepared(world, database, kind, seed)
+        for method in METHODS:
+            for shots in (25, 50):
+                make_record(world, database, method, shots, index, seed=seed)
+    for seed, variant in enumerate(("reptile", "published")):
+        rng = np.random.default_rng(seed)
+        rows = [
+            (epoch, "pre", task, *(0.1 * 0.85 ** (epoch * (1 + seed)) * rng.uniform(0.7, 1.3, 2)), 0.2)
+            for epoch in range(8)
+            for task in DISTORTIONS
+        ]
+        columns = ["epoch", "database", "task", "support_loss", "query_loss", "seconds"]
+        path = world / "results/pretrain" / f"{variant}.csv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pd.DataFrame(rows, columns=columns).to_csv(path, index=False)
+    card = {"srcc": 0.41, "srcc_low": 0.35, "srcc_high": 0.47, "scene_accuracy": 0.62, "chance": 0.125, "pictures": 400}
+    (world / "results/backbone.json").write_text(json.dumps(card))
+    return world
