@@ -16,6 +16,7 @@ from grmp.params import Params, PretrainedBackbone, Prompts
 if TYPE_CHECKING:
     from open_clip import CLIP
 
+KEY = "grmp"
 PATH = Path("models/backbone.safetensors")
 HEAD_WIDTH = 64  # of every CLIP that OpenAI released
 
@@ -24,7 +25,8 @@ def save(path: Path, tensors: Tensors, metadata: dict[str, Any]) -> None:
     """Tensors and plain metadata as one whole file."""
     with whole(path) as beside:
         contiguous = {n: t.detach().cpu().contiguous() for n, t in tensors.items()}
-        save_file(contiguous, beside, {k: json.dumps(v, sort_keys=True) for k, v in metadata.items()})
+        # under one key: safetensors writes several in an order that changes from run to run
+        save_file(contiguous, beside, {KEY: json.dumps(metadata, sort_keys=True)})
 
 
 def read(path: Path, remedy: str) -> tuple[Tensors, dict[str, Any]]:
@@ -39,7 +41,7 @@ def read(path: Path, remedy: str) -> tuple[Tensors, dict[str, Any]]:
         raise UserError(f"{path} not found; {remedy}")
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = {k: json.loads(v) for k, v in (file.metadata() or {}).items()}
+            metadata = json.loads((file.metadata() or {}).get(KEY, "{}"))
             return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
     except (SafetensorError, ValueError, OSError) as error:
         raise UserError(f"{path} is damaged ({' '.join(str(error).split())}); delete it, then {remedy}") from None

@@ -4,12 +4,15 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from grmp import params
 from tests.conftest import ROOT
 
 ROW = re.compile(r"^\| (\d+) \| `([\w.*]+)` \| `([\w]+)` \| `([\w]+)` \|$", re.M)
-TABLE = {int(n): (key, released, sound) for n, key, released, sound in ROW.findall((ROOT / "docs/departures.md").read_text())}
+TABLE = {
+    int(n): (key, released, sound) for n, key, released, sound in ROW.findall((ROOT / "docs/departures.md").read_text())
+}
 GROUPS = {
     "variants": params.Variant,
     "pretrain": params.Pretrain,
@@ -41,3 +44,14 @@ def test_settings_mark_the_same_keys():
     source = Path(params.__file__).read_text()
     marked = {int(n): name for name, n in re.findall(r"^    (\w+):.*# departure (\d+)", source, re.M)}
     assert {n: key.split(".")[-1] for n, (key, _, _) in TABLE.items()} == marked | {16: "normalize"}
+
+
+@pytest.mark.parametrize("world", ["params.yaml", "demo/params.yaml", "real/params.yaml"])
+def test_every_world_runs_the_sound_values(world):
+    raw = yaml.safe_load((ROOT / world).read_text())
+    learned = {"variants": {"*": raw["variants"][name]} for name in raw["pretrain"]["variants"]}
+    for key, _, sound in TABLE.values():
+        value = (learned if key.startswith("variants") else raw)[key.split(".")[0]]
+        for part in key.split(".")[1:]:
+            value = value[part]
+        assert str(value).lower() == sound, key

@@ -23,8 +23,14 @@ def test_every_world_is_valid_and_says_what_to_expect(path):
 @pytest.mark.parametrize("path", WORLDS, ids=lambda p: p.parent.name)
 def test_every_value_is_commented_or_self_evident(path):
     """Each group has comments; a departure named in params.py is marked where its value stands."""
-    marked = {line.split("# departure")[0].split(":")[0].strip() for line in path.read_text().splitlines() if "# departure" in line}
-    declared = {line.split(":")[0].strip() for line in Path(params.__file__).read_text().splitlines() if "# departure" in line}
+    marked = {
+        line.split("# departure")[0].split(":")[0].strip()
+        for line in path.read_text().splitlines()
+        if "# departure" in line
+    }
+    declared = {
+        line.split(":")[0].strip() for line in Path(params.__file__).read_text().splitlines() if "# departure" in line
+    }
     assert declared - marked == set()
 
 
@@ -72,7 +78,9 @@ def test_consistent_variants(tmp_path):
     assert "inner: sgd" in broken(tmp_path, lambda r: r["variants"]["maml"].update(inner="adam"))
 
 
-@pytest.mark.parametrize(("text", "words"), [("", "holds no settings"), ("a: [", "not valid YAML"), (None, "not found")])
+@pytest.mark.parametrize(
+    ("text", "words"), [("", "holds no settings"), ("a: [", "not valid YAML"), (None, "not found")]
+)
 def test_unreadable_file(tmp_path, text, words):
     path = tmp_path / "params.yaml"
     if text is not None:

@@ -1,0 +1,46 @@
+"""A prepared database: one table and one memory-mapped array. After this nobody knows a database's quirks."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from grmp.errors import UserError
+
+COLUMNS = ["image", "mos", "quality", "mos_std", "reference", "distortion", "level"]
+TEXT = {"image": str, "reference": str, "distortion": str}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Row i of ``index`` is picture i of ``images``."""
+
+    name: str
+    index: pd.DataFrame  # COLUMNS, sorted by image
+    images: np.ndarray  # (N, 3, S, S) uint8, memory-mapped
+    info: dict[str, Any]
+
+
+def load(folder: Path) -> Prepared:
+    """The prepared database in ``folder`` (``data/prepared/<name>``).
+
+    Raises
+    ------
+    UserError
+        If it is not there, or its files do not belong together.
+    """
+    name, stage = folder.name, f"dvc repro prepare@{folder.name}"
+    try:
+        info = json.loads((folder / "info.json").read_text())
+        index = pd.read_csv(folder / "index.csv", dtype=TEXT)
+        images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError as error:
+        raise UserError(f"{error.filename} not found; make it with: {stage}") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder} is damaged ({' '.join(str(error).split())}); make it again with: {stage}") from None
+    if list(index.columns) != COLUMNS or images.dtype != np.uint8 or images.shape[:2] != (len(index), 3):
+        raise UserError(f"{folder}: table and pictures do not belong together; make them again with: {stage}")
+    return Prepared(name, index, images, info)

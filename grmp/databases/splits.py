@@ -1,0 +1,83 @@
+"""Seeded 80/20 splits with nested shots, written to files that anyone can check.
+
+One row a picture, one column a split: ``test``, or the rank in that split's training order. The K shots of a split are the
+ranks below K, so 50 shots are inside 100 are inside 200.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from grmp.errors import UserError
+from grmp.files import write_text
+
+TEST = "test"
+
+
+def draw(units: np.ndarray, test: float, rng: np.random.Generator) -> np.ndarray:
+    """One split: rank in the training order of each picture, -1 on the test side.
+
+    ``units`` (N,) are integers; pictures of one unit (a source picture, or the picture itself) stay on one side. Units are
+    drawn until the test side holds at least the share ``test``.
+    """
+    order, sizes = rng.permutation(units.max() + 1), np.bincount(units)
+    taken = np.searchsorted(np.cumsum(sizes[order]), test * len(units)) + 1
+    train = np.flatnonzero(~np.isin(units, order[:taken]))
+    ranks = np.full(len(units), -1)
+    ranks[rng.permutation(train)] = np.arange(len(train))
+    return ranks
+
+
+def make(index: pd.DataFrame, path: Path, count: int, test: float, seed: int, by: str) -> None:
+    """Write ``count`` splits of a prepared index; ``by`` reference (where there are references) or image."""
+    references = index["reference"] if by == "reference" else pd.Series(None, index=index.index, dtype=object)
+    units = pd.factorize(references.fillna(index["image"]), sort=True)[0]
+    table = pd.DataFrame({"image": index["image"]})
+    for number in range(count):
+        ranks = draw(units, test, np.random.default_rng([seed, number]))
+        table[f"split_{number}"] = np.where(ranks < 0, TEST, ranks.astype(str))
+    write_text(path, table.to_csv(index=False, lineterminator="\n"))
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Splits of one prepared database, as row positions."""
+
+    ranks: np.ndarray  # (splits, N): rank in the training order, -1 on the test side
+
+    @property
+    def count(self) -> int:
+        """How many splits there are."""
+        return len(self.ranks)
+
+    def train(self, split: int, shots: int | None) -> np.ndarray:
+        """Rows of the training side in their order; the first ``shots`` of them, or all."""
+        rows = np.flatnonzero(self.ranks[split] >= 0)
+        return rows[np.argsort(self.ranks[split][rows])][:shots]
+
+    def test(self, split: int) -> np.ndarray:
+        """Rows of the test side, in the index's order."""
+        return np.flatnonzero(self.ranks[split] < 0)
+
+
+def load(path: Path, images: pd.Series) -> Splits:
+    """The splits in ``path``, for a prepared index whose names are ``images``.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, damaged, or made for other pictures.
+    """
+    stage = f"dvc repro prepare@{path.stem}"
+    try:
+        table = pd.read_csv(path, dtype=str)
+        ranks = table.filter(regex=r"^split_\d+$").replace(TEST, "-1").astype(int).to_numpy().T
+    except FileNotFoundError:
+        raise UserError(f"{path} not found; make it with: {stage}") from None
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({' '.join(str(error).split())}); make it again with: {stage}") from None
+    if "image" not in table or not len(ranks) or list(table["image"]) != list(images):
+        raise UserError(f"{path} is not about the prepared pictures; make it again with: {stage}")
+    return Splits(ranks)

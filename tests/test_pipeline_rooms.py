@@ -1,0 +1,278 @@
+"""Pre-training, runs and sweeps on a tiny world: records whole, identities right, interruptions harmless."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from grmp import backbone as checkpoints
+from grmp import methods, params, runs, sweep
+from grmp.errors import UserError
+from grmp.pretrain import pretrain
+from grmp.runs import Key
+from tests import worlds
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory):
+    """A tiny world with learned prompts."""
+    file = worlds.build(tmp_path_factory.mktemp("world") / "w")
+    pretrain(params.load(file), file.parent, "meta")
+    return file
+
+
+@pytest.fixture
+def world(pristine, tmp_path):
+    """A copy to change."""
+    shutil.copytree(pristine.parent, tmp_path / "w")
+    return tmp_path / "w" / "params.yaml"
+
+
+def content(folder):
+    """Bytes of a record, without what differs between runs (seconds)."""
+    run = json.loads((folder / "run.json").read_text())
+    del run["seconds"]
+    return run, (folder / "predictions.csv").read_bytes(), (folder / "history.csv").read_bytes()
+
+
+def test_pretraining_writes_prompts_and_curves(pristine):
+    prompts, metadata = checkpoints.read(pristine.parent / "models/prompts/meta.safetensors", "")
+    assert prompts["visual.deep_prompt_embeddings"].shape == (2, 3, 64)
+    assert metadata["variant"]["reset"] == "task"
+    curves = pd.read_csv(pristine.parent / "results/pretrain/meta.csv")
+    assert list(curves.columns) == ["epoch", "database", "task", "support_loss", "query_loss", "seconds"]
+    assert sorted(map(tuple, curves[["epoch", "task"]].to_numpy())) == [
+        (e, t) for e in (0, 1) for t in ("blur", "noise")
+    ]
+
+
+@pytest.mark.parametrize("name", ["meta", "reptile_published"])
+def test_interrupted_pretraining_ends_at_the_same_weights(world, name, monkeypatch):
+    loaded, target = params.load(world), world.parent / f"models/prompts/{name}.safetensors"
+    target.unlink(missing_ok=True)
+    pretrain(loaded, world.parent, name)
+    whole = target.read_bytes()
+    target.unlink()
+    import grmp.pretrain as room
+
+    keep, kept = room._keep, []
+
+    def stop_after_first(*arguments):
+        keep(*arguments)
+        kept.append(arguments[2])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(room, "_keep", stop_after_first)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(loaded, world.parent, name)
+    assert kept == [1]
+    assert not target.exists()
+    monkeypatch.setattr(room, "_keep", keep)
+    pretrain(loaded, world.parent, name)
+    assert target.read_bytes() == whole
+    assert not list(target.parent.glob(".*"))
+
+
+def test_pretraining_that_holds_is_not_done_again(world, capsys):
+    path = world.parent / "models/prompts/meta.safetensors"
+    before = path.stat().st_mtime_ns
+    pretrain(params.load(world), world.parent, "meta")
+    assert path.stat().st_mtime_ns == before
+    assert "is there and holds" in capsys.readouterr().out
+
+
+def test_pretraining_needs_distortion_labels(world):
+    index = world.parent / "data/prepared/pre/index.csv"
+    pd.read_csv(index).assign(distortion=None).to_csv(index, index=False)
+    (world.parent / "models/prompts/meta.safetensors").unlink()
+    with pytest.raises(UserError, match="pre has no distortion labels"):
+        pretrain(params.load(world), world.parent, "meta")
+
+
+@pytest.mark.parametrize("method", ["zero_shot", "ridge", "random_prompts", "meta_prompts", "grmp"])
+def test_record_of_every_method(world, method):
+    key, loaded = Key("target", method, 6), params.load(world)
+    assert sweep.run(loaded, world.parent, key)
+    folder = key.folder(world.parent)
+    run, predictions = json.loads((folder / "run.json").read_text()), pd.read_csv(folder / "predictions.csv")
+    assert run["status"] == ["ok"] * 3
+    assert sorted(predictions["split"].unique()) == [0, 1, 2]
+    assert predictions["score"].notna().all()
+    history = pd.read_csv(folder / "history.csv")
+    trained = method not in {"zero_shot", "ridge"}
+    assert len(history) == (9 if trained else 0)
+    assert (run["trained_values"] > 100) == trained
+    assert not sweep.run(loaded, world.parent, key)  # it holds
+    assert not (world.parent / "results/partial").exists() or not list((world.parent / "results/partial").iterdir())
+
+
+def test_same_bytes_alone_after_an_interruption_and_in_a_sweep(world, monkeypatch):
+    key, loaded = Key("target", "grmp", 6), params.load(world)
+    sweep.run(loaded, world.parent, key)
+    alone = content(key.folder(world.parent))
+    shutil.rmtree(key.folder(world.parent))
+
+    prepare, done = methods.prepare, []
+
+    def dies_in_split_1(case, name):
+        one = prepare(case, name)
+
+        def split(number):
+            if number == 1:
+                raise KeyboardInterrupt
+            done.append(number)
+            return one(number)
+
+        return split
+
+    monkeypatch.setattr(methods, "prepare", dies_in_split_1)
+    with pytest.raises(KeyboardInterrupt):
+        sweep.run(loaded, world.parent, key)
+    assert not key.folder(world.parent).exists()
+    monkeypatch.setattr(
+        methods, "prepare", lambda case, name: lambda number: done.append(number) or prepare(case, name)(number)
+    )
+    sweep.run(loaded, world.parent, key)
+    assert done == [0, 1, 2]  # split 0 was taken up, not repeated
+    assert content(key.folder(world.parent)) == alone
+    monkeypatch.undo()
+
+    shutil.rmtree(key.folder(world.parent))
+    assert sweep.sweep(world, jobs=2) == 10
+    assert content(key.folder(world.parent)) == alone
+    assert sweep.lacking(loaded, world.parent) == []
+    assert sweep.sweep(world, jobs=2) == 0
+
+
+def identities(file):
+    loaded = params.load(file)
+    return {m: runs.identity(loaded, file.parent, Key("target", m, 6)) for m in loaded.run.methods}
+
+
+@pytest.mark.parametrize(
+    ("group", "change", "touched"),
+    [
+        ("methods", {"grmp": {"strength": 3.0}}, {"grmp"}),
+        ("adapt", {"epochs": 4}, {"random_prompts", "meta_prompts", "grmp"}),
+        ("methods", {"ridge": {"alphas": [1.0]}}, {"ridge"}),
+        ("evaluate", {"resamples": 7}, set()),
+        ("adapt", {"device": "cpu"}, set()),
+    ],
+)
+def test_a_change_touches_only_what_depends_on_it(world, group, change, touched):
+    import yaml
+
+    before = identities(world)
+    raw = yaml.safe_load(world.read_text())
+    for name, value in change.items():
+        raw[group][name] = (raw[group][name] | value) if isinstance(value, dict) else value
+    world.write_text(yaml.safe_dump(raw))
+    after = identities(world)
+    assert {m for m in before if before[m] != after[m]} == touched
+
+
+def test_prompts_touch_only_the_methods_that_start_from_them(world):
+    before = identities(world)
+    path = world.parent / "models/prompts/meta.safetensors"
+    prompts, metadata = checkpoints.read(path, "")
+    checkpoints.save(path, {n: t * 2 for n, t in prompts.items()}, metadata)
+    after = identities(world)
+    assert {m for m in before if before[m] != after[m]} == {"meta_prompts", "grmp"}
+
+
+def test_failed_split_is_recorded_and_the_rest_goes_on(world, monkeypatch, capsys):
+    from grmp.adapt import SplitFailure
+
+    prepare = methods.prepare
+
+    def fails_in_split_1(case, name):
+        one = prepare(case, name)
+
+        def split(number):
+            if number == 1:
+                raise SplitFailure("loss is not finite at epoch 3, batch 0, learning rate 0.1")
+            return one(number)
+
+        return split
+
+    monkeypatch.setattr(methods, "prepare", fails_in_split_1)
+    key = Key("target", "random_prompts", 6)
+    sweep.run(params.load(world), world.parent, key)
+    run = json.loads((key.folder(world.parent) / "run.json").read_text())
+    assert [s[:6] for s in run["status"]] == ["ok", "failed", "ok"]
+    scores = (
+        pd.read_csv(key.folder(world.parent) / "predictions.csv")
+        .groupby("split")["score"]
+        .apply(lambda s: s.notna().all())
+    )
+    assert list(scores) == [True, False, True]
+    assert "epoch 3" in capsys.readouterr().out
+    assert not runs.is_done(params.load(world), world.parent, key)
+
+
+@pytest.mark.parametrize(
+    ("break_it", "words"),
+    [
+        (lambda w: (w / "models/prompts/meta.safetensors").unlink(), "dvc repro pretrain@meta"),
+        (lambda w: (w / "models/backbone.safetensors").unlink(), "dvc repro backbone"),
+        (lambda w: (w / "data/splits/target.csv").unlink(), "dvc repro prepare@target"),
+        (lambda w: (w / "data/prepared/target/info.json").unlink(), "dvc repro prepare@target"),
+        (lambda w: (w / "models/prompts/meta.safetensors").write_bytes(b"\0" * 100), "is damaged"),
+        (
+            lambda w: np.save(w / "data/prepared/target/images.npy", np.zeros((2, 3, 36, 36), np.uint8)),
+            "do not belong together",
+        ),
+    ],
+)
+def test_missing_or_damaged_inputs_are_named(world, break_it, words):
+    break_it(world.parent)
+    with pytest.raises(UserError, match=words) as caught:
+        sweep.run(params.load(world), world.parent, Key("target", "grmp", 6))
+    assert "\n" not in str(caught.value)
+    assert not (world.parent / "results/runs").exists()
+
+
+def test_prompts_of_another_backbone_or_shape(world):
+    loaded = params.load(world)
+    path = world.parent / "models/prompts/meta.safetensors"
+    prompts, metadata = checkpoints.read(path, "")
+    checkpoints.save(path, prompts, metadata | {"backbone": "0" * 64})
+    with pytest.raises(UserError, match="learned on another backbone"):
+        sweep.run(loaded, world.parent, Key("target", "grmp", 6))
+    checkpoints.save(path, {"ctx": prompts["ctx"]}, metadata)
+    with pytest.raises(UserError, match="0 visual and 4 text tokens"):
+        sweep.run(loaded, world.parent, Key("target", "grmp", 6))
+
+
+def test_more_shots_than_there_are(world):
+    with pytest.raises(UserError, match="60 shots asked for, but the training side of target has 18"):
+        sweep.run(params.load(world), world.parent, Key("target", "ridge", 60))
+
+
+def test_gpu_demanded(world):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    with pytest.raises(UserError, match="torch sees no GPU here"):
+        sweep.choose_device("cuda", 1)
+
+
+def test_ridge_recovers_a_linear_truth(world):
+    """Quality that is linear in the embedding is predicted (nearly) perfectly once K exceeds its dimension."""
+    loaded = params.load(world)
+    from grmp.databases import prepared, splits
+
+    db = prepared.load(world.parent / "data/prepared/pre")
+    parts = splits.load(world.parent / "data/splits/pre.csv", db.index["image"])
+    import torch
+
+    backbone = checkpoints.load(world.parent)
+    case = methods.Case(loaded, world.parent, db, parts, 20, backbone, torch.device("cpu"), lambda epoch: None)
+    x = methods.embeddings(case).numpy()
+    truth = x @ np.eye(x.shape[1])[0]
+    db.index["quality"] = (truth - truth.min()) / (truth.max() - truth.min())
+    outcome = methods.ridge(case, params.Ridge(kind="ridge", label="", alphas=[1e-6]))(0)
+    assert np.corrcoef(outcome.scores, case.quality[parts.test(0)])[0, 1] > 0.9

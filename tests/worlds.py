@@ -1,0 +1,72 @@
+"""A tiny world on disk, prepared and with a seeded backbone, for tests of what comes after."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from grmp import backbone as checkpoints
+from grmp.clip import Shape
+from grmp.databases import splits as split_files
+from grmp.files import sha256, write_json
+from tests.conftest import ROOT
+from tests.golden import weights
+
+SHAPE = Shape(24, 32, 8, 64, 3, 1, 64, 3, 1, True, "imagenet")
+SIZE = 36
+
+
+def settings(**changes: dict[str, Any]) -> dict[str, Any]:
+    """Settings of the tiny world: those of the demo, smaller; ``changes`` are merged group by group."""
+    raw = yaml.safe_load((ROOT / "demo/params.yaml").read_text())
+    small = {
+        "paths": {"code": str(ROOT)},
+        "data": {"databases": ["pre", "target"], "size": SIZE},
+        "splits": {"count": 3},
+        "prompts": {"visual_tokens": 3},
+        "pretrain": {"databases": ["pre"], "epochs": 2, "support_batch": 8, "query_batch": 4, "threads": 1},
+        "adapt": {"tuned_blocks": 1, "epochs": 3, "threads": 1, "scenes": ["dog", "house"]},
+        "run": {"databases": ["target"], "shots": [6, 12]},
+        "evaluate": {"resamples": 100},
+    }
+    for group, values in [*small.items(), *changes.items()]:
+        raw[group] |= values
+    return raw
+
+
+def database(world: Path, name: str, references: int, kinds: list[str], seed: int) -> None:
+    """A prepared database of noise pictures whose brightness is their quality."""
+    rng = np.random.default_rng(seed)
+    rows = [
+        {"image": f"r{r:02}_{kind}_{level}.png", "reference": f"r{r:02}", "distortion": kind, "level": level}
+        for r in range(references)
+        for kind in kinds
+        for level in (1, 3, 5)
+    ]
+    index = pd.DataFrame(rows).sort_values("image", ignore_index=True)
+    index["mos"] = np.round(1 + 4 * rng.uniform(size=len(index)), 4)
+    index["quality"] = (index["mos"] - 1) / 4
+    index["mos_std"] = 0.3
+    noise = rng.normal(60 + 130 * index["quality"].to_numpy()[:, None, None, None], 20, (len(index), 3, SIZE, SIZE))
+    folder = world / "data/prepared" / name
+    folder.mkdir(parents=True)
+    np.save(folder / "images.npy", np.clip(noise, 0, 255).astype(np.uint8))
+    columns = ["image", "mos", "quality", "mos_std", "reference", "distortion", "level"]
+    index[columns].to_csv(folder / "index.csv", index=False)
+    digests = {file: sha256(folder / file) for file in ("index.csv", "images.npy")}
+    info = {"name": name, "kind": "simulated", "count": len(index), "range": [1.0, 5.0], "sha256": digests}
+    write_json(folder / "info.json", info)
+    split_files.make(index, world / "data/splits" / f"{name}.csv", count=3, test=0.25, seed=5, by="reference")
+
+
+def build(world: Path, **changes: dict[str, Any]) -> Path:
+    """The whole tiny world in an empty folder; returns its params.yaml."""
+    world.mkdir(parents=True, exist_ok=True)
+    (world / "params.yaml").write_text(yaml.safe_dump(settings(**changes)))
+    database(world, "pre", references=5, kinds=["blur", "noise"], seed=1)
+    database(world, "target", references=8, kinds=["jpeg"], seed=2)
+    backbone = weights.clip_weights(SHAPE)
+    checkpoints.save(world / checkpoints.PATH, backbone, {"config": SHAPE.as_dict()})
+    return world / "params.yaml"
