@@ -5,6 +5,7 @@ damaged, or that params.yaml does not ask for, is named in damaged.csv and left 
 bytes; what a run took, which differs from run to run, stands apart in cost.json.
 """
 
+import itertools
 import json
 import math
 import re
@@ -154,21 +155,24 @@ def _check_rows(run: Run, predictions: pd.DataFrame, history: pd.DataFrame) -> N
 
 
 def read_records(params: Params, results: Path) -> tuple[list[Record], pd.DataFrame]:
-    """All records that params.yaml asks for, sorted, and a table ``record, reason`` of what was left out."""
+    """All records that params.yaml asks for, in its order, and a table ``record, reason`` of what was left out."""
     root = results / "runs"
-    wanted = {(d, m, s) for d in params.run.databases for m in params.run.methods for s in params.run.shots}
+    wanted = list(itertools.product(params.run.databases, params.run.methods, params.run.shots))
     records, left_out = [], []
     for folder in _folders(root):
-        place = folder.relative_to(root).as_posix()
+        place = _plain(folder.relative_to(root).as_posix())
         try:
+            if root.resolve() not in folder.resolve().parents:
+                raise Damaged("a link that leads out of results/runs")
             record = read_record(folder)
         except Damaged as damage:
-            left_out.append((place, str(damage)))
+            left_out.append((place, _plain(str(damage))))
             continue
         if record.cell in wanted:
             records.append(record)
         else:
             left_out.append((place, "not asked for by the group run of params.yaml"))
+    records.sort(key=lambda record: wanted.index(record.cell))
     return records, pd.DataFrame(left_out, columns=COLUMNS["damaged.csv"])
 
 
@@ -226,7 +230,7 @@ def pair_table(records: list[Record], table: pd.DataFrame, settings: Evaluate) -
     values = dict(iter(table.groupby(_CELL)))
     rows = []
     for pair in settings.pairs:
-        for database, method, shots in sorted(by_cell):
+        for database, method, shots in by_cell:
             other = (database, pair.against, shots)
             if method != pair.method or other not in by_cell:
                 continue
@@ -331,4 +335,9 @@ def _write(path: Path, table: pd.DataFrame) -> None:
 
 def _line(error: Exception) -> str:
     """An exception's text on one line of bounded length."""
-    return re.sub(r"\s+", " ", str(error))[:160]
+    return " ".join(str(error).split())[:160]
+
+
+def _plain(text: str) -> str:
+    """Names and messages as they may go to a terminal: no control characters."""
+    return re.sub(r"[^\x20-\x7e]", "?", text)[:240]

@@ -1,5 +1,6 @@
 """The figures: each a function of a world that returns a matplotlib Figure, or None where there is nothing to draw."""
 
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -228,7 +229,7 @@ def forest(world: World, metric: str = "srcc") -> Figure | None:
         axis.set_ylim(len(part) - 0.4, -0.6)
         axis.locator_params(axis="x", nbins=6)
         axis.grid(axis="y", visible=False)
-        axis.set_title(question)
+        axis.set_title(textwrap.fill(question, 50))
         label = {n: m.label for n, m in world.params.methods.items()}
         axis.set_xlabel(f"{metric.upper()}: {label[part['method'][0]]} −\n{label[part['against'][0]]}")
     return figure

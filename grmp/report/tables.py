@@ -131,7 +131,7 @@ def few_shot_table(world: World, shots: list[int]) -> Table:
         "; ".join(_troubles(world)),
         _holes([f"adapt@{name}" for name in world.missing(shots)]),
     )
-    caption = f"Few-shot assessment: {' and '.join(str(s) for s in shots)} labelled pictures"
+    caption = f"Few-shot assessment: {', '.join(str(s) for s in shots)} labelled pictures"
     return Table(pd.DataFrame(data, columns=columns), frame, caption, note)
 
 

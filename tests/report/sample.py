@@ -11,86 +11,27 @@ import yaml
 DATABASES = {"alpha": "simulated", "beta": "simulated", "gamma": "authentic"}
 DISTORTIONS = ["blur", "jpeg", "noise", "saturation", "jitter", "pixelate"]
 METHODS = {"zero_shot": 0.30, "ridge": 0.20, "random": 0.16, "meta": 0.12, "grmp": 0.10}  # noise of the predictions
+VARIANTS = ["reptile", "reptile_published"]
+NOTEBOOKS = ["databases", "meta_training", "few_shot", "predictions"]
 RANGE = (0.0, 9.0)
+ROOT = Path(__file__).parents[2]
 
 
 def settings() -> dict:
-    """A whole params.yaml."""
+    """params.yaml: the demo's, with databases, methods and matrix of our own."""
+    given = yaml.safe_load((ROOT / "demo/params.yaml").read_text())
     tune = {"kind": "tune", "rule": "none", "strength": 0.0}
-    reptile = {"reset": "task", "query": "inner", "outer": "average", "order": 0, "inner": "adam"}
-    return {
-        "paths": {"code": str(Path(__file__).parents[2])},
-        "data": {"databases": ["pre", *DATABASES], "size": 32, "aspect": "squash", "livec_training_pictures": False},
-        "splits": {"count": 5, "test": 0.2, "seed": 0, "by": "reference"},
-        "backbone": {
-            "source": "open_clip",
-            "model": "ViT-B-16-quickgelu",
-            "pretrained": "openai",
-            "sha256": "0" * 64,
-            "normalize": "clip",
-        },
-        "prompts": {
-            "visual_tokens": 8,
-            "visual_layers": 0,
-            "text_tokens": 4,
-            "dropout": 0.0,
-            "norm": "layer",
-            "classes": ["high quality", "low quality"],
-        },
-        "pretrain": {
-            "databases": ["pre"],
-            "variants": ["reptile", "published"],
-            "epochs": 8,
-            "support_batch": 8,
-            "query_batch": 8,
-            "support": 0.5,
-            "drop_last_task": False,
-            "label_scale": "database",
-            "split_by": "reference",
-            "select": "last",
-            "target": "alpha",
-            "seed": 0,
-            "threads": 1,
-        },
-        "variants": {
-            "reptile": reptile | {"inner_rate": 1e-3, "outer_rate": 1e-1},
-            "published": reptile | {"reset": "never", "inner_rate": 1e-3, "outer_rate": 1e-1},
-        },
-        "adapt": {
-            "tuned_blocks": 2,
-            "learning_rate": 1e-3,
-            "momentum": 0.9,
-            "weight_decay": 0.0,
-            "batch": 8,
-            "epochs": 5,
-            "evaluate_every": 1,
-            "patience": 5,
-            "select": "fixed",
-            "label_scale": "database",
-            "pair_gradients": "name",
-            "batches": "even",
-            "crops": "image",
-            "views": 0,
-            "precision": "float32",
-            "temperature": 1.0,
-            "scenes": ["street", "portrait"],
-            "seed": 0,
-            "cache_gb": 1.0,
-            "threads": 1,
-            "device": "cpu",
-        },
+    return given | {
+        "paths": {"code": str(ROOT)},
+        "data": given["data"] | {"databases": ["pre", *DATABASES]},
+        "splits": given["splits"] | {"count": 5},
+        "pretrain": given["pretrain"] | {"databases": ["pre"], "variants": VARIANTS, "target": "alpha"},
         "methods": {
             "zero_shot": {"kind": "zero_shot", "label": "Zero-shot", "templates": ["good", "bad"]},
             "ridge": {"kind": "ridge", "label": "Ridge on embeddings", "alphas": [1.0]},
             "random": tune | {"label": "Random prompts", "prompts": "random"},
             "meta": tune | {"label": "Meta-learned prompts", "prompts": "reptile"},
-            "grmp": {
-                "kind": "tune",
-                "label": "GRMP-IQA",
-                "prompts": "reptile",
-                "rule": "published",
-                "strength": 5.0,
-            },
+            "grmp": tune | {"label": "GRMP-IQA", "prompts": "reptile", "rule": "published", "strength": 5.0},
         },
         "run": {"databases": list(DATABASES), "methods": list(METHODS), "shots": [25, 50]},
         "evaluate": {
@@ -102,10 +43,7 @@ def settings() -> dict:
                 {"method": "grmp", "against": "meta", "question": "Does gradient regularization help?"},
             ],
         },
-        "report": {
-            "notebooks": ["databases", "meta_training", "few_shot", "predictions"],
-            "title": "A miniature world",
-        },
+        "report": {"notebooks": NOTEBOOKS, "title": "A miniature world"},
     }
 
 
@@ -195,7 +133,7 @@ def make_world(world: Path) -> Path:
         for method in METHODS:
             for shots in (25, 50):
                 make_record(world, database, method, shots, index, seed=seed)
-    for seed, variant in enumerate(("reptile", "published")):
+    for seed, variant in enumerate(VARIANTS):
         rng = np.random.default_rng(seed)
         rows = [
             (epoch, "pre", task, *(0.1 * 0.85 ** (epoch * (1 + seed)) * rng.uniform(0.7, 1.3, 2)), 0.2)
