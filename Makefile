@@ -18,11 +18,18 @@ install: .venv/.installed ## make .venv and install the project with pinned vers
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[dev]'
 	@touch $@
 
-demo: install ## the small world, end to end: about 8 minutes on 2 cores; results in demo/results
-	@$(BIN)/grmp demo
+demo: install ## the small world, end to end, under 10 minutes on 2 cores; results in demo/results
+	@cd demo && dvc repro --quiet backbone pretrain && grmp sweep && dvc repro --quiet
+	@echo "open demo/results/site/index.html"
+
+real: install ## the small backbone on real photographs: make real FROM=/path/to/ChallengeDB_release
+	@test -n "$(FROM)" || { echo "error: give LIVE Challenge's folder or archive: make real FROM=/path/to/ChallengeDB_release" >&2; exit 1; }
+	@cd real && grmp data fetch livec --from "$(abspath $(FROM))" && grmp data prepare livec --allow-missing $(or $(MISSING),0)
+	@cd real && dvc repro --quiet backbone pretrain && grmp sweep && dvc repro --quiet
+	@echo "open real/results/site/index.html"
 
 paper: install ## the paper: downloads the databases and runs everything (a GPU is advised)
-	@$(BIN)/dvc repro
+	@dvc repro
 
 lint: install ## ruff (lint and format) and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
@@ -40,4 +47,4 @@ lock: install ## renew constraints.txt from what is installed
 	@$(BIN)/python -m pip freeze --exclude-editable | grep -v '^-e' > constraints.txt
 
 clean: ## delete what the demo made (not .venv)
-	rm -rf demo/data demo/models demo/results/runs
+	rm -rf demo/data demo/models demo/results/runs real/data real/models real/results/runs

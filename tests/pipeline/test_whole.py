@@ -1,0 +1,113 @@
+"""The whole pipeline in a temporary clone: every stage runs, a second run does nothing, a change reaches what depends on it."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from tests.conftest import ROOT
+
+pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(600)]
+
+SMALLER = {
+    "data": {"databases": ["sim_pre1", "sim_wild"]},
+    "splits": {"count": 3},
+    "pretrain": {"databases": ["sim_pre1"], "epochs": 1, "support_batch": 60, "query_batch": 16},
+    "adapt": {"epochs": 4, "views": 1},
+    "run": {"databases": ["sim_wild"], "shots": [10]},
+    "evaluate": {"resamples": 200},
+}
+TRAINING = {"pictures": 96, "steps": 6, "batch": 32}
+
+
+def dvc(world: Path, *arguments: str) -> str:
+    """Output of a DVC command in the tiny world; the clone's code comes first on the path."""
+    environment = os.environ | {"PYTHONPATH": str(world.parent), "DVC_NO_ANALYTICS": "1", "COLUMNS": "200"}
+    environment["PATH"] = f"{ROOT / '.venv/bin'}{os.pathsep}{environment['PATH']}"
+    done = subprocess.run(["dvc", *arguments], cwd=world, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> tuple[Path, str]:
+    """A fresh clone with a tiny world in it, run once; (its folder, what DVC printed)."""
+    clone = tmp_path_factory.mktemp("clone") / "project"
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
+    folder = clone / "tiny"
+    folder.mkdir()
+    (folder / "dvc.yaml").symlink_to("../dvc.yaml")
+    raw = yaml.safe_load((ROOT / "demo/params.yaml").read_text())
+    for group, values in SMALLER.items():
+        raw[group] |= values
+    raw["backbone"]["training"] |= TRAINING
+    (folder / "params.yaml").write_text(yaml.safe_dump(raw))
+    return folder, dvc(folder, "repro")
+
+
+def stages(output: str) -> list[str]:
+    return re.findall(r"Running stage '([^']+)'", output)
+
+
+def test_every_stage_ran_and_left_its_results(world):
+    folder, output = world
+    kinds = {name.split(":")[-1].split("@")[0] for name in stages(output)}
+    assert kinds == {"fetch", "prepare", "backbone", "pretrain", "adapt", "collect", "notebook", "site"}
+    results = folder / "results"
+    scores = pd.read_csv(results / "scores.csv")
+    assert len(scores) == 5 * 3
+    assert (scores["status"] == "ok").all()
+    assert scores["srcc"].between(-1, 1).all()
+    for name in ("databases", "meta_training", "few_shot", "predictions"):
+        notebook = json.loads((results / f"notebooks/{name}.ipynb").read_text())
+        outputs = [o for cell in notebook["cells"] for o in cell.get("outputs", [])]
+        assert outputs
+        assert not [o for o in outputs if o["output_type"] == "error"]
+        assert (results / f"notebooks/{name}.html").stat().st_size > 10_000
+    page = (results / "site/index.html").read_text()
+    assert "simulated" in page
+    links = re.findall(r'(?:href|src)="([^"#:]+)"', page)
+    assert links
+    assert [link for link in links if not (results / "site" / link).exists()] == []
+
+
+def test_second_run_does_nothing(world):
+    folder, _ = world
+    assert stages(dvc(folder, "repro")) == []
+
+
+def test_changed_lambda_reaches_only_what_depends_on_it(world):
+    folder, _ = world
+    text = (folder / "params.yaml").read_text()
+    raw = yaml.safe_load(text)
+    raw["methods"]["grmp"]["strength"] = 3.0
+    (folder / "params.yaml").write_text(yaml.safe_dump(raw))
+    try:
+        changed = json.loads(dvc(folder, "status", "--json"))
+    finally:
+        (folder / "params.yaml").write_text(text)
+    names = {name.split(":")[-1] for name in changed}
+    assert {n for n in names if n.split("@")[0] in {"fetch", "prepare", "backbone", "pretrain", "adapt"}} == {
+        "adapt@sim_wild-grmp-10"
+    }
+
+
+def test_unknown_key_stops_before_anything_is_written(world):
+    folder, _ = world
+    other = folder.parent / "broken"
+    shutil.copytree(folder, other, ignore=shutil.ignore_patterns("data", "models", "results", "dvc.lock"), symlinks=True)
+    raw = yaml.safe_load((other / "params.yaml").read_text())
+    raw["adapt"]["lerning_rate"] = 1.0
+    (other / "params.yaml").write_text(yaml.safe_dump(raw))
+    environment = os.environ | {"PYTHONPATH": str(other.parent)}
+    command = [str(ROOT / ".venv/bin/grmp"), "adapt", "sim_wild", "grmp", "10"]
+    done = subprocess.run(command, cwd=other, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "unknown key 'adapt.lerning_rate'" in done.stderr
+    assert sorted(p.name for p in other.iterdir()) == ["dvc.yaml", "params.yaml"]
