@@ -1,0 +1,273 @@
+"""The 25 distortion types of KADID-10k at five levels, on any RGB picture.
+
+The types and their order are those of Lin, Hosu and Saupe, "KADID-10k: a large-scale artificially distorted IQA
+database" (QoMEX 2019), section III. The strengths are our own: theirs suit 512 x 384 pictures and are not all monotone
+(their mean shift alternates in sign, their first blur changes nothing), ours are chosen so that every level is visibly
+worse than the one before on pictures of about 100 pixels.
+"""
+
+import io
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+from PIL import Image
+from skimage.restoration import denoise_tv_chambolle
+
+from grmp.errors import UserError
+
+Picture = np.ndarray  # (H, W, 3) uint8 outside, float32 in [0, 1] within
+LEVELS = (1, 2, 3, 4, 5)
+SMALLEST = 32
+
+
+def distort(image: Picture, kind: str, level: int, seed: int) -> Picture:
+    """``image`` with one distortion.
+
+    Parameters
+    ----------
+    image : (H, W, 3) uint8, RGB, H and W >= 32
+    kind : one of ``KINDS``
+    level : 1 (weakest) to 5
+    seed : of the random distortions; the other ones do not depend on it
+
+    Returns
+    -------
+    (H, W, 3) uint8, a new array.
+
+    Raises
+    ------
+    UserError
+        If the kind or the level is unknown or the picture is not one.
+    """
+    if kind not in _TABLE:
+        raise UserError(f"unknown distortion '{kind}'; choose one of: {', '.join(KINDS)}")
+    if level not in LEVELS:
+        raise UserError(f"distortion level {level} does not exist; choose 1 to 5")
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or min(image.shape[:2]) < SMALLEST:
+        raise UserError(
+            f"cannot distort a {image.dtype} picture of shape {image.shape}; "
+            f"give (height, width, 3) uint8 with sides of at least {SMALLEST}"
+        )
+    apply, amounts = _TABLE[kind]
+    result = apply(image.astype(np.float32) / 255, amounts[level - 1], np.random.default_rng([seed, KINDS.index(kind)]))
+    return _to_bytes(result)
+
+
+def _to_bytes(image: Picture) -> Picture:
+    return np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
+
+
+def _like(image: Picture) -> Picture:
+    return np.asarray(image, np.float32) / 255
+
+
+def _convert(image: Picture, code: int) -> Picture:
+    return cv2.cvtColor(image, code)
+
+
+# Blurs
+
+
+def _gaussian_blur(image: Picture, sigma: float, rng: np.random.Generator) -> Picture:
+    return cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
+
+
+def _lens_blur(image: Picture, radius: float, rng: np.random.Generator) -> Picture:
+    reach = np.arange(-int(np.ceil(radius)), int(np.ceil(radius)) + 1)
+    disk = np.clip(radius + 0.5 - np.hypot(reach[:, None], reach), 0, 1).astype(np.float32)
+    return cv2.filter2D(image, -1, disk / disk.sum(), borderType=cv2.BORDER_REFLECT)
+
+
+def _motion_blur(image: Picture, length: float, rng: np.random.Generator) -> Picture:
+    angle = rng.uniform(0, np.pi)
+    half = int(length // 2)
+    kernel = np.zeros((2 * half + 3, 2 * half + 3), np.float32)
+    for step in np.linspace(-half, half, 8 * half + 1):  # a line spread over its four nearest taps
+        x, y = half + 1 + step * np.cos(angle), half + 1 + step * np.sin(angle)
+        i, j = int(y), int(x)
+        kernel[i : i + 2, j : j + 2] += np.outer([1 - (y - i), y - i], [1 - (x - j), x - j])
+    return cv2.filter2D(image, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REFLECT)
+
+
+# Colour
+
+
+def _color_diffusion(image: Picture, sigma: float, rng: np.random.Generator) -> Picture:
+    lab = _convert(image, cv2.COLOR_RGB2Lab)
+    lab[..., 1:] = cv2.GaussianBlur(lab[..., 1:], (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
+    return _convert(lab, cv2.COLOR_Lab2RGB)
+
+
+def _color_shift(image: Picture, pixels: float, rng: np.random.Generator) -> Picture:
+    angle = rng.uniform(0, 2 * np.pi)
+    move = np.array([[1, 0, pixels * np.cos(angle)], [0, 1, pixels * np.sin(angle)]], np.float32)
+    height, width = image.shape[:2]
+    shifted = image.copy()
+    shifted[..., 1] = cv2.warpAffine(image[..., 1], move, (width, height), borderMode=cv2.BORDER_REFLECT)
+    return shifted
+
+
+def _color_quantization(image: Picture, colors: float, rng: np.random.Generator) -> Picture:
+    indexed = Image.fromarray(_to_bytes(image)).quantize(int(colors), dither=Image.Dither.NONE)
+    return _like(np.asarray(indexed.convert("RGB")))
+
+
+def _color_saturation_1(image: Picture, factor: float, rng: np.random.Generator) -> Picture:
+    hsv = _convert(image, cv2.COLOR_RGB2HSV)
+    hsv[..., 1] *= factor
+    return _convert(hsv, cv2.COLOR_HSV2RGB)
+
+
+def _color_saturation_2(image: Picture, factor: float, rng: np.random.Generator) -> Picture:
+    lab = _convert(image, cv2.COLOR_RGB2Lab)
+    lab[..., 1:] *= factor
+    return _convert(lab, cv2.COLOR_Lab2RGB)
+
+
+# Compression
+
+
+def _encoded(image: Picture, **options: object) -> Picture:
+    buffer = io.BytesIO()
+    Image.fromarray(_to_bytes(image)).save(buffer, **options)  # type: ignore[arg-type]
+    return _like(np.asarray(Image.open(buffer).convert("RGB")))
+
+
+def _jpeg2000(image: Picture, ratio: float, rng: np.random.Generator) -> Picture:
+    return _encoded(image, format="JPEG2000", quality_mode="rates", quality_layers=[ratio], irreversible=True)
+
+
+def _jpeg(image: Picture, quality: float, rng: np.random.Generator) -> Picture:
+    return _encoded(image, format="JPEG", quality=int(quality))
+
+
+# Noise
+
+
+def _white_noise(image: Picture, sd: float, rng: np.random.Generator) -> Picture:
+    return image + sd * rng.standard_normal(image.shape, np.float32)
+
+
+def _white_noise_in_color_component(image: Picture, sd: float, rng: np.random.Generator) -> Picture:
+    luma_chroma = _convert(image, cv2.COLOR_RGB2YCrCb)
+    luma_chroma[..., 1:] += sd * rng.standard_normal((*image.shape[:2], 2), np.float32)
+    return _convert(luma_chroma, cv2.COLOR_YCrCb2RGB)
+
+
+def _impulse_noise(image: Picture, share: float, rng: np.random.Generator) -> Picture:
+    draw = rng.random(image.shape, np.float32)
+    return np.where(draw < share / 2, 0, np.where(draw > 1 - share / 2, 1, image)).astype(np.float32)
+
+
+def _multiplicative_noise(image: Picture, sd: float, rng: np.random.Generator) -> Picture:
+    return image * (1 + sd * rng.standard_normal(image.shape, np.float32))
+
+
+def _denoise(image: Picture, sd: float, rng: np.random.Generator) -> Picture:
+    """Noise, and the flat patches that remain after its removal by total variation (Chambolle 2004)."""
+    noisy = np.clip(_white_noise(image, sd, rng), 0, 1)
+    return denoise_tv_chambolle(noisy, weight=1.2 * sd, max_num_iter=40, channel_axis=-1)
+
+
+# Brightness
+
+
+def _brighten(image: Picture, amount: float, rng: np.random.Generator) -> Picture:
+    return image ** (1 / (1 + amount))
+
+
+def _darken(image: Picture, amount: float, rng: np.random.Generator) -> Picture:
+    return image ** (1 + amount)
+
+
+def _mean_shift(image: Picture, amount: float, rng: np.random.Generator) -> Picture:
+    return image + amount * rng.choice([-1, 1])
+
+
+# Space
+
+
+def _jitter(image: Picture, pixels: float, rng: np.random.Generator) -> Picture:
+    y, x = np.indices(image.shape[:2], np.float32)
+    dx, dy = pixels * rng.standard_normal((2, *image.shape[:2]), np.float32)
+    return cv2.remap(image, x + dx, y + dy, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+
+
+def _non_eccentricity_patch(image: Picture, count: float, rng: np.random.Generator) -> Picture:
+    """Small patches replaced by others from nearby."""
+    side = max(4, min(image.shape[:2]) // 12)
+    result = image.copy()
+    for _ in range(int(count)):
+        i, j = (int(rng.integers(0, n - side + 1)) for n in image.shape[:2])
+        k, m = (
+            int(np.clip(at + rng.integers(-side, side + 1), 0, n - side))
+            for at, n in zip((i, j), image.shape, strict=False)
+        )
+        result[i : i + side, j : j + side] = image[k : k + side, m : m + side]
+    return result
+
+
+def _pixelate(image: Picture, cell: float, rng: np.random.Generator) -> Picture:
+    height, width = image.shape[:2]
+    rows, columns = (np.arange(0, n, int(cell)) for n in (height, width))
+    sums = np.add.reduceat(np.add.reduceat(image, rows, 0), columns, 1)
+    areas = np.outer(np.diff(rows, append=height), np.diff(columns, append=width))
+    y, x = (np.arange(n) // int(cell) for n in (height, width))
+    return (sums / areas[..., None])[y[:, None], x]
+
+
+def _quantization(image: Picture, values: float, rng: np.random.Generator) -> Picture:
+    return np.round(image * (values - 1)) / (values - 1)
+
+
+def _color_block(image: Picture, count: float, rng: np.random.Generator) -> Picture:
+    side = max(4, min(image.shape[:2]) // 8)
+    result = image.copy()
+    for _ in range(int(count)):
+        i, j = (int(rng.integers(0, n - side + 1)) for n in image.shape[:2])
+        result[i : i + side, j : j + side] = rng.random(3)
+    return result
+
+
+# Sharpness and contrast
+
+
+def _high_sharpen(image: Picture, amount: float, rng: np.random.Generator) -> Picture:
+    return image + amount * (image - cv2.GaussianBlur(image, (0, 0), 1.0, borderType=cv2.BORDER_REFLECT))
+
+
+def _contrast_change(image: Picture, factor: float, rng: np.random.Generator) -> Picture:
+    mean = image.mean((0, 1))
+    return mean + factor * (image - mean)
+
+
+# In KADID-10k's order, 1 to 25: how it is done, and the strengths of the five levels in that function's own unit.
+_TABLE: dict[str, tuple[Callable[[Picture, float, np.random.Generator], Picture], tuple[float, ...]]] = {
+    "gaussian_blur": (_gaussian_blur, (0.6, 1.0, 1.6, 2.6, 4.5)),
+    "lens_blur": (_lens_blur, (1, 1.7, 2.7, 4.3, 7)),
+    "motion_blur": (_motion_blur, (3, 5, 9, 13, 21)),
+    "color_diffusion": (_color_diffusion, (2, 4, 8, 14, 28)),
+    "color_shift": (_color_shift, (0.8, 1.6, 3, 5, 9)),
+    "color_quantization": (_color_quantization, (64, 32, 16, 8, 4)),
+    "color_saturation_1": (_color_saturation_1, (0.7, 0.5, 0.3, 0.15, 0)),
+    "color_saturation_2": (_color_saturation_2, (1.4, 2, 3, 5, 9)),
+    "jpeg2000": (_jpeg2000, (14, 26, 45, 80, 140)),
+    "jpeg": (_jpeg, (45, 28, 15, 8, 4)),
+    "white_noise": (_white_noise, (0.04, 0.07, 0.11, 0.17, 0.27)),
+    "white_noise_in_color_component": (_white_noise_in_color_component, (0.04, 0.07, 0.11, 0.17, 0.27)),
+    "impulse_noise": (_impulse_noise, (0.005, 0.015, 0.04, 0.09, 0.2)),
+    "multiplicative_noise": (_multiplicative_noise, (0.08, 0.14, 0.24, 0.4, 0.7)),
+    "denoise": (_denoise, (0.03, 0.06, 0.1, 0.16, 0.26)),
+    "brighten": (_brighten, (0.15, 0.35, 0.7, 1.3, 2.5)),
+    "darken": (_darken, (0.15, 0.35, 0.7, 1.3, 2.5)),
+    "mean_shift": (_mean_shift, (0.06, 0.11, 0.18, 0.27, 0.4)),
+    "jitter": (_jitter, (0.3, 0.5, 0.9, 1.6, 3)),
+    "non_eccentricity_patch": (_non_eccentricity_patch, (5, 12, 25, 50, 100)),
+    "pixelate": (_pixelate, (2, 3, 4, 6, 10)),
+    "quantization": (_quantization, (14, 10, 7, 4, 3)),
+    "color_block": (_color_block, (1, 3, 6, 10, 18)),
+    "high_sharpen": (_high_sharpen, (0.7, 1.5, 3, 6, 14)),
+    "contrast_change": (_contrast_change, (0.75, 0.55, 0.4, 0.27, 0.15)),
+}
+KINDS: tuple[str, ...] = tuple(_TABLE)
