@@ -11,10 +11,11 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
+from grmp.databases.prepared import Prepared
 from grmp.evaluate import fit_logistic, logistic
 from grmp.report.published import few_shot, published
 from grmp.report.style import COLUMN, PAGE, looks, styled
-from grmp.report.world import Database, World
+from grmp.report.world import World
 
 ACROSS = 4  # panels side by side on a page
 
@@ -87,7 +88,7 @@ def samples(world: World, count: int = 8, pixels: int = 128) -> Figure | None:
     return figure
 
 
-def _picture(database: Database, row: int, pixels: int) -> np.ndarray:
+def _picture(database: Prepared, row: int, pixels: int) -> np.ndarray:
     """One picture as (h, w, 3), no larger than it is printed."""
     picture = Image.fromarray(np.ascontiguousarray(database.images[row].transpose(1, 2, 0)))
     picture.thumbnail((pixels, pixels), Image.Resampling.LANCZOS)

@@ -38,7 +38,7 @@ def _read(path: Path) -> pd.DataFrame:
             float(row.value or "nan")
         except ValueError:
             raise UserError(f"{path}, line {line}: '{row.value}' is no number; leave it blank if unknown") from None
-    return table.assign(value=pd.to_numeric(table["value"].replace("", "nan")))
+    return table.assign(value=table["value"].replace("", "nan").astype(float))
 
 
 def few_shot(table: pd.DataFrame, database: str, shots: list[int]) -> pd.DataFrame:

@@ -6,22 +6,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from grmp import params as settings
 from grmp.collect import COLUMNS, Damaged, Record, read_record
+from grmp.databases.prepared import Prepared, load
 from grmp.errors import UserError
 from grmp.params import Params
-
-
-@dataclass(frozen=True)
-class Database:
-    """A prepared database."""
-
-    info: dict[str, Any]
-    index: pd.DataFrame  # image, mos, quality, mos_std, reference, distortion, level
-    images: np.ndarray  # (N, 3, size, size) uint8, memory-mapped
 
 
 @dataclass(frozen=True)
@@ -79,14 +70,10 @@ class World:
         path = self.results / "pretrain" / f"{variant}.csv"
         return pd.read_csv(path, dtype={"database": str, "task": str}) if path.is_file() else None
 
-    def database(self, name: str) -> Database | None:
+    def database(self, name: str) -> Prepared | None:
         """A prepared database, or None."""
         folder = self.folder / "data/prepared" / name
-        info = self._json(folder / "info.json")  # written last: its presence means that the rest is whole
-        if info is None:
-            return None
-        index = pd.read_csv(folder / "index.csv", dtype={"image": str, "reference": str, "distortion": str})
-        return Database(info, index, np.load(folder / "images.npy", mmap_mode="r"))
+        return load(folder) if (folder / "info.json").is_file() else None  # info.json is written last
 
     def record(self, database: str, method: str, shots: int) -> Record | None:
         """A run record, or None where it is missing or damaged."""

@@ -1,0 +1,222 @@
+"""Figures and tables say what the records hold, and no more."""
+
+import json
+import shutil
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from grmp.collect import collect
+from grmp.report import figures, tables
+from grmp.report.world import World
+from tests.report.sample import DATABASES, DISTORTIONS, METHODS, make_settings, settings
+
+SHOTS = [25, 50]
+
+
+@pytest.fixture(scope="module")
+def whole(collected: Path) -> World:
+    return World.open(collected)
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> World:
+    make_settings(tmp_path)
+    return World.open(tmp_path)
+
+
+def texts_apart(figure: Figure) -> bool:
+    """No two texts overlap and none leaves the picture."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    texts: list[Text] = [t for legend in figure.legends for t in legend.get_texts()]
+    for axes in figure.axes:
+        texts += [axes.xaxis.label, axes.yaxis.label, axes.title, axes._left_title, *axes.texts]
+        for axis in (axes.xaxis, axes.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            texts += [t.label1 for t in axis.get_major_ticks() if low <= t.get_loc() <= high and t.label1.get_visible()]
+    texts = [t for t in texts if t.get_text().strip()]
+    boxes = [(t.get_text(), t.get_window_extent(canvas.get_renderer())) for t in texts]
+    width, height = canvas.get_width_height()
+    overlaps = [(a, b) for (a, one), (b, other) in combinations(boxes, 2) if one.shrunk(0.98, 0.85).overlaps(other)]
+    outside = [a for a, box in boxes if box.x0 < -1 or box.y0 < -1 or box.x1 > width + 1 or box.y1 > height + 1]
+    assert not overlaps, overlaps
+    assert not outside, outside
+    return len(boxes) > 3
+
+
+def test_every_split_is_a_dot(whole: World):
+    figure = figures.learning_curves(whole, SHOTS)
+    assert len(figure.axes) == len(DATABASES)
+    for axes, database in zip(figure.axes, DATABASES, strict=True):  # noqa: B007
+        dots = np.concatenate([line.get_ydata() for line in axes.lines if line.get_linestyle() == "None"])
+        expected = whole.scores.query("database == @database")["srcc"]
+        assert sorted(dots) == pytest.approx(sorted(expected))
+
+
+def test_lines_are_medians(whole: World):
+    axes = figures.learning_curves(whole, SHOTS, "plcc").axes[0]
+    line = next(line for line in axes.lines if line.get_label() == "Ridge on embeddings")
+    expected = whole.summary.query("database == 'alpha' and method == 'ridge' and metric == 'plcc'")["median"]
+    assert line.get_ydata() == pytest.approx(expected.to_numpy())
+
+
+def test_a_method_keeps_its_colour(whole: World):
+    one = {line.get_label(): line.get_color() for line in figures.learning_curves(whole, SHOTS).axes[0].lines}
+    panel = figures.scatter(whole, ["grmp"], 50, 0).axes[0]
+    assert panel.lines[0].get_color() == one["GRMP-IQA"]
+
+
+def test_forest_shows_the_pairs(whole: World):
+    figure = figures.forest(whole)
+    assert [a.get_title("left") for a in figure.axes] == [p["question"] for p in settings()["evaluate"]["pairs"]]
+    rows = len(DATABASES) * len(SHOTS)
+    middles = [line.get_xdata()[0] for line in figure.axes[0].lines if len(line.get_xdata()) == 1]
+    assert middles == pytest.approx(whole.pairs.query("method == 'meta' and metric == 'srcc'")["mean"].to_numpy())
+    assert len(middles) == rows
+
+
+def test_simulated_opinions_are_called_so(whole: World):
+    names = [a.get_xlabel() for a in figures.histograms(whole).axes]
+    assert names == ["simulated opinion"] * 3 + ["opinion score"]
+    left = [a.get_ylabel() for a in figures.scatter(whole, list(METHODS), 50, 0).axes if a.get_ylabel()]
+    assert left == ["alpha\nsimulated opinion", "beta\nsimulated opinion", "gamma\nopinion score"]
+    assert "no human gave them" in tables.databases(whole).note
+
+
+def test_samples_run_from_worst_to_best(whole: World):
+    figure = figures.samples(whole, 4)
+    assert len(figure.axes) == 4 * 4
+    opinions = [float(a.get_xlabel()) for a in figure.axes[:4]]
+    index = whole.database("pre").index["mos"]
+    assert opinions == sorted(opinions)
+    assert opinions[0] == pytest.approx(index.min(), abs=0.01)
+    assert opinions[-1] == pytest.approx(index.max(), abs=0.01)
+
+
+def test_losses_task_by_task(whole: World):
+    figure = figures.task_losses(whole, "pre")
+    assert [a.get_title("left") for a in figure.axes] == DISTORTIONS_SORTED
+    line = figure.axes[0].lines[0]
+    expected = whole.pretrain("reptile").query("task == 'blur'")["query_loss"]
+    assert line.get_ydata() == pytest.approx(expected.to_numpy())
+
+
+DISTORTIONS_SORTED = sorted(DISTORTIONS)
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        figures.histograms,
+        figures.samples,
+        figures.losses,
+        lambda w: figures.task_losses(w, "pre"),
+        lambda w: figures.learning_curves(w, SHOTS),
+        figures.forest,
+        lambda w: figures.scatter(w, list(METHODS), 50, 0),
+    ],
+    ids=["histograms", "samples", "losses", "tasks", "curves", "forest", "scatter"],
+)
+class TestEach:
+    def test_labels_do_not_overlap(self, whole: World, draw):
+        assert texts_apart(draw(whole))
+
+    def test_nothing_run_is_no_figure_and_no_error(self, empty: World, draw):
+        assert draw(empty) is None
+
+
+def test_fourteen_methods_have_room(tmp_path: Path, collected: Path):
+    """Fourteen long names, three shot counts: the records of five methods, copied under other names."""
+    raw = settings()
+    names = list(METHODS) + [f"more_{i}" for i in range(9)]
+    for name in names[5:]:
+        raw["methods"][name] = raw["methods"]["random"] | {"label": f"A quality-trained teacher, {name}"}
+    raw["run"] = {"databases": list(DATABASES), "methods": names, "shots": [25, 50]}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
+    shutil.copytree(collected / "results", tmp_path / "results")
+    for name in ("scores.csv", "summary.csv"):
+        table = pd.read_csv(collected / "results" / name)
+        copies = [table[table["method"] == "random"].assign(method=n) for n in names[5:]]
+        pd.concat([table, *copies]).to_csv(tmp_path / "results" / name, index=False)
+    figure = figures.learning_curves(World.open(tmp_path), SHOTS)
+    assert len(figure.legends[0].get_texts()) == 14
+    assert texts_apart(figure)
+
+
+def test_few_shot_table_says_what_summary_says(whole: World):
+    table = tables.few_shot_table(whole, SHOTS)
+    shown = table.shown
+    assert len(shown) == len(DATABASES) * len(METHODS)
+    one = whole.summary.query("database == 'beta' and method == 'ridge' and shots == 50 and metric == 'plcc'").iloc[0]
+    assert shown["PLCC, 50"].iloc[6] == f"{one['median']:.3f} [{one['median_low']:.3f}, {one['median_high']:.3f}]"
+    assert shown["Database"].tolist()[:6] == ["alpha", "", "", "", "", "beta"]
+    assert sum("**" in cell for cell in shown["SRCC, 25"]) == len(DATABASES)
+    assert "not independent" in table.note
+
+
+def test_published_numbers_stand_beside_ours(world: Path):
+    (world / "published.csv").write_text(
+        "table,dataset,setting,method,metric,value,source,note\n"
+        "few_shot,alpha,25,GRMP-IQA,srcc,0.9,a paper,\nfew_shot,alpha,50,GRMP-IQA,srcc,,a paper,\n"
+    )
+    opened = World.open(world)
+    table = tables.few_shot_table(opened, SHOTS)
+    row = table.shown.iloc[5]
+    assert row.tolist() == ["", "GRMP-IQA, published", "0.900", "n.p.", "n.p.", "n.p."]
+    assert "n.p.: not published where we could read it." in table.note
+    stars = [line for line in figures.learning_curves(opened, SHOTS).axes[0].lines if line.get_marker() == "*"]
+    assert [float(s.get_ydata()[0]) for s in stars] == [0.9]
+
+
+def test_holes_name_their_command(world: Path):
+    shutil.rmtree(world / "results/runs/beta/grmp")
+    collect(World.open(world).params, world / "results")
+    opened = World.open(world)
+    table = tables.few_shot_table(opened, SHOTS)
+    assert table.shown.iloc[9].tolist() == ["", "GRMP-IQA", "–", "–", "–", "–"]
+    assert "`dvc repro adapt@beta-grmp-25`, `dvc repro adapt@beta-grmp-50`" in table.note
+    assert "0.000" not in table.markdown()
+    assert not (opened.pairs.query("database == 'beta'")["method"] == "grmp").any()
+    scatter = figures.scatter(opened, ["meta", "grmp"], 50, 0)
+    assert [t.get_text() for a in scatter.axes for t in a.texts].count("not run") == 1
+
+
+def test_tables_of_an_empty_world(empty: World):
+    assert "`dvc repro prepare@pre`" in tables.databases(empty).note
+    assert "`dvc repro backbone`" in tables.backbone(empty).note
+    assert "`dvc repro pretrain@reptile`" in tables.pretraining(empty).note
+    assert "30 runs are missing" in tables.few_shot_table(empty, SHOTS).note
+    assert "Not run" in tables.pair_table(empty).note
+    assert tables.left_out(empty) is None
+    for table in (tables.databases(empty), tables.few_shot_table(empty, SHOTS), tables.pair_table(empty)):
+        assert table.markdown()
+        assert table.tex()
+        assert table.html()
+
+
+def test_missing_splits_are_counted_in_the_cell(world: Path):
+    path = world / "results/runs/alpha/meta/25/run.json"
+    run = json.loads(path.read_text())
+    path.write_text(json.dumps(run | {"status": ["loss is not finite"] + ["ok"] * 4}))
+    collect(World.open(world).params, world / "results")
+    table = tables.few_shot_table(World.open(world), SHOTS)
+    assert table.shown["SRCC, 25"].iloc[3].strip("*").endswith("(4 of 5 splits)")
+    assert "alpha, meta, 25: 1 of 5 splits: failed: loss is not finite" in table.note
+
+
+def test_pair_table_counts_and_judges(whole: World):
+    table = tables.pair_table(whole)
+    row = whole.pairs.query("metric == 'srcc'").iloc[0]
+    assert table.shown["Won"].iloc[0] == f"{row['won']:.0f} of 5"
+    sides = {"above 0", "below 0", "holds 0: no effect shown"}
+    assert set(table.shown["Interval"]) <= sides
+    above = [s == "above 0" for s in table.shown["Interval"]]
+    assert above == (table.data["mean_low"] > 0).tolist()

@@ -1,0 +1,54 @@
+"""Published numbers keep their source; a blank stays blank; users add rows."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from grmp.errors import UserError
+from grmp.report.published import COLUMNS, few_shot, published
+
+HEAD = ",".join(COLUMNS)
+
+
+def test_the_package_carries_the_paper(tmp_path: Path):
+    table = published(tmp_path)
+    ours = few_shot(table, "livec", [50, 100])
+    row = ours[ours["method"] == "GRMP-IQA"]
+    assert row[["shots", "metric", "value"]].to_numpy().tolist() == [[50, "srcc", 0.836]]
+    assert table["source"].str.len().min() > 0
+    assert few_shot(table, "sim_wild", [50]).empty
+
+
+def test_it_is_the_collected_facts(shared: Path, tmp_path: Path):
+    facts = pd.read_csv(shared / "facts/published.csv", keep_default_na=False, dtype=str)
+    ours = pd.read_csv(
+        Path(published.__code__.co_filename).with_name("published.csv"), keep_default_na=False, dtype=str
+    )
+    merged = facts.merge(ours, how="left", indicator=True)
+    assert (merged["_merge"] == "both").all()  # ours may hold more, never less
+
+
+def test_users_add_rows(tmp_path: Path):
+    (tmp_path / "published.csv").write_text(
+        f"{HEAD}\nfew_shot,mine,50,Ours,srcc,0.9,our paper,\nfew_shot,mine,50,Theirs,srcc,,unread,\n"
+    )
+    rows = few_shot(published(tmp_path), "mine", [50])
+    assert rows["method"].tolist() == ["Ours", "Theirs"]
+    assert rows["value"].iloc[0] == 0.9
+    assert pd.isna(rows["value"].iloc[1])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,b\n1,2\n", "needs the columns table, dataset"),
+        (f"{HEAD}\nfew_shot,mine,50,Ours,srcc,good,our paper,\n", "line 2: 'good' is no number"),
+        (f"{HEAD}\nfew_shot,mine,50,Ours,srcc,0.9,,\n", "line 2: a published number needs its source"),
+        ("", "cannot be read"),
+    ],
+)
+def test_bad_rows_are_named(tmp_path: Path, text: str, message: str):
+    (tmp_path / "published.csv").write_text(text)
+    with pytest.raises(UserError, match=message):
+        published(tmp_path)

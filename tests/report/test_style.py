@@ -1,0 +1,74 @@
+"""Looks that can be told apart, and bytes that stay."""
+
+import re
+from pathlib import Path
+
+import matplotlib as mpl
+import pytest
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+from grmp.report.style import COLUMN, FORMATS, looks, save, styled
+
+
+@styled
+def picture() -> Figure:
+    figure = Figure((COLUMN, 2), layout="constrained")
+    axes = figure.subplots()
+    for name, look in looks("abcdefghijklmnop").items():
+        axes.plot([0, 1], [ord(name), ord(name) + 1], label=name, **look)
+    axes.set_title("SRCC − Ångström")
+    axes.fill_between([0, 1], [0, 1], alpha=0.3, hatch="/")
+    axes.legend()
+    return figure
+
+
+def saved(folder: Path) -> dict[str, bytes]:
+    save(picture(), folder / "picture")
+    return {kind: (folder / f"picture.{kind}").read_bytes() for kind in FORMATS}
+
+
+def test_two_runs_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    first = saved(tmp_path / "a")
+    monkeypatch.setitem(mpl.rcParams, "font.family", ["No Such Font"])  # a user's own style is no matter
+    monkeypatch.setitem(mpl.rcParams, "lines.linewidth", 9)
+    assert saved(tmp_path / "b") == first
+
+
+def test_fonts_are_embedded(tmp_path: Path):
+    found = saved(tmp_path)
+    assert b"/FontFile2" in found["pdf"]  # TrueType, inside
+    assert b"/Type3" not in found["pdf"]
+    assert b"<text" not in found["svg"]  # letters are outlines
+    assert not re.search(rb"<dc:date>|CreationDate", found["svg"] + found["pdf"])
+
+
+def test_widths_are_those_of_the_paper(tmp_path: Path):
+    svg = saved(tmp_path)["svg"].decode()
+    assert f'width="{72 * COLUMN:.1f}pt"' in svg
+
+
+def test_sixteen_methods_look_different():
+    found = looks([f"m{i}" for i in range(16)])
+    everything = {(s["color"], s["marker"], str(s["linestyle"]), s["markerfacecolor"]) for s in found.values()}
+    assert len(everything) == 16
+    assert len({s["color"] for s in found.values()}) == 16
+    in_grey = {(s["marker"], s["markerfacecolor"] == "white") for s in found.values()}
+    assert len(in_grey) == 16
+    for style in found.values():  # dark enough on white
+        r, g, b = to_rgb(style["color"])
+        assert 0.2126 * r + 0.7152 * g + 0.0722 * b < 0.75
+
+
+def test_a_look_hangs_on_the_place_alone():
+    assert looks(["a", "b", "c"])["b"] == looks(["x", "b"])["b"]
+
+
+def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Figure, "savefig", full)
+    with pytest.raises(Exception, match="No space left"):
+        save(picture(), tmp_path / "picture")
+    assert list(tmp_path.iterdir()) == []
