@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ def settings() -> dict:
     given = yaml.safe_load((ROOT / "demo/params.yaml").read_text())
     tune = {"kind": "tune", "rule": "none", "strength": 0.0}
     return given | {
-        "paths": {"code": str(ROOT)},
+        "paths": {"code": "code"},  # a copy, which no commit made meanwhile can change
         "data": given["data"] | {"databases": ["pre", *DATABASES]},
         "splits": given["splits"] | {"count": 5},
         "pretrain": given["pretrain"] | {"databases": ["pre"], "variants": VARIANTS, "target": "alpha"},
@@ -119,8 +120,9 @@ def make_record(
 
 
 def make_settings(world: Path) -> None:
-    """params.yaml alone: a world in which nothing has been run."""
+    """params.yaml and the notebooks: a world in which nothing has been run."""
     world.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(ROOT / "notebooks", world / "code/notebooks", dirs_exist_ok=True)
     (world / "params.yaml").write_text(yaml.safe_dump(settings(), sort_keys=False))
 
 
