@@ -257,7 +257,7 @@ def scatter(world: World, methods: Sequence[str], shots: int, split: int) -> Fig
         for axis, name in zip(axes, methods, strict=True):
             axis.set_ylim(-0.05, 1.05)
             if database == databases[0]:
-                axis.set_title(world.params.methods[name].label)
+                axis.set_title(textwrap.fill(world.params.methods[name].label, 110 // len(methods)))
             if database == databases[-1]:
                 axis.set_xlabel("predicted quality")
             record = records.get((database, name))

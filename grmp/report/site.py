@@ -62,6 +62,7 @@ def build(params: Params, results: Path) -> None:
         sections=sections,
         main=main,
         run=params.run,
+        simulated=[d for d in params.run.databases if world.opinion(d) == "simulated opinion"],
         splits=params.splits.count,
         labels=[params.methods[name].label for name in params.run.methods],
         done=cells - len(missing),

@@ -14,6 +14,7 @@ SPLITS_NOTE = (
     "independent: an interval says how far a number hangs on the draw of the split, not how it would vary elsewhere."
 )
 
+PUBLISHED_NOTE = "Published rows stand as their papers give them: other splits, pictures and backbones."
 # Measured on 4,000 draws of independent normal values.
 FEW_SPLITS_NOTE = (
     "Bootstrap intervals of a mean are too narrow over few splits: a 95% one holds the truth in about 84% of the cases with "
@@ -127,6 +128,7 @@ def few_shot_table(world: World, shots: list[int]) -> Table:
         f"Median over {params.splits.count} splits with its {level}% bootstrap interval; the heads give the number of labelled "
         "pictures. Bold: the highest median, which is not a test.",
         SPLITS_NOTE,
+        PUBLISHED_NOTE if (frame["Method"].str.endswith(", published")).any() else "",
         f"n.p.: {BLANK}." if (frame == "n.p.").to_numpy().any() else "",
         "; ".join(_troubles(world)),
         _holes([f"adapt@{name}" for name in world.missing(shots)]),

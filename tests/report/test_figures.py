@@ -149,6 +149,8 @@ def test_fourteen_methods_have_room(tmp_path: Path, collected: Path):
     figure = figures.learning_curves(World.open(tmp_path), SHOTS)
     assert len(figure.legends[0].get_texts()) == 14
     assert texts_apart(figure)
+    shutil.copytree(collected / "results/runs/alpha/random", tmp_path / "results/runs/alpha/more_0")
+    assert texts_apart(figures.scatter(World.open(tmp_path), ["zero_shot", "meta", *names[5:8]], 50, 0))
 
 
 def test_few_shot_table_says_what_summary_says(whole: World):

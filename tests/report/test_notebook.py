@@ -128,6 +128,7 @@ def test_the_site_says_what_was_run(executed: Path):
     text = (executed / "results/site/index.html").read_text()
     assert "<title>A miniature world</title>" in text
     assert "30 of 30 runs" in text
+    assert "The opinions of alpha, beta are <b>simulated</b>" in text
     assert "The runs took 3.8 minutes" in text
     assert "Not run yet" not in text
     assert text.count("Few-shot assessment: 25, 50 labelled pictures</caption>") == 1
