@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 .DEFAULT_GOAL := help
-.PHONY: help install demo real paper test test-all lint format lock clean
+.PHONY: help install demo real paper bench test test-all lint format lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -30,6 +30,9 @@ real: install ## the small backbone on real photographs: make real FROM=/path/to
 
 paper: install ## the paper: downloads the databases and runs everything (a GPU is advised)
 	@dvc repro
+
+bench: install ## speed against the plain recipe, in one run (make bench DEVICE=cuda)
+	@python -m bench --device $(or $(DEVICE),cpu)
 
 lint: install ## ruff (lint and format) and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

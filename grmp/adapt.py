@@ -257,8 +257,10 @@ def adapt(
             values = np.array([float(task.detach()), float(semantic.detach())])
             if not np.isfinite(values).all():
                 raise SplitFailure(f"loss is not finite at epoch {epoch}, batch {number}, learning rate {rate:g}")
-            g_d, g_g = gradients(task, semantic, tuned)
-            turned = angle(g_d, g_g)
+            # without a rule the semantic gradient only tells the angle
+            wanted = rule != "none" or epoch % settings.angle_every == 0
+            g_d, g_g = gradients(task, semantic if wanted else None, tuned)
+            turned = angle(g_d, g_g) if wanted else math.nan
             if settings.pair_gradients == "position":
                 g_g = by_position(g_d, g_g)
             for name, gradient in regularize(rule, g_d, g_g, strength).items():

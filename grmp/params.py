@@ -148,6 +148,7 @@ class Adapt(Group):
     weight_decay: Annotated[float, Field(ge=0)]
     batch: Positive
     epochs: Positive
+    angle_every: Positive  # epochs between two angles in the history of a method without a rule (with one: every epoch)
     evaluate_every: Positive
     patience: Positive  # evaluations without a new best before the rate is multiplied by 0.3 (select: test)
     select: Literal["test", "fixed"]  # departure 8

@@ -119,7 +119,12 @@ def pretrain(params: Params, world: Path, name: str) -> None:
     bar.close()
     learned = best_theta if settings.select == "target" else outer.theta
     write_text(world / "results/pretrain" / f"{name}.csv", pd.DataFrame(rows).to_csv(index=False))
-    metadata = {"identity": identity, "backbone": backbone.sha256, "variant": variant.model_dump(), "pretrain": settings.model_dump()}
+    metadata = {
+        "identity": identity,
+        "backbone": backbone.sha256,
+        "variant": variant.model_dump(),
+        "pretrain": settings.model_dump(),
+    }
     checkpoints.save(target, learned, metadata)
     partial.unlink(missing_ok=True)
 

@@ -18,6 +18,7 @@ SETTINGS = {
     "weight_decay": 1e-4,
     "batch": 6,
     "epochs": 4,
+    "angle_every": 1,
     "evaluate_every": 2,
     "patience": 2,
     "select": "fixed",
@@ -122,6 +123,12 @@ def test_cache_changes_nothing(world):
 def test_learns_the_labels(world):
     history = run(world, rule="none", epochs=40).history
     assert history[-1]["task_loss"] < history[0]["task_loss"] - 0.01
+
+
+def test_angle_can_be_looked_at_less_often(world):
+    often, seldom = run(world, rule="none"), run(world, rule="none", angle_every=3)
+    assert often.scores.tobytes() == seldom.scores.tobytes()
+    assert [bool(np.isnan(h["angle_deg"])) for h in seldom.history] == [False, True, True, False]
 
 
 def test_rule_and_strength_matter(world):

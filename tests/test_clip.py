@@ -4,6 +4,7 @@ import open_clip
 import pytest
 import torch
 
+from bench.plain import Prompted, build
 from grmp import clip
 from grmp.backbone import shape_of
 from grmp.errors import UserError
@@ -50,29 +51,27 @@ def test_equals_open_clip(model, images):
         torch.testing.assert_close(clip.text_embedding(p, tokens, shape), model.encode_text(tokens, normalize=True))
 
 
-def plain_prompted(model, p, x, layers):
-    """All tokens through every layer, prompts replaced in front of each: the published forward_deep_prompt."""
-    raw = [p["visual.prompt_embeddings"], *p["visual.deep_prompt_embeddings"].split(1)][:layers]
-    prompts = [r @ p["visual.prompt_proj.weight"].T + p["visual.prompt_proj.bias"] for r in raw]
-    n = raw[0].shape[1]
-    h = model.visual._embeds(x)
-    for i, block in enumerate(model.visual.transformer.resblocks):
-        patches = h[:, 1:] if i == 0 else h[:, 1 + (n if i - 1 < layers else 0) :]
-        extra = [prompts[i].expand(len(x), -1, -1)] if i < layers else []
-        h = block(torch.cat([h[:, :1], *extra, patches], dim=1))
-    h = torch.nn.functional.layer_norm(
-        h, h.shape[-1:], p["visual.prompt_norm.weight"], p["visual.prompt_norm.bias"], eps=1e-6
-    )
-    return torch.nn.functional.normalize(model.visual.ln_post(h[:, 0]) @ model.visual.proj, dim=-1)
-
-
-@pytest.mark.parametrize("layers", [2, 3])
-def test_prefix_equals_all_tokens(model, images, layers):
+@pytest.mark.parametrize("norm", ["layer", "identity"])
+def test_prefix_equals_all_tokens(model, images, norm):
     shape = shape_of(model, "imagenet")
-    prompts = clip.random_prompts(shape, 6, layers, 4, "layer", torch.Generator().manual_seed(0))
+    prompts = clip.random_prompts(shape, 6, 0, 4, norm, torch.Generator().manual_seed(0))
+    p, x = dict(model.state_dict()) | prompts, clip.pixels(images, shape)
+    tokens = clip.tokenize(clip.prompted_texts(["high quality", "low quality"], 4))
+    plain = Prompted(build(shape, dict(model.state_dict())), prompts, tokens)
+    with torch.no_grad():
+        torch.testing.assert_close(clip.image_embedding(p, x, shape), plain.encode_image(x), atol=1e-5, rtol=0)
+        text = clip.text_embedding(p, tokens, shape, p["ctx"])
+        torch.testing.assert_close(text, plain.encode_quality(), atol=1e-5, rtol=0)
+
+
+def test_blocks_beyond_the_prompted_ones_are_plain(model, images):
+    shape = shape_of(model, "imagenet")
+    prompts = clip.random_prompts(shape, 6, 2, 4, "identity", torch.Generator().manual_seed(0))
     p, x = dict(model.state_dict()) | prompts, clip.pixels(images, shape)
     with torch.no_grad():
-        expected = plain_prompted(model, p, x, layers)
+        h = clip.image_blocks(p, clip.embed_patches(p, x), shape, 0, 2)
+        expected = model.visual.ln_post(model.visual.transformer.resblocks[2](h))[:, 0] @ model.visual.proj
+        expected = torch.nn.functional.normalize(expected, dim=-1)
         torch.testing.assert_close(clip.image_embedding(p, x, shape), expected, atol=1e-5, rtol=0)
 
 

@@ -1,0 +1,1 @@
+"""How fast, against the plain recipe, in one run. `make bench`."""
