@@ -6,7 +6,7 @@
 
 # %% tags=["parameters"]
 world: str = "."  # folder of params.yaml
-pictures: int = 8  # sample pictures per database
+pictures: int = 6  # sample pictures per database
 
 # %%
 from grmp.report import Sheet, figures, tables

@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,9 +24,9 @@ ACROSS = 4  # panels side by side on a page
 def _panels(
     count: int, height: float, across: int = ACROSS, extra: float = 0.0, sharex: bool = False, sharey: bool = False
 ) -> tuple[Figure, list[Axes]]:
-    """A page-wide figure of ``count`` panels, ``height`` inches each; what is left of the last row is not drawn."""
-    columns = min(count, across)
-    rows = -(-count // columns)
+    """A page-wide figure of ``count`` panels, ``height`` inches each, in rows as even as they come."""
+    rows = -(-count // across)
+    columns = -(-count // rows)
     width = PAGE if columns > 1 else COLUMN
     figure = Figure((width, rows * height + extra), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey).ravel()
@@ -36,11 +37,22 @@ def _panels(
     return figure, list(axes[:count])
 
 
-def _legend(figure: Figure, axes: Axes, across: int = 5) -> None:
-    """One legend below all panels."""
-    handles, labels = axes.get_legend_handles_labels()
-    across = min(across, len(labels)) or 1
-    figure.legend(handles, labels, loc="outside lower center", ncols=across)
+def _label_left(axes: Sequence[Axes], label: str) -> None:
+    """The y label, on the first panel of each row alone."""
+    for axis in axes:
+        spec = axis.get_subplotspec()
+        if spec is not None and spec.is_first_col():
+            axis.set_ylabel(label)
+
+
+def _legend(figure: Figure, axes: Sequence[Axes], across: int) -> None:
+    """One legend for all panels: below them, or beside a single one."""
+    handles, labels = max((a.get_legend_handles_labels() for a in axes), key=lambda found: len(found[1]))
+    if len(axes) == 1:
+        figure.set_figwidth(PAGE * 0.8)
+        figure.legend(handles, labels, loc="outside right center")
+    else:
+        figure.legend(handles, labels, loc="outside lower center", ncols=min(across, len(labels)) or 1)
 
 
 # ------------------------------------------------------------------------------------------------------------ databases
@@ -54,18 +66,23 @@ def histograms(world: World) -> Figure | None:
         return None
     figure, axes = _panels(len(found), 1.35)
     for axis, (name, database) in zip(axes, found.items(), strict=True):
-        axis.hist(database.index["mos"], bins=24, color="#8A8A8A", edgecolor="white", linewidth=0.3)
+        low, high = database.info["range"]
+        edges = np.linspace(low, high, 21) - 1e-6 * (
+            high - low
+        )  # a score on an edge counts to its right, whatever its last bit
+        edges[-1] = high
+        axis.hist(database.index["mos"], bins=edges, color="#8A8A8A", edgecolor="white", linewidth=0.3)
         axis.set_title(f"{name} ({len(database.index):,})")
-        axis.set_xlabel(world.opinion(name))
+        better = "" if database.info.get("higher_better", True) else " (less is better)"
+        axis.set_xlabel(world.opinion(name) + better)
         axis.grid(axis="x", visible=False)
         axis.yaxis.set_major_locator(MaxNLocator(4, integer=True))
-    for axis in axes[::ACROSS]:
-        axis.set_ylabel("pictures")
+    _label_left(axes, "pictures")
     return figure
 
 
 @styled
-def samples(world: World, count: int = 8, pixels: int = 128) -> Figure | None:
+def samples(world: World, count: int = 6, pixels: int = 96) -> Figure | None:
     """Pictures of each database from its lowest to its highest opinion, at equal steps of rank."""
     found = {n: d for n in world.params.data.databases if (d := world.database(n)) is not None}
     if not found:
@@ -104,6 +121,11 @@ def _losses(world: World) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
+def _variant_looks(world: World) -> dict[str, dict[str, Any]]:
+    """Looks of the variants, from the fourth on: the first, grey and dotted, is the frozen backbone's among the methods."""
+    return looks(["", " ", "  ", *world.params.variants])
+
+
 @styled
 def losses(world: World) -> Figure | None:
     """Mean support and query loss over tasks, epoch by epoch; the band holds the middle 80% of the tasks."""
@@ -113,7 +135,7 @@ def losses(world: World) -> Figure | None:
     databases = [d for d in world.params.pretrain.databases if d in set(table["database"])]
     panels = [(d, side) for d in databases for side in ("support", "query")]
     figure, axes = _panels(len(panels), 1.7, 2 if len(panels) == 2 else ACROSS, 0.25, sharey=True)
-    look = looks(world.params.variants)
+    look = _variant_looks(world)
     for axis, (database, side) in zip(axes, panels, strict=True):
         for variant, part in table[table["database"] == database].groupby("variant", sort=False):
             by_epoch = part.groupby("epoch")[f"{side}_loss"]
@@ -124,9 +146,8 @@ def losses(world: World) -> Figure | None:
         axis.set_title(f"{database}: {side}")
         axis.set_xlabel("epoch")
         axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-    for axis in axes[::ACROSS]:
-        axis.set_ylabel("loss, mean over tasks")
-    _legend(figure, axes[0])
+    _label_left(axes, "cross-entropy, mean over tasks")
+    _legend(figure, axes, 4)
     return figure
 
 
@@ -139,18 +160,17 @@ def task_losses(world: World, database: str) -> Figure | None:
     table = table[table["database"] == database]
     tasks = sorted(table["task"].unique())
     figure, axes = _panels(len(tasks), 1.05, 5, 0.4, sharex=True, sharey=True)
-    look = looks(world.params.variants)
+    look = _variant_looks(world)
     for axis, task in zip(axes, tasks, strict=True):
         for variant, part in table[table["task"] == task].groupby("variant", sort=False):
             style = look[variant] | {"marker": None}
             axis.plot(part["epoch"], part["query_loss"], label=variant, **style)
-        axis.set_title(task, fontsize=6.5)
+        axis.set_title(textwrap.fill(task.replace("_", " "), 22), fontsize=6.5)
         axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     for axis in axes[-5:]:
         axis.set_xlabel("epoch")
-    for axis in axes[::5]:
-        axis.set_ylabel("query loss")
-    _legend(figure, axes[0])
+    _label_left(axes, "query loss")
+    _legend(figure, axes, 4)
     return figure
 
 
@@ -167,15 +187,14 @@ def learning_curves(world: World, shots: Sequence[int], metric: str = "srcc") ->
     """Median over splits against the number of labels; every split is a dot, the bar is the interval of the median."""
     scores = world.scores[world.scores["shots"].isin(shots)]
     summary = world.summary[(world.summary["metric"] == metric) & world.summary["shots"].isin(shots)]
-    databases = [d for d in world.params.run.databases if d in set(scores["database"])]
-    if not databases:
+    databases = world.params.run.databases
+    if scores.empty:
         return None
     methods, theirs = world.params.run.methods, published(world.folder)
     look, place = looks(world.params.methods), {k: i for i, k in enumerate(shots)}
     step = 0.8 / len(methods)
-    across = min(len(databases), 3)
-    rows = -(-len(methods) // 3)
-    figure, axes = _panels(len(databases), 2.3, across, 0.16 * rows, sharey=True)
+    below = 0.16 * -(-len(methods) // 3) if len(databases) > 1 else 0  # the legend's three columns
+    figure, axes = _panels(len(databases), 2.3, 3, below, sharey=True)
     for axis, database in zip(axes, databases, strict=True):
         for i, name in enumerate(methods):
             style, shift = look[name], (i - (len(methods) - 1) / 2) * step
@@ -196,10 +215,10 @@ def learning_curves(world: World, shots: Sequence[int], metric: str = "srcc") ->
         axis.set_xlim(-0.5, len(shots) - 0.5)
         axis.grid(axis="x", visible=False)
         axis.set_xlabel("labelled pictures")
-    for axis in axes[::across]:
-        axis.set_ylabel(metric.upper())
-    widest = max(axes, key=lambda a: len(a.get_legend_handles_labels()[1]))
-    _legend(figure, widest, 3)
+        if not (scores["database"] == database).any():
+            axis.text(0.5, 0.5, "not run", ha="center", va="center", transform=axis.transAxes, color="#6E6E6E")
+    _label_left(axes, metric.upper())
+    _legend(figure, axes, 3)
     return figure
 
 

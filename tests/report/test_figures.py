@@ -153,6 +153,17 @@ def test_fourteen_methods_have_room(tmp_path: Path, collected: Path):
     assert texts_apart(figures.scatter(World.open(tmp_path), ["zero_shot", "meta", *names[5:8]], 50, 0))
 
 
+def test_one_database_has_its_legend_beside_it(world: Path):
+    raw = yaml.safe_load((world / "params.yaml").read_text())
+    raw["run"]["databases"] = ["gamma"]
+    (world / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
+    collect(World.open(world).params, world / "results")
+    for figure in (figures.learning_curves(World.open(world), SHOTS), figures.forest(World.open(world))):
+        assert texts_apart(figure)
+        FigureCanvasAgg(figure).draw()
+        assert all(axes.get_position().width > 0.3 for axes in figure.axes)
+
+
 def test_few_shot_table_says_what_summary_says(whole: World):
     table = tables.few_shot_table(whole, SHOTS)
     shown = table.shown
