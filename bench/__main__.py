@@ -68,7 +68,7 @@ def evaluation(s: Setting) -> tuple[dict[str, Recipe], Recipe]:
 
 def adaptation(s: Setting) -> tuple[dict[str, Recipe], Recipe]:
     """One epoch of few-shot adaptation (one step on all K pictures), features warm in our case."""
-    tuned, frozen = adapt.split_tuned(s.base | s.prompts, SHAPE, TUNED)
+    tuned, frozen = adapt.split_tuned(s.base | s.prompts, adapt.tuned_names(SHAPE, ("context", "blocks"), TUNED))
     first = SHAPE.vision_layers - TUNED
     named = s.plain.named()
     for n, t in named.items():

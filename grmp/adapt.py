@@ -19,7 +19,7 @@ from torch import Tensor
 
 from grmp import clip
 from grmp.clip import Backbone, Shape, Tensors
-from grmp.params import Adapt
+from grmp.params import Adapt, Tune
 from grmp.regularize import angle, regularize
 
 Crop = tuple[int, int, int, bool]  # row of the picture in the array, top, left, flipped
@@ -40,28 +40,50 @@ class SplitFailure(Exception):
     """This split cannot be finished (a loss that is not finite); the message says where. The rest goes on."""
 
 
-def tuned_names(shape: Shape, blocks: int) -> list[str]:
-    """Prefixes of the tuned tensors: context, last ``blocks`` blocks of both towers, their final LayerNorms."""
-    names = ["ctx"]
-    for tower, layers, norm in (
-        ("visual.", shape.vision_layers, "visual.ln_post"),
-        ("", shape.text_layers, "ln_final"),
-    ):
-        names += [f"{tower}transformer.resblocks.{i}." for i in range(max(0, layers - blocks), layers)]
-        names += [f"{norm}."] if blocks else []
-    return names
+def tuned_names(shape: Shape, train: Sequence[str], blocks: int) -> tuple[str, ...]:
+    """Prefixes of the tensors that are trained, from the parts that params.Tune names.
+
+    "blocks" are the last ``blocks`` blocks of both towers with their final LayerNorms (finetune.py, main); "all" is every
+    tensor but the scale of the logits.
+    """
+    names: list[str] = []
+    if "context" in train:
+        names += ["ctx"]
+    if "visual_prompts" in train:
+        names += ["visual.prompt_", "visual.deep_prompt_"]
+    if "blocks" in train and blocks:
+        for tower, layers in (("visual.", shape.vision_layers), ("", shape.text_layers)):
+            names += [f"{tower}transformer.resblocks.{i}." for i in range(max(0, layers - blocks), layers)]
+        names += ["visual.ln_post.", "ln_final."]
+    if "all" in train:
+        names += ["visual.", "transformer.", "ln_final.", "token_embedding.", "positional_embedding", "text_projection"]
+    return tuple(names)
 
 
-def split_tuned(tensors: Tensors, shape: Shape, blocks: int) -> tuple[Tensors, Tensors]:
+def first_trained_block(shape: Shape, train: Sequence[str], blocks: int) -> int:
+    """Image block in front of which the frozen features can be kept; -1 if the pixels' embedding itself is trained."""
+    if "all" in train:
+        return -1
+    if "visual_prompts" in train:
+        return 0
+    return shape.vision_layers - (min(blocks, shape.vision_layers) if "blocks" in train else 0)
+
+
+def split_tuned(tensors: Tensors, prefixes: tuple[str, ...]) -> tuple[Tensors, Tensors]:
     """(tuned, frozen): the first are fresh leaves that require gradients."""
-    prefixes = tuple(tuned_names(shape, blocks))
     tuned = {n: t.detach().clone().requires_grad_() for n, t in tensors.items() if n.startswith(prefixes)}
     return tuned, {n: t for n, t in tensors.items() if n not in tuned}
 
 
+def finish_image(p: Tensors, kept: Tensor, shape: Shape, first: int) -> Tensor:
+    """From what is kept in front of block ``first`` (B, L, D), or from pixels if it is -1, to the embedding (B, E)."""
+    x = clip.embed_patches(p, kept) if first < 0 else kept
+    return clip.pool_image(p, clip.image_blocks(p, x, shape, max(first, 0), shape.vision_layers))
+
+
 def losses(
     p: Tensors,
-    tokens: Tensor,
+    kept: Tensor,
     first: int,
     texts: "Texts",
     target: Tensor,
@@ -69,9 +91,9 @@ def losses(
     shape: Shape,
     temperature: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
-    """(task loss, semantic loss) from the tokens (B, L, D) in front of block ``first`` on."""
-    image = clip.pool_image(p, clip.image_blocks(p, tokens, shape, first, shape.vision_layers))
-    quality = clip.logits(p, image, clip.text_embedding(p, texts.quality, shape, p["ctx"]))
+    """(task loss, semantic loss) from what is kept in front of block ``first`` on."""
+    image = finish_image(p, kept, shape, first)
+    quality = clip.logits(p, image, clip.text_embedding(p, texts.quality, shape, p.get("ctx")))
     scenes = clip.logits(p, image, clip.text_embedding(p, texts.scenes, shape))
     return clip.task_loss(quality, target), clip.semantic_loss(scenes, teacher, temperature)
 
@@ -83,8 +105,10 @@ def gradients(task: Tensor, semantic: Tensor | None, tuned: Tensors) -> tuple[Te
         found = torch.autograd.grad(loss, list(tuned.values()), retain_graph=retain, allow_unused=True)
         return {n: g for n, g in zip(tuned, found, strict=True) if g is not None}
 
-    g_d = named(task, retain=semantic is not None)
-    return g_d, ({} if semantic is None else named(semantic, retain=False))
+    # with the context alone in training nothing reaches the scene texts
+    reached = semantic is not None and semantic.requires_grad
+    g_d = named(task, retain=reached)
+    return g_d, (named(semantic, retain=False) if semantic is not None and reached else {})
 
 
 def by_position(task: Tensors, semantic: Tensors) -> Tensors:
@@ -105,15 +129,15 @@ class Texts:
 
 
 class Cache:
-    """Frozen tokens and the teacher's scene logits of (picture, crop), least recently used out first."""
+    """Frozen features and the teacher's scene logits of (picture, crop), least recently used out first."""
 
     def __init__(self, compute: Callable[[Sequence[Crop]], tuple[Tensor, Tensor]], budget: float) -> None:
-        """``compute`` maps crops to (tokens (B, L, D), logits (B, C)); ``budget`` is in bytes, 0 keeps nothing."""
+        """``compute`` maps crops to (features (B, ...), logits (B, C)); ``budget`` is in bytes, 0 keeps nothing."""
         self.compute, self.budget = compute, budget
         self.kept: OrderedDict[Crop, tuple[Tensor, Tensor]] = OrderedDict()
 
     def get(self, crops: Sequence[Crop]) -> tuple[Tensor, Tensor]:
-        """Tokens and logits of these crops, computing those not kept in one batch."""
+        """Features and logits of these crops, computing those not kept in one batch."""
         missing = [c for c in dict.fromkeys(crops) if c not in self.kept]
         fresh = dict(zip(missing, zip(*self.compute(missing), strict=True), strict=True)) if missing else {}
         pairs = [fresh[c] if c in fresh else self.kept[c] for c in crops]
@@ -173,8 +197,7 @@ def adapt(
     backbone: Backbone,
     prompts: Tensors,
     texts: Texts,
-    rule: str,
-    strength: float,
+    method: Tune,
     settings: Adapt,
     images: np.ndarray,
     quality: np.ndarray,
@@ -199,34 +222,32 @@ def adapt(
     """
     shape, device = backbone.shape, backbone.weights["logit_scale"].device
     margin = images.shape[-1] - shape.image_size
-    tuned, frozen = split_tuned(backbone.weights | prompts, shape, settings.tuned_blocks)
-    first = shape.vision_layers - min(settings.tuned_blocks, shape.vision_layers)
+    tuned, frozen = split_tuned(backbone.weights | prompts, tuned_names(shape, method.train, settings.tuned_blocks))
+    first = first_trained_block(shape, method.train, settings.tuned_blocks)
     autocast = torch.autocast(device.type, getattr(torch, settings.precision), settings.precision != "float32")
 
     with torch.no_grad():
         teacher_texts = clip.text_embedding(backbone.weights, texts.scenes, shape)
 
-    def embedded(crops: Sequence[Crop]) -> Tensor:
-        return clip.embed_patches(frozen, clip.pixels(crop(images, crops, shape.image_size).to(device), shape))
+    def pixels(crops: Sequence[Crop]) -> Tensor:
+        return clip.pixels(crop(images, crops, shape.image_size).to(device), shape)
 
     @torch.no_grad()
     def trunk_and_teacher(crops: Sequence[Crop]) -> tuple[Tensor, Tensor]:
         with autocast:
-            x = embedded(crops)
-            scenes = clip.pool_image(
-                backbone.weights, clip.image_blocks(backbone.weights, x, shape, 0, shape.vision_layers)
-            )
-            tokens = clip.image_blocks(frozen, x, shape, 0, first)
-            return tokens, clip.logits(backbone.weights, scenes, teacher_texts)
+            x = pixels(crops)
+            seen = clip.image_embedding(backbone.weights, x, shape)
+            kept = x if first < 0 else clip.image_blocks(frozen, clip.embed_patches(frozen, x), shape, 0, first)
+            return kept, clip.logits(backbone.weights, seen, teacher_texts)
 
     @torch.no_grad()
     def predict() -> np.ndarray:
         p, scores = frozen | tuned, []
         with autocast:
-            text = clip.text_embedding(p, texts.quality, shape, p["ctx"])
+            text = clip.text_embedding(p, texts.quality, shape, p.get("ctx"))
             for rows in np.array_split(test, math.ceil(len(test) / 64)):
-                tokens = clip.image_blocks(p, embedded(centre(rows, margin)), shape, 0, shape.vision_layers)
-                quality_logits = clip.logits(p, clip.pool_image(p, tokens), text).float()
+                image = clip.image_embedding(p, pixels(centre(rows, margin)), shape)
+                quality_logits = clip.logits(p, image, text).float()
                 scores.append(F.softmax(quality_logits, dim=-1)[:, 0].cpu().numpy())
         return np.concatenate(scores)
 
@@ -248,22 +269,22 @@ def adapt(
         sums, turned = np.zeros(2), math.nan
         for number, members in enumerate(batches):
             crops = draw_crops(train[members], margin, settings, len(batches), epoch, number, split)
-            tokens, teacher = cache.get(crops)
+            kept, teacher = cache.get(crops)
             target = torch.from_numpy(targets[members]).to(device)
             with autocast:
                 task, semantic = losses(
-                    frozen | tuned, tokens, first, texts, target, teacher, shape, settings.temperature
+                    frozen | tuned, kept, first, texts, target, teacher, shape, settings.temperature
                 )
             values = np.array([float(task.detach()), float(semantic.detach())])
             if not np.isfinite(values).all():
                 raise SplitFailure(f"loss is not finite at epoch {epoch}, batch {number}, learning rate {rate:g}")
             # without a rule the semantic gradient only tells the angle
-            wanted = rule != "none" or epoch % settings.angle_every == 0
+            wanted = method.rule != "none" or epoch % settings.angle_every == 0
             g_d, g_g = gradients(task, semantic if wanted else None, tuned)
             turned = angle(g_d, g_g) if wanted else math.nan
             if settings.pair_gradients == "position":
                 g_g = by_position(g_d, g_g)
-            for name, gradient in regularize(rule, g_d, g_g, strength).items():
+            for name, gradient in regularize(method.rule, g_d, g_g, method.strength).items():
                 tuned[name].grad = gradient
             optimizer.step()
             sums += values * len(members) / len(train)

@@ -19,7 +19,9 @@ from grmp.backbone import load_prompts
 from grmp.clip import Backbone
 from grmp.databases.prepared import Prepared
 from grmp.databases.splits import Splits
-from grmp.params import Params, Ridge, Tune, ZeroShot
+from grmp.params import STARTS, Params, Ridge, Tune, ZeroShot
+
+PLAIN = "a photo with {}."  # finetune.py, IQACLIP: the quality texts without a context
 
 
 @dataclass(frozen=True)
@@ -87,29 +89,30 @@ def ridge(case: Case, method: Ridge) -> OneSplit:
 
 
 def tune(case: Case, method: Tune) -> OneSplit:
-    """Adaptation of the prompted CLIP from random or meta-learned prompts, under a gradient rule."""
+    """Adaptation by gradient steps on the parts of the prompted CLIP that the method names, under a gradient rule."""
     p = case.params.prompts
-    tokens = [
-        clip.prompted_texts(p.classes, p.text_tokens),
-        [TEACHER_SCENE.format(s) for s in case.params.adapt.scenes],
-    ]
-    texts = Texts(*(clip.tokenize(t).to(case.device) for t in tokens))
+    has_context = method.prompts not in ("none", "visual")
+    quality = clip.prompted_texts(p.classes, p.text_tokens) if has_context else [PLAIN.format(c) for c in p.classes]
+    scenes = [TEACHER_SCENE.format(s) for s in case.params.adapt.scenes]
+    texts = Texts(*(clip.tokenize(t).to(case.device) for t in (quality, scenes)))
 
     def start(split: int) -> clip.Tensors:
-        if method.prompts != "random":
+        if method.prompts not in STARTS:
             return load_prompts(case.folder, method.prompts, case.backbone, p)
         generator = torch.Generator().manual_seed(1000 * case.params.adapt.seed + split)
-        return clip.random_prompts(
-            case.backbone.shape, p.visual_tokens, p.visual_layers, p.text_tokens, p.norm, generator
-        )
+        visual = p.visual_tokens if method.prompts in ("visual", "random") else 0
+        prompts = clip.random_prompts(case.backbone.shape, visual, p.visual_layers, p.text_tokens, p.norm, generator)
+        dropped = [] if has_context else ["ctx"]
+        if method.prompts in ("none", "context"):  # no visual prompts, so none of their LayerNorm either
+            dropped += ["visual.prompt_norm.weight", "visual.prompt_norm.bias"]
+        return {n: t for n, t in prompts.items() if n not in dropped}
 
     def one(split: int) -> Outcome:
         return adapt(
             case.backbone,
             {n: t.to(case.device) for n, t in start(split).items()},
             texts,
-            method.rule,
-            method.strength,
+            method,
             case.params.adapt,
             case.prepared.images,
             case.quality,

@@ -15,6 +15,7 @@ from grmp.errors import UserError
 
 Positive = Annotated[int, Field(gt=0)]
 Natural = Annotated[int, Field(ge=0)]
+STARTS = ("none", "context", "visual", "random")  # of prompts that are not learned before
 Rate = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
@@ -187,7 +188,8 @@ class Tune(Group):
 
     kind: Literal["tune"]
     label: str
-    prompts: str  # "random", or the name of a variant
+    prompts: str  # "none", "context" or "visual" (one of the two alone, random), "random" (both), or a variant's name
+    train: list[Literal["context", "visual_prompts", "blocks", "all"]]  # "blocks": the last adapt.tuned_blocks
     rule: Literal["none", "published", "prograd", "pcgrad", "cosine_gate"]
     strength: Annotated[float, Field(ge=0)]  # lambda of the rule
 
@@ -250,7 +252,7 @@ class Params(Group):
             if name not in self.methods:
                 raise ValueError(f"method '{name}' is not defined under methods; known: {known}")
         for name, method in self.methods.items():
-            if isinstance(method, Tune) and method.prompts not in {"random", *self.variants}:
+            if isinstance(method, Tune) and method.prompts not in {*STARTS, *self.variants}:
                 raise ValueError(f"methods.{name}.prompts: '{method.prompts}' is neither random nor a variant")
         for name in self.pretrain.variants:
             if name not in self.variants:

@@ -17,7 +17,7 @@ import pandas as pd
 
 from grmp.errors import UserError
 from grmp.files import sha256, sha256_of, whole_folder, write_json
-from grmp.params import Params, Tune
+from grmp.params import STARTS, Params, Tune
 
 SCHEMA = 1
 CODE = ("adapt.py", "clip.py", "methods.py", "regularize.py")  # what computes the numbers of a record
@@ -68,7 +68,7 @@ def inputs(params: Params, world: Path, key: Key) -> dict[str, str]:
         "backbone": (world / "models/backbone.safetensors", "backbone"),
     }
     method = params.methods[key.method]
-    if isinstance(method, Tune) and method.prompts != "random":
+    if isinstance(method, Tune) and method.prompts not in STARTS:
         files["prompts"] = (world / f"models/prompts/{method.prompts}.safetensors", f"pretrain@{method.prompts}")
     for path, stage in [(info, f"prepare@{key.database}"), *files.values()]:
         if not path.is_file():

@@ -39,7 +39,9 @@ def computed(
         teacher = clip.logits(base, seen, clip.text_embedding(base, texts.scenes, shape))
         out["teacher_scene_logits"] = teacher
 
-    tuned, frozen = adapt.split_tuned(base | prompts, shape, config["tuned_blocks"])
+    tuned, frozen = adapt.split_tuned(
+        base | prompts, adapt.tuned_names(shape, ("context", "blocks"), config["tuned_blocks"])
+    )
     first = shape.vision_layers - config["tuned_blocks"]
 
     def forward(p: clip.Tensors) -> dict[str, torch.Tensor]:
