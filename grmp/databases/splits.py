@@ -41,11 +41,27 @@ def make(index: pd.DataFrame, path: Path, count: int, test: float, seed: int, by
     write_text(path, table.to_csv(index=False, lineterminator="\n"))
 
 
+def make_official(table: pd.DataFrame, path: Path, seed: int) -> bool:
+    """Write the publisher's own split as a file of one split; False where there is none (``set`` is empty).
+
+    Its training part is ranked in a seeded order; its validation part is on neither side (``validation``).
+    """
+    parts = table["set"].replace({"train": "training", "val": "validation"})
+    train = np.flatnonzero(parts == "training")
+    if not len(train) or not parts.isin(["training", "validation", TEST]).all():
+        return False
+    column = parts.to_numpy(object)
+    column[np.random.default_rng(seed).permutation(train)] = np.arange(len(train)).astype(str)
+    official = pd.DataFrame({"image": table["image"], "split_0": column})
+    write_text(path, official.to_csv(index=False, lineterminator="\n"))
+    return True
+
+
 @dataclass(frozen=True)
 class Splits:
     """Splits of one prepared database, as row positions."""
 
-    ranks: np.ndarray  # (splits, N): rank in the training order, -1 on the test side
+    ranks: np.ndarray  # (splits, N): rank in the training order, -1 on the test side, -2 on neither
 
     @property
     def count(self) -> int:
@@ -59,7 +75,7 @@ class Splits:
 
     def test(self, split: int) -> np.ndarray:
         """Rows of the test side, in the index's order."""
-        return np.flatnonzero(self.ranks[split] < 0)
+        return np.flatnonzero(self.ranks[split] == -1)
 
 
 def load(path: Path, images: pd.Series) -> Splits:
@@ -73,7 +89,7 @@ def load(path: Path, images: pd.Series) -> Splits:
     stage = f"dvc repro prepare@{path.stem}"
     try:
         table = pd.read_csv(path, dtype=str)
-        ranks = table.filter(regex=r"^split_\d+$").replace(TEST, "-1").astype(int).to_numpy().T
+        ranks = table.filter(regex=r"^split_\d+$").replace({TEST: "-1", "validation": "-2"}).astype(int).to_numpy().T
     except FileNotFoundError:
         raise UserError(f"{path} not found; make it with: {stage}") from None
     except ValueError as error:

@@ -1,0 +1,392 @@
+"""Score files -> one table, in the official layout and in those of the mirrors.
+
+A reader turns one kind of score file into ``name, mos[, mos_std, reference, distortion, level, set]``; ``NAMES`` then gives
+every picture one name whatever copy it comes from, and reads the distortion off it where the publisher put it there.
+"""
+
+import re
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from grmp.databases.fetch import listing
+from grmp.databases.registry import Database
+from grmp.errors import UserError
+
+Files = dict[str, Path]  # lower-case file name -> where it is; the shortest path where there are several
+Reader = Callable[[Files], pd.DataFrame | None]
+
+LIVE_FOLDERS = {"jp2k": 227, "jpeg": 233, "wn": 174, "gblur": 174, "fastfading": 174}  # the order of the 982 scores
+LIVEC_TRAINING = r"t\d+\.bmp$"  # 7 pictures that trained the raters; not part of the study
+CSIQ_TYPES = {
+    "noise": "AWGN",
+    "blur": "BLUR",
+    "contrast": "contrast",
+    "fnoise": "fnoise",
+    "jpeg": "JPEG",
+    "jpeg 2000": "jpeg2000",
+}
+TID2013_TYPES = """additive noise,color noise,correlated noise,masked noise,high frequency noise,impulse noise,
+quantization noise,gaussian blur,denoising,jpeg,jpeg2000,jpeg transmission errors,jpeg2000 transmission errors,pattern noise,
+block distortions,mean shift,contrast,saturation,multiplicative noise,comfort noise,lossy compression of noise,
+color quantization,chromatic aberrations,sparse sampling"""
+KADID_TYPES = """gaussian blur,lens blur,motion blur,color diffusion,color shift,color quantization,color saturation hsv,
+color saturation lab,jpeg2000,jpeg,white noise,white noise ycbcr,impulse noise,multiplicative noise,denoise,brighten,darken,
+mean shift,jitter,non-eccentricity patch,pixelate,quantization,color block,high sharpen,contrast change"""
+
+
+def _mat(path: Path, key: str) -> np.ndarray:
+    from scipy.io import loadmat
+
+    return np.asarray(loadmat(path)[key]).ravel()
+
+
+def _sheet(path: Path, *needed: str) -> pd.DataFrame:
+    """Rows below the first one, in any sheet, that names all ``needed`` columns."""
+    from openpyxl import load_workbook
+
+    for sheet in load_workbook(path, read_only=True, data_only=True):
+        rows = sheet.iter_rows(values_only=True)
+        for row in rows:
+            heads = [str(cell).strip().lower() for cell in row]
+            if all(n in heads for n in needed):
+                first = [heads.index(n) for n in needed]
+                body = [[r[i] for i in first] for r in rows if r[first[0]] is not None]
+                return pd.DataFrame(body, columns=list(needed))
+    raise UserError(f"{path} has no columns {', '.join(needed)}; is this the official file?")
+
+
+def live(files: Files) -> pd.DataFrame | None:
+    """LIVE: realigned DMOS of 982 pictures, of which the copies of references are dropped.
+
+    ``orgs`` and the reference names are read only where they have 982 entries: copies with 779, in another order, go round.
+    """
+    if "dmos_realigned.mat" not in files:
+        return None
+    names = [f"{folder}/img{i}.bmp" for folder, count in LIVE_FOLDERS.items() for i in range(1, count + 1)]
+    score, std = (_mat(files["dmos_realigned.mat"], key) for key in ("dmos_new", "dmos_std"))
+    if len(score) != len(names):
+        raise UserError(
+            f"{files['dmos_realigned.mat']} has {len(score)} scores, not {len(names)}; get the official file"
+        )
+    original = _mat(files["dmos_realigned.mat"], "orgs")
+    if len(original) != len(names):
+        original = (score == 0) & (std == 0)
+    table = pd.DataFrame({"name": names, "mos": score, "mos_std": std})
+    if "refnames_all.mat" in files and len(cells := _mat(files["refnames_all.mat"], "refnames_all")) == len(names):
+        table["reference"] = [str(np.asarray(c).ravel()[0]) for c in cells]
+    else:
+        table["reference"] = table["name"].map(_live_info(files["dmos_realigned.mat"].parent))
+    if table["reference"].isna().any():
+        raise UserError(
+            f"{files['dmos_realigned.mat'].parent}: neither refnames_all.mat (982 names) nor info.txt name all references"
+        )
+    table["distortion"] = table["name"].str.partition("/")[0]
+    return table[original == 0]
+
+
+def _live_info(folder: Path) -> dict[str, str]:
+    """Reference of each picture by the folders' info.txt: ``<reference> <picture> <parameter>``."""
+    lines = [(p.parent.name, line.split()) for p in folder.rglob("info.txt") for line in p.read_text().splitlines()]
+    return {f"{kind}/{words[1]}": words[0] for kind, words in lines if len(words) > 1}
+
+
+def csiq(files: Files) -> pd.DataFrame | None:
+    """CSIQ's workbook: one row a picture, found by its heads."""
+    if "csiq.dmos.xlsx" not in files:
+        return None
+    t = _sheet(files["csiq.dmos.xlsx"], "image", "dst_type", "dst_lev", "dmos_std", "dmos")
+    kind = t["dst_type"].astype(str).str.strip().map(lambda k: CSIQ_TYPES.get(k, k))
+    names = t["image"].astype(str) + "." + kind + "." + t["dst_lev"].astype(int).astype(str) + ".png"
+    return pd.DataFrame({"name": names, "mos": t["dmos"], "mos_std": t["dmos_std"]})
+
+
+def csiq_label(files: Files) -> pd.DataFrame | None:
+    """``<name> <dmos>``, as a mirror has it."""
+    return _words(files.get("csiq_label.txt"), ["name", "mos"])
+
+
+def tid2013(files: Files) -> pd.DataFrame | None:
+    """``<mos> <name>``, and the standard deviations line by line beside it."""
+    table = _words(files.get("mos_with_names.txt"), ["mos", "name"])
+    if table is not None and "mos_std.txt" in files:
+        std = [float(x) for x in files["mos_std.txt"].read_text().split()]
+        table["mos_std"] = std if len(std) == len(table) else np.nan
+    return table
+
+
+def _words(path: Path | None, columns: list[str]) -> pd.DataFrame | None:
+    return None if path is None else pd.read_csv(path, sep=r"\s+", header=None, names=columns, dtype={"name": str})
+
+
+def kadid10k(files: Files) -> pd.DataFrame | None:
+    """``dist_img,ref_img,dmos,var``. The column says dmos; the values are MOS."""
+    if "dmos.csv" not in files:
+        return None
+    t = pd.read_csv(files["dmos.csv"])
+    return pd.DataFrame(
+        {"name": t["dist_img"], "mos": t["dmos"], "mos_std": np.sqrt(t["var"]) if "var" in t else np.nan}
+    )
+
+
+def koniq10k(files: Files) -> pd.DataFrame | None:
+    """MOS on the 1-5 scale, as the published method takes it (``MOS_zscore`` is the other)."""
+    if "koniq10k_scores_and_distributions.csv" not in files:
+        return None
+    t = pd.read_csv(files["koniq10k_scores_and_distributions.csv"], dtype={"image_name": str})
+    return pd.DataFrame({"name": t["image_name"], "mos": t["MOS"], "mos_std": t["SD"]})
+
+
+def koniq10k_sets(files: Files) -> pd.DataFrame | None:
+    """Its MOS column is the z-score one; the 1-5 MOS is the mean of the distribution beside it (equal to 6e-12)."""
+    if "koniq10k_distributions_sets.csv" not in files:
+        return None
+    t = pd.read_csv(files["koniq10k_distributions_sets.csv"], dtype={"image_name": str})
+    return pd.DataFrame({"name": t["image_name"], "mos": _mean_of_votes(t), "mos_std": t["SD"], "set": t["set"]})
+
+
+def _mean_of_votes(t: pd.DataFrame) -> pd.Series:
+    return sum((i * t[f"c{i}"] for i in range(1, 6)), start=pd.Series(0.0, index=t.index))
+
+
+def livec(files: Files) -> pd.DataFrame | None:
+    """Three .mat files; the first 7 rows are the training pictures t1.bmp to t7.bmp."""
+    if "allmos_release.mat" not in files:
+        return None
+    for needed in ("allimages_release.mat", "allstddev_release.mat"):
+        if needed not in files:
+            raise UserError(f"{files['allmos_release.mat'].parent}: {needed} is missing; get the whole Data folder")
+    cells = _mat(files["allimages_release.mat"], "AllImages_release")
+    table = pd.DataFrame({"name": [str(np.asarray(c).ravel()[0]) for c in cells]})
+    table["mos"] = _mat(files["allmos_release.mat"], "AllMOS_release")
+    table["mos_std"] = _mat(files["allstddev_release.mat"], "AllStdDev_release")
+    return table
+
+
+def spaq(files: Files) -> pd.DataFrame | None:
+    """The workbook of opinions and attributes."""
+    if "mos and image attribute scores.xlsx" not in files:
+        return None
+    t = _sheet(files["mos and image attribute scores.xlsx"], "image name", "mos")
+    return t.rename(columns={"image name": "name"})
+
+
+def flive(files: Files) -> pd.DataFrame | None:
+    """``name,mos`` of the whole pictures."""
+    return pd.read_csv(files["labels_image.csv"]) if "labels_image.csv" in files else None
+
+
+def pipal(files: Files) -> pd.DataFrame | None:
+    """One ``<name>,<elo>`` file a reference picture."""
+    labels = sorted(path for name, path in files.items() if re.fullmatch(r"a\d{4}\.txt", name))
+    parts = [pd.read_csv(path, header=None, names=["name", "mos"]) for path in labels]
+    return pd.concat(parts, ignore_index=True) if parts else None
+
+
+def waterloo(files: Files) -> pd.DataFrame | None:
+    """The Waterloo mirror's lists: ``dis_img_path,dis_type[,ref_img_path],score``."""
+    for path in files.values():
+        if path.suffix == ".txt" and path.open(errors="replace").readline().startswith("dis_img_path,"):
+            t = pd.read_csv(path)
+            table = pd.DataFrame({"name": t["dis_img_path"], "mos": t["score"]})
+            if "ref_img_path" in t:
+                table["reference"] = t["ref_img_path"]
+            return table
+    return None
+
+
+def meta(files: Files) -> pd.DataFrame | None:
+    """The IQA-PyTorch mirror's ``meta_info_<Name>Dataset.csv``; its columns differ from database to database."""
+    found = [path for name, path in files.items() if name.startswith("meta_info_") and name.endswith(".csv")]
+    if not found:
+        return None
+    t = pd.read_csv(found[0], low_memory=False)
+    heads = {str(c).strip().lower(): c for c in t.columns}
+
+    def column(*names: str) -> Any:
+        return next((t[heads[n]] for n in names if n in heads), None)
+
+    name = column("dist_name", "img_name", "image name", "img_name/patch_name", "name")
+    score = _mean_of_votes(t) if {"c1", "c5"} <= heads.keys() else column("mos", "dmos", "elo_score")
+    if name is None or score is None:
+        raise UserError(f"{found[0]} has no column of names or scores that is known; get the official score file")
+    table = pd.DataFrame({"name": name.astype(str), "mos": score})
+    for target, source in (("mos_std", column("std", "sd")), ("reference", column("ref_name", "hq_name"))):
+        if source is not None:
+            table[target] = source
+    if found[0].name.lower().startswith("meta_info_koniq") and (sets := column("split", "set")) is not None:
+        table["set"] = sets
+    if "pipal" in found[0].name.lower() and "official_split" in heads:  # the mirror adds the validation part
+        table = table[t["official_split"] == "train"]
+    if "flive" in found[0].name.lower():  # and here the patches
+        table = table[~table["name"].str.contains("patch")]
+    return table
+
+
+def table(files: Files) -> pd.DataFrame | None:
+    """The simulated databases' own ``scores.csv``."""
+    if "scores.csv" not in files:
+        return None
+    return pd.read_csv(files["scores.csv"], dtype={"reference": str}).rename(columns={"image": "name"})
+
+
+READERS: dict[str, Reader] = {
+    "live": live,
+    "csiq": csiq,
+    "csiq_label": csiq_label,
+    "tid2013": tid2013,
+    "kadid10k": kadid10k,
+    "koniq10k": koniq10k,
+    "koniq10k_sets": koniq10k_sets,
+    "livec": livec,
+    "spaq": spaq,
+    "flive": flive,
+    "pipal": pipal,
+    "list": waterloo,
+    "meta": meta,
+    "table": table,
+}
+
+
+def _name_live(name: str) -> tuple[str, str, str, str]:
+    return "/".join(PurePosixPath(name).parts[-2:]), "", PurePosixPath(name).parts[-2], ""
+
+
+def _name_csiq(name: str) -> tuple[str, str, str, str]:
+    reference, kind, level, _ = PurePosixPath(name).name.rsplit(".", 3)
+    kind = {k.lower().replace(" ", ""): k for k in CSIQ_TYPES.values()}[kind.lower().replace("_", "").replace(" ", "")]
+    return f"{reference}.{kind}.{level}.png", reference, kind.lower(), level
+
+
+def _numbered(kind: str, names: str) -> str:
+    """``01 additive noise``: with its number, so that types sort in the publisher's order."""
+    return f"{kind} {names.split(',')[int(kind) - 1].strip()}"
+
+
+def _name_tid2013(name: str) -> tuple[str, str, str, str]:
+    image = PurePosixPath(name).name.lower()  # i01_.. and I04_.., .bmp and .BMP stand side by side
+    reference, kind, level = image.removesuffix(".bmp").split("_")
+    return image, reference, _numbered(kind, TID2013_TYPES), level
+
+
+def _name_kadid10k(name: str) -> tuple[str, str, str, str]:
+    image = PurePosixPath(name).name
+    reference, kind, level = image.removesuffix(".png").split("_")
+    return image, reference, _numbered(kind, KADID_TYPES), str(int(level))
+
+
+def _name_pipal(name: str) -> tuple[str, str, str, str]:
+    image = PurePosixPath(name).name
+    reference, kind, _ = image.removesuffix(".bmp").split("_")
+    return image, reference, f"type {kind}", ""
+
+
+def _name_flive(name: str) -> tuple[str, str, str, str]:
+    return "/".join(PurePosixPath(name).parts[-2:]), "", "", ""
+
+
+def _name_file(name: str) -> tuple[str, str, str, str]:
+    return PurePosixPath(name).name, "", "", ""
+
+
+NAMES: dict[str, Callable[[str], tuple[str, str, str, str]]] = {
+    "live": _name_live,
+    "csiq": _name_csiq,
+    "tid2013": _name_tid2013,
+    "kadid10k": _name_kadid10k,
+    "pipal": _name_pipal,
+    "flive": _name_flive,
+}
+
+
+def read(entry: Database, folder: Path, training_pictures: bool = False) -> pd.DataFrame:
+    """Scores of the database unpacked in ``folder``: ``image, mos, quality, mos_std, reference, distortion, level, set``.
+
+    Sorted by image; ``quality`` is in [0, 1], higher better, from the registry's measured range. ``set`` is the publisher's own
+    part (KonIQ's official split) or empty.
+
+    Raises
+    ------
+    UserError
+        If no score file is found, or what it says is not what the registry knows of this database.
+    """
+    files: Files = {}
+    for path in sorted((Path(p) for p, _ in listing(folder)), key=lambda p: (len(p.parts), p)):
+        files.setdefault(path.name.lower(), folder / path)
+    for kind in entry.readers:
+        try:
+            found = READERS[kind](files)
+        except (ValueError, KeyError, IndexError, TypeError) as error:
+            raise UserError(
+                f"{entry.name}: its score file could not be read ({kind}: {' '.join(str(error).split())}); fetch it again"
+            ) from None
+        if found is not None:
+            return _table(entry, found, kind, training_pictures)
+    raise UserError(
+        f"{entry.name}: no score file below {folder} (readers: {', '.join(entry.readers)}); see {entry.page}: {entry.by_hand}"
+    )
+
+
+def _table(entry: Database, found: pd.DataFrame, kind: str, training_pictures: bool) -> pd.DataFrame:
+    """One name a picture, quality, and the checks."""
+    t = found.reset_index(drop=True).reindex(
+        columns=["name", "mos", "mos_std", "reference", "distortion", "level", "set"]
+    )
+    t["mos"], t["mos_std"] = t["mos"].astype(float), t["mos_std"].astype(float)
+    try:
+        named = [NAMES.get(entry.name, _name_file)(_clean(n)) for n in t["name"]]
+    except (ValueError, KeyError, IndexError):
+        raise UserError(
+            f"{entry.name}: its score file ({kind}) names a picture that is none of this database"
+        ) from None
+    t["image"] = [n[0] for n in named]
+    t["reference"] = t["reference"].map(lambda v: PurePosixPath(str(v)).stem, na_action="ignore")
+    for i, column in enumerate(("reference", "distortion", "level"), start=1):
+        t[column] = pd.Series([n[i] or None for n in named], dtype=object).fillna(t[column].astype(object))
+    t["level"] = t["level"].astype(float).astype("Int64")
+    t["set"] = t["set"].fillna("")
+    if entry.name == "livec":
+        studied = t[~t["image"].str.match(LIVEC_TRAINING)]
+        t = t if training_pictures else studied
+    else:
+        studied = t
+    _check(entry, studied, kind)
+    scale = (t["mos"] - entry.low) / (entry.high - entry.low)
+    t["quality"] = (scale if entry.higher_better else 1 - scale).round(9) + 0.0  # no -0.0
+    if not t["quality"].between(0, 1).all():
+        raise UserError(
+            f"{entry.name}: scores leave the range {entry.low:g}..{entry.high:g}; is this the published file?"
+        )
+    columns = ["image", "mos", "quality", "mos_std", "reference", "distortion", "level", "set"]
+    return t.sort_values("image", ignore_index=True)[columns]
+
+
+def _clean(name: str) -> str:
+    return str(name).strip().replace("\\", "/")
+
+
+def _check(entry: Database, t: pd.DataFrame, kind: str) -> None:
+    """Count, range, mean and standard deviation against the registry; a wrong scale or direction shows here."""
+    if t["image"].duplicated().any():
+        raise UserError(f"{entry.name}: '{t['image'][t['image'].duplicated()].iloc[0]}' is scored twice ({kind})")
+    if t["mos"].isna().any():
+        raise UserError(f"{entry.name}: '{t['image'][t['mos'].isna()].iloc[0]}' has no score ({kind})")
+    if entry.count and len(t) != entry.count:
+        raise UserError(
+            f"{entry.name}: its score file ({kind}) has {len(t)} pictures, not {entry.count}; get the official one"
+        )
+    if entry.sd:
+        measured = (t["mos"].min(), t["mos"].max(), t["mos"].mean(), t["mos"].std(ddof=0))
+        stated = (entry.low, entry.high, entry.mean, entry.sd)
+        if not np.allclose(measured, stated, rtol=0, atol=1e-4 * (entry.high - entry.low)):
+            raise UserError(
+                f"{entry.name}: its scores ({kind}) have low, high, mean, sd {_four(measured)}, published are {_four(stated)}; "
+                "another scale or version? get the official score file"
+            )
+
+
+def _four(values: tuple[float, ...]) -> str:
+    return ", ".join(f"{v:.4f}" for v in values)
