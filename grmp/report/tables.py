@@ -72,16 +72,24 @@ def databases(world: World) -> Table:
 
 
 def backbone(world: World) -> Table:
-    """What was measured of the backbone: every entry of results/backbone.json."""
+    """What was measured of the backbone (results/backbone.json), without what it took, which differs from run to run."""
     card = world.backbone
     if card is None:
         empty = pd.DataFrame({"measure": ["–"], "value": ["–"]})
         return Table(empty, empty, "The backbone", _holes(["backbone"]))
-    flat = {str(k): v for k, v in pd.json_normalize(card, sep=": ").iloc[0].items()} if card else {}
-    rows = [(k.replace("_", " "), v) for k, v in flat.items() if not isinstance(v, list | dict)]
-    data = pd.DataFrame(rows, columns=["measure", "value"])
-    shown = data.assign(value=[number(v) if isinstance(v, float) else str(v) for v in data["value"]])
-    return Table(data, shown, "The backbone, on pictures and sources that it was not trained on")
+    flat = {k: v for k, v in card.items() if isinstance(v, str | int | float) and "second" not in k}
+    data = pd.DataFrame(list(flat.items()), columns=["measure", "value"])
+    rows = []
+    if "heldout_srcc" in card:
+        srcc = with_interval(*(card[f"heldout_srcc{end}"] for end in ("", "_low", "_high")))
+        accuracy = f"{number(card['scene_accuracy'])} (chance {number(card['chance'])})"
+        rows = [("zero-shot SRCC against simulated quality [95% interval]", srcc), ("scenes named rightly", accuracy)]
+    told = {"heldout_srcc", "heldout_srcc_low", "heldout_srcc_high", "scene_accuracy", "chance"} if rows else set()
+    rest = (
+        (k.replace("_", " "), number(v) if isinstance(v, float) else str(v)) for k, v in flat.items() if k not in told
+    )
+    shown = pd.DataFrame([*rows, *rest], columns=["Measure", "Value"])
+    return Table(data, shown, "The backbone" + (", on pictures whose sources it was not trained on" if rows else ""))
 
 
 def few_shot_table(world: World, shots: list[int]) -> Table:

@@ -215,6 +215,22 @@ def test_tables_of_an_empty_world(empty: World):
         assert table.html()
 
 
+def test_backbone_card_holds_what_repeats(whole: World):
+    table = tables.backbone(whole)
+    assert table.shown.to_numpy().tolist()[:2] == [
+        ["zero-shot SRCC against simulated quality [95% interval]", "0.410 [0.350, 0.470]"],
+        ["scenes named rightly", "0.620 (chance 0.125)"],
+    ]
+    assert "99.9" not in table.csv() + table.markdown()  # a time differs from run to run
+
+
+def test_backbone_card_of_released_weights(world: Path):
+    (world / "results/backbone.json").write_text(json.dumps({"name": "ViT-B-16-quickgelu (openai)", "sha256": "abc"}))
+    table = tables.backbone(World.open(world))
+    assert table.shown["Value"].tolist() == ["ViT-B-16-quickgelu (openai)", "abc"]
+    assert table.caption == "The backbone"
+
+
 def test_missing_splits_are_counted_in_the_cell(world: Path):
     path = world / "results/runs/alpha/meta/25/run.json"
     run = json.loads(path.read_text())
