@@ -101,6 +101,8 @@ def _unpack_tar(archive: Path, folder: Path, limit: int) -> None:
         for entries, member in enumerate(source):
             size += member.size
             _refuse(entries, size, limit)
+            if member.name.startswith(("/", "\\")):
+                raise BadArchive(f"is not safe to unpack ('{member.name}' would leave the folder)")
             if member.isreg() or member.isdir() or member.issym() or member.islnk():
                 source.extract(member, folder, filter="data")
             else:

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import requests
 from requests.adapters import HTTPAdapter
 from tqdm import tqdm
+from urllib3.exceptions import HTTPError
 from urllib3.util import Retry
 
 from grmp.errors import UserError
@@ -74,8 +75,9 @@ def from_hub(repository: str, file: str, kind: str | None = None) -> Path:
         try:
             return Path(hf_hub_download(repository, file, repo_type=kind))
         except Exception as error:  # the client raises many kinds; each means "not to be had"
-            reason = " ".join((str(error).strip().splitlines() or [type(error).__name__])[0].split())
-            answer = error.response if isinstance(error, HfHubHTTPError) else None
+            cause = error.__cause__ if isinstance(error.__cause__, HfHubHTTPError) else error
+            reason = " ".join((str(cause).strip().splitlines() or [type(cause).__name__])[0].split())
+            answer = cause.response if isinstance(cause, HfHubHTTPError) else None
             for_good = answer is not None and answer.status_code < 500 and answer.status_code != 429
             if for_good or attempt == ATTEMPTS - 1:
                 raise SourceFailed(reason[:200]) from None
@@ -102,7 +104,7 @@ def _resume(url: str, part: Path, limit: int, size: int | None) -> None:
                 if _attempt(session, url, part, limit, size, bar):
                     return
                 reason = "the connection broke off"
-            except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
+            except (requests.ConnectionError, requests.Timeout, HTTPError) as error:
                 reason = f"the connection broke off ({type(error).__name__})"
             except requests.RequestException as error:
                 raise SourceFailed(" ".join(str(error).split())[:200]) from None
@@ -139,7 +141,7 @@ def _attempt(session: requests.Session, url: str, part: Path, limit: int, size: 
         bound = size or total or limit
         bar.total, bar.n = size or total, have
         with part.open("ab" if have else "wb") as file:
-            for chunk in answer.iter_content(CHUNK):
+            while chunk := answer.raw.read1(CHUNK):  # what has come, not a full chunk: a broken connection loses nothing
                 have += len(chunk)
                 if have > min(bound, limit):
                     break

@@ -48,7 +48,7 @@ def _sheet(path: Path, *needed: str) -> pd.DataFrame:
     """Rows below the first one, in any sheet, that names all ``needed`` columns."""
     from openpyxl import load_workbook
 
-    for sheet in load_workbook(path, read_only=True, data_only=True):
+    for sheet in load_workbook(path, data_only=True):
         rows = sheet.iter_rows(values_only=True)
         for row in rows:
             heads = [str(cell).strip().lower() for cell in row]
@@ -189,7 +189,11 @@ def pipal(files: Files) -> pd.DataFrame | None:
 def waterloo(files: Files) -> pd.DataFrame | None:
     """The Waterloo mirror's lists: ``dis_img_path,dis_type[,ref_img_path],score``."""
     for path in files.values():
-        if path.suffix == ".txt" and path.open(errors="replace").readline().startswith("dis_img_path,"):
+        if path.suffix != ".txt":
+            continue
+        with path.open(errors="replace") as file:
+            first = file.readline()
+        if first.startswith("dis_img_path,"):
             t = pd.read_csv(path)
             table = pd.DataFrame({"name": t["dis_img_path"], "mos": t["score"]})
             if "ref_img_path" in t:
@@ -319,6 +323,8 @@ def read(entry: Database, folder: Path, training_pictures: bool = False) -> pd.D
     for kind in entry.readers:
         try:
             found = READERS[kind](files)
+            if found is not None:
+                found["mos"] = found["mos"].astype(float)
         except (ValueError, KeyError, IndexError, TypeError) as error:
             raise UserError(
                 f"{entry.name}: its score file could not be read ({kind}: {' '.join(str(error).split())}); fetch it again"
@@ -335,7 +341,7 @@ def _table(entry: Database, found: pd.DataFrame, kind: str, training_pictures: b
     t = found.reset_index(drop=True).reindex(
         columns=["name", "mos", "mos_std", "reference", "distortion", "level", "set"]
     )
-    t["mos"], t["mos_std"] = t["mos"].astype(float), t["mos_std"].astype(float)
+    t["mos_std"] = pd.to_numeric(t["mos_std"], errors="coerce")
     try:
         named = [NAMES.get(entry.name, _name_file)(_clean(n)) for n in t["name"]]
     except (ValueError, KeyError, IndexError):
@@ -347,7 +353,7 @@ def _table(entry: Database, found: pd.DataFrame, kind: str, training_pictures: b
     for i, column in enumerate(("reference", "distortion", "level"), start=1):
         t[column] = pd.Series([n[i] or None for n in named], dtype=object).fillna(t[column].astype(object))
     t["level"] = t["level"].astype(float).astype("Int64")
-    t["set"] = t["set"].fillna("")
+    t["set"] = t["set"].astype(object).fillna("")
     if entry.name == "livec":
         studied = t[~t["image"].str.match(LIVEC_TRAINING)]
         t = t if training_pictures else studied

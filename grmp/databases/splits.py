@@ -50,7 +50,7 @@ def make_official(table: pd.DataFrame, path: Path, seed: int) -> bool:
     train = np.flatnonzero(parts == "training")
     if not len(train) or not parts.isin(["training", "validation", TEST]).all():
         return False
-    column = parts.to_numpy(object)
+    column = parts.to_numpy(object, copy=True)
     column[np.random.default_rng(seed).permutation(train)] = np.arange(len(train)).astype(str)
     official = pd.DataFrame({"image": table["image"], "split_0": column})
     write_text(path, official.to_csv(index=False, lineterminator="\n"))

@@ -1,0 +1,112 @@
+"""A small database of a test's own, and the script that is killed while it fetches and prepares it.
+
+    python -m tests.databases.toys URL FOLDER KILLS
+
+prints, as JSON, what lay in the folder at every kill and what the files hashed to after the run that followed.
+"""
+
+import contextlib
+import io
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from grmp.databases import fetch, images, registry, splits
+from grmp.files import sha256
+from tests.databases.layouts import picture
+
+COUNT = 240
+
+
+def archive() -> dict[str, bytes]:
+    rows = "".join(f"p{i:03}.png,{1 + i / 100},0.1,r{i % 20},,\n" for i in range(COUNT))
+    tree = {f"toy/p{i:03}.png": picture(".png", i, (48, 40)) for i in range(COUNT)}
+    return tree | {"toy/scores.csv": b"image,mos,mos_std,reference,distortion,level\n" + rows.encode()}
+
+
+def entry(url: str, size: int) -> registry.Database:
+    source = registry.Source("a", (registry.File(url, size, exact=True),))
+    high = 1 + (COUNT - 1) / 100
+    return replace(
+        registry.get("sim_pre1"),
+        name="toy",
+        kind="authentic",
+        sources=(source,),
+        high=high,
+        count=COUNT,
+        disk=5_000_000,
+    )
+
+
+def job(folder: Path) -> None:
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        fetch.fetch("toy", folder / "raw")
+        table = images.prepare("toy", folder / "raw", folder / "prepared", 64, "squash")
+        splits.make(table, folder / "splits/toy.csv", 3, 0.2, 1, "reference")
+
+
+def forked(folder: Path, kill_after: float | None) -> float:
+    """Run the job in a process of its own, killed after some seconds; how long it ran."""
+    began = time.monotonic()
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            job(folder)
+            code = 0
+        finally:
+            os._exit(code)
+    if kill_after is not None:
+        time.sleep(kill_after)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+    status = os.waitpid(child, 0)[1]
+    if kill_after is None and status:
+        raise SystemExit("the run that followed a kill did not succeed")
+    return time.monotonic() - began
+
+
+def result(folder: Path) -> dict[str, str]:
+    """Hashes of all that is there but the time in the receipt."""
+    hashes = {str(p.relative_to(folder)): sha256(p) for p in sorted(folder.rglob("*")) if p.is_file()}
+    receipt = json.loads((folder / "raw/toy.json").read_text())
+    return hashes | {"raw/toy.json": json.dumps({k: v for k, v in receipt.items() if k != "time"}, sort_keys=True)}
+
+
+def phase(folder: Path) -> str:
+    if (folder / "prepared/toy/info.json").is_file():
+        return "done"
+    if (folder / "prepared").is_dir():
+        return "preparing"
+    if (folder / "raw/toy.json").is_file() or (folder / "raw/toy").exists():
+        return "fetched"
+    if (folder / "raw/.toy.partial").exists():
+        return "unpacking"
+    return "downloading" if list(folder.rglob("*.part")) else "before"
+
+
+def main(url: str, folder: Path, kills: int) -> None:
+    registry.DATABASES["toy"] = entry(url, int(os.environ["TOY_SIZE"]))
+    whole = min(forked(folder / f"undisturbed{i}" / "data", None) for i in range(2))
+    truth = result(folder / "undisturbed1/data")
+    rng, seen = random.Random(3), []
+    for number in range(kills):
+        here = folder / f"killed{number}" / "data"
+        forked(here, whole * (number + rng.random()) / kills)
+        seen.append(phase(here))
+        forked(here, None)
+        if (got := result(here)) != truth:
+            wrong = sorted(k for k in got.keys() | truth.keys() if got.get(k) != truth.get(k))
+            raise SystemExit(f"after a kill while {seen[-1]}: {wrong} differ")
+        shutil.rmtree(here)
+    print(json.dumps(seen))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))
