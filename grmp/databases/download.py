@@ -87,7 +87,9 @@ def from_hub(repository: str, file: str, kind: str | None = None) -> Path:
 
 def _session() -> requests.Session:
     """Connections and busy servers are retried by urllib3, which heeds Retry-After; broken bodies are resumed by us."""
-    retry = Retry(ATTEMPTS, read=0, backoff_factor=BACKOFF, status_forcelist=(429, 500, 502, 503, 504))
+    retry = Retry(
+        ATTEMPTS, read=0, backoff_factor=BACKOFF, status_forcelist=(429, 500, 502, 503, 504), retry_after_max=300
+    )
     retry.raise_on_status = False
     session = requests.Session()
     session.mount("http://", HTTPAdapter(max_retries=retry))
@@ -141,7 +143,9 @@ def _attempt(session: requests.Session, url: str, part: Path, limit: int, size: 
         bound = size or total or limit
         bar.total, bar.n = size or total, have
         with part.open("ab" if have else "wb") as file:
-            while chunk := answer.raw.read1(CHUNK):  # what has come, not a full chunk: a broken connection loses nothing
+            while chunk := answer.raw.read1(
+                CHUNK
+            ):  # what has come, not a full chunk: a broken connection loses nothing
                 have += len(chunk)
                 if have > min(bound, limit):
                     break

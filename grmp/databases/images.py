@@ -24,7 +24,7 @@ from grmp.files import sha256, sha256_of, write_json, write_text
 
 BLOCK = 64  # pictures a thread takes at a time
 ENDINGS = (".bmp", ".jpg", ".jpeg", ".png")
-CODE = ("images.py", "scores.py", "registry.py")  # what is prepared depends on these
+CODE = ("images.py", "scores.py", "names.py", "registry.py")  # what is prepared depends on these
 
 
 def picture(path: Path, size: int, aspect: str) -> np.ndarray:

@@ -5,6 +5,7 @@ means and standard deviations were measured on the published scores; sizes marke
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from grmp.errors import UserError
 
@@ -64,32 +65,39 @@ class Database:
         return sum(file.size for file in self.sources[0].files) if self.sources else 0
 
 
-def _pyiqa(file: str, size: int, meta: str, sha256: str = "", exact: bool = False) -> Source:
-    return Source("IQA-PyTorch mirror", (File(PYIQA + file, size, sha256, exact), File(META + meta, 500_000)))
+def _meta(name: str) -> File:
+    return File(f"{META}meta_info_{name}Dataset.csv", 500_000)
+
+
+def _pyiqa(file: str, size: int, meta: str, sha256: str = "") -> Source:
+    return Source("IQA-PyTorch mirror", (File(PYIQA + file, size, sha256, exact=size % 1000 > 0), _meta(meta)))
 
 
 def _cityu(file: str, size: int, sha256: str, meta: str = "") -> Source:
-    scores = (File(META + meta, 500_000),) if meta else ()
-    return Source("CityU mirror", (File(CITYU + file, size, sha256, True), *scores))
+    return Source("CityU mirror", (File(CITYU + file, size, sha256, exact=True), *([_meta(meta)] if meta else [])))
 
 
-def _waterloo(name: str, size: int, commit: str, list_size: int, sha256: str) -> Source:
-    scores = File(f"{LISTS}{commit}{name}.txt", list_size, sha256, True)
+def _waterloo(name: str, size: int, commit: str, sha256: str) -> Source:
+    scores = File(f"{LISTS}{commit}{name}.txt", 1_000_000, sha256)
     return Source("Waterloo mirror", (File(f"{WATERLOO}{name}.tar", size), scores))
+
+
+def _official(folder: str, **sizes: int) -> Source:
+    return Source("official", tuple(File(folder + name, size) for name, size in sizes.items()))
+
+
+def _measured(count: int, low: float, high: float, mean: float, sd: float) -> dict[str, Any]:
+    return {"count": count, "low": low, "high": high, "mean": mean, "sd": sd}
 
 
 def _simulated(name: str, title: str) -> Database:
     return Database(
         name,
         title,
-        kind="simulated",
-        readers=("table",),
-        sources=(),
-        count=0,
-        low=1.0,
-        high=5.0,
-        mean=0.0,
-        sd=0.0,
+        "simulated",
+        ("table",),
+        (),
+        **_measured(0, 1.0, 5.0, 0.0, 0.0),
         higher_better=True,
         disk=50_000_000,
         page="rendered here, from photographs that scikit-image carries and drawn scenes",
@@ -107,22 +115,12 @@ _ENTRIES = (
         readers=("live", "list", "meta"),
         sources=(
             _pyiqa(
-                "live.tgz",
-                721_190_291,
-                "meta_info_LIVEIQADataset.csv",
-                "0c23e0ba0d503dd7bfc3d5588fc3e94672e381759881e497c41ca814aa4d9d8f",
-                True,
+                "live.tgz", 721_190_291, "LIVEIQA", "0c23e0ba0d503dd7bfc3d5588fc3e94672e381759881e497c41ca814aa4d9d8f"
             ),
             _cityu("live.zip", 720_496_542, "b6188c1014dd5b5537ee2d0b7f676cd14dae8c24a2d8e07692e6a45a73d3ecd9"),
-            _waterloo(
-                "LIVE", 1_200_000_000, OLD, 56_183, "54236e765401b4f82455f77b98ad56a3e04c128ef7d7bf5a587a08df12216e53"
-            ),
+            _waterloo("LIVE", 1_200_000_000, OLD, "54236e765401b4f82455f77b98ad56a3e04c128ef7d7bf5a587a08df12216e53"),
         ),
-        count=779,
-        low=-2.6400150164096132,
-        high=111.77469352631448,
-        mean=48.5812464,
-        sd=27.3221563,
+        **_measured(779, -2.6400150164096132, 111.77469352631448, 48.5812464, 27.3221563),
         higher_better=False,
         disk=1_400_000_000,
         page="http://live.ece.utexas.edu/research/quality/subjective.htm",
@@ -137,39 +135,15 @@ _ENTRIES = (
         kind="synthetic",
         readers=("csiq", "csiq_label", "list", "meta"),
         sources=(
-            Source(
-                "official",
-                tuple(
-                    File("https://s2.smu.edu/~eclarson/csiq/" + name, size)
-                    for name, size in (
-                        ("dst_imgs.zip", 370_000_000),
-                        ("src_imgs.zip", 13_000_000),
-                        ("csiq.DMOS.xlsx", 100_000),
-                    )
-                ),
+            _official(
+                "https://s2.smu.edu/~eclarson/csiq/",
+                **{"dst_imgs.zip": 370_000_000, "src_imgs.zip": 13_000_000, "csiq.DMOS.xlsx": 100_000},
             ),
-            _pyiqa(
-                "csiq.tgz",
-                379_062_485,
-                "meta_info_CSIQDataset.csv",
-                "e34c372c98e751c5490dadeb536e37666296b6c4f651df30cc04c0547ffee5b0",
-                True,
-            ),
-            _cityu(
-                "csiq.zip",
-                777_572_050,
-                "4bc3e15a6b843c6dc0dcb81b45b530faab606fa874275851b33d926be0fe4d96",
-                "meta_info_CSIQDataset.csv",
-            ),
-            _waterloo(
-                "CSIQ", 400_000_000, NEW, 73_168, "15ade3db558e2a282e12657173f6cd25be8ec3e73eb68fce94cfaa4917317996"
-            ),
+            _pyiqa("csiq.tgz", 379_062_485, "CSIQ", "e34c372c98e751c5490dadeb536e37666296b6c4f651df30cc04c0547ffee5b0"),
+            _cityu("csiq.zip", 777_572_050, "4bc3e15a6b843c6dc0dcb81b45b530faab606fa874275851b33d926be0fe4d96", "CSIQ"),
+            _waterloo("CSIQ", 400_000_000, NEW, "15ade3db558e2a282e12657173f6cd25be8ec3e73eb68fce94cfaa4917317996"),
         ),
-        count=866,
-        low=0.0,
-        high=1.0,
-        mean=0.3507443,
-        sd=0.2625294,
+        **_measured(866, 0.0, 1.0, 0.3507443, 0.2625294),
         higher_better=False,
         disk=800_000_000,
         page="https://s2.smu.edu/~eclarson/csiq.html",
@@ -184,20 +158,12 @@ _ENTRIES = (
         kind="synthetic",
         readers=("tid2013", "list", "meta"),
         sources=(
-            _pyiqa("tid2013.tgz", 1_230_000_000, "meta_info_TID2013Dataset.csv"),
+            _pyiqa("tid2013.tgz", 1_230_000_000, "TID2013"),
             _waterloo(
-                "TID2013",
-                1_800_000_000,
-                OLD,
-                276_818,
-                "39a2e1caad3e47dadf049f9b0c2301cadbf5d54fcfbd867cc2e675185bbe4101",
+                "TID2013", 1_800_000_000, OLD, "39a2e1caad3e47dadf049f9b0c2301cadbf5d54fcfbd867cc2e675185bbe4101"
             ),
         ),
-        count=3000,
-        low=0.24242,
-        high=7.2143,
-        mean=4.4746576,
-        sd=1.2396735,
+        **_measured(3000, 0.24242, 7.2143, 4.4746576, 1.2396735),
         higher_better=True,
         disk=2_000_000_000,
         page="http://www.ponomarenko.info/tid2013.htm",
@@ -212,27 +178,19 @@ _ENTRIES = (
         kind="synthetic",
         readers=("kadid10k", "list", "meta"),
         sources=(
-            Source("official", (File(f"https://{KONSTANZ}kadid10k.zip", 3_070_000_000),)),
-            _pyiqa("kadid10k.tgz", 3_070_000_000, "meta_info_KADID10kDataset.csv"),
+            _official(f"https://{KONSTANZ}", **{"kadid10k.zip": 3_070_000_000}),
+            _pyiqa("kadid10k.tgz", 3_070_000_000, "KADID10k"),
             _cityu(
                 "kadid10k.zip",
                 3_069_802_102,
                 "81efe25c7137e5c003d7747ea7ddf24262794584e451f530f29a40eb548d6784",
-                "meta_info_KADID10kDataset.csv",
+                "KADID10k",
             ),
             _waterloo(
-                "KADID-10k",
-                3_100_000_000,
-                NEW,
-                738_201,
-                "b5691f886089550cff1ae4b385398a7ad4cbaee62daf6ffee2090ff22108a030",
+                "KADID-10k", 3_100_000_000, NEW, "b5691f886089550cff1ae4b385398a7ad4cbaee62daf6ffee2090ff22108a030"
             ),
         ),
-        count=10125,
-        low=1.0,
-        high=4.93,
-        mean=3.0326331,
-        sd=1.0826262,
+        **_measured(10125, 1.0, 4.93, 3.0326331, 1.0826262),
         higher_better=True,  # its column is called dmos, its values are MOS
         disk=3_300_000_000,
         page="https://database.mmsp-kn.de/kadid-10k-database.html",
@@ -246,39 +204,27 @@ _ENTRIES = (
         kind="authentic",
         readers=("koniq10k", "koniq10k_sets", "list", "meta"),
         sources=(
-            Source(
-                "official",
-                (
-                    File(f"http://{KONSTANZ}koniq10k_1024x768.zip", 5_500_000_000),
-                    File(f"http://{KONSTANZ}koniq10k_scores_and_distributions.zip", 1_000_000),
-                ),
+            _official(
+                f"http://{KONSTANZ}",
+                **{"koniq10k_1024x768.zip": 5_500_000_000, "koniq10k_scores_and_distributions.zip": 1_000_000},
             ),
             _pyiqa(
                 "koniq10k.tgz",
                 6_348_641_188,
-                "meta_info_KonIQ10kDataset.csv",
+                "KonIQ10k",
                 "18f4b664fed41ffdf37dd5cae6921901d86afddd952fdfa3d77eda25cc48370b",
-                True,
             ),
             _cityu(
                 "koniq.zip",
                 5_583_358_818,
                 "67322424abb57558988e1fd2fa67e2889ef516042eda59d9f885540d1693e890",
-                "meta_info_KonIQ10kDataset.csv",
+                "KonIQ10k",
             ),
             _waterloo(
-                "KonIQ-10k",
-                5_600_000_000,
-                OLD,
-                603_833,
-                "efe94a5be74c18967db65b4d2b93327851387161ebd7be4dd3546a961372d500",
+                "KonIQ-10k", 5_600_000_000, OLD, "efe94a5be74c18967db65b4d2b93327851387161ebd7be4dd3546a961372d500"
             ),
         ),
-        count=10073,
-        low=1.09615384615385,
-        high=4.31,
-        mean=3.1619903,
-        sd=0.5521741,
+        **_measured(10073, 1.09615384615385, 4.31, 3.1619903, 0.5521741),
         higher_better=True,
         disk=7_500_000_000,
         page="https://database.mmsp-kn.de/koniq-10k-database.html",
@@ -297,21 +243,17 @@ _ENTRIES = (
             _pyiqa(
                 "live_challenge.tgz",
                 326_000_000,
-                "meta_info_LIVEChallengeDataset.csv",
+                "LIVEChallenge",
                 "cdd7a6227de40df10cfd5daf8d19894e95200fa0ca5655bbe50fd433d3b31f25",
             ),
             _cityu(
                 "livec.zip",
                 334_612_078,
                 "7369492f6c7f6964588776abb9e5e103bdbd7a06e5e2cbbc0c16f64405816d0e",
-                "meta_info_LIVEChallengeDataset.csv",
+                "LIVEChallenge",
             ),
         ),
-        count=1162,
-        low=3.42,
-        high=92.4319526627219,
-        mean=55.4013250,
-        sd=20.2964753,
+        **_measured(1162, 3.42, 92.4319526627219, 55.4013250, 20.2964753),
         higher_better=True,
         disk=600_000_000,
         page="https://live.ece.utexas.edu/research/ChallengeDB/index.html",
@@ -326,22 +268,13 @@ _ENTRIES = (
         kind="authentic",
         readers=("spaq", "list", "meta"),
         sources=(
-            _pyiqa("spaq.tgz", 34_800_000_000, "meta_info_SPAQDataset.csv"),
-            _cityu(  # the same pictures, resized
-                "spaq.zip",
-                2_614_126_313,
-                "f37eccc9946620daffdda9963fa06b01e929d5e8ff07becc7d69fad51be87316",
-                "meta_info_SPAQDataset.csv",
+            _pyiqa("spaq.tgz", 34_800_000_000, "SPAQ"),
+            _cityu(
+                "spaq.zip", 2_614_126_313, "f37eccc9946620daffdda9963fa06b01e929d5e8ff07becc7d69fad51be87316", "SPAQ"
             ),
-            _waterloo(
-                "SPAQ", 35_000_000_000, NEW, 538_223, "93b0ddea09c47a5fe122ca2b16cad29640dd23ebc1ec37eafda54471330c1711"
-            ),
+            _waterloo("SPAQ", 35_000_000_000, NEW, "93b0ddea09c47a5fe122ca2b16cad29640dd23ebc1ec37eafda54471330c1711"),
         ),
-        count=11125,
-        low=2.0,
-        high=96.0,
-        mean=50.3178885,
-        sd=20.9013556,
+        **_measured(11125, 2.0, 96.0, 50.3178885, 20.9013556),
         higher_better=True,
         disk=36_000_000_000,
         page="https://github.com/h4nwei/SPAQ",
@@ -357,18 +290,10 @@ _ENTRIES = (
         readers=("flive", "meta"),
         sources=(
             _pyiqa(
-                "flive.tgz",
-                5_414_976_833,
-                "meta_info_FLIVEDataset.csv",
-                "85d257ebb00b99ff998e6aa4276be5cbd4762699874f57bcbf3261e441961696",
-                True,
+                "flive.tgz", 5_414_976_833, "FLIVE", "85d257ebb00b99ff998e6aa4276be5cbd4762699874f57bcbf3261e441961696"
             ),
         ),
-        count=39810,
-        low=0.0,
-        high=94.3332343725568,
-        mean=72.1324650,
-        sd=6.1623962,
+        **_measured(39810, 0.0, 94.3332343725568, 72.1324650, 6.1623962),
         higher_better=True,
         disk=6_500_000_000,
         page="https://github.com/baidut/PaQ-2-PiQ",
@@ -383,20 +308,10 @@ _ENTRIES = (
         kind="synthetic",
         readers=("pipal", "list", "meta"),
         sources=(
-            _pyiqa("pipal.tar", 6_000_000_000, "meta_info_PIPALDataset.csv"),
-            _waterloo(
-                "PIPAL",
-                6_000_000_000,
-                NEW,
-                2_062_252,
-                "2caebc5f3a7e02ce6744dbcd705ea96fc7b929d8c0d0db010c3c56c895c2b64c",
-            ),
+            _pyiqa("pipal.tar", 6_000_000_000, "PIPAL"),
+            _waterloo("PIPAL", 6_000_000_000, NEW, "2caebc5f3a7e02ce6744dbcd705ea96fc7b929d8c0d0db010c3c56c895c2b64c"),
         ),
-        count=23200,
-        low=916.7136,
-        high=1835.9856,
-        mean=1448.9595867,
-        sd=121.5025006,
+        **_measured(23200, 916.7136, 1835.9856, 1448.9595867, 121.5025006),
         higher_better=True,
         disk=8_000_000_000,
         page="https://www.jasongt.com/projectpages/pipal.html",

@@ -1,7 +1,7 @@
 """Score files -> one table, in the official layout and in those of the mirrors.
 
-A reader turns one kind of score file into ``name, mos[, mos_std, reference, distortion, level, set]``; ``NAMES`` then gives
-every picture one name whatever copy it comes from, and reads the distortion off it where the publisher put it there.
+A reader turns one kind of score file into ``name, mos[, mos_std, reference, distortion, level, set]``; ``names`` then
+gives every picture one name whatever copy it comes from.
 """
 
 import re
@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from grmp.databases.fetch import listing
+from grmp.databases.names import CSIQ_TYPES, parse
 from grmp.databases.registry import Database
 from grmp.errors import UserError
 
@@ -21,21 +22,6 @@ Reader = Callable[[Files], pd.DataFrame | None]
 
 LIVE_FOLDERS = {"jp2k": 227, "jpeg": 233, "wn": 174, "gblur": 174, "fastfading": 174}  # the order of the 982 scores
 LIVEC_TRAINING = r"t\d+\.bmp$"  # 7 pictures that trained the raters; not part of the study
-CSIQ_TYPES = {
-    "noise": "AWGN",
-    "blur": "BLUR",
-    "contrast": "contrast",
-    "fnoise": "fnoise",
-    "jpeg": "JPEG",
-    "jpeg 2000": "jpeg2000",
-}
-TID2013_TYPES = """additive noise,color noise,correlated noise,masked noise,high frequency noise,impulse noise,
-quantization noise,gaussian blur,denoising,jpeg,jpeg2000,jpeg transmission errors,jpeg2000 transmission errors,pattern noise,
-block distortions,mean shift,contrast,saturation,multiplicative noise,comfort noise,lossy compression of noise,
-color quantization,chromatic aberrations,sparse sampling"""
-KADID_TYPES = """gaussian blur,lens blur,motion blur,color diffusion,color shift,color quantization,color saturation hsv,
-color saturation lab,jpeg2000,jpeg,white noise,white noise ycbcr,impulse noise,multiplicative noise,denoise,brighten,darken,
-mean shift,jitter,non-eccentricity patch,pixelate,quantization,color block,high sharpen,contrast change"""
 
 
 def _mat(path: Path, key: str) -> np.ndarray:
@@ -255,57 +241,6 @@ READERS: dict[str, Reader] = {
 }
 
 
-def _name_live(name: str) -> tuple[str, str, str, str]:
-    return "/".join(PurePosixPath(name).parts[-2:]), "", PurePosixPath(name).parts[-2], ""
-
-
-def _name_csiq(name: str) -> tuple[str, str, str, str]:
-    reference, kind, level, _ = PurePosixPath(name).name.rsplit(".", 3)
-    kind = {k.lower().replace(" ", ""): k for k in CSIQ_TYPES.values()}[kind.lower().replace("_", "").replace(" ", "")]
-    return f"{reference}.{kind}.{level}.png", reference, kind.lower(), level
-
-
-def _numbered(kind: str, names: str) -> str:
-    """``01 additive noise``: with its number, so that types sort in the publisher's order."""
-    return f"{kind} {names.split(',')[int(kind) - 1].strip()}"
-
-
-def _name_tid2013(name: str) -> tuple[str, str, str, str]:
-    image = PurePosixPath(name).name.lower()  # i01_.. and I04_.., .bmp and .BMP stand side by side
-    reference, kind, level = image.removesuffix(".bmp").split("_")
-    return image, reference, _numbered(kind, TID2013_TYPES), level
-
-
-def _name_kadid10k(name: str) -> tuple[str, str, str, str]:
-    image = PurePosixPath(name).name
-    reference, kind, level = image.removesuffix(".png").split("_")
-    return image, reference, _numbered(kind, KADID_TYPES), str(int(level))
-
-
-def _name_pipal(name: str) -> tuple[str, str, str, str]:
-    image = PurePosixPath(name).name
-    reference, kind, _ = image.removesuffix(".bmp").split("_")
-    return image, reference, f"type {kind}", ""
-
-
-def _name_flive(name: str) -> tuple[str, str, str, str]:
-    return "/".join(PurePosixPath(name).parts[-2:]), "", "", ""
-
-
-def _name_file(name: str) -> tuple[str, str, str, str]:
-    return PurePosixPath(name).name, "", "", ""
-
-
-NAMES: dict[str, Callable[[str], tuple[str, str, str, str]]] = {
-    "live": _name_live,
-    "csiq": _name_csiq,
-    "tid2013": _name_tid2013,
-    "kadid10k": _name_kadid10k,
-    "pipal": _name_pipal,
-    "flive": _name_flive,
-}
-
-
 def read(entry: Database, folder: Path, training_pictures: bool = False) -> pd.DataFrame:
     """Scores of the database unpacked in ``folder``: ``image, mos, quality, mos_std, reference, distortion, level, set``.
 
@@ -343,7 +278,7 @@ def _table(entry: Database, found: pd.DataFrame, kind: str, training_pictures: b
     )
     t["mos_std"] = pd.to_numeric(t["mos_std"], errors="coerce")
     try:
-        named = [NAMES.get(entry.name, _name_file)(_clean(n)) for n in t["name"]]
+        named = [parse(entry.name, n) for n in t["name"]]
     except (ValueError, KeyError, IndexError):
         raise UserError(
             f"{entry.name}: its score file ({kind}) names a picture that is none of this database"
@@ -368,10 +303,6 @@ def _table(entry: Database, found: pd.DataFrame, kind: str, training_pictures: b
         )
     columns = ["image", "mos", "quality", "mos_std", "reference", "distortion", "level", "set"]
     return t.sort_values("image", ignore_index=True)[columns]
-
-
-def _clean(name: str) -> str:
-    return str(name).strip().replace("\\", "/")
 
 
 def _check(entry: Database, t: pd.DataFrame, kind: str) -> None:

@@ -14,7 +14,8 @@ from openpyxl import Workbook
 from PIL import Image
 from scipy.io import savemat
 
-from grmp.databases.scores import CSIQ_TYPES, LIVE_FOLDERS
+from grmp.databases.names import CSIQ_TYPES
+from grmp.databases.scores import LIVE_FOLDERS
 
 LISTS = {
     "live": "LIVE",
