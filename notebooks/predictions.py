@@ -11,7 +11,7 @@ shots: int = 0  # number of labelled pictures; 0: the largest of params.yaml
 split: int = 0  # which split
 
 # %%
-from grmp.report import Sheet, figures
+from grmp.report import Sheet, figures, tables
 
 sheet = Sheet("predictions", world)
 run = sheet.world.params.run
@@ -26,3 +26,6 @@ sheet.figure(
     alt=f"Scatter plots, one row per database, one column per method: {', '.join(methods)}. Each panel names its SRCC.",
     stage="adapt",
 )
+
+# %%
+sheet.table("measures", tables.measures(sheet.world, methods, shots))

@@ -67,7 +67,7 @@ def build(params: Params, results: Path) -> None:
         labels=[params.methods[name].label for name in params.run.methods],
         done=cells - len(missing),
         cells=cells,
-        first_missing=missing[0] if missing else "",
+        first_missing="-".join(map(str, missing[0])) if missing else "",
         minutes=world.cost["seconds"].sum() / 60,
         cost=Markup(tables.cost(world).html()) if len(world.cost) else "",
         left_out=Markup(out.html()) if out else "",

@@ -139,10 +139,36 @@ def few_shot_table(world: World, shots: list[int]) -> Table:
         PUBLISHED_NOTE if (frame["Method"].str.endswith(", published")).any() else "",
         f"n.p.: {BLANK}." if (frame == "n.p.").to_numpy().any() else "",
         "; ".join(_troubles(world)),
-        _holes([f"adapt@{name}" for name in world.missing(shots)]),
+        _holes([f"adapt@{d}-{m}-{k}" for d, m, k in world.missing(shots)]),
     )
     caption = f"Few-shot assessment: {', '.join(str(s) for s in shots)} labelled pictures"
     return Table(pd.DataFrame(data, columns=columns), frame, caption, note)
+
+
+def measures(world: World, methods: list[str], shots: int) -> Table:
+    """Every measure's median over splits, at one number of labels."""
+    names = {
+        "srcc": "SRCC",
+        "krcc": "KRCC",
+        "plcc": "PLCC",
+        "plcc_fit": "PLCC after the fit",
+        "rmse": "RMSE after the fit",
+    }
+    part = world.summary[(world.summary["shots"] == shots) & world.summary["method"].isin(methods)]
+    data = part.pivot(index=["database", "method"], columns="metric", values="median")
+    wanted = pd.MultiIndex.from_product([world.params.run.databases, methods], names=["database", "method"])
+    data = data.reindex(index=wanted, columns=list(names)).astype(float).reset_index()
+    shown = pd.DataFrame({"Database": merged(data["database"])})
+    shown["Method"] = [world.params.methods[name].label for name in data["method"]]
+    for metric, name in names.items():
+        shown[name] = [number(v) for v in data[metric]]
+    note = _join(
+        f"Medians over {world.params.splits.count} splits. PLCC is of the raw scores; the last two are taken through the "
+        "four-parameter logistic fit, RMSE in the units of the database. A fit may fall, and then its PLCC hides that "
+        "predictions run against quality: SRCC shows it.",
+        _holes([f"adapt@{d}-{m}-{k}" for d, m, k in world.missing([shots]) if m in methods]),
+    )
+    return Table(data, shown, f"Every measure, after {shots} labels", note)
 
 
 def pair_table(world: World, metric: str = "srcc") -> Table:

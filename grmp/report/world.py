@@ -87,12 +87,12 @@ class World:
         info = self._json(self.folder / "data/prepared" / database / "info.json")
         return "simulated opinion" if (info or {}).get("kind") == "simulated" else "opinion score"
 
-    def missing(self, shots: list[int]) -> list[str]:
-        """Names of the runs, as ``database-method-shots``, that params.yaml asks for and nobody has scored."""
+    def missing(self, shots: list[int]) -> list[tuple[str, str, int]]:
+        """(database, method, shots) of the runs that params.yaml asks for and nobody has scored."""
         done = set(zip(self.scores["database"], self.scores["method"], self.scores["shots"], strict=True))
         run = self.params.run
         wanted = [(d, m, s) for d in run.databases for m in run.methods for s in shots]
-        return [f"{d}-{m}-{s}" for d, m, s in wanted if (d, m, s) not in done]
+        return [cell for cell in wanted if cell not in done]
 
     def _table(self, name: str) -> pd.DataFrame:
         path = self.results / name

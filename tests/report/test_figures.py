@@ -209,10 +209,19 @@ def test_tables_of_an_empty_world(empty: World):
     assert "30 runs are missing" in tables.few_shot_table(empty, SHOTS).note
     assert "Not run" in tables.pair_table(empty).note
     assert tables.left_out(empty) is None
+    assert "`dvc repro adapt@alpha-grmp-50`" in tables.measures(empty, ["grmp"], 50).note
     for table in (tables.databases(empty), tables.few_shot_table(empty, SHOTS), tables.pair_table(empty)):
         assert table.markdown()
         assert table.tex()
         assert table.html()
+
+
+def test_measures_are_the_medians(whole: World):
+    table = tables.measures(whole, ["ridge", "grmp"], 50)
+    assert table.shown["Method"].tolist() == ["Ridge on embeddings", "GRMP-IQA"] * 3
+    one = whole.summary.query("database == 'beta' and method == 'grmp' and shots == 50 and metric == 'rmse'").iloc[0]
+    assert table.data["rmse"].iloc[3] == one["median"]
+    assert table.shown["RMSE after the fit"].iloc[3] == f"{one['median']:.3f}"
 
 
 def test_backbone_card_holds_what_repeats(whole: World):
