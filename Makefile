@@ -24,7 +24,7 @@ demo: install ## the small world, end to end, under 10 minutes on 2 cores; resul
 
 real: install ## the small backbone on real photographs: make real FROM=/path/to/ChallengeDB_release
 	@test -n "$(FROM)" || { echo "error: give LIVE Challenge's folder or archive: make real FROM=/path/to/ChallengeDB_release" >&2; exit 1; }
-	@cd real && grmp data fetch livec --from "$(abspath $(FROM))" && grmp data prepare livec --allow-missing $(or $(MISSING),0)
+	@cd real && grmp data fetch livec --from "$(abspath $(FROM))"
 	@cd real && dvc repro --quiet backbone pretrain && grmp sweep && dvc repro --quiet
 	@echo "open real/results/site/index.html"
 

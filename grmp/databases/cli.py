@@ -60,7 +60,7 @@ def fetch(
 @app.command()
 def prepare(
     names: Names = None,
-    allow_missing: Annotated[int, typer.Option(min=0, help="go on without up to this many pictures")] = 0,
+    allow_missing: Annotated[int, typer.Option(min=0, help="go on without up to this many (or data.allow_missing)")] = 0,
     params: ParamsFile = HERE,
 ) -> None:
     """Turn databases into data/prepared (one table, one array) and data/splits."""
@@ -69,9 +69,10 @@ def prepare(
 
     loaded = settings.load(params)
     data, folder = loaded.data, params.parent / "data"
+    allowed = max(allow_missing, data.allow_missing)
     for name in [registry.get(n).name for n in names or data.databases]:
         raw, prepared = folder / "raw", folder / "prepared"
-        table = one(name, raw, prepared, data.size, data.aspect, allow_missing, data.livec_training_pictures)
+        table = one(name, raw, prepared, data.size, data.aspect, allowed, data.livec_training_pictures)
         splits.make(table, folder / f"splits/{name}.csv", **loaded.splits.model_dump())
         splits.make_official(table, folder / f"splits/{name}.official.csv", loaded.splits.seed)
 
