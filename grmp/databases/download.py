@@ -10,9 +10,9 @@ from tqdm import tqdm
 from urllib3.exceptions import HTTPError
 from urllib3.util import Retry
 
+from grmp.databases.sources import HUB
 from grmp.errors import UserError
 
-HUB = "hf://datasets/"
 ATTEMPTS = 5  # in a row without a new byte
 BACKOFF = 1.0  # seconds before the second attempt; doubled for each that follows
 TIMEOUT = (15, 60)  # to connect, and between two reads

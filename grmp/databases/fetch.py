@@ -15,8 +15,9 @@ from urllib.parse import urlsplit
 
 from grmp.databases import registry
 from grmp.databases.archives import BadArchive, is_archive, unpack
-from grmp.databases.download import HUB, SourceFailed, download
-from grmp.databases.registry import Database, File, Source
+from grmp.databases.download import SourceFailed, download
+from grmp.databases.registry import Database
+from grmp.databases.sources import HUB, File, Source
 from grmp.errors import UserError
 from grmp.files import sha256, sha256_of, write_json
 
@@ -78,14 +79,15 @@ def fetch(name: str, raw: Path, origin: Path | None = None) -> None:
     if pending.is_file() and (folder.exists() or staging.exists()):  # stopped between two renames: go on
         _settle(staging, pending, raw, name)
     if receipt(name, raw):
+        shutil.rmtree(raw / ".downloads" / name, ignore_errors=True)  # a kill may have come just before
         print(f"{name}: already fetched, see {raw / name}.json")
         return
     raw.mkdir(parents=True, exist_ok=True)
-    _remove(staging)
-    pending.unlink(missing_ok=True)
+    for stray in (staging, pending, *raw.glob(f"..{name}.partial.*")):
+        _remove(stray)  # of a process that was killed
     if folder.exists() and origin is None:
         print(f"{name}: {folder} is there without a receipt; taken as it is")
-        write_json(raw / f"{name}.json", _receipt(entry, "found in place", [], folder))
+        _write(raw / f"{name}.json", _receipt(entry, "found in place", [], folder))
         return
     if folder.exists() and not folder.is_symlink():
         raise UserError(
@@ -101,9 +103,16 @@ def fetch(name: str, raw: Path, origin: Path | None = None) -> None:
         source, files = _take(entry, origin, staging)
     else:
         source, files = _download(entry, raw, staging)
-    write_json(pending, _receipt(entry, source, files, staging))
+    _write(pending, _receipt(entry, source, files, staging))
     _settle(staging, pending, raw, name)
     shutil.rmtree(raw / ".downloads" / name, ignore_errors=True)
+
+
+def _write(path: Path, value: Any) -> None:
+    """``value`` as JSON; what a killed process left beside it goes."""
+    for stray in path.parent.glob(f".{path.name}.*.partial"):
+        stray.unlink()
+    write_json(path, value)
 
 
 def _settle(staging: Path, pending: Path, raw: Path, name: str) -> None:
@@ -116,10 +125,10 @@ def _settle(staging: Path, pending: Path, raw: Path, name: str) -> None:
 
 
 def _remove(path: Path) -> None:
-    if path.is_symlink():
-        path.unlink()
-    elif path.exists():
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _receipt(entry: Database, source: str, files: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
@@ -237,7 +246,7 @@ def _remember(source: Source, records: list[dict[str, Any]], checksums: Path) ->
     seen = json.loads(checksums.read_text()) if checksums.is_file() else {}
     new = {r["url"]: r["sha256"] for f, r in zip(source.files, records, strict=True) if not f.sha256}
     if new.keys() - seen.keys():
-        write_json(checksums, new | seen)
+        _write(checksums, new | seen)
 
 
 def check_disk(entries: list[Database], raw: Path) -> tuple[int, int]:

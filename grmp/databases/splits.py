@@ -38,6 +38,8 @@ def make(index: pd.DataFrame, path: Path, count: int, test: float, seed: int, by
     for number in range(count):
         ranks = draw(units, test, np.random.default_rng([seed, number]))
         table[f"split_{number}"] = np.where(ranks < 0, TEST, ranks.astype(str))
+    for stray in path.parent.glob(f".{path.name}.*.partial"):  # of a process that was killed while writing it
+        stray.unlink()
     write_text(path, table.to_csv(index=False, lineterminator="\n"))
 
 

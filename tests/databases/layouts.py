@@ -15,7 +15,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from grmp.databases.names import CSIQ_TYPES
-from grmp.databases.scores import LIVE_FOLDERS
+from grmp.databases.readers import LIVE_FOLDERS
 
 LISTS = {
     "live": "LIVE",

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from grmp.databases import fetch, images, prepared, registry, splits
+from grmp.databases import fetch, images, prepared, registry, sources, splits
 from tests.conftest import ROOT
 from tests.databases import layouts
 from tests.databases.server import Served, Site
@@ -67,15 +67,15 @@ def serve(site: Site, entry: registry.Database, label: str, shared: Path, folder
     files = []
     for file in source.files:
         content = made[Path(file.url).name]
-        if file.url.startswith(registry.HUB):
-            owner, repository, name = file.url.removeprefix(registry.HUB).split("/")
+        if file.url.startswith(sources.HUB):
+            owner, repository, name = file.url.removeprefix(sources.HUB).split("/")
             site.files[f"/datasets/{owner}/{repository}/resolve/main/{name}"] = Served(content)
             url = file.url
         else:
             url = f"{site.url}/{entry.name}/{Path(file.url).name}"
             site.files[f"/{entry.name}/{Path(file.url).name}"] = Served(content)
-        files.append(registry.File(url, len(content), "", True))
-    return replace(entry, sources=(registry.Source(label, tuple(files)),))
+        files.append(sources.File(url, len(content), "", True))
+    return replace(entry, sources=(sources.Source(label, tuple(files)),))
 
 
 @pytest.mark.parametrize(("name", "label"), CASES)

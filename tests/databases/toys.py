@@ -17,11 +17,12 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from grmp.databases import fetch, images, registry, splits
+from grmp.databases import fetch, images, registry, sources, splits
 from grmp.files import sha256
 from tests.databases.layouts import picture
 
 COUNT = 240
+PHASES = ("downloading", "unpacking", "preparing", "before", "fetched", "done")
 
 
 def archive() -> dict[str, bytes]:
@@ -31,7 +32,7 @@ def archive() -> dict[str, bytes]:
 
 
 def entry(url: str, size: int) -> registry.Database:
-    source = registry.Source("a", (registry.File(url, size, exact=True),))
+    source = sources.Source("a", (sources.File(url, size, exact=True),))
     high = 1 + (COUNT - 1) / 100
     return replace(
         registry.get("sim_pre1"),
@@ -51,9 +52,11 @@ def job(folder: Path) -> None:
         splits.make(table, folder / "splits/toy.csv", 3, 0.2, 1, "reference")
 
 
-def forked(folder: Path, kill_after: float | None) -> float:
-    """Run the job in a process of its own, killed after some seconds; how long it ran."""
-    began = time.monotonic()
+def forked(folder: Path, wanted: str = "", delay: float = 0.0) -> dict[str, float]:
+    """Run the job in a process of its own; how long it was in each phase.
+
+    With ``wanted`` it is killed ``delay`` seconds after it came to that phase.
+    """
     child = os.fork()
     if not child:
         code = 1
@@ -62,14 +65,20 @@ def forked(folder: Path, kill_after: float | None) -> float:
             code = 0
         finally:
             os._exit(code)
-    if kill_after is not None:
-        time.sleep(kill_after)
-        with contextlib.suppress(ProcessLookupError):
+    lasted, last, status = dict.fromkeys(PHASES, 0.0), time.monotonic(), 0
+    while not (ended := os.waitpid(child, os.WNOHANG))[0]:
+        now = phase(folder)
+        if now == wanted:
+            time.sleep(delay)
             os.kill(child, signal.SIGKILL)
-    status = os.waitpid(child, 0)[1]
-    if kill_after is None and status:
-        raise SystemExit("the run that followed a kill did not succeed")
-    return time.monotonic() - began
+            os.waitpid(child, 0)
+            return lasted
+        time.sleep(0.002)
+        lasted[now], last = lasted[now] + time.monotonic() - last, time.monotonic()
+    status = ended[1]
+    if status:
+        raise SystemExit("a run that nobody killed did not succeed")
+    return lasted
 
 
 def result(folder: Path) -> dict[str, str]:
@@ -93,14 +102,15 @@ def phase(folder: Path) -> str:
 
 def main(url: str, folder: Path, kills: int) -> None:
     registry.DATABASES["toy"] = entry(url, int(os.environ["TOY_SIZE"]))
-    whole = min(forked(folder / f"undisturbed{i}" / "data", None) for i in range(2))
+    for number in range(2):
+        lasted = forked(folder / f"undisturbed{number}" / "data")
     truth = result(folder / "undisturbed1/data")
     rng, seen = random.Random(3), []
     for number in range(kills):
-        here = folder / f"killed{number}" / "data"
-        forked(here, whole * (number + rng.random()) / kills)
+        here, wanted = folder / f"killed{number}" / "data", PHASES[number % 3]
+        forked(here, wanted, rng.random() * lasted[wanted])
         seen.append(phase(here))
-        forked(here, None)
+        forked(here)
         if (got := result(here)) != truth:
             wrong = sorted(k for k in got.keys() | truth.keys() if got.get(k) != truth.get(k))
             raise SystemExit(f"after a kill while {seen[-1]}: {wrong} differ")
