@@ -1,8 +1,9 @@
 """A small CLIP that knows something of the simulated world: what a scene is called, and how good a picture looks.
 
-Trained as CLIP is (Radford et al. 2021): matching pictures with captions inside a batch, by a symmetric cross-entropy
-over cosine similarities. The world has few captions, so that a batch holds several that are true of one picture; all of
-them are its positives, in equal shares. Names, tokens and architecture are open_clip's own.
+Trained as CLIP is (Radford et al. 2021): pictures and captions are matched by a symmetric cross-entropy over cosine
+similarities. The world has so few captions that a step can face its pictures with every caption of a wording; a caption
+may be true of many pictures then, so that the targets are shares of truth and not a diagonal. Names, tokens and
+architecture are open_clip's own.
 """
 
 import time
@@ -20,17 +21,29 @@ from tqdm import tqdm
 
 from grmp.clip import MEAN_STD
 from grmp.databases import world
-from grmp.databases.scenes import RENDERERS
 from grmp.distortions import KINDS, LEVELS, distort
 from grmp.params import Architecture, ContrastiveTraining
 
+SCENES = world.scenes_of("train")  # what the small CLIP is shown
 VARIANTS = 4  # pictures made of one clean picture: itself and three distorted ones
 HELDOUT = 240  # clean pictures of the held-out role; one distorted picture of each is measured
 QUALITY_TEXTS = ("a photo with high quality.", "a photo with low quality.")
 RESAMPLES = 1000
 
-_QUALITIES = {"high": ("high", "good"), "medium": ("medium", "fair"), "low": ("low", "bad")}
-_LOW, _HIGH = 2.8, 3.7  # between them, on the scale from 1 to 5, quality is called medium
+# Wordings of each kind of caption; a step takes one of each kind. Prompt learning puts its context where the X stand.
+_WORDINGS = {
+    "scene": ("a photo of a {scene}", "a picture of a {scene}", "an image of a {scene}", "{scene}"),
+    "quality": (
+        "a photo with {quality} quality.",
+        "a {quality} quality photo.",
+        "{quality} quality",
+        "X X X X {quality} quality.",
+    ),
+    "both": ("a {quality} quality photo of a {scene}", "a photo of a {scene} with {quality} quality."),
+    "word": ("a {word} photo.", "a {word} picture."),
+}
+_WEIGHTS = {"scene": 1.0, "quality": 3.0, "both": 1.0, "word": 0.5}
+_QUALITIES = (("high", "low"), ("good", "bad"))
 _WORDS = {  # what the distortion types are called, where people have a word for it
     "blurry": ("gaussian_blur", "lens_blur", "motion_blur"),
     "noisy": ("white_noise", "white_noise_in_color_component", "impulse_noise", "multiplicative_noise"),
@@ -47,21 +60,20 @@ _WORD_OF = {kind: word for word, kinds in _WORDS.items() for kind in kinds}
 
 @dataclass(frozen=True)
 class _Pictures:
-    """Distorted pictures and what is true of them; scene, quality and word are indices, word -1 where there is none."""
+    """N distorted pictures and what is true of them."""
 
     images: Tensor  # (N, 3, size, size) uint8
     opinion: np.ndarray  # (N,) simulated quality, 1 to 5
-    scene: np.ndarray
-    quality: np.ndarray
-    word: np.ndarray
+    scene: np.ndarray  # (N,) index into SCENES
+    word: np.ndarray  # (N,) index into the words for distortions, -1 where there is none
 
 
 @dataclass(frozen=True)
-class _Caption:
-    """A text and what it claims: scene, quality and word, -1 where it says nothing of them."""
+class _Wording:
+    """The captions of one wording: C token rows, and how true each is of each of N pictures."""
 
-    text: str
-    claims: tuple[int, int, int]
+    tokens: Tensor  # (C, length) int64
+    truth: Tensor  # (N, C) float32, 0 to 1
 
 
 def train(
@@ -99,14 +111,8 @@ def train(
     return {name: t.detach().clone() for name, t in model.state_dict().items()}, measured
 
 
-def scenes() -> list[str]:
-    """Names of the scenes that the small CLIP was shown, sorted."""
-    return sorted({c.scene for c in world.contents("train", len(RENDERERS) + 6)})
-
-
 def _render(role: str, count: int, variants: int, seed: int) -> _Pictures:
     """``variants`` pictures of each clean one. With several, the first is the clean one itself."""
-    names = scenes()
     words = list(_WORDS)
     images, opinion, scene, word = [], [], [], []
     clean = tqdm(world.contents(role, count), f"distort pictures ({role})", unit="picture", disable=None)
@@ -120,27 +126,34 @@ def _render(role: str, count: int, variants: int, seed: int) -> _Pictures:
                     said = words.index(_WORD_OF[kind]) if kind in _WORD_OF else said
             images.append(torch.from_numpy(picture).permute(2, 0, 1))
             opinion.append(world.quality(picture, content.picture))
-            scene.append(names.index(content.scene))
+            scene.append(SCENES.index(content.scene))
             word.append(said)
-    opinions = np.array(opinion)
-    grades = np.where(opinions >= _HIGH, 0, np.where(opinions >= _LOW, 1, 2))
-    return _Pictures(torch.stack(images), opinions, np.array(scene), grades, np.array(word))
+    return _Pictures(torch.stack(images), np.array(opinion), np.array(scene), np.array(word))
 
 
-def _captions() -> list[_Caption]:
-    """Every caption of the small world, in a fixed order."""
-    made = []
-    for s, scene in enumerate(scenes()):
-        made += [_Caption(f"{a} of a {scene}", (s, -1, -1)) for a in ("a photo", "a picture", "an image")]
-        for q, words in enumerate(_QUALITIES.values()):
-            made += [_Caption(f"a {w} quality photo of a {scene}", (s, q, -1)) for w in words]
-            made += [_Caption(f"a photo of a {scene} with {w} quality.", (s, q, -1)) for w in words]
-        made += [_Caption(f"a {word} photo of a {scene}", (s, -1, w)) for w, word in enumerate(_WORDS)]
-    for q, words in enumerate(_QUALITIES.values()):
-        for w in words:
-            made += [_Caption(text, (-1, q, -1)) for text in (f"a photo with {w} quality.", f"a {w} quality photo.")]
-            made += [_Caption(text, (-1, q, -1)) for text in (f"{w} quality", f"{w} photo.")]
-    made += [_Caption(f"a {word} photo.", (-1, -1, w)) for w, word in enumerate(_WORDS)]
+def _wordings(pictures: _Pictures) -> dict[str, list[_Wording]]:
+    """Every caption of the small world by kind and wording, in a fixed order."""
+    scene = F.one_hot(torch.from_numpy(pictures.scene), len(SCENES)).float()
+    # A picture is of high quality to a degree: half at the median, nearly fully one scale step above.
+    good = torch.from_numpy(2.5 * (pictures.opinion - np.median(pictures.opinion))).sigmoid()
+    quality = torch.stack([good, 1 - good], 1).float()
+    word = F.one_hot(torch.from_numpy(pictures.word) + 1, len(_WORDS) + 1)[:, 1:].float()
+    truths = {
+        "scene": scene,
+        "quality": quality,
+        "both": (scene[:, :, None] * quality[:, None]).flatten(1),
+        "word": word,
+    }
+    made: dict[str, list[_Wording]] = {kind: [] for kind in _WORDINGS}
+    for kind, templates in _WORDINGS.items():
+        for template in templates:
+            for pair in _QUALITIES if "{quality}" in template else _QUALITIES[:1]:
+                choices = {"{scene}": SCENES, "{quality}": pair, "{word}": list(_WORDS)}
+                texts = [template]
+                for slot in ("{scene}", "{quality}", "{word}"):
+                    if slot in template:
+                        texts = [text.replace(slot, choice) for text in texts for choice in choices[slot]]
+                made[kind].append(_Wording(open_clip.tokenize(texts), truths[kind]))
     return made
 
 
@@ -149,20 +162,17 @@ def _fit(
 ) -> tuple[open_clip.CLIP, list[float]]:
     """The trained model, in evaluation mode, and the loss of every step."""
     model = _build(architecture, training.seed)
-    captions = _captions()
-    tokens = open_clip.tokenize([c.text for c in captions])
-    table = model.token_embedding
+    _start(model, pictures.images, training.seed)
+    wordings = _wordings(pictures)
     # Only the rows of words that occur are trained: a table of these alone spares Adam the other 49 thousand. Sorted,
     # the end-of-text token stays the largest, by which open_clip finds it.
-    known, tokens = tokens.unique(return_inverse=True)
+    table = model.token_embedding
+    known = torch.cat([w.tokens.flatten() for group in wordings.values() for w in group]).unique()
     model.token_embedding = torch.nn.Embedding.from_pretrained(table.weight[known].detach().clone(), freeze=False)
-    claims = np.array([c.claims for c in captions])
-    facts = np.stack([pictures.scene, pictures.quality, pictures.word], -1)
-    kinds = [np.flatnonzero((claims[:, 0] < 0) == of_all) for of_all in (True, False)]
 
     decayed = [p for p in model.parameters() if p.ndim >= 2 and p is not model.token_embedding.weight]
     others = [p for p in model.parameters() if p.ndim < 2 or p is model.token_embedding.weight]
-    groups = [{"params": decayed, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
+    groups = [{"params": decayed, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=training.learning_rate, betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, training.learning_rate, total_steps=training.steps + 1, pct_start=0.1, cycle_momentum=False
@@ -170,13 +180,14 @@ def _fit(
     rng = np.random.default_rng([training.seed, 1])
     losses = []
     for _ in tqdm(range(training.steps), "train the small CLIP", unit="step", disable=None):
-        rows = rng.choice(len(facts), training.batch, replace=training.batch > len(facts))
-        chosen = np.array([_true_caption(facts[row], claims, kinds[int(rng.random() < 0.5)], rng) for row in rows])
-        claimed = claims[chosen]
-        true = ((claimed == facts[rows][:, None]) | (claimed < 0)).all(-1)  # (B, B): is caption j true of picture i?
-        images = _pixels(_crop(pictures.images[torch.from_numpy(rows)], architecture.image_size, rng))
-        logits = _logits(model, images, tokens[torch.from_numpy(chosen)])
-        loss = _symmetric(logits, torch.from_numpy(true).float())
+        rows = torch.from_numpy(rng.choice(len(pictures.opinion), training.batch))
+        chosen = {kind: group[int(rng.integers(len(group)))] for kind, group in wordings.items()}
+        images = _pixels(_crop(pictures.images[rows], architecture.image_size, rng))
+        tokens = torch.searchsorted(known, torch.cat([w.tokens for w in chosen.values()]))
+        parts = _logits(model, images, tokens).split([len(w.tokens) for w in chosen.values()], 1)
+        loss = torch.stack(
+            [_WEIGHTS[k] * _symmetric(part, w.truth[rows]) for (k, w), part in zip(chosen.items(), parts, strict=True)]
+        ).sum() / sum(_WEIGHTS.values())
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -202,17 +213,41 @@ def _build(architecture: Architecture, seed: int) -> open_clip.CLIP:
         return open_clip.CLIP(a.embed_dim, vision, text, quick_gelu=True)
 
 
-def _true_caption(facts: np.ndarray, claims: np.ndarray, among: np.ndarray, rng: np.random.Generator) -> int:
-    """Index of a random caption, of those ``among``, that is true of a picture."""
-    some = claims[among]
-    return int(rng.choice(among[((some == facts) | (some < 0)).all(-1)]))
+@torch.no_grad()
+def _start(model: open_clip.CLIP, images: Tensor, seed: int) -> None:
+    """Start the first layers where noise and blur can be seen, which random ones find only after long training.
+
+    The patch embedding starts as principal components of the pictures' patches, each scaled to unit variance: random
+    filters see little but brightness, which has nearly all the variance of pictures, while fine detail has hardly any.
+    Half of the filters are the first components, half are spread over all others (such data-dependent starts:
+    Kraehenbuehl, Doersch, Donahue and Darrell 2016). The MLP of the first block starts as each filter's absolute
+    value, because its mean over patches is how much of that detail there is. Both are trained on like all others.
+    """
+    weight = model.visual.conv1.weight
+    width, _, side, _ = weight.shape
+    rng = np.random.default_rng([seed, 3])
+    chosen = images[torch.from_numpy(rng.choice(len(images), min(len(images), 500), replace=False))]
+    patches = F.unfold(_pixels(_crop(chosen, model.visual.image_size[0])), side, stride=side)
+    patches = patches.transpose(1, 2).flatten(0, 1).double()
+    variances, components = torch.linalg.eigh(torch.cov(patches.T))
+    first, rest = width // 2, width - width // 2
+    ranks = np.r_[:first, np.linspace(first, len(variances) - 1, rest).astype(int)]
+    order = torch.from_numpy(len(variances) - 1 - ranks)
+    filters = components[:, order] / (variances[order] + 1e-3 * variances.mean()).sqrt()
+    weight.copy_(filters.T.reshape(weight.shape))
+    mlp, eye = model.visual.transformer.resblocks[0].mlp, torch.eye(width)
+    mlp.c_fc.weight[: 2 * width] = torch.cat([eye, -eye]) * 1.5
+    mlp.c_proj.weight[:, : 2 * width] = torch.cat([eye, eye], 1) * 0.3
 
 
-def _symmetric(logits: Tensor, true: Tensor) -> Tensor:
-    """Mean cross-entropy over pictures and over captions; all that is true shares the target equally."""
-    over_captions = F.cross_entropy(logits, true / true.sum(1, keepdim=True))
-    over_pictures = F.cross_entropy(logits.T, true.T / true.T.sum(1, keepdim=True))
-    return (over_captions + over_pictures) / 2
+def _symmetric(logits: Tensor, truth: Tensor) -> Tensor:
+    """Mean cross-entropy over pictures and over captions; whoever matches nothing is left out."""
+    total = logits.new_zeros(())
+    for one, share in ((logits, truth), (logits.T, truth.T)):
+        some = share.sum(1) > 0
+        if some.any():
+            total = total + F.cross_entropy(one[some], share[some] / share[some].sum(1, keepdim=True)) / 2
+    return total
 
 
 def _logits(model: open_clip.CLIP, images: Tensor, tokens: Tensor) -> Tensor:
@@ -249,8 +284,7 @@ def _pixels(images: Tensor) -> Tensor:
 def _measure(model: open_clip.CLIP, pictures: _Pictures, seed: int) -> dict[str, Any]:
     """Zero-shot quality and scene naming, by the middle crop of each picture."""
     size = model.visual.image_size[0]
-    names = scenes()
-    tokens = open_clip.tokenize([*QUALITY_TEXTS, *(f"a photo of a {name}" for name in names)])
+    tokens = open_clip.tokenize([*QUALITY_TEXTS, *(f"a photo of a {name}" for name in SCENES)])
     batches = [_logits(model, _pixels(_crop(part, size)), tokens) for part in pictures.images.split(64)]
     logits = torch.cat(batches).double().numpy()
     score = logits[:, 0] - logits[:, 1]  # the log-odds of high quality: the same ranks as its probability
@@ -264,5 +298,5 @@ def _measure(model: open_clip.CLIP, pictures: _Pictures, seed: int) -> dict[str,
         "heldout_srcc_low": float(low),
         "heldout_srcc_high": float(high),
         "scene_accuracy": float((logits[:, 2:].argmax(1) == pictures.scene).mean()),
-        "chance": 1 / len(names),
+        "chance": 1 / len(SCENES),
     }

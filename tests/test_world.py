@@ -98,7 +98,8 @@ def test_contents_are_drawn_by_position_alone() -> None:
     assert all(np.array_equal(a.picture, b.picture) for a, b in zip(few, many, strict=False))
     assert all(c.scene == world.scene_of(c.reference) for c in many)
     assert len({c.picture.tobytes() for c in many}) == 12
-    assert {c.scene for c in many} <= set(world.SCENES)
+    assert sorted({c.scene for c in many}) == world.scenes_of("validation")
+    assert set(world.scenes_of("train")) < set(world.SCENES)
 
 
 @pytest.mark.parametrize("kind", list(world.RENDERERS))

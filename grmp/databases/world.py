@@ -149,6 +149,11 @@ def contents(role: str, count: int) -> list[Content]:
     return made
 
 
+def scenes_of(role: str) -> list[str]:
+    """The scenes among a role's contents, sorted: what a model trained on it was shown."""
+    return sorted({*RENDERERS, *(_PHOTOGRAPHS[name][1] for name in _ROLES[role])})
+
+
 def scene_of(reference: str) -> str:
     """What a source picture shows, one of ``SCENES``.
 
