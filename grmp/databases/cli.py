@@ -60,7 +60,9 @@ def fetch(
 @app.command()
 def prepare(
     names: Names = None,
-    allow_missing: Annotated[int, typer.Option(min=0, help="go on without up to this many (or data.allow_missing)")] = 0,
+    allow_missing: Annotated[
+        int, typer.Option(min=0, help="go on without up to this many (or data.allow_missing)")
+    ] = 0,
     params: ParamsFile = HERE,
 ) -> None:
     """Turn databases into data/prepared (one table, one array) and data/splits."""

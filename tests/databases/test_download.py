@@ -58,11 +58,9 @@ def toy(monkeypatch: pytest.MonkeyPatch, site: Site) -> registry.Database:
     """A database with two sources on the local server: /a.zip and /b.zip."""
     good = archive()
     site.files["/a.zip"], site.files["/b.zip"] = Served(good), Served(good)
-    sources = tuple(
-        sources.Source(n, (sources.File(f"{site.url}/{n}.zip", len(good), exact=True),)) for n in ("a", "b")
-    )
+    both = tuple(sources.Source(n, (sources.File(f"{site.url}/{n}.zip", len(good), exact=True),)) for n in ("a", "b"))
     entry = replace(
-        registry.get("sim_pre1"), name="toy", kind="authentic", sources=sources, low=1.0, high=3.0, disk=10_000
+        registry.get("sim_pre1"), name="toy", kind="authentic", sources=both, low=1.0, high=3.0, disk=10_000
     )
     monkeypatch.setitem(registry.DATABASES, "toy", entry)
     return entry
