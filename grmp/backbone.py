@@ -118,7 +118,7 @@ def build(params: Params, folder: Path, origin: Path | None = None) -> None:
         from grmp.contrastive import train
 
         a = settings.architecture
-        tensors, card = train(a, settings.training, params.pretrain.threads)
+        tensors, card = train(a, settings.training)
         shape = Shape(
             **a.model_dump(),
             vision_heads=a.vision_width // HEAD_WIDTH,

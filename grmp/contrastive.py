@@ -76,10 +76,8 @@ class _Wording:
     truth: Tensor  # (N, C) float32, 0 to 1
 
 
-def train(
-    architecture: Architecture, training: ContrastiveTraining, threads: int
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Train the small CLIP; the same settings and threads give the same bytes.
+def train(architecture: Architecture, training: ContrastiveTraining) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Train the small CLIP; the same settings give the same bytes.
 
     Returns
     -------
@@ -89,7 +87,7 @@ def train(
         naming the scene; and time, speed and losses of the training.
     """
     before = torch.get_num_threads()
-    torch.set_num_threads(threads)
+    torch.set_num_threads(training.threads)
     try:
         started = time.perf_counter()
         pictures = _render("train", training.pictures, VARIANTS, training.seed)

@@ -71,6 +71,7 @@ class ContrastiveTraining(Group):
     batch: Positive
     learning_rate: Rate
     seed: Natural
+    threads: Positive  # CPU threads; part of what fixes the last bits
 
 
 class PretrainedBackbone(Group):

@@ -66,9 +66,11 @@ def pretrain(params: Params, world: Path, name: str) -> None:
     rows: list[dict[str, Any]] = state["rows"]
 
     visits_an_epoch = sum(len(t) for t in tasks.values())
-    bar = tqdm(
-        total=settings.epochs * visits_an_epoch, initial=state["epoch"] * visits_an_epoch, desc=f"pretrain {name}"
+    print(
+        f"pretrain {name}: {settings.epochs} epochs of {visits_an_epoch} tasks, from epoch {state['epoch']}", flush=True
     )
+    done_before, total = (n * visits_an_epoch for n in (state["epoch"], settings.epochs))
+    bar = tqdm(total=total, initial=done_before, desc=f"pretrain {name}", unit="task", disable=None)
     for epoch in range(state["epoch"], settings.epochs):
         for number, (database, of_database) in enumerate(tasks.items()):
             rng = np.random.default_rng([settings.seed, epoch, number])

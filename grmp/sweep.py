@@ -126,11 +126,12 @@ def sweep(params_file: Path, jobs: int) -> int:
     keys = lacking(params, world)
     for key in keys:
         runs.inputs(params, world, key)  # say what is missing before any work
+    print(f"{len(keys)} runs to compute with {jobs} processes", flush=True)
     failed = []
     # spawned, not forked: torch's thread pools do not survive a fork
     with ProcessPoolExecutor(min(jobs, len(keys)) or 1, mp_context=get_context("spawn")) as pool:
         futures = {pool.submit(_work, params_file, key): key for key in keys}
-        for future in tqdm(as_completed(futures), total=len(keys), desc="runs", unit="run"):
+        for future in tqdm(as_completed(futures), total=len(keys), desc="runs", unit="run", disable=None):
             try:
                 future.result()
             except UserError as error:

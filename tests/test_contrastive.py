@@ -14,7 +14,7 @@ from grmp.params import Architecture, ContrastiveTraining
 SMALL = Architecture(
     embed_dim=32, image_size=112, patch_size=16, vision_width=64, vision_layers=3, text_width=64, text_layers=3
 )
-SHORT = ContrastiveTraining(pictures=28, steps=40, batch=16, learning_rate=1.0e-3, seed=3)
+SHORT = ContrastiveTraining(pictures=28, steps=40, batch=16, learning_rate=1.0e-3, seed=3, threads=1)
 Trained = tuple[dict[str, torch.Tensor], dict[str, Any]]
 
 
@@ -22,7 +22,7 @@ Trained = tuple[dict[str, torch.Tensor], dict[str, Any]]
 def trained() -> Trained:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(contrastive, "HELDOUT", 20)
-        return contrastive.train(SMALL, SHORT, threads=1)
+        return contrastive.train(SMALL, SHORT)
 
 
 def test_open_clip_takes_the_state(trained: Trained) -> None:
@@ -58,8 +58,8 @@ def test_same_seed_same_bytes_and_the_global_generator_is_left_alone(trained: Tr
     before = torch.get_rng_state()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(contrastive, "HELDOUT", 20)
-        again, measured = contrastive.train(SMALL, SHORT, threads=1)
-        other, _ = contrastive.train(SMALL, SHORT.model_copy(update={"seed": 4, "steps": 1}), threads=1)
+        again, measured = contrastive.train(SMALL, SHORT)
+        other, _ = contrastive.train(SMALL, SHORT.model_copy(update={"seed": 4, "steps": 1}))
     assert torch.equal(torch.get_rng_state(), before)
     assert all(torch.equal(t, again[name]) for name, t in trained[0].items())
     assert measured["heldout_srcc"] == trained[1]["heldout_srcc"]
