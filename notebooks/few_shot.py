@@ -43,7 +43,8 @@ sheet.table("pairs", tables.pair_table(sheet.world))
 sheet.figure(
     "pairs",
     figures.forest(sheet.world),
-    "Mean difference of SRCC over splits with its interval, every split a dot; right of the line the first method is better.",
+    "Mean difference of SRCC over splits with its interval, every split a dot; right of the line the first method is better. "
+    "Each panel has its own scale.",
     alt="One panel per question, one row per database and number of labels; the table above holds the numbers.",
     stage="adapt",
 )

@@ -146,7 +146,7 @@ def losses(world: World) -> Figure | None:
         axis.set_title(f"{database}: {side}")
         axis.set_xlabel("epoch")
         axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-    _label_left(axes, "cross-entropy, mean over tasks")
+    _label_left(axes, "mean cross-entropy")
     _legend(figure, axes, 4)
     return figure
 
@@ -233,7 +233,7 @@ def forest(world: World, metric: str = "srcc") -> Figure | None:
     look = looks(world.params.methods)
     questions = pairs["question"].drop_duplicates().tolist()
     most = max((pairs["question"] == q).sum() for q in questions)
-    figure, axes = _panels(len(questions), 0.19 * most + 0.55, 2, sharex=True)
+    figure, axes = _panels(len(questions), 0.19 * most + 0.55, 2)
     for axis, question in zip(axes, questions, strict=True):
         part = pairs[pairs["question"] == question].reset_index(drop=True)
         for y, row in enumerate(part.itertuples()):

@@ -198,7 +198,7 @@ def pair_table(world: World, metric: str = "srcc") -> Table:
     note = _join(
         f"Differences of {metric.upper()} on the same splits, with {level}% bootstrap intervals; the last column is about "
         f"the mean's. p: two-sided Wilcoxon signed-rank test, which over {splits} splits cannot fall below "
-        f"{2 / 2**splits:.2g}; Holm's correction runs over the rows of a question.",
+        f"{2 / 2**splits:.3g}; Holm's correction runs over the rows of a question.",
         FEW_SPLITS_NOTE if splits < 20 else "",
         SPLITS_NOTE,
         f"Not run: {'; '.join(holes)}; fill with `dvc repro`." if holes else "",
@@ -272,7 +272,7 @@ def _troubles(world: World) -> list[str]:
 
 
 def _signed(value: float, low: float, high: float) -> str:
-    text = with_interval(value, low, high)
+    text = with_interval(value, low, high, 4)  # effects are small
     return f"+{text}" if pd.notna(value) and value > 0 else text
 
 
