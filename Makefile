@@ -19,13 +19,13 @@ install: .venv/.installed ## make .venv and install the project with pinned vers
 	@touch $@
 
 demo: install ## the small world, end to end, under 10 minutes on 2 cores; results in demo/results
-	@cd demo && dvc repro --quiet backbone pretrain && grmp sweep && dvc repro --quiet
+	@cd demo && dvc repro backbone pretrain && grmp sweep && dvc repro
 	@echo "open demo/results/site/index.html"
 
 real: install ## the small backbone on real photographs: make real FROM=/path/to/ChallengeDB_release
 	@test -n "$(FROM)" || { echo "error: give LIVE Challenge's folder or archive: make real FROM=/path/to/ChallengeDB_release" >&2; exit 1; }
 	@cd real && grmp data fetch livec --from "$(abspath $(FROM))"
-	@cd real && dvc repro --quiet backbone pretrain && grmp sweep && dvc repro --quiet
+	@cd real && dvc repro backbone pretrain && grmp sweep && dvc repro
 	@echo "open real/results/site/index.html"
 
 paper: install ## the paper: downloads the databases and runs everything (a GPU is advised)

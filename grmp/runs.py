@@ -5,6 +5,7 @@ record whose identity still holds is not computed again; splits that were done b
 ``results/partial/<identity>/`` and taken up again. Layout: docs/design.md.
 """
 
+import contextlib
 import json
 import platform
 import shutil
@@ -139,3 +140,5 @@ def write(params: Params, world: Path, key: Key, results: list[dict[str, Any]], 
         history.reindex(columns=HISTORY).to_csv(folder / "history.csv", index=False)
         write_json(folder / "run.json", run)
     shutil.rmtree(partial(world, ident), ignore_errors=True)
+    with contextlib.suppress(OSError):  # others may still be at work in there
+        partial(world, ident).parent.rmdir()
