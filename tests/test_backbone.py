@@ -70,7 +70,7 @@ def test_local_file(file, any_tag):
 
 
 def test_other_bytes_than_stated(file, any_tag):
-    with pytest.raises(UserError, match="has sha256 .*, not 00; fetch it again"):
+    with pytest.raises(UserError, match=r"has sha256 .*, not 00; fetch it again"):
         pretrained.fetch(settings(model=SMALL, sha256="00"), file)
 
 
@@ -96,7 +96,7 @@ def test_no_network_names_the_way_without(any_tag, monkeypatch):
         raise OSError("no route\nto host")
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", refuse)
-    with pytest.raises(UserError, match="no route.*grmp backbone --from") as caught:
+    with pytest.raises(UserError, match=r"no route.*grmp backbone --from") as caught:
         pretrained.fetch(settings(), None)
     assert "\n" not in str(caught.value)
 
@@ -127,6 +127,6 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(checkpoints, "save_file", full)
-    with pytest.raises(UserError, match="cannot write .*No space left on device"):
+    with pytest.raises(UserError, match=r"cannot write .*No space left on device"):
         checkpoints.save(tmp_path / "c.safetensors", {"a": torch.ones(3)}, {})
     assert list(tmp_path.iterdir()) == []
