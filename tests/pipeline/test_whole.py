@@ -101,7 +101,9 @@ def test_changed_lambda_reaches_only_what_depends_on_it(world):
 def test_unknown_key_stops_before_anything_is_written(world):
     folder, _ = world
     other = folder.parent / "broken"
-    shutil.copytree(folder, other, ignore=shutil.ignore_patterns("data", "models", "results", "dvc.lock"), symlinks=True)
+    shutil.copytree(
+        folder, other, ignore=shutil.ignore_patterns("data", "models", "results", "dvc.lock"), symlinks=True
+    )
     raw = yaml.safe_load((other / "params.yaml").read_text())
     raw["adapt"]["lerning_rate"] = 1.0
     (other / "params.yaml").write_text(yaml.safe_dump(raw))
