@@ -19,6 +19,7 @@ install: .venv/.installed ## make .venv and install the project with pinned vers
 	@touch $@
 
 demo: install ## the small world, end to end, under 10 minutes on 2 cores; results in demo/results
+	@test -d demo/data || { echo "a fresh clone: computing anew what demo/results/runs holds"; rm -rf demo/results/runs; }
 	@cd demo && dvc repro backbone pretrain && grmp sweep && dvc repro
 	@echo "open demo/results/site/index.html"
 
