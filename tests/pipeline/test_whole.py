@@ -92,7 +92,7 @@ def test_changed_lambda_reaches_only_what_depends_on_it(world):
         changed = json.loads(dvc(folder, "status", "--json"))
     finally:
         (folder / "params.yaml").write_text(text)
-    names = {name.split(":")[-1] for name in changed}
+    names = {name for name in changed if not name.startswith("../")}  # without the other worlds' stages
     assert {n for n in names if n.split("@")[0] in {"fetch", "prepare", "backbone", "pretrain", "adapt"}} == {
         "adapt@sim_wild-grmp-10"
     }
