@@ -14,6 +14,18 @@ from grmp.errors import UserError
 
 
 @contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Turns what the operating system complains of into one line about ``path``."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path}: {error.strerror or error}; free some space or choose another folder"
+        ) from None
+
+
+@contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """A path beside ``path`` to write to; it becomes ``path`` when the block ends well and vanishes when it does not.
 
@@ -23,41 +35,33 @@ def whole(path: Path) -> Iterator[Path]:
         If the disk is full or the folder cannot be written.
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield beside
-        with beside.open("rb") as file:
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except OSError as error:
-        raise UserError(
-            f"cannot write {path}: {error.strerror or error}; free some space or choose another folder"
-        ) from None
-    finally:
-        beside.unlink(missing_ok=True)
+    with _named(path):
+        try:
+            yield beside
+            with beside.open("rb") as file:
+                os.fsync(file.fileno())
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
 
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """The same for a folder; an older ``path`` is replaced."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
-    try:
-        yield beside
-        beside.chmod(0o755)
-        if path.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent))
-            path.replace(old / path.name)
-            beside.replace(path)
-            shutil.rmtree(old)
-        else:
-            beside.replace(path)
-    except OSError as error:
-        raise UserError(
-            f"cannot write {path}: {error.strerror or error}; free some space or choose another folder"
-        ) from None
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+    with _named(path):
+        beside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
+        try:
+            yield beside
+            beside.chmod(0o755)
+            if path.exists():
+                old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent))
+                path.replace(old / path.name)
+                beside.replace(path)
+                shutil.rmtree(old)
+            else:
+                beside.replace(path)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:

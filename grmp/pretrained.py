@@ -6,6 +6,7 @@ from typing import Any
 from safetensors.torch import load_file
 
 from grmp.clip import Shape, Tensors
+from grmp.databases.download import SourceFailed, from_hub
 from grmp.errors import UserError
 from grmp.files import sha256
 from grmp.params import PretrainedBackbone
@@ -53,18 +54,16 @@ def fetch(settings: PretrainedBackbone, origin: Path | None) -> tuple[Tensors, S
         If the file cannot be had, does not have the stated sha256, or does not fit the model.
     """
     import open_clip
-    from huggingface_hub import hf_hub_download
 
     from grmp.backbone import shape_of
 
     repository = locate(settings)
     if origin is None:
         try:
-            origin = Path(hf_hub_download(repository, FILE))
-        except Exception as error:  # the Hub client raises many kinds; each means "not to be had"
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            origin = from_hub(repository, FILE)
+        except SourceFailed as error:
             raise UserError(
-                f"cannot fetch {repository}/{FILE} ({reason}); on a machine without network: "
+                f"cannot fetch {repository}/{FILE} ({error}); on a machine without network: "
                 f"grmp backbone --from /path/to/{FILE}"
             ) from None
     if not origin.is_file():

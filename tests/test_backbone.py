@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 
 from grmp import backbone as checkpoints
 from grmp import pretrained
+from grmp.databases import download
 from grmp.errors import UserError
 from grmp.files import sha256
 from grmp.params import PretrainedBackbone
@@ -96,6 +97,7 @@ def test_no_network_names_the_way_without(any_tag, monkeypatch):
         raise OSError("no route\nto host")
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", refuse)
+    monkeypatch.setattr(download, "BACKOFF", 0)
     with pytest.raises(UserError, match=r"no route.*grmp backbone --from") as caught:
         pretrained.fetch(settings(), None)
     assert "\n" not in str(caught.value)

@@ -1,0 +1,38 @@
+"""Files and folders appear whole or not at all, and a place that cannot be written is named in one line."""
+
+import pytest
+
+from grmp.errors import UserError
+from grmp.files import whole, whole_folder, write_text
+
+
+def test_replaces_and_leaves_nothing_beside(tmp_path):
+    for text in ("one", "two"):
+        write_text(tmp_path / "a/file", text)
+        with whole_folder(tmp_path / "a/folder") as folder:
+            (folder / "f").write_text(text)
+    assert (tmp_path / "a/file").read_text() == (tmp_path / "a/folder/f").read_text() == "two"
+    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["file", "folder"]
+
+
+@pytest.mark.parametrize("kind", [whole, whole_folder])
+def test_a_failure_inside_keeps_the_old_one(tmp_path, kind):
+    target = tmp_path / "t"
+    with kind(target) as beside:
+        (beside / "f" if kind is whole_folder else beside).write_text("old")
+    with pytest.raises(ZeroDivisionError), kind(target) as beside:  # noqa: PT012
+        (beside / "f" if kind is whole_folder else beside).write_text("new")
+        raise ZeroDivisionError
+    assert (target / "f" if kind is whole_folder else target).read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["t"]
+
+
+@pytest.mark.parametrize("kind", [whole, whole_folder])
+def test_a_place_that_cannot_be_written_is_named(tmp_path, kind):
+    (tmp_path / "file").write_text("in the way")
+    with (
+        pytest.raises(UserError, match=r"cannot write .*file/t: .*; free some space") as caught,
+        kind(tmp_path / "file/t"),
+    ):
+        pass
+    assert "\n" not in str(caught.value)
