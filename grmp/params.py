@@ -289,7 +289,8 @@ def load(path: Path) -> Params:
 
 def _one_line(error: ValidationError) -> str:
     """The first complaint of pydantic in our words, and how many more there are."""
-    first, *rest = error.errors()
+    # a mistyped key is both unknown and missing; the unknown one is what the user sees in the file
+    first, *rest = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
     key = ".".join(
         str(part) for part in first["loc"] if part not in {"zero_shot", "ridge", "tune", "open_clip", "world"}
     )

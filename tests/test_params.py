@@ -45,6 +45,13 @@ def test_unknown_key(tmp_path):
     assert "unknown key 'adapt.lerning_rate'" in broken(tmp_path, lambda r: r["adapt"].update(lerning_rate=1.0))
 
 
+def test_mistyped_key_is_named_as_it_stands_in_the_file(tmp_path):
+    def mistype(raw):
+        raw["adapt"]["tuned_block"] = raw["adapt"].pop("tuned_blocks")
+
+    assert "unknown key 'adapt.tuned_block'" in broken(tmp_path, mistype)
+
+
 def test_missing_key(tmp_path):
     assert "key 'adapt.epochs' is missing" in broken(tmp_path, lambda r: r["adapt"].pop("epochs"))
 
