@@ -24,7 +24,7 @@ def main(method: str, *schedules: str) -> None:
     loaded = params.load(world / "params.yaml")
     torch.set_num_threads(1)
     pictures = prepared.load(world / "data/prepared" / DATABASE)
-    parts = splits.load(world / f"data/splits/{DATABASE}.csv", pictures.index["image"])
+    parts = splits.load(world / f"data/splits/{DATABASE}/sound.csv", pictures.index["image"])
     clip = backbone.load(world)
     for schedule in schedules:
         rate, epochs = schedule.split(",")

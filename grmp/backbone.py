@@ -47,12 +47,12 @@ def read(path: Path, remedy: str) -> tuple[Tensors, dict[str, Any]]:
         raise UserError(f"{path} is damaged ({' '.join(str(error).split())}); delete it, then {remedy}") from None
 
 
-def load(folder: Path, device: torch.device | str = "cpu") -> Backbone:
-    """The world's backbone."""
+def load(folder: Path, device: torch.device | str = "cpu", normalize: str = "") -> Backbone:
+    """The world's backbone; ``normalize`` names other pixel statistics than its own (departure 16)."""
     path = folder / PATH
     weights, metadata = read(path, "make it with: dvc repro backbone")
     try:
-        shape = Shape(**metadata["config"])
+        shape = Shape(**metadata["config"] | ({"normalize": normalize} if normalize else {}))
     except (KeyError, TypeError):
         raise UserError(f"{path} is not a backbone of this project; delete it, then: dvc repro backbone") from None
     return Backbone(shape, weights, sha256(path)).to(device)

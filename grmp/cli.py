@@ -37,7 +37,13 @@ def pretrain(variant: str, params: ParamsFile = HERE) -> None:
 
 
 @app.command()
-def adapt(database: str, method: str, shots: int, params: ParamsFile = HERE) -> None:
+def adapt(
+    database: Annotated[str, typer.Argument(help="or a_to_b: train on a, test on all of b")],
+    method: str,
+    shots: Annotated[str, typer.Argument(help="labelled pictures, or a share of the training side: 20pct")],
+    params: ParamsFile = HERE,
+    protocol: Annotated[str, typer.Option(help="of params.yaml; without it the first one")] = "",
+) -> None:
     """One run: every split of (database, method, shots). What is done already is not done again."""
     loaded = settings.load(params)
     if method not in loaded.methods:
@@ -45,8 +51,9 @@ def adapt(database: str, method: str, shots: int, params: ParamsFile = HERE) -> 
     from grmp.runs import Key
     from grmp.sweep import run
 
-    if not run(loaded, params.parent, Key(database, method, shots)):
-        print(f"{database}-{method}-{shots}: the record is there and holds")
+    key = Key(protocol or loaded.protocol, database, method, settings.shots(shots))
+    if not run(loaded, params.parent, key):
+        print(f"{key}: the record is there and holds")
 
 
 @app.command()

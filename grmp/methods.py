@@ -28,28 +28,30 @@ PLAIN = "a photo with {}."  # finetune.py, IQACLIP: the quality texts without a 
 class Case:
     """All that a method may look at."""
 
-    params: Params
+    params: Params  # under the run's protocol
     folder: Path  # of params.yaml
-    prepared: Prepared
-    splits: Splits
-    shots: int
+    source: Prepared  # whose labels are read
+    target: Prepared  # whose pictures are scored; mostly the same
+    splits: Splits  # of the source
+    tested: Splits  # of the target
+    shots: int | str
     backbone: Backbone
     device: torch.device
     report: Callable[[int], None]  # called after each epoch
 
     @property
     def quality(self) -> np.ndarray:
-        """Quality in [0, 1] of every picture, (N,)."""
-        return self.prepared.index["quality"].to_numpy(np.float64)
+        """Quality in [0, 1] of every picture of the source, (N,)."""
+        return self.source.index["quality"].to_numpy(np.float64)
 
 
 OneSplit = Callable[[int], Outcome]
 
 
 @torch.no_grad()
-def embeddings(case: Case) -> torch.Tensor:
+def embeddings(case: Case, images: np.ndarray) -> torch.Tensor:
     """Unit-length embeddings (N, E) of every picture's centre crop by the backbone without prompts."""
-    shape, images = case.backbone.shape, case.prepared.images
+    shape = case.backbone.shape
     out = []
     for rows in np.array_split(np.arange(len(images)), math.ceil(len(images) / 64)):
         x = crop(images, centre(rows, images.shape[-1] - shape.image_size), shape.image_size)
@@ -62,17 +64,19 @@ def zero_shot(case: Case, method: ZeroShot) -> OneSplit:
     tokens = clip.tokenize(method.templates).to(case.device)
     with torch.no_grad():
         text = clip.text_embedding(case.backbone.weights, tokens, case.backbone.shape).cpu()
-        logits = case.backbone.weights["logit_scale"].exp().cpu() * embeddings(case) @ text.T
+        logits = case.backbone.weights["logit_scale"].exp().cpu() * embeddings(case, case.target.images) @ text.T
     scores = F.softmax(logits, dim=-1)[:, 0].numpy()
-    return lambda split: Outcome(scores[case.splits.test(split)])
+    return lambda split: Outcome(scores[case.tested.test(split)])
 
 
 def ridge(case: Case, method: Ridge) -> OneSplit:
     """Ridge regression on frozen embeddings; alpha by leave-one-out cross-validation inside the K labelled pictures."""
-    x = embeddings(case).numpy().astype(np.float64)
+    x = embeddings(case, case.source.images).numpy().astype(np.float64)
+    across = case.target is not case.source
+    x_target = embeddings(case, case.target.images).numpy().astype(np.float64) if across else x
 
     def one(split: int) -> Outcome:
-        train, test = case.splits.train(split, case.shots), case.splits.test(split)
+        train, test = case.splits.train(split, case.shots), case.tested.test(split)
         mean_x, mean_y = x[train].mean(0), case.quality[train].mean()
         a, y = x[train] - mean_x, case.quality[train] - mean_y
         gram = a @ a.T  # (K, K): K is small, so the dual form
@@ -83,27 +87,27 @@ def ridge(case: Case, method: Ridge) -> OneSplit:
 
         alpha = min(method.alphas, key=loo_error)
         dual = np.linalg.solve(gram + alpha * np.eye(len(y)), y)
-        return Outcome((x[test] - mean_x) @ (a.T @ dual) + mean_y, trained_values=x.shape[1] + 1)
+        return Outcome((x_target[test] - mean_x) @ (a.T @ dual) + mean_y, trained_values=x.shape[1] + 1)
 
     return one
 
 
 def tune(case: Case, method: Tune) -> OneSplit:
     """Adaptation by gradient steps on the parts of the prompted CLIP that the method names, under a gradient rule."""
-    p = case.params.prompts
-    has_context = method.prompts not in ("none", "visual")
+    p, begin = case.params.prompts, case.params.start_of(method)
+    has_context = begin not in ("none", "visual")
     quality = clip.prompted_texts(p.classes, p.text_tokens) if has_context else [PLAIN.format(c) for c in p.classes]
     scenes = [TEACHER_SCENE.format(s) for s in case.params.adapt.scenes]
     texts = Texts(*(clip.tokenize(t).to(case.device) for t in (quality, scenes)))
 
     def start(split: int) -> clip.Tensors:
-        if method.prompts not in STARTS:
-            return load_prompts(case.folder, method.prompts, case.backbone, p)
+        if begin not in STARTS:
+            return load_prompts(case.folder, begin, case.backbone, p)
         generator = torch.Generator().manual_seed(1000 * case.params.adapt.seed + split)
-        visual = p.visual_tokens if method.prompts in ("visual", "random") else 0
+        visual = p.visual_tokens if begin in ("visual", "random") else 0
         prompts = clip.random_prompts(case.backbone.shape, visual, p.visual_layers, p.text_tokens, p.norm, generator)
         dropped = [] if has_context else ["ctx"]
-        if method.prompts in ("none", "context"):  # no visual prompts, so none of their LayerNorm either
+        if begin in ("none", "context"):  # no visual prompts, so none of their LayerNorm either
             dropped += ["visual.prompt_norm.weight", "visual.prompt_norm.bias"]
         return {n: t for n, t in prompts.items() if n not in dropped}
 
@@ -114,10 +118,10 @@ def tune(case: Case, method: Tune) -> OneSplit:
             texts,
             method,
             case.params.adapt,
-            case.prepared.images,
+            case.source.images,
             case.quality,
             case.splits.train(split, case.shots),
-            case.splits.test(split),
+            case.tested.test(split),
             split,
             case.report,
         )

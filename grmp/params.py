@@ -2,20 +2,23 @@
 
 Every group of params.yaml is a class here, so that a DVC stage can depend on just the groups it reads. The settings
 that carry a number in ``# departure N`` are those where the published code and a sound protocol differ; the numbers
-are those of docs/departures.md.
+are those of docs/departures.md. In the file they stand under ``protocols``, once for each protocol; here they are put
+into the groups they belong to: ``load`` gives the settings under the first protocol, ``Params.under`` under another.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from grmp.errors import UserError
 
 Positive = Annotated[int, Field(gt=0)]
 Natural = Annotated[int, Field(ge=0)]
 STARTS = ("none", "context", "visual", "random")  # of prompts that are not learned before
+META = "meta"  # in a method's prompts: the variant that the protocol names
 Rate = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
@@ -125,6 +128,7 @@ class Pretrain(Group):
 class Variant(Group):
     """One way to learn the meta-prompts; ``models/prompts/<name>.safetensors``."""
 
+    protocol: str  # whose values of the keys of ``pretrain``, ``prompts`` and ``backbone`` hold for it
     reset: Literal["never", "task"]  # departure 1: is the inner model reset to the meta parameters at each task?
     query: Literal["inner", "outer"]  # departure 2: does the query batch step the inner model, or the outer one?
     outer: Literal["average", "adam"]  # departure 3: theta <- theta - rate * direction, or Adam on it
@@ -191,20 +195,96 @@ class Tune(Group):
     kind: Literal["tune"]
     label: str
     prompts: str  # "none", "context" or "visual" (one of the two alone, random), "random" (both), or a variant's name
-    train: list[Literal["context", "visual_prompts", "blocks", "all"]]  # "blocks": the last adapt.tuned_blocks
+    train: list[Literal["context", "visual_prompts", "blocks", "lora", "all"]]  # "blocks": the last adapt.tuned_blocks
     rule: Literal["none", "published", "prograd", "pcgrad", "cosine_gate"]
     strength: Annotated[float, Field(ge=0)]  # lambda of the rule
+    teacher: Literal["clip", "quality"] = (
+        "clip"  # of the semantic loss: frozen, or trained on all labels ("upper" control)
+    )
+    set: dict[
+        str, int | float | str | list[str]
+    ] = {}  # other values of keys of adapt and prompts, for this method alone
+
+    @model_validator(mode="after")
+    def _known_groups(self) -> "Tune":
+        for key in self.set:
+            if key.split(".")[0] not in ("adapt", "prompts"):
+                raise ValueError(f"set: '{key}' is none of adapt.* and prompts.*")
+        return self
 
 
 Method = Annotated[ZeroShot | Ridge | Tune, Field(discriminator="kind")]
 
 
-class Run(Group):
-    """The matrix of what is run."""
+Shots = Positive | Annotated[str, Field(pattern=r"^([1-9]\d?|100)pct$")]  # K, or a share of the training side: 20pct
+Cell = tuple[str, str, str, int | str]  # protocol, database, method, shots
+ACROSS = "_to_"  # koniq10k_to_livec: trained on the one, tested on the other
 
+
+def shots(text: str) -> int | str:
+    """What the command line says: a number, or a share such as 20pct.
+
+    Raises
+    ------
+    UserError
+        If it is neither.
+    """
+    try:
+        value: int | str = int(text) if text.isdigit() else text
+        return TypeAdapter[int | str](Shots).validate_python(value)
+    except ValidationError:
+        raise UserError(f"'{text}' is no number of labelled pictures; write e.g. 50, or 20pct") from None
+
+
+class Grid(Group):
+    """Every combination of these is one run record; an empty list makes an empty grid."""
+
+    protocols: list[str]
     databases: list[str]
     methods: list[str]
-    shots: list[Positive]
+    shots: list[Shots]
+
+    def cells(self) -> Iterator[Cell]:
+        """The combinations, in the order of the lists."""
+        for p in self.protocols:
+            for d in self.databases:
+                for m in self.methods:
+                    for k in self.shots:
+                        yield p, d, m, k
+
+
+class Run(Group):
+    """What is run: four grids without a common cell, each a stage of the pipeline (few_shot is the stage ``adapt``)."""
+
+    few_shot: Grid
+    ablation: Grid
+    full: Grid
+    cross: Grid
+
+    def grids(self) -> dict[str, Grid]:
+        """The grids by name."""
+        return {name: getattr(self, name) for name in type(self).model_fields}
+
+    def cells(self) -> list[Cell]:
+        """All combinations of all grids, in order."""
+        return [cell for grid in self.grids().values() for cell in grid.cells()]
+
+    def stage(self, cell: Cell) -> str:
+        """The pipeline's stage that computes a cell."""
+        grid = next((name for name, grid in self.grids().items() if cell in grid.cells()), "few_shot")
+        return f"{'adapt' if grid == 'few_shot' else grid}@{'-'.join(map(str, cell))}"
+
+    @model_validator(mode="after")
+    def _disjoint(self) -> "Run":
+        seen: dict[Cell, str] = {}
+        for name, grid in self.grids().items():
+            for cell in grid.cells():
+                if cell in seen:
+                    raise ValueError(
+                        f"{'-'.join(map(str, cell))} is in the grids {seen[cell]} and {name}; one is enough"
+                    )
+                seen[cell] = name
+        return self
 
 
 class Pair(Group):
@@ -231,9 +311,72 @@ class Report(Group):
     title: str
 
 
-class Params(Group):
-    """All of params.yaml."""
+class ProtocolData(Group):
+    """Departures of the group data."""
 
+    livec_training_pictures: bool
+
+
+class ProtocolSplits(Group):
+    """Departures of the group splits."""
+
+    by: Literal["image", "reference"]
+
+
+class ProtocolBackbone(Group):
+    """Departures of the group backbone."""
+
+    normalize: Literal["imagenet", "clip"]
+
+
+class ProtocolPrompts(Group):
+    """Departures of the group prompts."""
+
+    norm: Literal["layer", "identity"]
+
+
+class ProtocolPretrain(Group):
+    """Departures of the group pretrain."""
+
+    drop_last_task: bool
+    label_scale: Literal["set", "database"]
+    split_by: Literal["image", "reference"]
+    select: Literal["target", "last"]
+
+
+class ProtocolAdapt(Group):
+    """Departures of the group adapt, and the length of its schedule."""
+
+    epochs: Positive
+    select: Literal["test", "fixed"]
+    label_scale: Literal["set", "database"]
+    pair_gradients: Literal["position", "name"]
+    batches: Literal["remainder", "even"]
+    crops: Literal["batch", "image"]
+    precision: Literal["float16", "bfloat16", "float32"]
+
+
+class Protocol(Group):
+    """One complete answer to every departure; ``meta`` is the variant that the word "meta" in a method's prompts means."""
+
+    label: str
+    meta: str
+    data: ProtocolData
+    splits: ProtocolSplits
+    backbone: ProtocolBackbone
+    prompts: ProtocolPrompts
+    pretrain: ProtocolPretrain
+    adapt: ProtocolAdapt
+
+
+DEPARTING = ("data", "splits", "backbone", "prompts", "pretrain", "adapt")  # groups in which protocols differ
+
+
+class Params(Group):
+    """All of params.yaml, under one protocol."""
+
+    protocol: str  # the protocol whose values stand in the groups
+    protocols: Annotated[dict[str, Protocol], Field(min_length=1)]
     paths: Paths
     data: Data
     splits: Splits
@@ -247,21 +390,74 @@ class Params(Group):
     evaluate: Evaluate
     report: Report
 
+    def under(self, protocol: str) -> "Params":
+        """The same settings under another protocol of the file.
+
+        Raises
+        ------
+        UserError
+            If there is none of that name.
+        """
+        if protocol not in self.protocols:
+            raise UserError(f"protocol '{protocol}' is not defined; known: {', '.join(self.protocols)}")
+        values = self.protocols[protocol]
+        groups = {g: getattr(self, g).model_copy(update=getattr(values, g).model_dump()) for g in DEPARTING}
+        return self.model_copy(update={"protocol": protocol, **groups})
+
+    def for_method(self, name: str) -> "Params":
+        """The same settings with the method's own ``set``.
+
+        Raises
+        ------
+        UserError
+            If it names an unknown key or a value that does not fit.
+        """
+        method = self.methods[name]
+        if not isinstance(method, Tune) or not method.set:
+            return self
+        raw = {group: getattr(self, group).model_dump() for group in ("adapt", "prompts")}
+        for key, value in method.set.items():
+            group, _, field = key.partition(".")
+            raw[group][field] = value
+        try:
+            groups = {"adapt": Adapt.model_validate(raw["adapt"]), "prompts": Prompts.model_validate(raw["prompts"])}
+        except ValidationError as error:
+            raise UserError(f"methods.{name}.set: {_one_line(error)}") from None
+        return self.model_copy(update=groups)
+
+    def start_of(self, method: Tune) -> str:
+        """Where the method's prompts start: one of STARTS, or a variant's name ("meta" is the protocol's)."""
+        return self.protocols[self.protocol].meta if method.prompts == META else method.prompts
+
     @model_validator(mode="after")
     def _names_exist(self) -> "Params":
-        known = ", ".join(sorted(self.methods))
-        for name in self.run.methods + [n for p in self.evaluate.pairs for n in (p.method, p.against)]:
-            if name not in self.methods:
-                raise ValueError(f"method '{name}' is not defined under methods; known: {known}")
+        def need(name: str, known: Any, where: str) -> None:
+            if name not in known:
+                raise ValueError(f"{where}: '{name}' is not defined; known: {', '.join(sorted(known))}")
+
+        for grid_name, grid in self.run.grids().items():
+            for protocol in grid.protocols:
+                need(protocol, self.protocols, f"run.{grid_name}.protocols")
+            for name in grid.methods:
+                need(name, self.methods, f"run.{grid_name}.methods")
+            for pair in grid.databases:
+                for name in pair.split(ACROSS):
+                    need(name, self.data.databases, f"run.{grid_name}.databases (of data.databases)")
+        for pair_ in self.evaluate.pairs:
+            for name in (pair_.method, pair_.against):
+                need(name, self.methods, "evaluate.pairs")
         for name, method in self.methods.items():
-            if isinstance(method, Tune) and method.prompts not in {*STARTS, *self.variants}:
-                raise ValueError(f"methods.{name}.prompts: '{method.prompts}' is neither random nor a variant")
+            if isinstance(method, Tune):
+                need(method.prompts, {*STARTS, META, *self.variants}, f"methods.{name}.prompts")
+                self.for_method(name)
         for name in self.pretrain.variants:
-            if name not in self.variants:
-                raise ValueError(f"pretrain.variants: '{name}' is not defined under variants")
-        for name in self.run.databases + self.pretrain.databases:
-            if name not in self.data.databases:
-                raise ValueError(f"database '{name}' is used but not listed in data.databases")
+            need(name, self.variants, "pretrain.variants")
+        for name, variant in self.variants.items():
+            need(variant.protocol, self.protocols, f"variants.{name}.protocol")
+        for name, protocol_ in self.protocols.items():
+            need(protocol_.meta, self.variants, f"protocols.{name}.meta")
+        for name in self.pretrain.databases:
+            need(name, self.data.databases, "pretrain.databases (of data.databases)")
         return self
 
 
@@ -279,21 +475,35 @@ def load(path: Path) -> Params:
         raise UserError(f"{path} not found; run this in the folder of a params.yaml (the root or demo/)") from None
     except yaml.YAMLError as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(raw, dict):
+    if not isinstance(raw, dict) or not all(isinstance(group, dict) for group in raw.values()):
         raise UserError(f"{path} holds no settings; expected groups such as data, splits, adapt")
     try:
-        return Params.model_validate(raw)
+        protocols = TypeAdapter(dict[str, Protocol]).validate_python(raw.get("protocols") or {})
+    except ValidationError as error:
+        raise UserError(f"{path}: {_one_line(error, 'protocols.')}") from None
+    if not protocols:
+        raise UserError(
+            f"{path}: key 'protocols' is missing; it holds the values of docs/departures.md for each protocol"
+        )
+    name, first = next(iter(protocols.items()))
+    for group in DEPARTING:
+        values = getattr(first, group).model_dump()
+        for key in sorted(set(values) & set(raw.get(group, {}))):
+            raise UserError(f"{path}: key '{group}.{key}' belongs to the protocols: protocols.{name}.{group}.{key}")
+        raw[group] = raw.get(group, {}) | values
+    try:
+        return Params.model_validate(raw | {"protocol": name})
     except ValidationError as error:
         raise UserError(f"{path}: {_one_line(error)}") from None
 
 
-def _one_line(error: ValidationError) -> str:
+def _one_line(error: ValidationError, within: str = "") -> str:
     """The first complaint of pydantic in our words, and how many more there are."""
     # a mistyped key is both unknown and missing; the unknown one is what the user sees in the file
     first, *rest = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-    key = ".".join(
-        str(part) for part in first["loc"] if part not in {"zero_shot", "ridge", "tune", "open_clip", "world"}
-    )
+    # the tags of unions are places in pydantic's mind, not in the file
+    tags = {"zero_shot", "ridge", "tune", "open_clip", "world", "int", "constrained-int", "constrained-str"}
+    key = within + ".".join(str(part) for part in first["loc"] if part not in tags)
     given = first.get("input")
     if first["type"] == "extra_forbidden":
         line = f"unknown key '{key}'; check its spelling against the comments in params.yaml"

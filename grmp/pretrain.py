@@ -40,6 +40,7 @@ def pretrain(params: Params, world: Path, name: str) -> None:
     """
     if name not in params.variants:
         raise UserError(f"variant '{name}' is not defined in params.yaml; known: {', '.join(sorted(params.variants))}")
+    params = params.under(params.variants[name].protocol)
     settings, variant, p = params.pretrain, params.variants[name], params.prompts
     wanted = settings.databases + ([settings.target] if settings.select == "target" else [])
     loaded = {d: databases.load(world / "data/prepared" / d) for d in wanted}
@@ -47,7 +48,7 @@ def pretrain(params: Params, world: Path, name: str) -> None:
     if settings.drop_last_task:  # departure 4: every loop is as long as the first database's
         tasks = {d: t[: len(tasks[settings.databases[0]])] for d, t in tasks.items()}
     device = choose_device(params.adapt.device, settings.threads)
-    backbone = checkpoints.load(world, device)
+    backbone = checkpoints.load(world, device, params.backbone.normalize)
     shape = backbone.shape
     tokens = clip.tokenize(clip.prompted_texts(p.classes, p.text_tokens)).to(device)
     identity = _identity(params, world, name, loaded, backbone)
@@ -201,6 +202,7 @@ def _identity(params: Params, world: Path, name: str, loaded: dict[str, Prepared
             "prompts": params.prompts.model_dump(),
             "databases": {d: db.info["sha256"] for d, db in loaded.items()},
             "backbone": backbone.sha256,
+            "normalize": params.backbone.normalize,
             "code": [sha256(here / file) for file in CODE],
         }
     )

@@ -1,4 +1,4 @@
-"""Run records: what one (database, method, shots) gave, whole or not at all, and known by all that went in.
+"""Run records: what one (protocol, database, method, shots) gave, whole or not at all, and known by all that went in.
 
 The identity of a run is the sha256 of its settings and of its inputs' bytes (pictures, splits, backbone, prompts, code). A
 record whose identity still holds is not computed again; splits that were done before an interruption are kept in
@@ -18,9 +18,9 @@ import pandas as pd
 
 from grmp.errors import UserError
 from grmp.files import sha256, sha256_of, whole_folder, write_json
-from grmp.params import STARTS, Params, Tune
+from grmp.params import ACROSS, STARTS, Params, Tune
 
-SCHEMA = 1
+SCHEMA = 2
 CODE = ("adapt.py", "clip.py", "methods.py", "regularize.py")  # what computes the numbers of a record
 PACKAGES = ("grmp", "torch", "numpy", "scipy", "open_clip_torch")
 PREDICTIONS = ["split", "image", "quality", "score"]
@@ -29,30 +29,62 @@ HISTORY = ["split", "epoch", "learning_rate", "task_loss", "semantic_loss", "ang
 
 @dataclass(frozen=True)
 class Key:
-    """Which run: a cell of the matrix."""
+    """Which run: a cell of one of the grids."""
 
-    database: str
+    protocol: str
+    database: str  # or "a_to_b": trained on a's training sides, tested on all of b
     method: str
-    shots: int
+    shots: int | str  # K, or a share of the training side such as "20pct"
+
+    @property
+    def source(self) -> str:
+        """The database whose labels are read."""
+        return self.database.split(ACROSS)[0]
+
+    @property
+    def target(self) -> str:
+        """The database whose pictures are scored."""
+        return self.database.split(ACROSS)[-1]
 
     def folder(self, world: Path) -> Path:
         """Where its record lies."""
-        return world / "results/runs" / self.database / self.method / str(self.shots)
+        return world / "results/runs" / self.protocol / self.database / self.method / str(self.shots)
 
     def __str__(self) -> str:
-        return f"{self.database}-{self.method}-{self.shots}"
+        return f"{self.protocol}-{self.database}-{self.method}-{self.shots}"
+
+
+def keys(params: Params) -> list[Key]:
+    """Every run that params.yaml asks for, in its order."""
+    return [Key(*cell) for cell in params.run.cells()]
+
+
+def settled(params: Params, key: Key) -> Params:
+    """The settings of this very run: under its protocol, with its method's own values."""
+    return params.under(key.protocol).for_method(key.method)
 
 
 def parameters(params: Params, key: Key) -> dict[str, Any]:
     """The settings that the run depends on."""
+    params = settled(params, key)
     method = params.methods[key.method]
-    used = {"method": method.model_dump(exclude={"label"}), "splits": params.splits.count, "shots": key.shots}
+    used = {
+        "method": method.model_dump(exclude={"label", "set"}),
+        "splits": params.splits.count,
+        "shots": key.shots,
+        "normalize": params.backbone.normalize,
+    }
     if isinstance(method, Tune):
         used |= {
             "adapt": params.adapt.model_dump(exclude={"device", "cache_gb"}),
             "prompts": params.prompts.model_dump(),
         }
     return used
+
+
+def split_file(world: Path, database: str, protocol: str) -> Path:
+    """Where the splits of a database under a protocol lie."""
+    return world / "data/splits" / database / f"{protocol}.csv"
 
 
 def inputs(params: Params, world: Path, key: Key) -> dict[str, str]:
@@ -63,19 +95,21 @@ def inputs(params: Params, world: Path, key: Key) -> dict[str, str]:
     UserError
         If one is missing; the message names the stage that makes it.
     """
-    info = world / "data/prepared" / key.database / "info.json"
-    files = {
-        "splits": (world / "data/splits" / f"{key.database}.csv", f"prepare@{key.database}"),
-        "backbone": (world / "models/backbone.safetensors", "backbone"),
-    }
+    files = {"backbone": (world / "models/backbone.safetensors", "backbone")}
+    infos = {}
+    for end in dict.fromkeys((key.source, key.target)):
+        name = "" if end == key.source else ".target"
+        files[f"splits{name}"] = (split_file(world, end, key.protocol), f"prepare@{end}")
+        infos[f"database{name}"] = (world / "data/prepared" / end / "info.json", f"prepare@{end}")
     method = params.methods[key.method]
-    if isinstance(method, Tune) and method.prompts not in STARTS:
-        files["prompts"] = (world / f"models/prompts/{method.prompts}.safetensors", f"pretrain@{method.prompts}")
-    for path, stage in [(info, f"prepare@{key.database}"), *files.values()]:
+    if isinstance(method, Tune) and (start := params.under(key.protocol).start_of(method)) not in STARTS:
+        files["prompts"] = (world / f"models/prompts/{start}.safetensors", f"pretrain@{start}")
+    for path, stage in [*infos.values(), *files.values()]:
         if not path.is_file():
             raise UserError(f"{path} not found; make it with: dvc repro {stage}")
     found = {name: sha256(path) for name, (path, _) in files.items()}
-    found["database"] = sha256_of(json.loads(info.read_text())["sha256"])
+    for name, (path, _) in infos.items():
+        found[name] = sha256_of(json.loads(path.read_text())["sha256"])
     here = Path(__file__).parent
     found["code"] = sha256_of({name: sha256(here / name) for name in CODE})
     return found
@@ -121,6 +155,7 @@ def write(params: Params, world: Path, key: Key, results: list[dict[str, Any]], 
     ident = identity(params, world, key)
     run = {
         "schema": SCHEMA,
+        "protocol": key.protocol,
         "database": key.database,
         "method": key.method,
         "shots": key.shots,

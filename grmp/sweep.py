@@ -55,20 +55,25 @@ def run(params: Params, world: Path, key: Key, progress: bool = True) -> bool:
     from grmp.databases import splits as split_files
 
     ident = runs.identity(params, world, key)
-    device = choose_device(params.adapt.device, params.adapt.threads)
-    prepared = databases.load(world / "data/prepared" / key.database)
-    splits = split_files.load(world / "data/splits" / f"{key.database}.csv", prepared.index["image"])
+    of_run = runs.settled(params, key)
+    device = choose_device(of_run.adapt.device, of_run.adapt.threads)
+    source, target = (databases.load(world / "data/prepared" / d) for d in (key.source, key.target))
+    splits = split_files.load(runs.split_file(world, key.source, key.protocol), source.index["image"])
+    tested = splits
+    if target.name != source.name:
+        tested = split_files.load(runs.split_file(world, key.target, key.protocol), target.index["image"]).whole(
+            splits.count
+        )
     available = min(len(splits.train(i, None)) for i in range(splits.count))
-    if key.shots > available:
-        raise UserError(f"{key}: {key.shots} shots asked for, but the training side of {key.database} has {available}")
+    if isinstance(key.shots, int) and key.shots > available:
+        raise UserError(f"{key}: {key.shots} shots asked for, but the training side of {key.source} has {available}")
     folder = runs.partial(world, ident)
     results = {i: r for i in range(splits.count) if (r := runs.read_split(folder, i))}
     bar = tqdm(
         total=splits.count, initial=len(results), desc=str(key), unit="split", disable=None if progress else True
     )
-    case = methods.Case(
-        params, world, prepared, splits, key.shots, backbone.load(world, device), device, lambda epoch: None
-    )
+    clip = backbone.load(world, device, of_run.backbone.normalize)
+    case = methods.Case(of_run, world, source, target, splits, tested, key.shots, clip, device, lambda epoch: None)
     one = None
     for split in range(splits.count):
         if split in results:
@@ -78,8 +83,8 @@ def run(params: Params, world: Path, key: Key, progress: bool = True) -> bool:
         try:
             outcome = one(split)
         except SplitFailure as failure:
-            outcome, status = Outcome(np.full(len(splits.test(split)), np.nan)), f"failed: {failure}"
-        rows = prepared.index.iloc[splits.test(split)]
+            outcome, status = Outcome(np.full(len(tested.test(split)), np.nan)), f"failed: {failure}"
+        rows = target.index.iloc[tested.test(split)]
         results[split] = {
             "predictions": {
                 "image": rows["image"].tolist(),
@@ -103,9 +108,7 @@ def run(params: Params, world: Path, key: Key, progress: bool = True) -> bool:
 
 def lacking(params: Params, world: Path) -> list[Key]:
     """The runs of the matrix that are not there yet."""
-    matrix = params.run
-    keys = [Key(d, m, k) for d in matrix.databases for m in matrix.methods for k in matrix.shots]
-    return [key for key in keys if not runs.is_done(params, world, key)]
+    return [key for key in runs.keys(params) if not runs.is_done(params, world, key)]
 
 
 def _work(params_file: Path, key: Key) -> Key:

@@ -6,13 +6,14 @@
 
 # %% tags=["parameters"]
 world: str = "."  # folder of params.yaml
+protocol: str = ""  # of params.yaml; empty: its first one
 shots: list[int] = []  # numbers of labelled pictures; empty: those of params.yaml
 
 # %%
 from grmp.report import Sheet, figures, tables
 
-sheet = Sheet("few_shot", world)
-shots = shots or sheet.world.params.run.shots
+sheet = Sheet("few_shot", world, protocol)
+shots = shots or sheet.world.grid.shots
 
 # %% [markdown]
 # ## Scores

@@ -6,6 +6,7 @@
 
 # %% tags=["parameters"]
 world: str = "."  # folder of params.yaml
+protocol: str = ""  # of params.yaml; empty: its first one
 methods: list[str] = []  # at most five fit a page; empty: the first and the last four of params.yaml
 shots: int = 0  # number of labelled pictures; 0: the largest of params.yaml
 split: int = 0  # which split
@@ -13,8 +14,8 @@ split: int = 0  # which split
 # %%
 from grmp.report import Sheet, figures, tables
 
-sheet = Sheet("predictions", world)
-run = sheet.world.params.run
+sheet = Sheet("predictions", world, protocol)
+run = sheet.world.grid
 methods = methods or (run.methods if len(run.methods) <= 5 else run.methods[:1] + run.methods[-4:])
 shots = shots or max(run.shots)
 

@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from grmp.collect import COLUMNS, collect, read_record
+from grmp.collect import COLUMNS, collect
 from grmp.evaluate import METRICS, scores
 from grmp.params import load
+from grmp.records import read_record
 from tests.report.sample import METHODS, make_prepared, make_record, make_settings
 
-CELL = Path("results/runs/alpha/meta/25")
+CELL = Path("results/runs/sound/alpha/meta/25")
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +81,7 @@ def test_summary_and_metrics(world: Path):
     assert one["median"] == pytest.approx(srcc.median(), abs=1e-6)
     assert one["median_low"] <= one["median"] <= one["median_high"]
     metrics = json.loads((world / "results/metrics.json").read_text())
-    assert metrics["alpha"]["meta"]["50"]["srcc"] == one["median"]
+    assert metrics["sound alpha meta 50"] == pytest.approx(one["median"], abs=5e-5)
 
 
 def test_pairs_are_taken_split_by_split(world: Path):
@@ -161,12 +162,12 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
     "not text": (binary, "predictions.csv cannot be read"),
     "linked file": (link_file, "history.csv is a link"),
     "linked folder": (link_folder, "a link that leads out"),
-    "another cell's record": (wrong_place, "run.json says alpha/meta/50"),
+    "another cell's record": (wrong_place, "run.json says sound/alpha/meta/50"),
     "escaping name": (edit(database="../../etc"), "database: String should match"),
-    "another schema": (edit(schema=2), "schema: Input should be 1"),
+    "another schema": (edit(schema=1), "schema: Input should be 2"),
     "unknown key": (edit(extra=1), "extra: Extra inputs"),
     "missing key": (edit(identity=None), "identity: Field required"),
-    "number as text": (edit(shots="25"), "shots: Input should be a valid integer"),
+    "number as text": (edit(shots="25"), "Input should be a valid integer"),
     "no hash": (edit(identity="abc"), "identity: String should match"),
     "times that are none": (edit(seconds=[float("nan")] * 5), "seconds.0"),
     "lengths differ": (edit(status=["ok"] * 4), "4 states and 5 times for 5 splits"),
@@ -188,8 +189,8 @@ def test_damaged_records_are_named_and_left_out(world: Path, kind: str):
     damage(world)
     tables = run(world)
     by_record = tables["damaged"].set_index("record")["reason"]
-    assert reason in by_record["alpha/meta/25"]
-    assert "\n" not in by_record["alpha/meta/25"]
+    assert reason in by_record["sound/alpha/meta/25"]
+    assert "\n" not in by_record["sound/alpha/meta/25"]
     left = set(zip(tables["scores"]["method"], tables["scores"]["shots"], strict=True))
     assert ("meta", 25) not in left
     assert {("random", 25), ("random", 50)} <= left
@@ -200,14 +201,14 @@ def test_records_that_nobody_asked_for_are_left_out(world: Path):
     index = pd.read_csv(world / "data/prepared/alpha/index.csv")
     make_record(world, "alpha", "meta", 100, index)
     found = run(world)["damaged"]
-    assert found.to_numpy().tolist() == [["alpha/meta/100", "not asked for by the group run of params.yaml"]]
+    assert found.to_numpy().tolist() == [["sound/alpha/meta/100", "not asked for by the group run of params.yaml"]]
 
 
 def test_names_with_control_characters_do_not_reach_the_terminal(world: Path, capsys: pytest.CaptureFixture[str]):
-    (world / "results/runs/alpha/meta/\x1b[2J").mkdir()
+    (world / "results/runs/sound/alpha/meta/\x1b[2J").mkdir()
     run(world)
     out = capsys.readouterr().out
-    assert "alpha/meta/?[2J: run.json is missing" in out
+    assert "sound/alpha/meta/?[2J: run.json is missing" in out
     assert "\x1b" not in out
 
 
@@ -237,7 +238,7 @@ def test_all_splits_failed(world: Path):
     rows(lambda t: t.head(0))(world)
     tables = run(world)
     assert tables["scores"].query("method == 'meta' and shots == 25")["srcc"].isna().all()
-    assert json.loads((world / "results/metrics.json").read_text())["alpha"]["meta"]["25"]["srcc"] is None
+    assert json.loads((world / "results/metrics.json").read_text())["sound alpha meta 25"] is None
 
 
 @pytest.mark.parametrize(
@@ -270,8 +271,8 @@ def test_nothing_run_yet(tmp_path: Path):
 
 def test_read_record_gives_typed_tables(made: Path):
     record = read_record(made / CELL)
-    assert record.cell == ("alpha", "meta", 25)
+    assert record.cell == ("sound", "alpha", "meta", 25)
     assert len(record.predictions) == 5 * 40
     assert record.predictions["score"].dtype == float
     assert record.history["epoch"].max() == 4
-    assert set(METHODS) == set(load(made / "params.yaml").run.methods)
+    assert set(METHODS) == set(load(made / "params.yaml").run.few_shot.methods)

@@ -47,12 +47,20 @@ def test_settings_mark_the_same_keys():
 
 
 @pytest.mark.parametrize("world", ["params.yaml", "demo/params.yaml", "real/params.yaml"])
-def test_every_world_runs_the_sound_values(world):
+@pytest.mark.parametrize("protocol", ["published", "sound"])
+def test_every_world_has_both_protocols_complete(world, protocol):
     raw = yaml.safe_load((ROOT / world).read_text())
-    (name,) = raw["pretrain"]["variants"]
-    learned = {"variants": {"*": raw["variants"][name]}}
-    for key, _, sound in TABLE.values():
-        value = (learned if key.startswith("variants") else raw)[key.split(".")[0]]
-        for part in key.split(".")[1:]:
-            value = value[part]
-        assert str(value).lower() == sound, key
+    given = raw["protocols"][protocol]
+    for key, released, sound in TABLE.values():
+        group, *_, name = key.split(".")
+        value = raw["variants"][given["meta"]][name] if group == "variants" else given[group][name]
+        assert str(value).lower() == (released if protocol == "published" else sound), key
+    assert raw["variants"][given["meta"]]["protocol"] == protocol
+
+
+@pytest.mark.parametrize("world", ["params.yaml", "demo/params.yaml", "real/params.yaml"])
+def test_what_a_protocol_says_is_a_departure_or_its_schedule(world):
+    known = {key for key, _, _ in TABLE.values()} | {"adapt.epochs"}
+    for protocol in yaml.safe_load((ROOT / world).read_text())["protocols"].values():
+        said = {f"{g}.{k}" for g, values in protocol.items() if isinstance(values, dict) for k in values}
+        assert said == {key for key in known if not key.startswith("variants")}

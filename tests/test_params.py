@@ -22,19 +22,21 @@ def test_every_world_is_valid_and_says_what_to_expect(path):
 
 
 @pytest.mark.parametrize("path", WORLDS, ids=lambda p: p.parent.name)
-def test_every_value_is_commented_or_self_evident(path):
-    """A departure named in params.py is marked where its value stands; every other value has a comment or a plain name."""
-    lines = path.read_text().splitlines()
-    marked = {line.split(":")[0].strip() for line in lines if "# departure" in line}
-    declared = re.findall(r"^    (\w+):.*# departure", Path(params.__file__).read_text(), re.M)
-    assert set(declared) <= marked
+def test_every_departure_is_marked(path):
+    """Each of the seventeen stands once, on the line of its sound value."""
+    marked = {int(n): line for line, n in re.findall(r"^(.*)# departure (\d+):", path.read_text(), re.M)}
+    source = Path(params.__file__).read_text()
+    declared = {int(n): key for key, n in re.findall(r"^    (\w+):.*# departure (\d+)", source, re.M)}
+    assert sorted(marked) == sorted(declared) == list(range(1, 18))
+    for number, key in declared.items():
+        assert f"{key}:" in marked[number]
 
 
 def broken(tmp_path, change) -> str:
     raw = yaml.safe_load((ROOT / "params.yaml").read_text())
     change(raw)
     path = tmp_path / "params.yaml"
-    path.write_text(yaml.safe_dump(raw))
+    path.write_text(yaml.safe_dump(raw, sort_keys=False))
     with pytest.raises(UserError) as caught:
         params.load(path)
     assert "\n" not in str(caught.value)
@@ -53,7 +55,57 @@ def test_mistyped_key_is_named_as_it_stands_in_the_file(tmp_path):
 
 
 def test_missing_key(tmp_path):
-    assert "key 'adapt.epochs' is missing" in broken(tmp_path, lambda r: r["adapt"].pop("epochs"))
+    assert "key 'adapt.batch' is missing" in broken(tmp_path, lambda r: r["adapt"].pop("batch"))
+    message = broken(tmp_path, lambda r: r["protocols"]["published"]["adapt"].pop("epochs"))
+    assert "key 'protocols.published.adapt.epochs' is missing" in message
+    assert "key 'protocols' is missing" in broken(tmp_path, lambda r: r.pop("protocols"))
+
+
+def test_departures_belong_to_the_protocols(tmp_path):
+    message = broken(tmp_path, lambda r: r["adapt"].update(select="test"))
+    assert "'adapt.select' belongs to the protocols: protocols.sound.adapt.select" in message
+
+
+def test_under_another_protocol():
+    sound = params.load(ROOT / "demo/params.yaml")
+    published = sound.under("published")
+    assert (sound.protocol, sound.adapt.select, sound.prompts.norm) == ("sound", "fixed", "identity")
+    assert (published.protocol, published.adapt.select, published.prompts.norm) == ("published", "test", "layer")
+    assert published.under("sound") == sound
+    grmp = sound.methods["grmp"]
+    assert [view.start_of(grmp) for view in (sound, published)] == ["fomaml", "reptile_published"]
+    with pytest.raises(UserError, match="'strict' is not defined; known: sound, published"):
+        sound.under("strict")
+
+
+def test_a_method_may_set_keys_of_its_own(tmp_path):
+    raw = yaml.safe_load((ROOT / "demo/params.yaml").read_text())
+    raw["methods"]["grmp"]["set"] = {"adapt.tuned_blocks": 0, "prompts.text_tokens": 8}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
+    loaded = params.load(tmp_path / "params.yaml")
+    own = loaded.for_method("grmp")
+    assert (own.adapt.tuned_blocks, own.prompts.text_tokens) == (0, 8)
+    assert loaded.for_method("meta_prompts") == loaded
+    for key, words in (("run.shots", "none of adapt"), ("adapt.block", "unknown key 'block'")):
+        assert words in broken(tmp_path, lambda r, key=key: r["methods"]["grmp"].update(set={key: 1}))
+
+
+def test_grids_share_no_cell(tmp_path):
+    def twice(raw):
+        raw["run"]["full"] = raw["run"]["few_shot"]
+
+    assert "is in the grids few_shot and full" in broken(tmp_path, twice)
+    run = params.load(ROOT / "demo/params.yaml").run
+    assert len(run.cells()) == len(set(run.cells()))
+    assert run.stage(("sound", "sim_wild", "grmp", "100pct")) == "full@sound-sim_wild-grmp-100pct"
+    assert run.stage(("published", "sim_wild", "grmp", 20)) == "adapt@published-sim_wild-grmp-20"
+
+
+@pytest.mark.parametrize("text", ["0", "-5", "200pct", "0pct", "many", "../x"])
+def test_labels_on_the_command_line(text):
+    assert (params.shots("50"), params.shots("20pct")) == (50, "20pct")
+    with pytest.raises(UserError, match="no number of labelled pictures"):
+        params.shots(text)
 
 
 def test_number_read_as_text(tmp_path):
@@ -66,18 +118,31 @@ def test_number_read_as_text(tmp_path):
 def test_wrong_type_and_range(tmp_path):
     assert "'splits.count'" in broken(tmp_path, lambda r: r["splits"].update(count=2.5))
     assert "'splits.test'" in broken(tmp_path, lambda r: r["splits"].update(test=1.5))
-    assert "'adapt.crops'" in broken(tmp_path, lambda r: r["adapt"].update(crops="both"))
+    assert "'protocols.sound.adapt.crops'" in broken(
+        tmp_path, lambda r: r["protocols"]["sound"]["adapt"].update(crops="both")
+    )
+    assert "'run.few_shot.shots" in broken(tmp_path, lambda r: r["run"]["few_shot"].update(shots=[-1]))
     assert "'methods.grmp.strength'" in broken(tmp_path, lambda r: r["methods"]["grmp"].update(strength="five"))
 
 
 def test_names_must_exist(tmp_path):
-    assert "method 'gmrp' is not defined" in broken(tmp_path, lambda r: r["run"].update(methods=["gmrp"]))
-    assert "neither random nor a variant" in broken(tmp_path, lambda r: r["methods"]["grmp"].update(prompts="mata"))
-    assert "'kadid' is used but not listed" in broken(tmp_path, lambda r: r["pretrain"].update(databases=["kadid"]))
+    def few(raw, **values):
+        raw["run"]["few_shot"].update(values)
+
+    for change, words in (
+        (lambda r: few(r, methods=["gmrp"]), "run.few_shot.methods: 'gmrp' is not defined"),
+        (lambda r: few(r, protocols=["strict"]), "run.few_shot.protocols: 'strict' is not defined"),
+        (lambda r: few(r, databases=["live_to_kadid"]), "'kadid' is not defined"),
+        (lambda r: r["methods"]["grmp"].update(prompts="mata"), "methods.grmp.prompts: 'mata' is not defined"),
+        (lambda r: r["pretrain"].update(databases=["kadid"]), "'kadid' is not defined"),
+        (lambda r: r["protocols"]["sound"].update(meta="mata"), "protocols.sound.meta: 'mata' is not defined"),
+        (lambda r: r["variants"]["maml"].update(protocol="no"), "variants.maml.protocol: 'no' is not defined"),
+    ):
+        assert words in broken(tmp_path, change)
 
 
 def test_consistent_variants(tmp_path):
-    assert "order 1 and 2" in broken(tmp_path, lambda r: r["variants"]["meta"].update(reset="never"))
+    assert "order 1 and 2" in broken(tmp_path, lambda r: r["variants"]["fomaml"].update(reset="never"))
     assert "inner: sgd" in broken(tmp_path, lambda r: r["variants"]["maml"].update(inner="adam"))
 
 

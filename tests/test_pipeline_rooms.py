@@ -13,13 +13,14 @@ from grmp.errors import UserError
 from grmp.pretrain import pretrain
 from grmp.runs import Key
 from tests import worlds
+from tests.worlds import merge
 
 
 @pytest.fixture(scope="module")
 def pristine(tmp_path_factory):
     """A tiny world with learned prompts."""
     file = worlds.build(tmp_path_factory.mktemp("world") / "w")
-    pretrain(params.load(file), file.parent, "meta")
+    pretrain(params.load(file), file.parent, "fomaml")
     return file
 
 
@@ -38,17 +39,17 @@ def content(folder):
 
 
 def test_pretraining_writes_prompts_and_curves(pristine):
-    prompts, metadata = checkpoints.read(pristine.parent / "models/prompts/meta.safetensors", "")
+    prompts, metadata = checkpoints.read(pristine.parent / "models/prompts/fomaml.safetensors", "")
     assert prompts["visual.deep_prompt_embeddings"].shape == (2, 3, 64)
     assert metadata["variant"]["reset"] == "task"
-    curves = pd.read_csv(pristine.parent / "results/pretrain/meta.csv")
+    curves = pd.read_csv(pristine.parent / "results/pretrain/fomaml.csv")
     assert list(curves.columns) == ["epoch", "database", "task", "support_loss", "query_loss", "seconds"]
     assert sorted(map(tuple, curves[["epoch", "task"]].to_numpy())) == [
         (e, t) for e in (0, 1) for t in ("blur", "noise")
     ]
 
 
-@pytest.mark.parametrize("name", ["meta", "reptile_published"])
+@pytest.mark.parametrize("name", ["fomaml", "reptile_published"])
 def test_interrupted_pretraining_ends_at_the_same_weights(world, name, monkeypatch):
     loaded, target = params.load(world), world.parent / f"models/prompts/{name}.safetensors"
     target.unlink(missing_ok=True)
@@ -76,9 +77,9 @@ def test_interrupted_pretraining_ends_at_the_same_weights(world, name, monkeypat
 
 
 def test_pretraining_that_holds_is_not_done_again(world, capsys):
-    path = world.parent / "models/prompts/meta.safetensors"
+    path = world.parent / "models/prompts/fomaml.safetensors"
     before = path.stat().st_mtime_ns
-    pretrain(params.load(world), world.parent, "meta")
+    pretrain(params.load(world), world.parent, "fomaml")
     assert path.stat().st_mtime_ns == before
     assert "is there and holds" in capsys.readouterr().out
 
@@ -86,14 +87,14 @@ def test_pretraining_that_holds_is_not_done_again(world, capsys):
 def test_pretraining_needs_distortion_labels(world):
     index = world.parent / "data/prepared/pre/index.csv"
     pd.read_csv(index).assign(distortion=None).to_csv(index, index=False)
-    (world.parent / "models/prompts/meta.safetensors").unlink()
+    (world.parent / "models/prompts/fomaml.safetensors").unlink()
     with pytest.raises(UserError, match="pre has no distortion labels"):
-        pretrain(params.load(world), world.parent, "meta")
+        pretrain(params.load(world), world.parent, "fomaml")
 
 
 @pytest.mark.parametrize("method", ["zero_shot", "ridge", "random_prompts", "meta_prompts", "grmp"])
 def test_record_of_every_method(world, method):
-    key, loaded = Key("target", method, 6), params.load(world)
+    key, loaded = Key("sound", "target", method, 6), params.load(world)
     assert sweep.run(loaded, world.parent, key)
     folder = key.folder(world.parent)
     run, predictions = json.loads((folder / "run.json").read_text()), pd.read_csv(folder / "predictions.csv")
@@ -109,7 +110,7 @@ def test_record_of_every_method(world, method):
 
 
 def test_same_bytes_alone_after_an_interruption_and_in_a_sweep(world, monkeypatch):
-    key, loaded = Key("target", "grmp", 6), params.load(world)
+    key, loaded = Key("sound", "target", "grmp", 6), params.load(world)
     sweep.run(loaded, world.parent, key)
     alone = content(key.folder(world.parent))
     shutil.rmtree(key.folder(world.parent))
@@ -146,18 +147,24 @@ def test_same_bytes_alone_after_an_interruption_and_in_a_sweep(world, monkeypatc
     assert sweep.sweep(world, jobs=2) == 0
 
 
+ALL = ("zero_shot", "ridge", "random_prompts", "meta_prompts", "grmp")
+
+
 def identities(file):
     loaded = params.load(file)
-    return {m: runs.identity(loaded, file.parent, Key("target", m, 6)) for m in loaded.run.methods}
+    return {m: runs.identity(loaded, file.parent, Key("sound", "target", m, 6)) for m in loaded.run.few_shot.methods}
 
 
 @pytest.mark.parametrize(
     ("group", "change", "touched"),
     [
         ("methods", {"grmp": {"strength": 3.0}}, {"grmp"}),
-        ("adapt", {"epochs": 4}, {"random_prompts", "meta_prompts", "grmp"}),
+        ("protocols", {"sound": {"adapt": {"epochs": 4}}}, {"random_prompts", "meta_prompts", "grmp"}),
         ("methods", {"ridge": {"alphas": [1.0]}}, {"ridge"}),
         ("evaluate", {"resamples": 7}, set()),
+        ("methods", {"grmp": {"set": {"adapt.tuned_blocks": 2}}}, {"grmp"}),
+        ("protocols", {"published": {"adapt": {"epochs": 4}}}, set()),
+        ("protocols", {"sound": {"backbone": {"normalize": "imagenet"}}}, set(ALL)),
         ("adapt", {"device": "cpu"}, set()),
     ],
 )
@@ -166,16 +173,15 @@ def test_a_change_touches_only_what_depends_on_it(world, group, change, touched)
 
     before = identities(world)
     raw = yaml.safe_load(world.read_text())
-    for name, value in change.items():
-        raw[group][name] = (raw[group][name] | value) if isinstance(value, dict) else value
-    world.write_text(yaml.safe_dump(raw))
+    merge(raw[group], change)
+    world.write_text(yaml.safe_dump(raw, sort_keys=False))
     after = identities(world)
     assert {m for m in before if before[m] != after[m]} == touched
 
 
 def test_prompts_touch_only_the_methods_that_start_from_them(world):
     before = identities(world)
-    path = world.parent / "models/prompts/meta.safetensors"
+    path = world.parent / "models/prompts/fomaml.safetensors"
     prompts, metadata = checkpoints.read(path, "")
     checkpoints.save(path, {n: t * 2 for n, t in prompts.items()}, metadata)
     after = identities(world)
@@ -198,7 +204,7 @@ def test_failed_split_is_recorded_and_the_rest_goes_on(world, monkeypatch, capsy
         return split
 
     monkeypatch.setattr(methods, "prepare", fails_in_split_1)
-    key = Key("target", "random_prompts", 6)
+    key = Key("sound", "target", "random_prompts", 6)
     sweep.run(params.load(world), world.parent, key)
     run = json.loads((key.folder(world.parent) / "run.json").read_text())
     assert [s[:6] for s in run["status"]] == ["ok", "failed", "ok"]
@@ -215,11 +221,11 @@ def test_failed_split_is_recorded_and_the_rest_goes_on(world, monkeypatch, capsy
 @pytest.mark.parametrize(
     ("break_it", "words"),
     [
-        (lambda w: (w / "models/prompts/meta.safetensors").unlink(), "dvc repro pretrain@meta"),
+        (lambda w: (w / "models/prompts/fomaml.safetensors").unlink(), "dvc repro pretrain@fomaml"),
         (lambda w: (w / "models/backbone.safetensors").unlink(), "dvc repro backbone"),
-        (lambda w: (w / "data/splits/target.csv").unlink(), "dvc repro prepare@target"),
+        (lambda w: (w / "data/splits/target/sound.csv").unlink(), "dvc repro prepare@target"),
         (lambda w: (w / "data/prepared/target/info.json").unlink(), "dvc repro prepare@target"),
-        (lambda w: (w / "models/prompts/meta.safetensors").write_bytes(b"\0" * 100), "is damaged"),
+        (lambda w: (w / "models/prompts/fomaml.safetensors").write_bytes(b"\0" * 100), "is damaged"),
         (
             lambda w: np.save(w / "data/prepared/target/images.npy", np.zeros((2, 3, 36, 36), np.uint8)),
             "do not belong together",
@@ -229,26 +235,26 @@ def test_failed_split_is_recorded_and_the_rest_goes_on(world, monkeypatch, capsy
 def test_missing_or_damaged_inputs_are_named(world, break_it, words):
     break_it(world.parent)
     with pytest.raises(UserError, match=words) as caught:
-        sweep.run(params.load(world), world.parent, Key("target", "grmp", 6))
+        sweep.run(params.load(world), world.parent, Key("sound", "target", "grmp", 6))
     assert "\n" not in str(caught.value)
     assert not (world.parent / "results/runs").exists()
 
 
 def test_prompts_of_another_backbone_or_shape(world):
     loaded = params.load(world)
-    path = world.parent / "models/prompts/meta.safetensors"
+    path = world.parent / "models/prompts/fomaml.safetensors"
     prompts, metadata = checkpoints.read(path, "")
     checkpoints.save(path, prompts, metadata | {"backbone": "0" * 64})
     with pytest.raises(UserError, match="learned on another backbone"):
-        sweep.run(loaded, world.parent, Key("target", "grmp", 6))
+        sweep.run(loaded, world.parent, Key("sound", "target", "grmp", 6))
     checkpoints.save(path, {"ctx": prompts["ctx"]}, metadata)
     with pytest.raises(UserError, match="0 visual and 4 text tokens"):
-        sweep.run(loaded, world.parent, Key("target", "grmp", 6))
+        sweep.run(loaded, world.parent, Key("sound", "target", "grmp", 6))
 
 
 def test_more_shots_than_there_are(world):
     with pytest.raises(UserError, match="60 shots asked for, but the training side of target has 18"):
-        sweep.run(params.load(world), world.parent, Key("target", "ridge", 60))
+        sweep.run(params.load(world), world.parent, Key("sound", "target", "ridge", 60))
 
 
 def test_gpu_demanded(world):
@@ -266,12 +272,14 @@ def test_ridge_recovers_a_linear_truth(world):
     from grmp.databases import prepared, splits
 
     db = prepared.load(world.parent / "data/prepared/pre")
-    parts = splits.load(world.parent / "data/splits/pre.csv", db.index["image"])
+    parts = splits.load(world.parent / "data/splits/pre/sound.csv", db.index["image"])
     import torch
 
     backbone = checkpoints.load(world.parent)
-    case = methods.Case(loaded, world.parent, db, parts, 20, backbone, torch.device("cpu"), lambda epoch: None)
-    x = methods.embeddings(case).numpy()
+    case = methods.Case(
+        loaded, world.parent, db, db, parts, parts, 20, backbone, torch.device("cpu"), lambda epoch: None
+    )
+    x = methods.embeddings(case, db.images).numpy()
     truth = x @ np.eye(x.shape[1])[0]
     db.index["quality"] = (truth - truth.min()) / (truth.max() - truth.min())
     outcome = methods.ridge(case, params.Ridge(kind="ridge", label="", alphas=[1e-6]))(0)

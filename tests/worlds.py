@@ -16,6 +16,7 @@ from tests.golden import weights
 
 SHAPE = Shape(24, 32, 8, 64, 3, 1, 64, 3, 1, True, "imagenet")
 SIZE = 36
+EMPTY = {"protocols": [], "databases": [], "methods": [], "shots": []}
 
 
 def settings(**changes: dict[str, Any]) -> dict[str, Any]:
@@ -27,13 +28,26 @@ def settings(**changes: dict[str, Any]) -> dict[str, Any]:
         "splits": {"count": 3},
         "prompts": {"visual_tokens": 3},
         "pretrain": {"databases": ["pre"], "epochs": 2, "support_batch": 8, "query_batch": 4, "threads": 1},
-        "adapt": {"tuned_blocks": 1, "epochs": 3, "threads": 1, "scenes": ["dog", "house"]},
-        "run": {"databases": ["target"], "shots": [6, 12]},
+        "adapt": {"tuned_blocks": 1, "threads": 1, "scenes": ["dog", "house"]},
+        "run": {name: dict(EMPTY) for name in ("ablation", "full", "cross")},
         "evaluate": {"resamples": 100},
     }
+    raw["run"]["few_shot"] |= {"protocols": ["sound"], "databases": ["target"], "shots": [6, 12]}
+    for protocol in raw["protocols"].values():
+        protocol["adapt"]["epochs"] = 3
+    raw["pretrain"]["variants"], raw["pretrain"]["target"] = ["fomaml"], "target"
     for group, values in [*small.items(), *changes.items()]:
-        raw[group] |= values
+        merge(raw[group], values)
     return raw
+
+
+def merge(into: dict[str, Any], values: dict[str, Any]) -> None:
+    """Values into a nested dictionary, key by key; lists are replaced."""
+    for key, value in values.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            merge(into[key], value)
+        else:
+            into[key] = value
 
 
 def database(world: Path, name: str, references: int, kinds: list[str], seed: int) -> None:
@@ -58,13 +72,14 @@ def database(world: Path, name: str, references: int, kinds: list[str], seed: in
     digests = {file: sha256(folder / file) for file in ("index.csv", "images.npy")}
     info = {"name": name, "kind": "simulated", "count": len(index), "range": [1.0, 5.0], "sha256": digests}
     write_json(folder / "info.json", info)
-    split_files.make(index, world / "data/splits" / f"{name}.csv", count=3, test=0.25, seed=5, by="reference")
+    for protocol, by in (("sound", "reference"), ("published", "image")):
+        split_files.make(index, world / f"data/splits/{name}/{protocol}.csv", count=3, test=0.25, seed=5, by=by)
 
 
 def build(world: Path, **changes: dict[str, Any]) -> Path:
     """The whole tiny world in an empty folder; returns its params.yaml."""
     world.mkdir(parents=True, exist_ok=True)
-    (world / "params.yaml").write_text(yaml.safe_dump(settings(**changes)))
+    (world / "params.yaml").write_text(yaml.safe_dump(settings(**changes), sort_keys=False))
     database(world, "pre", references=5, kinds=["blur", "noise"], seed=1)
     database(world, "target", references=8, kinds=["jpeg"], seed=2)
     backbone = weights.clip_weights(SHAPE)

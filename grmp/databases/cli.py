@@ -68,15 +68,20 @@ def prepare(
     """Turn databases into data/prepared (one table, one array) and data/splits."""
     from grmp.databases import splits
     from grmp.databases.images import prepare as one
+    from grmp.databases.scores import training_pictures
 
     loaded = settings.load(params)
     data, folder = loaded.data, params.parent / "data"
+    views = [loaded.under(protocol) for protocol in loaded.protocols]
+    keep = any(view.data.livec_training_pictures for view in views)
     allowed = max(allow_missing, data.allow_missing)
     for name in [registry.get(n).name for n in names or data.databases]:
-        raw, prepared = folder / "raw", folder / "prepared"
-        table = one(name, raw, prepared, data.size, data.aspect, allowed, data.livec_training_pictures)
-        splits.make(table, folder / f"splits/{name}.csv", **loaded.splits.model_dump())
-        splits.make_official(table, folder / f"splits/{name}.official.csv", loaded.splits.seed)
+        table = one(name, folder / "raw", folder / "prepared", data.size, data.aspect, allowed, keep)
+        for view in views:
+            left_out = [] if view.data.livec_training_pictures else training_pictures(name, table["image"])
+            path = folder / f"splits/{name}/{view.protocol}.csv"
+            splits.make(table, path, **view.splits.model_dump(), left_out=left_out)
+        splits.make_official(table, folder / f"splits/{name}/official.csv", loaded.splits.seed)
 
 
 @app.command()

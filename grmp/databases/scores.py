@@ -11,10 +11,15 @@ from grmp.databases.readers import READERS, Files
 from grmp.databases.registry import Database
 from grmp.errors import UserError
 
-LIVEC_TRAINING = r"t\d+\.bmp$"  # 7 pictures that trained the raters; not part of the study
+LIVEC_TRAINING = r"t\d+\.bmp$"
 
 
-def read(entry: Database, folder: Path, training_pictures: bool = False) -> pd.DataFrame:
+def training_pictures(database: str, images: pd.Series) -> list[str]:
+    """The pictures that trained the raters and were not part of the study (departure 14)."""
+    return images[images.str.match(LIVEC_TRAINING)].tolist() if database == "livec" else []
+
+
+def read(entry: Database, folder: Path, keep_training: bool = False) -> pd.DataFrame:
     """Scores of the database unpacked in ``folder``: ``image, mos, quality, mos_std, reference, distortion, level, set``.
 
     Sorted by image; ``quality`` is in [0, 1], higher better, from the registry's measured range. ``set`` is the publisher's own
@@ -38,13 +43,13 @@ def read(entry: Database, folder: Path, training_pictures: bool = False) -> pd.D
                 f"{entry.name}: its score file could not be read ({kind}: {' '.join(str(error).split())}); fetch it again"
             ) from None
         if found is not None:
-            return _table(entry, found, kind, training_pictures)
+            return _table(entry, found, kind, keep_training)
     raise UserError(
         f"{entry.name}: no score file below {folder} (readers: {', '.join(entry.readers)}); see {entry.page}: {entry.by_hand}"
     )
 
 
-def _table(entry: Database, found: pd.DataFrame, kind: str, training_pictures: bool) -> pd.DataFrame:
+def _table(entry: Database, found: pd.DataFrame, kind: str, keep_training: bool) -> pd.DataFrame:
     """One name a picture, quality, and the checks."""
     t = found.reset_index(drop=True).reindex(
         columns=["name", "mos", "mos_std", "reference", "distortion", "level", "set"]
@@ -63,8 +68,8 @@ def _table(entry: Database, found: pd.DataFrame, kind: str, training_pictures: b
     t["level"] = t["level"].astype(float).astype("Int64")
     t["set"] = t["set"].astype(object).fillna("")
     if entry.name == "livec":
-        studied = t[~t["image"].str.match(LIVEC_TRAINING)]
-        t = t if training_pictures else studied
+        studied = t[~t["image"].isin(training_pictures("livec", t["image"]))]
+        t = t if keep_training else studied
     else:
         studied = t
     _check(entry, studied, kind)

@@ -187,10 +187,10 @@ def learning_curves(world: World, shots: Sequence[int], metric: str = "srcc") ->
     """Median over splits against the number of labels; every split is a dot, the bar is the interval of the median."""
     scores = world.scores[world.scores["shots"].isin(shots)]
     summary = world.summary[(world.summary["metric"] == metric) & world.summary["shots"].isin(shots)]
-    databases = world.params.run.databases
+    databases = world.grid.databases
     if scores.empty:
         return None
-    methods, theirs = world.params.run.methods, published(world.folder)
+    methods, theirs = world.grid.methods, published(world.folder)
     look, place = looks(world.params.methods), {k: i for i, k in enumerate(shots)}
     step = 0.8 / len(methods)
     below = 0.16 * -(-len(methods) // 3) if len(databases) > 1 else 0  # the legend's three columns
@@ -261,10 +261,8 @@ def forest(world: World, metric: str = "srcc") -> Figure | None:
 @styled
 def scatter(world: World, methods: Sequence[str], shots: int, split: int) -> Figure | None:
     """Predicted against given quality on the test pictures of one split, with the logistic fit."""
-    records = {
-        (d, m): r for d in world.params.run.databases for m in methods if (r := world.record(d, m, shots)) is not None
-    }
-    databases = [d for d in world.params.run.databases if any(key[0] == d for key in records)]
+    records = {(d, m): r for d in world.grid.databases for m in methods if (r := world.record(d, m, shots)) is not None}
+    databases = [d for d in world.grid.databases if any(key[0] == d for key in records)]
     if not databases:
         return None
     look = looks(world.params.methods)

@@ -21,10 +21,10 @@ PIXELS_PER_INCH = 110  # on a page; the PNG has more
 class Sheet:
     """The page of one notebook in one world."""
 
-    def __init__(self, name: str, folder: str | Path = ".") -> None:
-        """``name`` is the notebook's, ``folder`` that of params.yaml."""
+    def __init__(self, name: str, folder: str | Path = ".", protocol: str = "") -> None:
+        """``name`` is the notebook's, ``folder`` that of params.yaml, ``protocol`` one of its protocols (the first one)."""
         self.name = name
-        self.world = World.open(folder)
+        self.world = World.open(folder, protocol)
         self.line = provenance(self.world, name)
 
     def figure(self, name: str, figure: Figure | None, caption: str, alt: str, stage: str = "") -> None:

@@ -53,21 +53,20 @@ def build(params: Params, results: Path) -> None:
     world = World(results.parent, params)
     sections = [section(results, name) for name in params.report.notebooks]
     main = next((i for s in sections for i in s.items if (s.name, i.name) == ("few_shot", "scores")), None)
-    missing = world.missing(params.run.shots)
-    cells = len(params.run.databases) * len(params.run.methods) * len(params.run.shots)
+    missing, cells = world.missing(), len(params.run.cells())
     out = tables.left_out(world)
     page = render(
         "site.html.j2",
         title=params.report.title,
         sections=sections,
         main=main,
-        run=params.run,
-        simulated=[d for d in params.run.databases if world.opinion(d) == "simulated opinion"],
+        run=params.run.few_shot,
+        simulated=[d for d in params.run.few_shot.databases if world.opinion(d) == "simulated opinion"],
         splits=params.splits.count,
-        labels=[params.methods[name].label for name in params.run.methods],
+        labels=[params.methods[name].label for name in params.run.few_shot.methods],
         done=cells - len(missing),
         cells=cells,
-        first_missing="-".join(map(str, missing[0])) if missing else "",
+        first_missing=params.run.stage(missing[0]) if missing else "",
         minutes=world.cost["seconds"].sum() / 60,
         cost=Markup(tables.cost(world).html()) if len(world.cost) else "",
         left_out=Markup(out.html()) if out else "",

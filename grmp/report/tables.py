@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from grmp.params import ACROSS
 from grmp.report.published import BLANK, few_shot, published
 from grmp.report.table import Table, merged, number, with_interval
 from grmp.report.world import World
@@ -27,11 +28,9 @@ def databases(world: World) -> Table:
     rows, holes = [], []
     for name in world.params.data.databases:
         found = world.database(name)
-        roles = [
-            r
-            for r, used in (("pre-training", world.params.pretrain), ("target", world.params.run))
-            if name in used.databases
-        ]
+        targets = {end for cell in world.params.run.cells() for end in cell[1].split(ACROSS)}
+        used = {"pre-training": world.params.pretrain.databases, "target": targets}
+        roles = [role for role, names in used.items() if name in names]
         row: dict[str, Any] = {"database": name, "used for": ", ".join(roles) or "nothing"}
         if found is None:
             holes.append(f"prepare@{name}")
@@ -98,9 +97,9 @@ def few_shot_table(world: World, shots: list[int]) -> Table:
     params, theirs = world.params, published(world.folder)
     keyed = world.summary.set_index(["database", "method", "shots", "metric"])
     data, shown = [], []
-    for database in params.run.databases:
+    for database in world.grid.databases:
         best = {(s, m): _best(world.summary, database, s, m) for s in shots for m in metrics}
-        for method in params.run.methods:
+        for method in world.grid.methods:
             row = {"Database": database, "Method": params.methods[method].label}
             for metric in metrics:
                 for k in shots:
@@ -139,7 +138,7 @@ def few_shot_table(world: World, shots: list[int]) -> Table:
         PUBLISHED_NOTE if (frame["Method"].str.endswith(", published")).any() else "",
         f"n.p.: {BLANK}." if (frame == "n.p.").to_numpy().any() else "",
         "; ".join(_troubles(world)),
-        _holes([f"adapt@{d}-{m}-{k}" for d, m, k in world.missing(shots)]),
+        _holes([world.params.run.stage(cell) for cell in world.missing(world.cells(shots))]),
     )
     caption = f"Few-shot assessment: {', '.join(str(s) for s in shots)} labelled pictures"
     return Table(pd.DataFrame(data, columns=columns), frame, caption, note)
@@ -156,7 +155,7 @@ def measures(world: World, methods: list[str], shots: int) -> Table:
     }
     part = world.summary[(world.summary["shots"] == shots) & world.summary["method"].isin(methods)]
     data = part.pivot(index=["database", "method"], columns="metric", values="median")
-    wanted = pd.MultiIndex.from_product([world.params.run.databases, methods], names=["database", "method"])
+    wanted = pd.MultiIndex.from_product([world.grid.databases, methods], names=["database", "method"])
     data = data.reindex(index=wanted, columns=list(names)).astype(float).reset_index()
     shown = pd.DataFrame({"Database": merged(data["database"])})
     shown["Method"] = [world.params.methods[name].label for name in data["method"]]
@@ -166,7 +165,7 @@ def measures(world: World, methods: list[str], shots: int) -> Table:
         f"Medians over {world.params.splits.count} splits. PLCC is of the raw scores; the last two are taken through the "
         "four-parameter logistic fit, RMSE in the units of the database. A fit may fall, and then its PLCC hides that "
         "predictions run against quality: SRCC shows it.",
-        _holes([f"adapt@{d}-{m}-{k}" for d, m, k in world.missing([shots]) if m in methods]),
+        _holes([world.params.run.stage(c) for c in world.missing(world.cells([shots])) if c[2] in methods]),
     )
     return Table(data, shown, f"Every measure, after {shots} labels", note)
 

@@ -1,6 +1,7 @@
 """What a world holds for the report: settings, tables, databases, records. What is absent is None or empty."""
 
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,10 +10,24 @@ from typing import Any
 import pandas as pd
 
 from grmp import params as settings
-from grmp.collect import COLUMNS, Damaged, Record, read_record
+from grmp.collect import COLUMNS
 from grmp.databases.prepared import Prepared, load
 from grmp.errors import UserError
-from grmp.params import Params
+from grmp.params import Cell, Grid, Params
+from grmp.records import Damaged, Record, read_record
+
+TEXTS = (
+    "protocol",
+    "database",
+    "method",
+    "against",
+    "distortion",
+    "status",
+    "identity",
+    "record",
+    "reason",
+    "question",
+)
 
 
 @dataclass(frozen=True)
@@ -23,9 +38,19 @@ class World:
     params: Params
 
     @classmethod
-    def open(cls, folder: str | Path = ".") -> "World":
-        """Read params.yaml in ``folder``."""
-        return cls(Path(folder), settings.load(Path(folder) / "params.yaml"))
+    def open(cls, folder: str | Path = ".", protocol: str = "") -> "World":
+        """Read params.yaml in ``folder``, under a protocol: its first one if none is named."""
+        params = settings.load(Path(folder) / "params.yaml")
+        return cls(Path(folder), params.under(protocol) if protocol else params)
+
+    def under(self, protocol: str) -> "World":
+        """The same folder under another protocol: its tables hold the runs of that protocol."""
+        return World(self.folder, self.params.under(protocol))
+
+    @property
+    def grid(self) -> Grid:
+        """The grid of few labels, which most tables are about."""
+        return self.params.run.few_shot
 
     @property
     def results(self) -> Path:
@@ -34,30 +59,38 @@ class World:
 
     @cached_property
     def scores(self) -> pd.DataFrame:
-        """scores.csv, or its columns alone."""
-        return self._table("scores.csv")
+        """scores.csv under this protocol, or its columns alone."""
+        return self._mine(self.table("scores.csv"))
 
     @cached_property
     def summary(self) -> pd.DataFrame:
-        """summary.csv, or its columns alone."""
-        return self._table("summary.csv")
+        """summary.csv under this protocol, or its columns alone."""
+        return self._mine(self.table("summary.csv"))
 
     @cached_property
     def pairs(self) -> pd.DataFrame:
-        """pairs.csv, or its columns alone."""
-        return self._table("pairs.csv")
+        """pairs.csv under this protocol, or its columns alone."""
+        return self._mine(self.table("pairs.csv"))
+
+    @cached_property
+    def distortions(self) -> pd.DataFrame:
+        """distortions.csv under this protocol, or its columns alone."""
+        return self._mine(self.table("distortions.csv"))
+
+    def _mine(self, table: pd.DataFrame) -> pd.DataFrame:
+        return table[table["protocol"] == self.params.protocol].reset_index(drop=True)
 
     @cached_property
     def left_out(self) -> pd.DataFrame:
         """damaged.csv: records that were left out, and why."""
-        return self._table("damaged.csv")
+        return self.table("damaged.csv")
 
     @cached_property
     def cost(self) -> pd.DataFrame:
         """cost.json: what every run took."""
         found = self._json(self.results / "cost.json") or []
         return pd.DataFrame(
-            found, columns=["database", "method", "shots", "seconds", "device", "threads", "trained_values"]
+            found, columns=["protocol", "database", "method", "shots", "seconds", "device", "threads", "trained_values"]
         )
 
     @cached_property
@@ -75,10 +108,10 @@ class World:
         folder = self.folder / "data/prepared" / name
         return load(folder) if (folder / "info.json").is_file() else None  # info.json is written last
 
-    def record(self, database: str, method: str, shots: int) -> Record | None:
-        """A run record, or None where it is missing or damaged."""
+    def record(self, database: str, method: str, shots: int | str) -> Record | None:
+        """A run record of this protocol, or None where it is missing or damaged."""
         try:
-            return read_record(self.results / "runs" / database / method / str(shots))
+            return read_record(self.results / "runs" / self.params.protocol / database / method / str(shots))
         except Damaged:
             return None
 
@@ -87,23 +120,42 @@ class World:
         info = self._json(self.folder / "data/prepared" / database / "info.json")
         return "simulated opinion" if (info or {}).get("kind") == "simulated" else "opinion score"
 
-    def missing(self, shots: list[int]) -> list[tuple[str, str, int]]:
-        """(database, method, shots) of the runs that params.yaml asks for and nobody has scored."""
-        done = set(zip(self.scores["database"], self.scores["method"], self.scores["shots"], strict=True))
-        run = self.params.run
-        wanted = [(d, m, s) for d in run.databases for m in run.methods for s in shots]
-        return [cell for cell in wanted if cell not in done]
+    def missing(self, cells: Iterable[Cell] | None = None) -> list[Cell]:
+        """(protocol, database, method, shots) of the runs that nobody has scored: of those given, or of all grids."""
+        scores = self.table("scores.csv")
+        done = set(zip(*(scores[c] for c in ("protocol", "database", "method", "shots")), strict=True))
+        return [cell for cell in (self.params.run.cells() if cells is None else cells) if cell not in done]
 
-    def _table(self, name: str) -> pd.DataFrame:
+    def cells(self, shots: Sequence[int | str]) -> list[Cell]:
+        """The cells of the grid of few labels under this protocol, at these numbers of labels."""
+        grid = self.grid
+        return [(self.params.protocol, d, m, k) for d in grid.databases for m in grid.methods for k in shots]
+
+    def table(self, name: str) -> pd.DataFrame:
+        """A csv of the stage collect, all protocols, or its columns alone; shots are numbers, or texts such as 20pct."""
         path = self.results / name
         if not path.is_file():
             return pd.DataFrame(columns=COLUMNS[name])
         text = dict.fromkeys(
-            ("database", "method", "against", "status", "identity", "record", "reason", "question"), str
+            (
+                "protocol",
+                "database",
+                "method",
+                "against",
+                "distortion",
+                "status",
+                "identity",
+                "record",
+                "reason",
+                "question",
+            ),
+            str,
         )
-        table = pd.read_csv(path, dtype=text)
+        table = pd.read_csv(path, dtype=text | {"shots": object})
         if list(table.columns) != COLUMNS[name]:
             raise UserError(f"{path} was written by another version; make it again with: dvc repro -f collect")
+        if "shots" in table:
+            table["shots"] = [int(k) if str(k).isdigit() else k for k in table["shots"]]  # 50, or 20pct
         return table
 
     @staticmethod

@@ -148,10 +148,12 @@ def test_splits_refuse_other_pictures(toy):
         splits.load(toy / "toy.csv", table["image"])
 
 
-def settings(folder, **data):
+def settings(folder, published=False, **data):
+    """params.yaml of a world at 36 x 36, under the sound protocol alone or with the published one."""
     raw = yaml.safe_load((ROOT / "params.yaml").read_text())
     raw["data"] |= {"size": 36} | data
-    (folder / "params.yaml").write_text(yaml.safe_dump(raw))
+    raw["protocols"]["published"]["data"]["livec_training_pictures"] = published
+    (folder / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
     return ["--params", str(folder / "params.yaml")]
 
 
@@ -177,7 +179,7 @@ def test_real_livec(shared, tmp_path):
     assert (made.index["mos"].to_numpy() == truth[made.index["image"]].to_numpy()).all()
     assert made.index["mos"].mean() == pytest.approx(56.7, abs=0.05)
     assert made.index["mos"].std() == pytest.approx(21.1, abs=0.05)
-    drawn = splits.load(tmp_path / "data/splits/livec.csv", made.index["image"])
+    drawn = splits.load(tmp_path / "data/splits/livec/sound.csv", made.index["image"])
     assert (drawn.count, len(drawn.test(0)), len(drawn.train(0, 50))) == (10, 126, 50)
     shown = command("show", "livec", *here)
     for words in ("1162", "627 pictures of 36 x 36, 535 left out", "3.42 .. 92.43", "Ghadiyaram", "copyright notice"):
@@ -191,12 +193,17 @@ def test_real_livec(shared, tmp_path):
 
 
 def test_training_pictures_are_kept_when_asked(shared, tmp_path):
-    here = settings(tmp_path, livec_training_pictures=True)
+    here = settings(tmp_path, published=True)
     command("fetch", "livec", "--from", shared / "real/clive/ChallengeDB_release", *here)
     command("prepare", "livec", "--allow-missing", 535, *here)
     made = prepared.load(tmp_path / "data/prepared/livec")
     assert len(made.index) == 634
-    assert made.index["image"].str.match(r"t\d\.bmp").sum() == 7
+    training = made.index["image"].str.match(r"t\d\.bmp").to_numpy()
+    assert training.sum() == 7
+    for protocol, side in (("sound", -2), ("published", -1)):
+        drawn = splits.load(tmp_path / f"data/splits/livec/{protocol}.csv", made.index["image"])
+        assert (drawn.ranks[:, training] == -2).all() == (side == -2), "the sound protocol has them on neither side"
+        assert len(drawn.whole(3).test(2)) == 627 + 7 * (side == -1)
 
 
 def test_simulated(tmp_path, monkeypatch):

@@ -101,9 +101,9 @@ def test_fetch_prepare_split(name, label, shared, site, tmp_path, monkeypatch, c
     assert made.index["quality"].max() == pytest.approx(1, abs=1e-5)
     sign = 1 if entry.higher_better else -1
     assert sign * np.corrcoef(made.index["mos"], made.index["quality"])[0, 1] == pytest.approx(1)
-    splits.make(table, path := tmp_path / f"data/splits/{name}.csv", 10, 0.2, 2024, "reference")
+    splits.make(table, path := tmp_path / f"data/splits/{name}/sound.csv", 10, 0.2, 2024, "reference")
     drawn = splits.load(path, made.index["image"])
-    committed = ROOT / f"data/splits/{name}.csv"
+    committed = ROOT / f"data/splits/{name}/sound.csv"
     assert path.read_bytes() == committed.read_bytes(), "every copy of a database gives the committed splits"
     for split in range(10):
         train, test = drawn.train(split, None), drawn.test(split)

@@ -64,11 +64,20 @@ def test_counts_ranges_and_directions(name, shared, tmp_path):
 @pytest.mark.parametrize("name", NINE)
 def test_committed_splits_are_made_again(name, shared, tmp_path):
     t = scores.read(registry.get(name), folder_of(name, shared, tmp_path))
-    splits.make(t, tmp_path / "made.csv", 10, 0.2, 2024, "reference")
-    assert (tmp_path / "made.csv").read_bytes() == (ROOT / f"data/splits/{name}.csv").read_bytes()
+    whole = scores.read(registry.get(name), folder_of(name, shared, tmp_path), keep_training=True)
+    for protocol, by, table in (("sound", "reference", t), ("published", "image", whole)):
+        splits.make(table, tmp_path / "made.csv", 10, 0.2, 2024, by)
+        committed = ROOT / f"data/splits/{name}/{protocol}.csv"
+        assert (tmp_path / "made.csv").read_bytes() == committed.read_bytes()
+    out = scores.training_pictures(name, whole["image"])
+    assert len(out) == len(whole) - len(t)
+    splits.make(whole, tmp_path / f"{name}/made.csv", 10, 0.2, 2024, "reference", left_out=out)
+    assert (tmp_path / f"{name}/made.csv").read_bytes() == (ROOT / f"data/splits/{name}/sound.csv").read_bytes()
+    loaded = splits.load(tmp_path / f"{name}/made.csv", whole["image"])
+    assert set(whole["image"][(loaded.ranks[0] == -2)]) == set(out), "what is left out is on neither side"
     if name == "koniq10k":
         assert splits.make_official(t, tmp_path / "official.csv", 2024)
-        assert (tmp_path / "official.csv").read_bytes() == (ROOT / "data/splits/koniq10k.official.csv").read_bytes()
+        assert (tmp_path / "official.csv").read_bytes() == (ROOT / "data/splits/koniq10k/official.csv").read_bytes()
         official = splits.load(tmp_path / "official.csv", t["image"])
         assert (len(official.train(0, None)), len(official.test(0))) == (7058, 2015)
         assert set(t["set"].iloc[official.test(0)]) == {"test"}
@@ -85,7 +94,7 @@ def test_livec_equals_the_mat_files_exactly(shared):
     std = loadmat(data / "AllStdDev_release.mat")["AllStdDev_release"].ravel()[7:]
     assert (t.loc[names, "mos_std"].to_numpy() == std).all()
     assert not t.index.str.startswith("t").any()
-    kept = scores.read(registry.get("livec"), data, training_pictures=True)
+    kept = scores.read(registry.get("livec"), data, keep_training=True)
     assert len(kept) == 1169
 
 

@@ -49,7 +49,7 @@ def job(folder: Path) -> None:
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         fetch.fetch("toy", folder / "raw")
         table = images.prepare("toy", folder / "raw", folder / "prepared", 64, "squash")
-        splits.make(table, folder / "splits/toy.csv", 3, 0.2, 1, "reference")
+        splits.make(table, folder / "splits/toy/sound.csv", 3, 0.2, 1, "reference")
 
 
 def forked(folder: Path, wanted: str = "", delay: float = 0.0) -> dict[str, float]:

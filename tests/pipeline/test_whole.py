@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT
+from tests.worlds import merge
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(600)]
 
@@ -19,10 +20,17 @@ SMALLER = {
     "data": {"databases": ["sim_pre1", "sim_wild"]},
     "splits": {"count": 3},
     "pretrain": {"databases": ["sim_pre1"], "epochs": 1, "support_batch": 60, "query_batch": 16},
-    "adapt": {"epochs": 4, "views": 1},
-    "run": {"databases": ["sim_wild"], "shots": [10]},
+    "adapt": {"views": 1},
+    "protocols": {name: {"adapt": {"epochs": 4}} for name in ("sound", "published")},
+    "run": {
+        "few_shot": {"databases": ["sim_wild"], "shots": [10]},
+        "ablation": {"databases": ["sim_wild"], "methods": ["random_qgr"], "shots": [10]},
+        "full": {"methods": ["ridge"], "shots": ["20pct"]},
+        "cross": {"databases": ["sim_pre1_to_sim_wild"], "methods": ["ridge"], "shots": [10]},
+    },
     "evaluate": {"resamples": 200},
 }
+GRIDS = ("adapt", "ablation", "full", "cross")
 TRAINING = {"pictures": 96, "steps": 6, "batch": 32}
 
 
@@ -44,10 +52,9 @@ def world(tmp_path_factory) -> tuple[Path, str]:
     folder.mkdir()
     (folder / "dvc.yaml").symlink_to("../dvc.yaml")
     raw = yaml.safe_load((ROOT / "demo/params.yaml").read_text())
-    for group, values in SMALLER.items():
-        raw[group] |= values
+    merge(raw, SMALLER)
     raw["backbone"]["training"] |= TRAINING
-    (folder / "params.yaml").write_text(yaml.safe_dump(raw))
+    (folder / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
     return folder, dvc(folder, "repro")
 
 
@@ -58,10 +65,10 @@ def stages(output: str) -> list[str]:
 def test_every_stage_ran_and_left_its_results(world):
     folder, output = world
     kinds = {name.split(":")[-1].split("@")[0] for name in stages(output)}
-    assert kinds == {"fetch", "prepare", "backbone", "pretrain", "adapt", "collect", "notebook", "site"}
+    assert kinds == {"fetch", "prepare", "backbone", "pretrain", *GRIDS, "collect", "notebook", "site"}
     results = folder / "results"
     scores = pd.read_csv(results / "scores.csv")
-    assert len(scores) == 5 * 3
+    assert len(scores) == (2 * 5 + 1 + 1 + 1) * 3
     assert not scores["status"].str.startswith("failed").any()
     assert scores["srcc"].between(-1, 1).all()
     for name in ("databases", "meta_training", "few_shot", "predictions"):
@@ -87,14 +94,15 @@ def test_changed_lambda_reaches_only_what_depends_on_it(world):
     text = (folder / "params.yaml").read_text()
     raw = yaml.safe_load(text)
     raw["methods"]["grmp"]["strength"] = 3.0
-    (folder / "params.yaml").write_text(yaml.safe_dump(raw))
+    (folder / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
     try:
         changed = json.loads(dvc(folder, "status", "--json"))
     finally:
         (folder / "params.yaml").write_text(text)
     names = {name for name in changed if not name.startswith("../")}  # without the other worlds' stages
-    assert {n for n in names if n.split("@")[0] in {"fetch", "prepare", "backbone", "pretrain", "adapt"}} == {
-        "adapt@sim_wild-grmp-10"
+    assert {n for n in names if n.split("@")[0] in {"fetch", "prepare", "backbone", "pretrain", *GRIDS}} == {
+        "adapt@sound-sim_wild-grmp-10",
+        "adapt@published-sim_wild-grmp-10",
     }
 
 
@@ -106,7 +114,7 @@ def test_unknown_key_stops_before_anything_is_written(world):
     )
     raw = yaml.safe_load((other / "params.yaml").read_text())
     raw["adapt"]["lerning_rate"] = 1.0
-    (other / "params.yaml").write_text(yaml.safe_dump(raw))
+    (other / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
     environment = os.environ | {"PYTHONPATH": str(other.parent)}
     command = [str(ROOT / ".venv/bin/grmp"), "adapt", "sim_wild", "grmp", "10"]
     done = subprocess.run(command, cwd=other, env=environment, capture_output=True, text=True, check=False)

@@ -14,6 +14,7 @@ DISTORTIONS = ["blur", "jpeg", "noise", "saturation", "jitter", "pixelate"]
 METHODS = {"zero_shot": 0.30, "ridge": 0.20, "random": 0.16, "meta": 0.12, "grmp": 0.10}  # noise of the predictions
 VARIANTS = ["reptile", "reptile_published"]
 NOTEBOOKS = ["databases", "meta_training", "few_shot", "predictions"]
+EMPTY = {"protocols": [], "databases": [], "methods": [], "shots": []}
 RANGE = (0.0, 9.0)
 ROOT = Path(__file__).parents[2]
 
@@ -34,7 +35,20 @@ def settings() -> dict:
             "meta": tune | {"label": "Meta-learned prompts", "prompts": "reptile"},
             "grmp": tune | {"label": "GRMP-IQA", "prompts": "reptile", "rule": "published", "strength": 5.0},
         },
-        "run": {"databases": list(DATABASES), "methods": list(METHODS), "shots": [25, 50]},
+        "variants": {n: v for n, v in given["variants"].items() if n in VARIANTS},
+        "protocols": {
+            "sound": given["protocols"]["sound"] | {"meta": "reptile"},
+            "published": given["protocols"]["published"],
+        },
+        "run": {
+            "few_shot": {
+                "protocols": ["sound"],
+                "databases": list(DATABASES),
+                "methods": list(METHODS),
+                "shots": [25, 50],
+            }
+        }
+        | {name: dict(EMPTY) for name in ("ablation", "full", "cross")},
         "evaluate": {
             "resamples": 500,
             "level": 0.95,
@@ -77,9 +91,16 @@ def make_prepared(world: Path, database: str, kind: str, seed: int, pictures: in
 
 
 def make_record(
-    world: Path, database: str, method: str, shots: int, index: pd.DataFrame, splits: int = 5, seed: int = 0
+    world: Path,
+    database: str,
+    method: str,
+    shots: int,
+    index: pd.DataFrame,
+    splits: int = 5,
+    seed: int = 0,
+    protocol: str = "sound",
 ) -> Path:
-    """results/runs/<database>/<method>/<shots>; returns the folder."""
+    """results/runs/<protocol>/<database>/<method>/<shots>; returns the folder."""
     params = settings()
     of_method = params["methods"][method]
     tuned = of_method["kind"] == "tune"
@@ -93,7 +114,8 @@ def make_record(
         for epoch in range(5 if tuned else 0):
             history.append((split, epoch, 1e-3, 0.1 * 0.8**epoch, 0.02, 88.0 + epoch))
     run = {
-        "schema": 1,
+        "schema": 2,
+        "protocol": protocol,
         "database": database,
         "method": method,
         "shots": shots,
@@ -102,14 +124,14 @@ def make_record(
         "parameters": {"method": {k: v for k, v in of_method.items() if k != "label"}, "splits": splits, "shots": shots}
         | ({"adapt": params["adapt"], "prompts": params["prompts"]} if tuned else {}),
         "inputs": {"splits": "1" * 64, "backbone": "2" * 64, "database": "3" * 64, "code": "4" * 64},
-        "identity": hashlib.sha256(f"{database}{method}{shots}".encode()).hexdigest(),
+        "identity": hashlib.sha256(f"{protocol}{database}{method}{shots}".encode()).hexdigest(),
         "versions": {"python": "3.11.0", "grmp": "0.1.0"},
         "device": "cpu",
         "threads": 1,
         "seconds": [1.5] * splits,
         "trained_values": 12345 if tuned else 0,
     }
-    folder = world / "results/runs" / database / method / str(shots)
+    folder = world / "results/runs" / protocol / database / method / str(shots)
     folder.mkdir(parents=True)
     columns = ["split", "image", "quality", "score"]
     pd.concat(predictions)[columns].to_csv(folder / "predictions.csv", index=False)

@@ -139,7 +139,7 @@ def test_fourteen_methods_have_room(tmp_path: Path, collected: Path):
     names = list(METHODS) + [f"more_{i}" for i in range(9)]
     for name in names[5:]:
         raw["methods"][name] = raw["methods"]["random"] | {"label": f"A quality-trained teacher, {name}"}
-    raw["run"] = {"databases": list(DATABASES), "methods": names, "shots": [25, 50]}
+    raw["run"]["few_shot"].update(methods=names)
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
     shutil.copytree(collected / "results", tmp_path / "results")
     for name in ("scores.csv", "summary.csv"):
@@ -149,13 +149,13 @@ def test_fourteen_methods_have_room(tmp_path: Path, collected: Path):
     figure = figures.learning_curves(World.open(tmp_path), SHOTS)
     assert len(figure.legends[0].get_texts()) == 14
     assert texts_apart(figure)
-    shutil.copytree(collected / "results/runs/alpha/random", tmp_path / "results/runs/alpha/more_0")
+    shutil.copytree(collected / "results/runs/sound/alpha/random", tmp_path / "results/runs/sound/alpha/more_0")
     assert texts_apart(figures.scatter(World.open(tmp_path), ["zero_shot", "meta", *names[5:8]], 50, 0))
 
 
 def test_one_database_has_its_legend_beside_it(world: Path):
     raw = yaml.safe_load((world / "params.yaml").read_text())
-    raw["run"]["databases"] = ["gamma"]
+    raw["run"]["few_shot"]["databases"] = ["gamma"]
     (world / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
     collect(World.open(world).params, world / "results")
     for figure in (figures.learning_curves(World.open(world), SHOTS), figures.forest(World.open(world))):
@@ -190,12 +190,12 @@ def test_published_numbers_stand_beside_ours(world: Path):
 
 
 def test_holes_name_their_command(world: Path):
-    shutil.rmtree(world / "results/runs/beta/grmp")
+    shutil.rmtree(world / "results/runs/sound/beta/grmp")
     collect(World.open(world).params, world / "results")
     opened = World.open(world)
     table = tables.few_shot_table(opened, SHOTS)
     assert table.shown.iloc[9].tolist() == ["", "GRMP-IQA", "–", "–", "–", "–"]
-    assert "`dvc repro adapt@beta-grmp-25`, `dvc repro adapt@beta-grmp-50`" in table.note
+    assert "`dvc repro adapt@sound-beta-grmp-25`, `dvc repro adapt@sound-beta-grmp-50`" in table.note
     assert "0.000" not in table.markdown()
     assert not (opened.pairs.query("database == 'beta'")["method"] == "grmp").any()
     scatter = figures.scatter(opened, ["meta", "grmp"], 50, 0)
@@ -209,7 +209,7 @@ def test_tables_of_an_empty_world(empty: World):
     assert "30 runs are missing" in tables.few_shot_table(empty, SHOTS).note
     assert "Not run" in tables.pair_table(empty).note
     assert tables.left_out(empty) is None
-    assert "`dvc repro adapt@alpha-grmp-50`" in tables.measures(empty, ["grmp"], 50).note
+    assert "`dvc repro adapt@sound-alpha-grmp-50`" in tables.measures(empty, ["grmp"], 50).note
     for table in (tables.databases(empty), tables.few_shot_table(empty, SHOTS), tables.pair_table(empty)):
         assert table.markdown()
         assert table.tex()
@@ -241,7 +241,7 @@ def test_backbone_card_of_released_weights(world: Path):
 
 
 def test_missing_splits_are_counted_in_the_cell(world: Path):
-    path = world / "results/runs/alpha/meta/25/run.json"
+    path = world / "results/runs/sound/alpha/meta/25/run.json"
     run = json.loads(path.read_text())
     path.write_text(json.dumps(run | {"status": ["loss is not finite"] + ["ok"] * 4}))
     collect(World.open(world).params, world / "results")

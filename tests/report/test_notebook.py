@@ -146,7 +146,7 @@ def test_nothing_run_is_holes_with_their_commands(tmp_path: Path):
     Page(text)
     assert "<title>&lt;b&gt;Nothing&lt;/b&gt; &amp; more</title>" in text
     assert "0 of 30 runs" in text
-    for command in ("adapt", "pretrain", "notebook@databases", "adapt@alpha-zero_shot-25", "pretrain@reptile"):
+    for command in ("adapt", "pretrain", "notebook@databases", "adapt@sound-alpha-zero_shot-25", "pretrain@reptile"):
         assert f"<code>dvc repro {command}</code>" in text, command
     assert list((tmp_path / "results/figures/few_shot").iterdir()) == []
 
@@ -178,7 +178,10 @@ def test_every_notebook_takes_a_world(name: str):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("shoots=[50]", r"has no parameter 'shoots'; known: world: str = '\.'; shots: list\[int\] = \[\]"),
+        (
+            "shoots=[50]",
+            r"has no parameter 'shoots'; known: world: str = '\.'; protocol: str = ''; shots: list\[int\] = \[\]",
+        ),
         ("shots=50", r"shots must be list\[int\], got '50'; known: world"),
         ("shots=[a]", r"shots must be list\[int\]"),
         ("shots=[1.5]", r"shots must be list\[int\]"),
@@ -219,7 +222,7 @@ def test_a_failing_notebook_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
     )
     make_settings(world)
     raw = settings() | {"paths": {"code": "../code"}}
-    (world / "params.yaml").write_text(yaml.safe_dump(raw))
+    (world / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
     spec = tmp_path / "jupyter/kernels/python3/kernel.json"
     spec.parent.mkdir(parents=True)
     spec.write_text(json.dumps({"argv": ["/bin/false"], "display_name": "Wrong", "language": "python"}))
