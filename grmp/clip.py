@@ -184,6 +184,21 @@ def pool_image(p: Tensors, x: Tensor) -> Tensor:
     return F.normalize(x @ p["visual.proj"], dim=-1)
 
 
+def image_tokens(p: Tensors, x: Tensor, shape: Shape) -> Tensor:
+    """(B, 3, S, S) normalised pixels -> every token after the last block and ``ln_post``, (B, L, D), class token first."""
+    last = shape.vision_layers - 1
+    x = image_blocks(p, embed_patches(p, x), shape, 0, last)
+    x = _block(
+        x,
+        p,
+        f"visual.transformer.resblocks.{last}",
+        shape.vision_heads,
+        shape.quick_gelu,
+        visual_prompts(p, shape)[last],
+    )
+    return F.layer_norm(x, x.shape[-1:], p["visual.ln_post.weight"], p["visual.ln_post.bias"])
+
+
 def image_embedding(p: Tensors, x: Tensor, shape: Shape, drop: Callable[[Tensor], Tensor] | None = None) -> Tensor:
     """(B, 3, S, S) normalised pixels -> unit-length image embedding (B, E)."""
     return pool_image(p, image_blocks(p, embed_patches(p, x), shape, 0, shape.vision_layers, drop))

@@ -19,7 +19,8 @@ from grmp.backbone import load_prompts
 from grmp.clip import Backbone
 from grmp.databases.prepared import Prepared
 from grmp.databases.splits import Splits
-from grmp.params import STARTS, Params, Ridge, Tune, ZeroShot
+from grmp.panel import panel
+from grmp.params import STARTS, Panel, Params, Ridge, Tune, ZeroShot
 
 PLAIN = "a photo with {}."  # finetune.py, IQACLIP: the quality texts without a context
 
@@ -129,6 +130,24 @@ def tune(case: Case, method: Tune) -> OneSplit:
     return one
 
 
+def attention_panel(case: Case, method: Panel) -> OneSplit:
+    """Attention-panel decoder on frozen tokens (DEIQT's idea): grmp/panel.py."""
+
+    def one(split: int) -> Outcome:
+        return panel(
+            case.backbone,
+            method,
+            case.prepared.images,
+            case.quality,
+            case.splits.train(split, case.shots),
+            case.splits.test(split),
+            (case.params.adapt.seed, split),
+            case.report,
+        )
+
+    return one
+
+
 def prepare(case: Case, name: str) -> OneSplit:
     """The function that runs one split of the method ``name``."""
     method = case.params.methods[name]
@@ -136,4 +155,6 @@ def prepare(case: Case, name: str) -> OneSplit:
         return zero_shot(case, method)
     if isinstance(method, Ridge):
         return ridge(case, method)
+    if isinstance(method, Panel):
+        return attention_panel(case, method)
     return tune(case, method)

@@ -213,7 +213,34 @@ class Tune(Group):
         return self
 
 
-Method = Annotated[ZeroShot | Ridge | Tune, Field(discriminator="kind")]
+class Fit(Group):
+    """AdamW on a small network beside CLIP, its rate falling along a cosine to zero."""
+
+    epochs: Positive
+    learning_rate: Rate
+    weight_decay: Annotated[float, Field(ge=0)]
+    batch: Positive
+
+
+class Panel(Group):
+    """Attention panel on frozen tokens (grmp/panel.py)."""
+
+    kind: Literal["panel"]
+    label: str
+    members: Positive  # J
+    width: Positive  # of the decoder
+    heads: Positive  # of its attention; they share the width
+    views: Positive  # crops of each labelled picture
+    fit: Fit
+
+    @model_validator(mode="after")
+    def _divides(self) -> "Panel":
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} cannot be shared by {self.heads} heads; choose a multiple")
+        return self
+
+
+Method = Annotated[ZeroShot | Ridge | Tune | Panel, Field(discriminator="kind")]
 
 
 Shots = Positive | Annotated[str, Field(pattern=r"^([1-9]\d?|100)pct$")]  # K, or a share of the training side: 20pct
