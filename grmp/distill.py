@@ -4,8 +4,9 @@ As there: CLIP is first adapted to quality, then its knowledge guides a network 
 
 What differs. The teacher is any method of kind ``tune`` after adaptation to the K labels, GRMP-IQA for one; it scores all
 pictures of the split's training side, and these scores are all that the student sees: no label enters its training, and no
-picture of the test side. Scores alone are distilled, where the paper weighs the two modalities of the teacher, and the student is
-a plain CNN trained from a seeded start, where theirs is a larger network: it tells what a small model keeps, and no more.
+picture of the test side. Scores alone are distilled, where the paper adapts what is distilled to the teacher's modalities; the
+student is a plain CNN from a seeded start, where theirs is chosen for its architecture: it tells what a small model keeps, and
+no more. (Of the paper, the abstract was at hand.)
 
 The student: four 3x3 convolutions of stride 2 with 16, 32, 64 and 128 channels and ReLU, the mean over places, one linear map:
 97,569 values. No normalisation layers: brightness and contrast are part of quality.
