@@ -1,42 +1,58 @@
 """CLIP weights by open_clip's name and tag: found, fetched through the Hub, verified, read without unpickling."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import torch
 from safetensors.torch import load_file
 
+from grmp import clip
 from grmp.clip import Shape, Tensors
 from grmp.databases.download import SourceFailed, from_hub
 from grmp.errors import UserError
 from grmp.files import sha256
 from grmp.params import PretrainedBackbone
 
+if TYPE_CHECKING:
+    from open_clip import CLIP
+
 FILE = "open_clip_model.safetensors"
 
 
 def locate(settings: PretrainedBackbone) -> str:
-    """The Hub repository that open_clip names for this model and tag.
+    """The Hub repository that open_clip names for this model and tag; "" for weights of one's own (``pretrained: ""``).
 
     Raises
     ------
     UserError
-        For an unknown model or tag, or a model whose activation is not that of the weights: OpenAI's weights want QuickGELU
-        (``ViT-B-16-quickgelu``); with plain ``ViT-B-16`` open_clip only warns and computes something else.
+        For an unknown model or tag, a model that is no plain ViT, or one whose activation is not that of the weights:
+        OpenAI's weights want QuickGELU (``ViT-B-16-quickgelu``); with plain ``ViT-B-16`` open_clip only warns and computes
+        something else.
     """
     import open_clip
 
     config = open_clip.get_model_config(settings.model)
     if config is None:
         raise UserError(f"backbone.model: open_clip knows no '{settings.model}'; see open_clip.list_models()")
+    vision, text = config["vision_cfg"], config["text_cfg"]
+    if isinstance(vision.get("layers"), list) or "timm_model_name" in vision or "hf_model_name" in text:
+        raise UserError(
+            f"backbone.model: {settings.model} is not a plain ViT CLIP; choose one such as ViT-B-32-quickgelu"
+        )
+    if not settings.pretrained:
+        return ""
     pretrained = open_clip.get_pretrained_cfg(settings.model, settings.pretrained)
     if not pretrained:
         known = ", ".join(sorted(open_clip.list_pretrained_tags_by_model(settings.model)))
-        raise UserError(f"backbone.pretrained: '{settings.pretrained}' is no tag of {settings.model}; known: {known}")
+        raise UserError(
+            f"backbone.pretrained: '{settings.pretrained}' is no tag of {settings.model}; known: {known or 'none'}, "
+            'or "" for a file of your own'
+        )
     if bool(pretrained.get("quick_gelu")) and not config.get("quick_gelu"):
         raise UserError(
             f"backbone.model: the '{settings.pretrained}' weights need QuickGELU; write {settings.model}-quickgelu"
         )
-    return str(pretrained["hf_hub"]).rstrip("/")
+    return str(pretrained.get("hf_hub", "")).rstrip("/")
 
 
 def fetch(settings: PretrainedBackbone, origin: Path | None) -> tuple[Tensors, Shape, dict[str, Any]]:
@@ -59,6 +75,11 @@ def fetch(settings: PretrainedBackbone, origin: Path | None) -> tuple[Tensors, S
 
     repository = locate(settings)
     if origin is None:
+        if not repository:
+            raise UserError(
+                f"open_clip names no Hub repository for {settings.model} '{settings.pretrained}'; give the weights as a file: "
+                f"grmp backbone --from /path/to/{FILE}"
+            )
         try:
             origin = from_hub(repository, FILE)
         except SourceFailed as error:
@@ -82,5 +103,31 @@ def fetch(settings: PretrainedBackbone, origin: Path | None) -> tuple[Tensors, S
     if wrong:
         raise UserError(f"{origin} does not fit {settings.model}: {wrong[0]} is missing or of another shape")
     tensors = {n: weights[n].float() for n in expected}
-    card = {"name": f"{settings.model} ({settings.pretrained})", "source": repository, "sha256": digest}
-    return tensors, shape_of(model, settings.normalize), card
+    model.load_state_dict(tensors)
+    shape = shape_of(model, settings.normalize)
+    if not same_function(model.eval(), tensors, shape):
+        raise UserError(
+            f"backbone.model: {settings.model} is not a plain ViT CLIP; choose one such as ViT-B-32-quickgelu"
+        )
+    card = {
+        "name": f"{settings.model} ({settings.pretrained or 'own weights'})",
+        "source": repository or origin.name,
+        "sha256": digest,
+    }
+    return tensors, shape, card
+
+
+@torch.no_grad()
+def same_function(model: "CLIP", tensors: Tensors, shape: Shape) -> bool:
+    """True if grmp.clip computes what open_clip's ``model`` does, on a picture of noise and a text.
+
+    open_clip's many options (attention masks, layer scales, norms, poolings) need not be known one by one for this.
+    """
+    noise = torch.rand((1, 3, shape.image_size, shape.image_size), generator=torch.Generator().manual_seed(0)) - 0.5
+    text = clip.tokenize(["a photo with high quality."])
+    try:
+        ours = clip.image_embedding(tensors, noise, shape), clip.text_embedding(tensors, text, shape)
+    except (KeyError, RuntimeError):
+        return False
+    theirs = model.encode_image(noise, normalize=True), model.encode_text(text, normalize=True)
+    return all(torch.allclose(a, b, atol=1e-4) for a, b in zip(ours, theirs, strict=True))

@@ -1,5 +1,6 @@
 """CLIP's weights: found by open_clip's name, verified, refused where they would be read wrongly."""
 
+import json
 import pickle
 
 import pytest
@@ -7,11 +8,13 @@ import torch
 from safetensors.torch import save_file
 
 from grmp import backbone as checkpoints
-from grmp import pretrained
+from grmp import clip, pretrained
+from grmp.clip import Shape
 from grmp.databases import download
 from grmp.errors import UserError
 from grmp.files import sha256
-from grmp.params import PretrainedBackbone
+from grmp.params import Params, PretrainedBackbone
+from tests import worlds
 from tests.golden import weights
 
 SMALL = "ViT-S-32-alt"  # the smallest plain ViT that open_clip knows by name
@@ -37,7 +40,12 @@ def test_openai_weights_are_found_on_the_hub():
     [
         ({"model": "ViT-B-16"}, "the 'openai' weights need QuickGELU; write ViT-B-16-quickgelu"),
         ({"model": "ViT-B-17"}, "open_clip knows no 'ViT-B-17'"),
+        ({"model": "ViT-B-32", "pretrained": "openai"}, "write ViT-B-32-quickgelu"),
+        ({"model": "RN50-quickgelu"}, "RN50-quickgelu is not a plain ViT CLIP; choose one such as ViT-B-32-quickgelu"),
+        ({"model": "convnext_base"}, "convnext_base is not a plain ViT CLIP"),
+        ({"model": "roberta-ViT-B-32"}, "roberta-ViT-B-32 is not a plain ViT CLIP"),
         ({"pretrained": "openia"}, "'openia' is no tag of ViT-B-16-quickgelu; known: .*openai"),
+        ({"model": SMALL, "pretrained": "openai"}, 'is no tag of ViT-S-32-alt; known: none, or "" for a file'),
     ],
 )
 def test_wrong_names_are_named(change, words):
@@ -73,6 +81,55 @@ def test_local_file(file, any_tag):
 def test_other_bytes_than_stated(file, any_tag):
     with pytest.raises(UserError, match=r"has sha256 .*, not 00; fetch it again"):
         pretrained.fetch(settings(model=SMALL, sha256="00"), file)
+
+
+TOY = {
+    "embed_dim": 24,
+    "quick_gelu": True,
+    "vision_cfg": {"image_size": 48, "layers": 2, "width": 96, "head_width": 32, "patch_size": 16},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 4, "layers": 3},
+}
+
+
+def own_model(folder, name, **vision):
+    """Registers a small model with open_clip under ``name``; returns a file of seeded weights for it."""
+    import open_clip
+
+    config = TOY | {"vision_cfg": TOY["vision_cfg"] | vision}
+    (folder / f"{name}.json").write_text(json.dumps(config))
+    open_clip.add_model_config(folder / f"{name}.json")
+    path = folder / f"{name}.safetensors"
+    state = open_clip.create_model(name, device="meta").state_dict()
+    save_file({n: weights.value(n, tuple(t.shape)) for n, t in state.items()}, path)
+    return path
+
+
+def test_any_plain_vit_by_name_from_a_file(tmp_path):
+    """Other widths, heads, depths and patches than ViT-B/16's, through the stage itself."""
+    path = own_model(tmp_path, "ViT-toy-16")
+    raw = worlds.settings()
+    raw["backbone"] = settings(model="ViT-toy-16", pretrained="").model_dump()
+    checkpoints.build(Params.model_validate(raw), tmp_path, path)
+    loaded = checkpoints.load(tmp_path)
+    assert loaded.shape == Shape(24, 48, 16, 96, 2, 3, 64, 3, 4, True, "clip")
+    card = json.loads((tmp_path / "results/backbone.json").read_text())
+    assert card == {"name": "ViT-toy-16 (own weights)", "source": path.name, "sha256": sha256(path)}
+    prompts = clip.random_prompts(loaded.shape, 3, 0, 4, "layer", torch.Generator().manual_seed(0))
+    x = torch.zeros(2, 3, 48, 48)
+    assert clip.image_embedding(loaded.weights | prompts, x, loaded.shape).shape == (2, 24)
+
+
+def test_own_weights_need_a_file():
+    with pytest.raises(UserError, match="names no Hub repository for ViT-S-32-alt ''; give the weights as a file"):
+        pretrained.fetch(settings(model=SMALL, pretrained=""), None)
+
+
+@pytest.mark.parametrize("option", [{"no_ln_pre": True}, {"ls_init_value": 0.1}, {"pool_type": "avg"}])
+def test_a_vit_that_computes_something_else_is_refused(tmp_path, option):
+    name = f"ViT-{next(iter(option))}"
+    path = own_model(tmp_path, name, **option)
+    with pytest.raises(UserError, match="not a plain ViT CLIP; choose one such as"):
+        pretrained.fetch(settings(model=name, pretrained=""), path)
 
 
 def test_weights_of_another_model(file, any_tag):
