@@ -8,7 +8,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from grmp.clip import PROMPT_NAMES, Backbone, Shape, Tensors
+from grmp.clip import Backbone, Shape, Tensors, random_prompts
 from grmp.errors import UserError
 from grmp.files import sha256, whole, write_json
 from grmp.params import Params, PretrainedBackbone, Prompts
@@ -59,20 +59,34 @@ def load(folder: Path, device: torch.device | str = "cpu", normalize: str = "") 
 
 
 def load_prompts(folder: Path, variant: str, backbone: Backbone, wanted: Prompts) -> Tensors:
-    """Meta-learned prompts, checked against the backbone that they were learned on and the shapes asked for."""
+    """Meta-learned prompts, checked against the backbone that they were learned on and the shapes asked for.
+
+    Raises
+    ------
+    UserError
+        If the checkpoint is missing, damaged, of another backbone, or does not fit in any tensor.
+    """
     path = folder / "models/prompts" / f"{variant}.safetensors"
     prompts, metadata = read(path, f"make it with: dvc repro pretrain@{variant}")
     remedy = f"learn them again: dvc repro pretrain@{variant}"
     if metadata.get("backbone") != backbone.sha256:
         raise UserError(f"{path} was learned on another backbone than {folder / PATH}; {remedy}")
-    unknown = sorted(set(prompts) - set(PROMPT_NAMES))
-    has = prompts.get("visual.prompt_embeddings", torch.empty(1, 0, 1)).shape[1], len(prompts.get("ctx", ()))
-    if unknown or has != (wanted.visual_tokens, wanted.text_tokens):
-        raise UserError(
-            f"{path} holds {has[0]} visual and {has[1]} text tokens, params.yaml asks for "
-            f"{wanted.visual_tokens} and {wanted.text_tokens}; {remedy}"
-        )
+    p, generator = wanted, torch.Generator().manual_seed(0)
+    # the LayerNorm after the last block belongs to the prompts as they were learned (departure 17)
+    norm = "layer" if "visual.prompt_norm.weight" in prompts else "identity"
+    fitting = random_prompts(backbone.shape, p.visual_tokens, p.visual_layers, p.text_tokens, norm, generator)
+    has, asked = ({n: tuple(t.shape) for n, t in tensors.items()} for tensors in (prompts, fitting))
+    for name in sorted(has.keys() | asked.keys()):
+        if has.get(name) != asked.get(name):
+            raise UserError(
+                f"{path} does not fit params.yaml and the backbone: {name} is {_size(has.get(name))}, "
+                f"asked for is {_size(asked.get(name))}; {remedy}"
+            )
     return prompts
+
+
+def _size(size: tuple[int, ...] | None) -> str:
+    return "absent" if size is None else " x ".join(map(str, size))
 
 
 def shape_of(model: "CLIP", normalize: str) -> Shape:

@@ -29,15 +29,6 @@ MEAN_STD = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
 }
-PROMPT_NAMES = (
-    "ctx",
-    "visual.prompt_embeddings",
-    "visual.deep_prompt_embeddings",
-    "visual.prompt_proj.weight",
-    "visual.prompt_proj.bias",
-    "visual.prompt_norm.weight",
-    "visual.prompt_norm.bias",
-)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from grmp.clip import Tensors
+from grmp.databases import names
 from grmp.errors import UserError
 from grmp.params import Variant
 
@@ -134,12 +135,15 @@ def tasks_of(name: str, index: pd.DataFrame) -> list[Task]:
     Raises
     ------
     UserError
-        If the database has no distortion labels, or a type has fewer than two pictures.
+        If the database has no distortion labels, or a type has no pictures, or those of one source only.
     """
     labelled = index[index["distortion"].notna()]
     kinds = sorted(labelled["distortion"].astype(str).unique())
     if not kinds:
         raise UserError(f"{name} has no distortion labels, so it cannot pre-train; choose e.g. tid2013 or kadid10k")
+    for kind in names.kinds(name):
+        if kind not in kinds:
+            raise UserError(f"{name}: distortion '{kind}' has no pictures; fetch them, then: dvc repro prepare@{name}")
     tasks = []
     for kind in kinds:
         part = labelled[labelled["distortion"].astype(str) == kind]

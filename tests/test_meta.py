@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from grmp import meta
+from grmp.databases import names
 from grmp.errors import UserError
 from grmp.params import Variant
 
@@ -116,6 +117,20 @@ def test_tasks_need_labels_and_sources():
         meta.tasks_of("wild", index().assign(distortion=None))
     with pytest.raises(UserError, match="'blur' has pictures of one source only"):
         meta.tasks_of("db", index(references=1))
+
+
+def test_a_distortion_without_pictures_is_named():
+    kinds = names.kinds("kadid10k")
+    assert (len(kinds), kinds[0], kinds[-1]) == (25, "01 gaussian blur", "25 contrast change")
+    assert names.kinds("kadid10k")[5] == names.parse("kadid10k", "I01_06_03.png")[2]
+    assert names.kinds("tid2013")[23] == names.parse("tid2013", "i01_24_1.bmp")[2]
+    parts = [index().query("distortion == 'blur'").assign(distortion=k) for k in kinds]
+    whole = pd.concat(parts, ignore_index=True)
+    assert [t.distortion for t in meta.tasks_of("kadid10k", whole)] == kinds
+    with pytest.raises(
+        UserError, match=r"kadid10k: distortion '13 impulse noise' has no pictures; .* prepare@kadid10k"
+    ):
+        meta.tasks_of("kadid10k", whole[whole["distortion"] != "13 impulse noise"])
 
 
 @pytest.mark.parametrize("by", ["reference", "image"])

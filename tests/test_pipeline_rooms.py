@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from grmp import backbone as checkpoints
 from grmp import methods, params, runs, sweep
@@ -247,9 +248,20 @@ def test_prompts_of_another_backbone_or_shape(world):
     checkpoints.save(path, prompts, metadata | {"backbone": "0" * 64})
     with pytest.raises(UserError, match="learned on another backbone"):
         sweep.run(loaded, world.parent, Key("sound", "target", "grmp", 6))
-    checkpoints.save(path, {"ctx": prompts["ctx"]}, metadata)
-    with pytest.raises(UserError, match="0 visual and 4 text tokens"):
-        sweep.run(loaded, world.parent, Key("sound", "target", "grmp", 6))
+    deep, first = "visual.deep_prompt_embeddings", "visual.prompt_embeddings"
+    wider = {n: torch.cat([t, t], -1) for n, t in prompts.items() if n == first}
+    for change, words in [
+        ({"ctx": prompts["ctx"][:3]}, "ctx is 3 x 64, asked for is 4 x 64"),
+        ({deep: prompts[deep][:1]}, "deep_prompt_embeddings is 1 x 3 x 64, asked for is 2 x 3 x 64"),
+        (wider, "prompt_embeddings is 1 x 3 x 128, asked for is 1 x 3 x 64"),
+        ({deep: None}, "deep_prompt_embeddings is absent, asked for is 2 x 3 x 64"),
+        ({"visual.prompt_norm.weight": torch.ones(64)}, "prompt_norm.bias is absent, asked for is 64"),
+    ]:
+        checkpoints.save(path, {n: t for n, t in (prompts | change).items() if t is not None}, metadata)
+        with pytest.raises(UserError, match=words) as caught:
+            sweep.run(loaded, world.parent, Key("sound", "target", "grmp", 6))
+        assert "\n" not in str(caught.value)
+        assert "learn them again: dvc repro pretrain@fomaml" in str(caught.value)
 
 
 def test_more_shots_than_there_are(world):
@@ -258,8 +270,6 @@ def test_more_shots_than_there_are(world):
 
 
 def test_gpu_demanded(world):
-    import torch
-
     if torch.cuda.is_available():
         pytest.skip("there is a GPU here")
     with pytest.raises(UserError, match="torch sees no GPU here"):
@@ -273,8 +283,6 @@ def test_ridge_recovers_a_linear_truth(world):
 
     db = prepared.load(world.parent / "data/prepared/pre")
     parts = splits.load(world.parent / "data/splits/pre/sound.csv", db.index["image"])
-    import torch
-
     backbone = checkpoints.load(world.parent)
     case = methods.Case(
         loaded, world.parent, db, db, parts, parts, 20, backbone, torch.device("cpu"), lambda epoch: None

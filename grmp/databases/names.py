@@ -35,6 +35,12 @@ def _numbered(kind: str, names: str) -> str:
     return f"{kind} {names.split(',')[int(kind) - 1].strip()}"
 
 
+def kinds(database: str) -> list[str]:
+    """The distortion types that a whole database has, as ``parse`` names them; empty where that is not known."""
+    names = {"tid2013": TID2013_TYPES, "kadid10k": KADID_TYPES}.get(database, "")
+    return [_numbered(f"{i:02}", names) for i in range(1, 1 + len(names.split(",")))] if names else []
+
+
 def _name_tid2013(name: str) -> tuple[str, str, str, str]:
     image = PurePosixPath(name).name.lower()  # i01_.. and I04_.., .bmp and .BMP stand side by side
     reference, kind, level = image.removesuffix(".bmp").split("_")
