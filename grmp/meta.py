@@ -24,10 +24,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from grmp.clip import Tensors
 from grmp.databases import names
 from grmp.errors import UserError
-from grmp.params import Variant
+from grmp.params import Pretrain, Variant
 
 Batch = tuple[Tensor, Tensor]  # images (B, 3, S, S) uint8, targets (B,)
 Loss = Callable[[Tensors, Batch], Tensor]
+View = Callable[
+    [np.ndarray, np.ndarray, np.random.Generator | None], Batch
+]  # of rows and targets; no generator: centre crops
+Models = dict[str, tuple[Tensors, torch.optim.Optimizer]]
 
 
 class Inner:
@@ -113,6 +117,47 @@ class Outer:
         for name, tensor in self.theta.items():
             tensor.grad = direction[name]
         self.optimizer.step()
+
+
+class Learner:
+    """Meta model, inner model and their optimisers: what the ``pretrain`` stage steps and keeps."""
+
+    def __init__(self, theta: Tensors, variant: Variant) -> None:
+        """Start from ``theta``."""
+        self.variant, self.visits = variant, list[Visit]()
+        self.outer = Outer(theta, variant.outer, variant.outer_rate)
+        self.inner = Inner(self.outer.theta, variant.inner, variant.inner_rate)
+
+    @property
+    def prompts(self) -> Tensors:
+        """What has been learned so far."""
+        return self.outer.theta
+
+    @property
+    def models(self) -> Models:
+        """Tensors and optimiser of each model, by name."""
+        return {
+            "outer": (self.outer.theta, self.outer.optimizer),
+            "inner": (self.inner.prompts, self.inner.optimizer),
+        }
+
+    def visit(
+        self, task: "Task", settings: Pretrain, view: View, loss: Loss, rng: np.random.Generator
+    ) -> tuple[list[float], list[float]]:
+        """One visit to a task; returns the losses on its support and on its query batches."""
+        s = settings
+        drawn = draw(task, s.support, s.split_by, s.label_scale, s.support_batch, s.query_batch, rng)
+        batches = [(view(*support, rng), view(*query, None)) for support, query in drawn]
+        if self.variant.reset == "task":
+            self.inner = Inner(self.outer.theta, self.variant.inner, self.variant.inner_rate)
+        done = visit(self.outer.theta, self.inner, batches, loss, self.variant)
+        self.visits.append(done)
+        return done.support_losses, done.query_losses
+
+    def close(self) -> None:
+        """The outer step, after all tasks of one database."""
+        self.outer.step(mean_direction(self.visits))
+        self.visits = []
 
 
 # ---------------------------------------------------------------------------------------------------------------- tasks

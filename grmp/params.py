@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, TypeAdapter, ValidationError, model_validator
 
 from grmp.errors import UserError
 
@@ -144,6 +144,26 @@ class Variant(Group):
         if self.order == 2 and self.inner != "sgd":
             raise ValueError("order 2 (MAML) differentiates through plain steps: it needs inner: sgd")
         return self
+
+
+class Triplets(Group):
+    """Prompts learned from the order of distortion levels (grmp/triplets.py); ``models/prompts/<name>.safetensors``."""
+
+    kind: Literal["triplets"]
+    protocol: str  # as in Variant
+    margin: Rate  # of the loss, in distances of unit-length embeddings
+    rate: Rate  # of Adam
+
+
+def _kind_of_variant(given: Any) -> str:
+    kind = given.get("kind") if isinstance(given, dict) else getattr(given, "kind", None)
+    return "by triplets" if kind == "triplets" else "by meta-learning"
+
+
+AnyVariant = Annotated[
+    Annotated[Variant, Tag("by meta-learning")] | Annotated[Triplets, Tag("by triplets")],
+    Discriminator(_kind_of_variant),
+]
 
 
 class Adapt(Group):
@@ -410,7 +430,7 @@ class Params(Group):
     backbone: Annotated[PretrainedBackbone | TrainedBackbone, Field(discriminator="source")]
     prompts: Prompts
     pretrain: Pretrain
-    variants: dict[str, Variant]
+    variants: dict[str, AnyVariant]
     adapt: Adapt
     methods: dict[str, Method]
     run: Run
@@ -529,8 +549,12 @@ def _one_line(error: ValidationError, within: str = "") -> str:
     # a mistyped key is both unknown and missing; the unknown one is what the user sees in the file
     first, *rest = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
     # the tags of unions are places in pydantic's mind, not in the file
-    tags = {"zero_shot", "ridge", "tune", "open_clip", "world", "int", "constrained-int", "constrained-str"}
-    key = within + ".".join(str(part) for part in first["loc"] if part not in tags)
+    tags = {"zero_shot", "ridge", "tune", "panel", "by meta-learning", "by triplets", "open_clip", "world"}
+    tags |= {"int", "constrained-int", "constrained-str"}
+    loc = first["loc"]
+    # the second part is a name, which may be that of a tag, but in the group that is itself a union
+    parts = [str(p) for i, p in enumerate(loc) if p not in tags or (i == 1 and loc[0] != "backbone")]
+    key = within + ".".join(parts)
     given = first.get("input")
     if first["type"] == "extra_forbidden":
         line = f"unknown key '{key}'; check its spelling against the comments in params.yaml"

@@ -17,17 +17,18 @@ from torch import Tensor
 from tqdm import tqdm
 
 from grmp import backbone as checkpoints
-from grmp import clip, meta
+from grmp import clip, meta, triplets
 from grmp.adapt import centre, crop
 from grmp.clip import Backbone, Tensors
 from grmp.databases import prepared as databases
 from grmp.databases.prepared import Prepared
 from grmp.errors import UserError
 from grmp.files import sha256, sha256_of, write_text
-from grmp.params import Params
+from grmp.params import Params, Triplets
 from grmp.sweep import choose_device
 
 CODE = ("clip.py", "meta.py", "pretrain.py")
+CODE_OF_TRIPLETS = (*CODE, "triplets.py")
 
 
 def pretrain(params: Params, world: Path, name: str) -> None:
@@ -44,7 +45,12 @@ def pretrain(params: Params, world: Path, name: str) -> None:
     settings, variant, p = params.pretrain, params.variants[name], params.prompts
     wanted = settings.databases + ([settings.target] if settings.select == "target" else [])
     loaded = {d: databases.load(world / "data/prepared" / d) for d in wanted}
-    tasks = {d: meta.tasks_of(d, loaded[d].index) for d in settings.databases}
+    tasks: dict[str, list[Any]] = {}
+    for d in settings.databases:
+        if isinstance(variant, Triplets):
+            tasks[d] = triplets.tasks_of(d, loaded[d].index, settings.support, settings.seed)
+        else:
+            tasks[d] = meta.tasks_of(d, loaded[d].index)
     if settings.drop_last_task:  # departure 4: every loop is as long as the first database's
         tasks = {d: t[: len(tasks[settings.databases[0]])] for d, t in tasks.items()}
     device = choose_device(params.adapt.device, settings.threads)
@@ -59,11 +65,11 @@ def pretrain(params: Params, world: Path, name: str) -> None:
 
     generator = torch.Generator().manual_seed(settings.seed)
     theta = clip.random_prompts(shape, p.visual_tokens, p.visual_layers, p.text_tokens, p.norm, generator)
-    outer = meta.Outer({n: t.to(device) for n, t in theta.items()}, variant.outer, variant.outer_rate)
-    inner = meta.Inner(outer.theta, variant.inner, variant.inner_rate)
-    state = _restore(partial, identity, outer, inner)
+    theta = {n: t.to(device) for n, t in theta.items()}
+    learner: Any = triplets.Learner(theta, variant) if isinstance(variant, Triplets) else meta.Learner(theta, variant)
+    state = _restore(partial, identity, learner.models)
     best: float = state["best"]
-    best_theta = {n: t.clone() for n, t in outer.theta.items()}
+    best_theta = {n: t.detach().clone() for n, t in learner.prompts.items()}
     rows: list[dict[str, Any]] = state["rows"]
 
     visits_an_epoch = sum(len(t) for t in tasks.values())
@@ -75,52 +81,37 @@ def pretrain(params: Params, world: Path, name: str) -> None:
     for epoch in range(state["epoch"], settings.epochs):
         for number, (database, of_database) in enumerate(tasks.items()):
             rng = np.random.default_rng([settings.seed, epoch, number])
-            images, visits = loaded[database].images, []
+            view = _view(loaded[database].images, shape.image_size, device)
             for index in rng.permutation(len(of_database)):
                 task, start = of_database[index], time.perf_counter()
-                drop = _dropout(p.dropout, settings.seed, epoch, number, int(index), device)
-                loss = _loss(backbone, tokens, drop)
-                drawn = meta.draw(
-                    task,
-                    settings.support,
-                    settings.split_by,
-                    settings.label_scale,
-                    settings.support_batch,
-                    settings.query_batch,
-                    rng,
-                )
-                size = shape.image_size
-                batches = [
-                    (_batch(images, *s, size, device, rng), _batch(images, *q, size, device, None)) for s, q in drawn
-                ]
-                if variant.reset == "task":
-                    inner = meta.Inner(outer.theta, variant.inner, variant.inner_rate)
-                done = meta.visit(outer.theta, inner, batches, loss, variant)
-                visits.append(done)
+                embed = _embed(backbone, _dropout(p.dropout, settings.seed, epoch, number, int(index), device))
+                loss = embed if isinstance(variant, Triplets) else _loss(embed, backbone, tokens)
+                support_losses, query_losses = learner.visit(task, settings, view, loss, rng)
                 rows.append(
                     {
                         "epoch": epoch,
                         "database": database,
                         "task": task.distortion,
-                        "support_loss": float(np.mean(done.support_losses)),
-                        "query_loss": float(np.mean(done.query_losses)),
+                        "support_loss": float(np.mean(support_losses)),
+                        "query_loss": float(np.mean(query_losses)),
                         "seconds": round(time.perf_counter() - start, 3),
                     }
                 )
                 if not np.isfinite([rows[-1]["support_loss"], rows[-1]["query_loss"]]).all():
+                    key = "rate" if isinstance(variant, Triplets) else "inner_rate"
                     raise UserError(
                         f"pretrain@{name}: loss is not finite at epoch {epoch}, {database}, task {task.distortion}, "
-                        f"inner rate {variant.inner_rate:g}; lower variants.{name}.inner_rate"
+                        f"{key.replace('_', ' ')} {getattr(variant, key):g}; lower variants.{name}.{key}"
                     )
                 bar.update()
-            outer.step(meta.mean_direction(visits))
+            learner.close()
         if settings.select == "target":
-            value = _target_srcc(backbone, outer.theta, tokens, loaded[settings.target])
+            value = _target_srcc(backbone, learner.prompts, tokens, loaded[settings.target])
             if value > best:
-                best, best_theta = value, {n: t.clone() for n, t in outer.theta.items()}
-        _keep(partial, identity, epoch + 1, outer, inner, rows, best)
+                best, best_theta = value, {n: t.detach().clone() for n, t in learner.prompts.items()}
+        _keep(partial, identity, epoch + 1, learner.models, rows, best)
     bar.close()
-    learned = best_theta if settings.select == "target" else outer.theta
+    learned = best_theta if settings.select == "target" else learner.prompts
     write_text(world / "results/pretrain" / f"{name}.csv", pd.DataFrame(rows).to_csv(index=False))
     metadata = {
         "identity": identity,
@@ -132,17 +123,23 @@ def pretrain(params: Params, world: Path, name: str) -> None:
     partial.unlink(missing_ok=True)
 
 
-Loss = Callable[[Tensors, meta.Batch], Tensor]
+def _embed(backbone: Backbone, drop: Callable[[Tensor], Tensor] | None) -> triplets.Embed:
+    """Embeddings of pictures under given prompts."""
+
+    def embed(prompts: Tensors, images: Tensor) -> Tensor:
+        p, shape = backbone.weights | prompts, backbone.shape
+        return clip.image_embedding(p, clip.pixels(images, shape), shape, drop)
+
+    return embed
 
 
-def _loss(backbone: Backbone, tokens: Tensor, drop: Callable[[Tensor], Tensor] | None) -> Loss:
+def _loss(embed: triplets.Embed, backbone: Backbone, tokens: Tensor) -> meta.Loss:
     """Eq. (2) of a batch under given prompts."""
 
     def loss(prompts: Tensors, batch: meta.Batch) -> Tensor:
-        p, shape = backbone.weights | prompts, backbone.shape
-        image = clip.image_embedding(p, clip.pixels(batch[0], shape), shape, drop)
-        text = clip.text_embedding(p, tokens, shape, p["ctx"])
-        return clip.task_loss(clip.logits(p, image, text), batch[1])
+        p = backbone.weights | prompts
+        text = clip.text_embedding(p, tokens, backbone.shape, p["ctx"])
+        return clip.task_loss(clip.logits(p, embed(prompts, batch[0]), text), batch[1])
 
     return loss
 
@@ -161,22 +158,19 @@ def _dropout(rate: float, *seed_and_device: Any) -> Callable[[Tensor], Tensor] |
     return drop
 
 
-def _batch(
-    images: np.ndarray,
-    rows: np.ndarray,
-    targets: np.ndarray,
-    size: int,
-    device: torch.device,
-    rng: np.random.Generator | None,
-) -> meta.Batch:
-    """Pictures and targets; with ``rng`` each picture gets a random crop and flip (support), else the centre (query)."""
+def _view(images: np.ndarray, size: int, device: torch.device) -> meta.View:
+    """Batches of pictures: with a generator each gets a random crop and flip (support), else the centre (query)."""
     margin = images.shape[-1] - size
-    if rng is None:
-        crops = centre(rows, margin)
-    else:
-        draws = rng.integers(0, [margin + 1, margin + 1, 2], size=(len(rows), 3))
-        crops = [(int(r), int(y), int(x), bool(f)) for r, (y, x, f) in zip(rows, draws, strict=True)]
-    return crop(images, crops, size).to(device), torch.from_numpy(np.asarray(targets, np.float32)).to(device)
+
+    def view(rows: np.ndarray, targets: np.ndarray, rng: np.random.Generator | None) -> meta.Batch:
+        if rng is None:
+            crops = centre(rows, margin)
+        else:
+            draws = rng.integers(0, [margin + 1, margin + 1, 2], size=(len(rows), 3))
+            crops = [(int(r), int(y), int(x), bool(f)) for r, (y, x, f) in zip(rows, draws, strict=True)]
+        return crop(images, crops, size).to(device), torch.from_numpy(np.asarray(targets, np.float32)).to(device)
+
+    return view
 
 
 @torch.no_grad()
@@ -184,8 +178,9 @@ def _target_srcc(backbone: Backbone, theta: Tensors, tokens: Tensor, target: Pre
     """SRCC on a whole database: how the released code chooses its checkpoint (departure 7)."""
     p, shape = backbone.weights | theta, backbone.shape
     text, scores = clip.text_embedding(p, tokens, shape, p["ctx"]), []
+    view = _view(target.images, shape.image_size, text.device)
     for rows in np.array_split(np.arange(len(target.images)), len(target.images) // 64 + 1):
-        x, _ = _batch(target.images, rows, rows, shape.image_size, text.device, None)
+        x, _ = view(rows, rows, None)
         scores.append(
             clip.logits(p, clip.image_embedding(p, clip.pixels(x, shape), shape), text).softmax(-1)[:, 0].cpu()
         )
@@ -194,16 +189,16 @@ def _target_srcc(backbone: Backbone, theta: Tensors, tokens: Tensor, target: Pre
 
 def _identity(params: Params, world: Path, name: str, loaded: dict[str, Prepared], backbone: Backbone) -> str:
     """What a checkpoint must agree with to be taken up again."""
-    here = Path(__file__).parent
+    here, variant = Path(__file__).parent, params.variants[name]
     return sha256_of(
         {
-            "variant": params.variants[name].model_dump(),
+            "variant": variant.model_dump(),
             "pretrain": params.pretrain.model_dump(),
             "prompts": params.prompts.model_dump(),
             "databases": {d: db.info["sha256"] for d, db in loaded.items()},
             "backbone": backbone.sha256,
             "normalize": params.backbone.normalize,
-            "code": [sha256(here / file) for file in CODE],
+            "code": [sha256(here / file) for file in (CODE_OF_TRIPLETS if isinstance(variant, Triplets) else CODE)],
         }
     )
 
@@ -216,18 +211,17 @@ def _holds(path: Path, identity: str) -> bool:
         return False
 
 
-def _keep(
-    partial: Path, identity: str, epoch: int, outer: meta.Outer, inner: meta.Inner, rows: list[Any], best: float
-) -> None:
-    """Checkpoint after an epoch: meta and inner parameters with their optimisers' states."""
-    tensors = {f"outer/{n}": t for n, t in outer.theta.items()} | {f"inner/{n}": t for n, t in inner.prompts.items()}
-    for side, optimizer in (("outer", outer.optimizer), ("inner", inner.optimizer)):
+def _keep(partial: Path, identity: str, epoch: int, models: meta.Models, rows: list[Any], best: float) -> None:
+    """Checkpoint after an epoch: the models' parameters with their optimisers' states."""
+    tensors: Tensors = {}
+    for side, (parameters, optimizer) in models.items():
+        tensors |= {f"{side}/{n}": t for n, t in parameters.items()}
         for i, entry in optimizer.state_dict()["state"].items():
             tensors |= {f"{side}.state/{i}/{k}": torch.as_tensor(v) for k, v in entry.items() if v is not None}
     checkpoints.save(partial, tensors, {"identity": identity, "epoch": epoch, "rows": rows, "best": best})
 
 
-def _restore(partial: Path, identity: str, outer: meta.Outer, inner: meta.Inner) -> dict[str, Any]:
+def _restore(partial: Path, identity: str, models: meta.Models) -> dict[str, Any]:
     """Take up a checkpoint of this very run, if there is one; returns the epoch to start from and the rows so far."""
     fresh = {"epoch": 0, "rows": [], "best": -1.0}
     if not partial.is_file():
@@ -239,10 +233,10 @@ def _restore(partial: Path, identity: str, outer: meta.Outer, inner: meta.Inner)
     if metadata.get("identity") != identity:
         return fresh
     with torch.no_grad():
-        for side, target in (("outer", outer.theta), ("inner", inner.prompts)):
-            for n, t in target.items():
+        for side, (parameters, _) in models.items():
+            for n, t in parameters.items():
                 t.copy_(tensors[f"{side}/{n}"])
-    for side, optimizer in (("outer", outer.optimizer), ("inner", inner.optimizer)):
+    for side, (_, optimizer) in models.items():
         state: dict[int, dict[str, Tensor]] = {}
         for key, tensor in tensors.items():
             head, *rest = key.split("/")

@@ -10,14 +10,22 @@ adaptation follows. The text context enters no picture's embedding, so it leaves
 and the released code were at hand; the margin is ours.)
 """
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from grmp.clip import Tensors
 from grmp.errors import UserError
+from grmp.meta import Batch, Inner, Models, View
+from grmp.params import Pretrain, Triplets
+
+Embed = Callable[[Tensors, Tensor], Tensor]  # of prompts and pictures (B, 3, S, S) uint8: unit-length embeddings (B, E)
 
 
 def loss(anchor: Tensor, nearer: Tensor, farther: Tensor, margin: float) -> Tensor:
@@ -79,8 +87,61 @@ def draw(ladders: list[Ladder], rng: np.random.Generator) -> np.ndarray:
     return np.stack([ladder.rows[p] for ladder, p in zip(ladders, positions, strict=True)])
 
 
-def split(ladders: list[Ladder], share: float, rng: np.random.Generator) -> tuple[list[Ladder], list[Ladder]]:
-    """(support, query) ladders of one type, by source picture; neither is empty."""
-    order = rng.permutation(len(ladders))
-    count = max(1, min(len(order) - 1, round(share * len(order))))
-    return [ladders[i] for i in order[:count]], [ladders[i] for i in order[count:]]
+@dataclass(frozen=True)
+class Task:
+    """The ladders of one distortion type: those that train, and those of other source pictures that tell how well it goes."""
+
+    distortion: str
+    support: list[Ladder]
+    query: list[Ladder]
+
+
+def tasks_of(name: str, index: pd.DataFrame, share: float, seed: int) -> list[Task]:
+    """One task per distortion type; ``share`` of its source pictures support it, the same ones at every visit."""
+    tasks = []
+    for number, (kind, ladders) in enumerate(ladders_of(name, index).items()):
+        order = np.random.default_rng([seed, number]).permutation(len(ladders))
+        count = max(1, min(len(order) - 1, round(share * len(order))))
+        tasks.append(Task(kind, [ladders[i] for i in order[:count]], [ladders[i] for i in order[count:]]))
+    return tasks
+
+
+class Learner:
+    """The prompts and their Adam: what the ``pretrain`` stage steps and keeps."""
+
+    def __init__(self, theta: Tensors, variant: Triplets) -> None:
+        """Start from ``theta``."""
+        self.variant, self.inner = variant, Inner(theta, "adam", variant.rate)
+
+    @property
+    def prompts(self) -> Tensors:
+        """What has been learned so far."""
+        return self.inner.prompts
+
+    @property
+    def models(self) -> Models:
+        """Tensors and optimiser of each model, by name."""
+        return {"inner": (self.inner.prompts, self.inner.optimizer)}
+
+    def visit(
+        self, task: Task, settings: Pretrain, view: View, embed: Embed, rng: np.random.Generator
+    ) -> tuple[list[float], list[float]]:
+        """One triplet of each source, a step for each batch; returns the losses on support and query batches."""
+
+        def of(prompts: Tensors, batch: Batch) -> Tensor:
+            anchor, nearer, farther = embed(prompts, batch[0]).chunk(3)
+            return loss(anchor, nearer, farther, self.variant.margin)
+
+        def batches(ladders: list[Ladder], size: int) -> list[Batch]:
+            triplets = draw(ladders, rng)
+            parts = np.array_split(triplets, math.ceil(3 * len(triplets) / max(3, size)))
+            # crops are drawn for the query too: an anchor that is its own nearer picture is another view of it
+            return [view(part.T.ravel(), np.zeros(part.size), rng) for part in parts]
+
+        query = batches(task.query, settings.query_batch)
+        steps = [self.inner.step(of, batch) for batch in batches(task.support, settings.support_batch)]
+        with torch.no_grad():
+            return steps, [float(of(self.inner.prompts, batch)) for batch in query]
+
+    def close(self) -> None:
+        """Nothing is left to do after the tasks of one database."""

@@ -6,8 +6,14 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from grmp import triplets
+from grmp import clip, triplets
+from grmp.clip import Backbone
 from grmp.errors import UserError
+from grmp.params import Params, Triplets
+from grmp.pretrain import _embed, _view
+from tests import worlds
+from tests.golden import weights
+from tests.worlds import SHAPE
 
 
 def embeddings(seed=0, count=7):
@@ -88,11 +94,14 @@ def test_draws_are_seeded():
 
 
 def test_support_and_query_share_no_source():
-    found = triplets.ladders_of("pre", index([1, 2], sources=5))["noise"]
-    support, query = triplets.split(found, 0.8, np.random.default_rng(0))
-    assert (len(support), len(query)) == (4, 1)
-    assert not {int(r) for x in support for r in x.rows} & {int(r) for x in query for r in x.rows}
-    assert [len(side) for side in triplets.split(found[:2], 0.99, np.random.default_rng(0))] == [1, 1]
+    table = index([1, 2], sources=5)
+    for task in triplets.tasks_of("pre", table, 0.8, seed=3):
+        sides = [{table["reference"][r] for x in side for r in x.rows} for side in (task.support, task.query)]
+        assert [len(side) for side in sides] == [4, 1]
+        assert not sides[0] & sides[1]
+    one, two = (triplets.tasks_of("pre", table, 0.5, seed=3) for _ in range(2))
+    assert [[x.rows.tolist() for x in t.query] for t in one] == [[x.rows.tolist() for x in t.query] for t in two]
+    assert [len(t.query) for t in triplets.tasks_of("pre", index([1, 2], sources=2), 0.99, seed=3)] == [1, 1]
 
 
 @pytest.mark.parametrize(
@@ -109,3 +118,37 @@ def test_databases_without_levels_are_named(table, words):
     with pytest.raises(UserError, match=words) as caught:
         triplets.ladders_of("pre", table)
     assert "\n" not in str(caught.value)
+
+
+def test_prompts_learn_the_order_of_levels():
+    """On noise that brightens with its level, of sources of different darkness; judged on sources that do not train."""
+    rng, table = np.random.default_rng(0), index([1, 2, 3, 4, 5], sources=10, kinds=("dim",))
+    dark = table["reference"].str[1:].astype(int).to_numpy() * 6 + table["level"].to_numpy() * 22
+    images = np.clip(rng.normal(20 + dark[:, None, None, None], 15, (len(table), 3, 36, 36)), 0, 255).astype(np.uint8)
+    backbone = Backbone(SHAPE, weights.clip_weights(SHAPE), "seeded")
+    embed, view = _embed(backbone, None), _view(images, 32, torch.device("cpu"))
+    theta = clip.random_prompts(SHAPE, 3, 0, 4, "layer", torch.Generator().manual_seed(0))
+    task = triplets.tasks_of("pre", table, 0.6, seed=3)[0]
+    settings = Params.model_validate(worlds.settings()).pretrain
+    variant = Triplets(kind="triplets", margin=0.2, rate=1e-2)
+
+    def judge(prompts):
+        draws = [triplets.draw(task.query, np.random.default_rng(s)) for s in range(10)]
+        images_of = view(np.concatenate(draws).T.ravel(), np.zeros(120), np.random.default_rng(5))[0]
+        with torch.no_grad():
+            three = embed(prompts, images_of).chunk(3)
+        return float(triplets.loss(*three, 0.2)), float(triplets.violated(*three))
+
+    def learn():
+        learner = triplets.Learner(theta, variant)
+        for epoch in range(30):
+            learner.visit(task, settings, view, embed, np.random.default_rng(epoch))
+        return learner.prompts
+
+    prompts = learn()
+    (loss, violated), (loss_before, violated_before) = judge(prompts), judge(theta)
+    assert loss < loss_before - 0.02
+    assert violated < violated_before
+    assert torch.equal(prompts["ctx"], theta["ctx"])  # no picture's embedding holds the context
+    again = learn()
+    assert all(torch.equal(prompts[n], again[n]) for n in prompts)
