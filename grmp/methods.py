@@ -137,10 +137,11 @@ def attention_panel(case: Case, method: Panel) -> OneSplit:
         return panel(
             case.backbone,
             method,
-            case.prepared.images,
+            case.source.images,
             case.quality,
             case.splits.train(split, case.shots),
-            case.splits.test(split),
+            case.target.images,
+            case.tested.test(split),
             (case.params.adapt.seed, split),
             case.report,
         )

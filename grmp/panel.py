@@ -53,11 +53,12 @@ def panel(
     images: np.ndarray,
     quality: np.ndarray,
     train: np.ndarray,
+    test_images: np.ndarray,
     test: np.ndarray,
     seed: tuple[int, int],
     report: Callable[[int], None] = lambda epoch: None,
 ) -> Outcome:
-    """One split: train the decoder on the rows ``train``, score the rows ``test``.
+    """One split: train the decoder on the rows ``train`` of ``images``, score the rows ``test`` of ``test_images``.
 
     Each labelled picture has ``method.views`` crops, drawn once, which come round epoch by epoch; their tokens are kept
     (K x views x L x D float32 on the device). ``images`` and ``quality`` as in adapt.adapt.
@@ -71,14 +72,14 @@ def panel(
     margin = images.shape[-1] - shape.image_size
 
     @torch.no_grad()
-    def tokens(crops: list[Crop]) -> Tensor:
+    def tokens(images: np.ndarray, crops: list[Crop]) -> Tensor:
         x = crop(images, crops, shape.image_size).to(device)
         return clip.image_tokens(backbone.weights, clip.pixels(x, shape), shape)
 
     rng = np.random.default_rng([*seed, 1])
     draws = rng.integers(0, [margin + 1, margin + 1, 2], size=(method.views, len(train), 3))
     views = [[(int(r), int(y), int(x), bool(f)) for r, (y, x, f) in zip(train, d, strict=True)] for d in draws]
-    kept = [torch.cat([tokens(crops[i : i + BATCH]) for i in range(0, len(crops), BATCH)]) for crops in views]
+    kept = [torch.cat([tokens(images, crops[i : i + BATCH]) for i in range(0, len(crops), BATCH)]) for crops in views]
     targets = torch.from_numpy(quality[train].astype(np.float32)).to(device)
 
     sizes = shape.vision_width, method.width, method.members, method.heads
@@ -87,5 +88,5 @@ def panel(
     history = fit(decoder, lambda members, epoch: kept[epoch % len(kept)][members], targets, method.fit, seed, report)
     with torch.no_grad():
         sides = [centre(test[i : i + BATCH], margin) for i in range(0, len(test), BATCH)]
-        scores = torch.cat([decoder(tokens(crops)) for crops in sides])
+        scores = torch.cat([decoder(tokens(test_images, crops)) for crops in sides])
     return Outcome(scores.cpu().numpy(), history, trained_values(decoder))

@@ -88,7 +88,7 @@ def test_panel_is_the_mean_of_its_members_and_blind_to_the_order_of_patches():
 
 def run_panel(world, method=PANEL, seed=(7, 2), quality=None):
     backbone, images, own = world
-    return panel.panel(backbone, method, images, own if quality is None else quality, TRAIN, TEST, seed)
+    return panel.panel(backbone, method, images, own if quality is None else quality, TRAIN, images, TEST, seed)
 
 
 def srcc(scores, quality):

@@ -130,7 +130,7 @@ def test_prompts_learn_the_order_of_levels():
     theta = clip.random_prompts(SHAPE, 3, 0, 4, "layer", torch.Generator().manual_seed(0))
     task = triplets.tasks_of("pre", table, 0.6, seed=3)[0]
     settings = Params.model_validate(worlds.settings()).pretrain
-    variant = Triplets(kind="triplets", margin=0.2, rate=1e-2)
+    variant = Triplets(kind="triplets", protocol="sound", margin=0.2, rate=1e-2)
 
     def judge(prompts):
         draws = [triplets.draw(task.query, np.random.default_rng(s)) for s in range(10)]
