@@ -4,12 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from torch.nn.functional import normalize
 
-from grmp import clip, triplets
+from grmp import clip, params, triplets
 from grmp.clip import Backbone
 from grmp.errors import UserError
-from grmp.params import Params, Triplets
+from grmp.params import Triplets
 from grmp.pretrain import _embed, _view
 from tests import worlds
 from tests.golden import weights
@@ -120,7 +121,7 @@ def test_databases_without_levels_are_named(table, words):
     assert "\n" not in str(caught.value)
 
 
-def test_prompts_learn_the_order_of_levels():
+def test_prompts_learn_the_order_of_levels(tmp_path):
     """On noise that brightens with its level, of sources of different darkness; judged on sources that do not train."""
     rng, table = np.random.default_rng(0), index([1, 2, 3, 4, 5], sources=10, kinds=("dim",))
     dark = table["reference"].str[1:].astype(int).to_numpy() * 6 + table["level"].to_numpy() * 22
@@ -129,7 +130,8 @@ def test_prompts_learn_the_order_of_levels():
     embed, view = _embed(backbone, None), _view(images, 32, torch.device("cpu"))
     theta = clip.random_prompts(SHAPE, 3, 0, 4, "layer", torch.Generator().manual_seed(0))
     task = triplets.tasks_of("pre", table, 0.6, seed=3)[0]
-    settings = Params.model_validate(worlds.settings()).pretrain
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(worlds.settings(), sort_keys=False))
+    settings = params.load(tmp_path / "params.yaml").pretrain
     variant = Triplets(kind="triplets", protocol="sound", margin=0.2, rate=1e-2)
 
     def judge(prompts):
