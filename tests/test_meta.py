@@ -15,7 +15,7 @@ CURVATURE = torch.tensor([1.0, 3.0], dtype=torch.float64)
 
 
 def variant(**change) -> Variant:
-    base = {"reset": "task", "query": "outer", "outer": "average", "order": 1, "inner": "sgd"}
+    base = {"protocol": "sound", "reset": "task", "query": "outer", "outer": "average", "order": 1, "inner": "sgd"}
     return Variant(**base | {"inner_rate": RATE, "outer_rate": 1.0} | change)
 
 
