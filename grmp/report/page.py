@@ -1,5 +1,7 @@
 """HTML pages: one look for notebooks and site, light and dark, readable without network and on a phone."""
 
+import copy
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +22,23 @@ def render(template: str, **values: Any) -> str:
     return environment.get_template(template).render(css=css, **values)
 
 
+def picture(source: str, note: Mapping[str, Any]) -> str:
+    """An img element of a figure's size and words."""
+    return Markup('<img src="{}" alt="{}" width="{}" height="{}" loading="lazy">').format(
+        source, note["alt"], note["width"], note["height"]
+    )
+
+
 def notebook_page(notebook: NotebookNode, name: str) -> str:
-    """An executed notebook as one HTML file; its code folds away."""
+    """An executed notebook as an HTML page in results/notebooks; its figures are the files in results/figures."""
     from nbconvert import HTMLExporter
+
+    notebook = copy.deepcopy(notebook)
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            note = output.get("metadata", {}).get("grmp", {})
+            if note.get("kind") == "figure":
+                output.data = {"text/html": picture(f"../figures/{name}/{note['name']}.svg", note)}
 
     exporter = HTMLExporter(
         template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True, exclude_anchor_links=True

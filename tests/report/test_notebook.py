@@ -79,6 +79,14 @@ def test_each_notebook_shows_and_saves(executed: Path, name: str):
         assert note["kind"] == "table" or len(note["alt"]) > 20
 
 
+def shown_figures(world: Path, name: str) -> list[str]:
+    """The figures' files in the order in which the notebook shows them; each is there."""
+    notes = [o["metadata"].get("grmp", {}) for o in outputs(world, name)]
+    files = [f"{note['name']}.svg" for note in notes if note.get("kind") == "figure"]
+    assert all((world / "results/figures" / name / file).is_file() for file in files)
+    return files
+
+
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_pages_need_no_network(executed: Path, name: str):
     text = (executed / "results/notebooks" / f"{name}.html").read_text()
@@ -86,6 +94,8 @@ def test_pages_need_no_network(executed: Path, name: str):
     assert not page.of("script")
     assert not re.search(r"https?://|@import|url\(", text)
     assert all(image["alt"] and image["width"] and image["height"] for image in page.of("img"))
+    assert [str(i["src"]).removeprefix(f"../figures/{name}/") for i in page.of("img")] == shown_figures(executed, name)
+    assert "base64" not in text  # a figure is kept once, in results/figures
 
 
 def test_two_runs_same_bytes(executed: Path, tmp_path: Path):

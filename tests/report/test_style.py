@@ -1,12 +1,15 @@
 """Looks that can be told apart, and bytes that stay."""
 
 import re
+from io import BytesIO
 from pathlib import Path
 
 import matplotlib as mpl
+import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from PIL import Image
 
 from grmp.report.style import COLUMN, FORMATS, looks, save, styled
 
@@ -41,6 +44,15 @@ def test_fonts_are_embedded(tmp_path: Path):
     assert b"/Type3" not in found["pdf"]
     assert b"<text" not in found["svg"]  # letters are outlines
     assert not re.search(rb"<dc:date>|CreationDate", found["svg"] + found["pdf"])
+
+
+def test_a_png_is_light_and_keeps_its_colours(tmp_path: Path):
+    png = Image.open(BytesIO(saved(tmp_path)["png"]))
+    assert png.mode == "P"
+    pixels = np.asarray(png.convert("RGB")).reshape(-1, 3)
+    for look in looks("abcdefghijklmnop").values():
+        wanted = np.array(to_rgb(look["color"])) * 255
+        assert np.abs(pixels - wanted).max(axis=1).min() <= 6, look
 
 
 def test_widths_are_those_of_the_paper(tmp_path: Path):
