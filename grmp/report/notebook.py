@@ -57,6 +57,7 @@ def execute(name: str, params_file: Path, overrides: Sequence[str] = ()) -> None
     print(f"notebook {name}: executing", flush=True)
     try:
         executed = clean(_run(notebook, given, world))
+        executed.metadata["grmp"] = {"parameters": _told(notebook, given)}  # for the site
     except BaseException:
         _empty(outputs)
         raise
@@ -78,6 +79,12 @@ def parameters(notebook: NotebookNode) -> dict[str, tuple[str, Any, str]]:
                 comment = lines[node.lineno - 1].partition("#")[2].strip()
                 found[node.target.id] = ast.unparse(node.annotation), ast.literal_eval(node.value), comment
     return found
+
+
+def _told(notebook: NotebookNode, given: dict[str, Any]) -> list[dict[str, str]]:
+    """Every parameter with its value and meaning, as text."""
+    found = parameters(notebook).items()
+    return [{"name": n, "value": repr(given.get(n, default)), "meaning": comment} for n, (_, default, comment) in found]
 
 
 def check_parameters(name: str, notebook: NotebookNode, overrides: Sequence[str]) -> dict[str, Any]:

@@ -22,6 +22,11 @@ def render(template: str, **values: Any) -> str:
     return environment.get_template(template).render(css=css, **values)
 
 
+def script() -> Markup:
+    """The site's one script, to be put into the page."""
+    return Markup((HERE / "site.js").read_text())
+
+
 def picture(source: str, note: Mapping[str, Any]) -> str:
     """An img element of a figure's size and words."""
     return Markup('<img src="{}" alt="{}" width="{}" height="{}" loading="lazy">').format(

@@ -1,12 +1,15 @@
 """What a notebook writes on: each figure and table goes to its files and onto the page, with its caption and provenance.
 
-The outputs carry a note to the site under the metadata key ``grmp``: what it is, its name, caption and files.
+The outputs carry a note to the site under the metadata key ``grmp``: what it is, its name, its caption, the files that were
+read for it and the run records behind it.
 """
 
 import base64
 import html
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 from IPython.display import display
 from matplotlib.figure import Figure
 
@@ -15,6 +18,7 @@ from grmp.report.style import save
 from grmp.report.table import Table
 from grmp.report.world import World
 
+RUNS = "results/runs/"
 PIXELS_PER_INCH = 110  # on a page; the PNG has more
 
 
@@ -26,6 +30,7 @@ class Sheet:
         self.name = name
         self.world = World.open(folder, protocol)
         self.line = provenance(self.world, name)
+        self.before: list[str] = []  # what was read for the figure or table before
 
     def figure(self, name: str, figure: Figure | None, caption: str, alt: str, stage: str = "") -> None:
         """Save and show a figure; None is a hole that ``dvc repro <stage>`` fills.
@@ -41,7 +46,7 @@ class Sheet:
         display(
             {"image/png": base64.b64encode(png).decode(), "text/plain": alt},
             raw=True,
-            metadata={"image/png": {"width": width, "height": height, "alt": alt}, "grmp": note | {"line": self.line}},
+            metadata={"image/png": {"width": width, "height": height, "alt": alt}, "grmp": note | self._behind()},
         )
         self._below(caption)
 
@@ -50,7 +55,7 @@ class Sheet:
         if table is None:
             return
         table.save(self.world.results / "tables" / self.name / name)
-        note = {"kind": "table", "name": name, "caption": table.caption, "line": self.line}
+        note = {"kind": "table", "name": name, "caption": table.caption} | self._behind(table.data)
         display({"text/html": table.html(), "text/plain": table.markdown()}, raw=True, metadata={"grmp": note})
         self._below("")
 
@@ -58,8 +63,27 @@ class Sheet:
         """A place for what has not been run, with the command that fills it."""
         command = f"dvc repro {stage}".strip()
         text = f'<p class="hole"><b>Not run yet:</b> {html.escape(what)} Fill it with <code>{html.escape(command)}</code>.</p>'
-        note = {"kind": "hole", "name": name, "caption": what, "command": command, "line": self.line}
+        note = {"kind": "hole", "name": name, "caption": what, "command": command} | self._behind()
         display({"text/html": text, "text/plain": f"Not run yet: {what} {command}"}, raw=True, metadata={"grmp": note})
+
+    def _behind(self, data: pd.DataFrame | None = None) -> dict[str, Any]:
+        """The provenance line, the files read since the last figure or table, and the records.
+
+        The records are those whose cells ``data`` names, else those that were read; none are named where only the tables
+        of all records were.
+        """
+        read = sorted(self.world.asked) or self.before  # a second view of what the first one read
+        self.world.asked.clear()
+        self.before = read
+        read = [place for place in read if (self.world.folder / place).exists()]
+        records = [place for place in read if place.startswith(RUNS)]
+        cells = ["database", "method", "shots"]
+        if data is not None and set(cells) <= set(data):
+            protocol = data.get("protocol", self.world.params.protocol)
+            rows = data.assign(protocol=protocol)[["protocol", *cells]].astype(str).drop_duplicates()
+            places = [f"{RUNS}{'/'.join(row)}/run.json" for row in rows.itertuples(index=False)]
+            records = [place for place in places if (self.world.folder / place).exists()]
+        return {"line": self.line, "read": [r for r in read if not r.startswith(RUNS)], "records": records}
 
     def _below(self, caption: str) -> None:
         text = f"<b>{html.escape(caption)}</b><br>" if caption else ""

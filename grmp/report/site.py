@@ -1,6 +1,8 @@
 """The site: one page with every table, figure and notebook, read from what the executed notebooks say of themselves."""
 
 import json
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from grmp.errors import UserError
 from grmp.files import whole_folder
 from grmp.params import Params
 from grmp.report import tables
-from grmp.report.page import render
+from grmp.report.page import render, script
 from grmp.report.style import FORMATS
 from grmp.report.world import World
 
@@ -29,7 +31,18 @@ class Item:
     alt: str = ""
     width: int = 0
     height: int = 0
-    files: list[str] = field(default_factory=list)  # relative to the site's folder
+    files: list[str] = field(default_factory=list)  # these and the next: links, relative to the site's folder
+    read: list[tuple[str, str]] = field(default_factory=list)  # (name, link) of what it was made from; no link to data
+    records: list["Group"] = field(default_factory=list)
+    all_records: bool = False  # made from the tables of all records
+
+
+@dataclass
+class Group:
+    """Run records of one protocol, database and method, as links."""
+
+    name: str
+    links: list[tuple[str, str]]  # (shots, link)
 
 
 @dataclass
@@ -40,6 +53,9 @@ class Section:
     title: str
     items: list[Item]
     done: bool = True
+    about: list[str] = field(default_factory=list)  # its opening paragraphs
+    source: str = ""  # link to the percent-format source
+    parameters: list[dict[str, str]] = field(default_factory=list)  # name, value, meaning
 
 
 def build(params: Params, results: Path) -> None:
@@ -51,7 +67,8 @@ def build(params: Params, results: Path) -> None:
         If an executed notebook is damaged, or the folder cannot be written.
     """
     world = World(results.parent, params)
-    sections = [section(results, name) for name in params.report.notebooks]
+    sections = [section(results, name, params.paths.code) for name in params.report.notebooks]
+    settings = results.parent / "params.yaml"
     main = next((i for s in sections for i in s.items if (s.name, i.name) == ("few_shot", "scores")), None)
     missing, cells = world.missing(), len(params.run.cells())
     out = tables.left_out(world)
@@ -70,22 +87,31 @@ def build(params: Params, results: Path) -> None:
         minutes=world.cost["seconds"].sum() / 60,
         cost=Markup(tables.cost(world).html()) if len(world.cost) else "",
         left_out=Markup(out.html()) if out else "",
+        records=groups(results, (p.as_posix() for p in sorted(results.glob("runs/*/*/*/*/run.json")))),
+        settings=settings.read_text().splitlines() if settings.is_file() else [],
+        script=script(),
         downloads=[name for name in (*COLUMNS, "metrics.json") if (results / name).is_file()],
     )
     with whole_folder(results / "site") as folder:
         (folder / "index.html").write_text(page)
 
 
-def section(results: Path, name: str) -> Section:
-    """What one executed notebook holds."""
+def section(results: Path, name: str, code: str = ".") -> Section:
+    """What one executed notebook holds; ``code`` is where notebooks/ lies, seen from the world's folder."""
     path = results / "notebooks" / f"{name}.ipynb"
+    source = results.parent / code / "notebooks" / f"{name}.py"
+    link = os.path.relpath(source, results / "site") if source.is_file() else ""
     if not path.is_file():
-        return Section(name, name.replace("_", " ").capitalize(), [], done=False)
+        return Section(name, name.replace("_", " ").capitalize(), [], done=False, source=link)
     try:
-        cells = json.loads(path.read_text())["cells"]
+        notebook = json.loads(path.read_text())
+        cells = notebook["cells"]
         outputs = [o for cell in cells for o in cell.get("outputs", []) if "grmp" in o.get("metadata", {})]
         heading = next((c for c in cells if c["cell_type"] == "markdown"), {"source": ""})
-        return Section(name, _title(heading["source"], name), [_item(results, name, output) for output in outputs])
+        title, about = _opening("".join(heading["source"]), name)
+        items = [_item(results, name, output) for output in outputs]
+        told = notebook["metadata"].get("grmp", {}).get("parameters", [])
+        return Section(name, title, items, about=about, source=link, parameters=told)
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged ({error}); make it again with: dvc repro -f notebook@{name}") from None
 
@@ -106,10 +132,32 @@ def _item(results: Path, notebook: str, output: dict[str, Any]) -> Item:
         width=note.get("width", 0),
         height=note.get("height", 0),
         files=[f"../{file}" for file in files if (results / file).is_file()],
+        read=[(place, _link(results, place)) for place in note["read"]],
+        records=groups(results, (str(results.parent / place) for place in note["records"])),
+        all_records=any(place in {f"results/{name}" for name in (*COLUMNS, "cost.json")} for place in note["read"]),
     )
 
 
-def _title(source: str | list[str], name: str) -> str:
-    """The first heading of a notebook."""
-    lines = "".join(source).splitlines()
-    return next((line.lstrip("# ").strip() for line in lines if line.startswith("# ")), name)
+def _link(results: Path, place: str) -> str:
+    """A link to a file below results/; none to the data, which are not kept with the site."""
+    inside = place.startswith("results/") and (results.parent / place).is_file()
+    return place.replace("results/", "../", 1) if inside else ""
+
+
+def groups(results: Path, files: Iterable[str]) -> list[Group]:
+    """The run.json files that are there, by protocol, database and method."""
+    found: dict[str, Group] = {}
+    for file in files:
+        if Path(file).is_file():
+            *group, shots, _ = Path(file).relative_to(results / "runs").parts
+            link = Path(file).relative_to(results).as_posix()
+            found.setdefault("/".join(group), Group("/".join(group), [])).links.append((shots, f"../{link}"))
+    return list(found.values())
+
+
+def _opening(source: str, name: str) -> tuple[str, list[str]]:
+    """The first heading of a notebook and the paragraphs below it."""
+    lines = source.splitlines()
+    title = next((line.lstrip("# ").strip() for line in lines if line.startswith("# ")), name)
+    rest = "\n".join(line for line in lines if not line.startswith("#"))
+    return title, [" ".join(p.split()) for p in rest.split("\n\n") if p.strip()]

@@ -2,8 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +35,10 @@ class World:
 
     folder: Path
     params: Params
+    asked: set[str] = field(
+        default_factory=set, compare=False
+    )  # files, below ``folder``, that somebody has looked into
+    _read: dict[str, pd.DataFrame] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def open(cls, folder: str | Path = ".", protocol: str = "") -> "World":
@@ -45,7 +48,7 @@ class World:
 
     def under(self, protocol: str) -> "World":
         """The same folder under another protocol: its tables hold the runs of that protocol."""
-        return World(self.folder, self.params.under(protocol))
+        return World(self.folder, self.params.under(protocol), self.asked, self._read)
 
     @property
     def grid(self) -> Grid:
@@ -57,67 +60,72 @@ class World:
         """Where everything is written."""
         return self.folder / "results"
 
-    @cached_property
+    @property
     def scores(self) -> pd.DataFrame:
         """scores.csv under this protocol, or its columns alone."""
-        return self._mine(self.table("scores.csv"))
+        return self._mine("scores.csv")
 
-    @cached_property
+    @property
     def summary(self) -> pd.DataFrame:
         """summary.csv under this protocol, or its columns alone."""
-        return self._mine(self.table("summary.csv"))
+        return self._mine("summary.csv")
 
-    @cached_property
+    @property
     def pairs(self) -> pd.DataFrame:
         """pairs.csv under this protocol, or its columns alone."""
-        return self._mine(self.table("pairs.csv"))
+        return self._mine("pairs.csv")
 
-    @cached_property
+    @property
     def distortions(self) -> pd.DataFrame:
         """distortions.csv under this protocol, or its columns alone."""
-        return self._mine(self.table("distortions.csv"))
+        return self._mine("distortions.csv")
 
-    def _mine(self, table: pd.DataFrame) -> pd.DataFrame:
+    def _mine(self, name: str) -> pd.DataFrame:
+        table = self.table(name)
         return table[table["protocol"] == self.params.protocol].reset_index(drop=True)
 
-    @cached_property
+    @property
     def left_out(self) -> pd.DataFrame:
         """damaged.csv: records that were left out, and why."""
         return self.table("damaged.csv")
 
-    @cached_property
+    @property
     def cost(self) -> pd.DataFrame:
         """cost.json: what every run took."""
-        found = self._json(self.results / "cost.json") or []
+        found = self._json("results/cost.json") or []
         return pd.DataFrame(
             found, columns=["protocol", "database", "method", "shots", "seconds", "device", "threads", "trained_values"]
         )
 
-    @cached_property
+    @property
     def backbone(self) -> dict[str, Any] | None:
         """results/backbone.json: what was measured of the backbone."""
-        return self._json(self.results / "backbone.json")
+        return self._json("results/backbone.json")
 
     def pretrain(self, variant: str) -> pd.DataFrame | None:
         """The losses of one variant: ``epoch, database, task, support_loss, query_loss, seconds``."""
         path = self.results / "pretrain" / f"{variant}.csv"
+        self.asked.add(f"results/pretrain/{variant}.csv")
         return pd.read_csv(path, dtype={"database": str, "task": str}) if path.is_file() else None
 
     def database(self, name: str) -> Prepared | None:
         """A prepared database, or None."""
         folder = self.folder / "data/prepared" / name
+        self.asked.add(f"data/prepared/{name}")
         return load(folder) if (folder / "info.json").is_file() else None  # info.json is written last
 
     def record(self, database: str, method: str, shots: int | str) -> Record | None:
         """A run record of this protocol, or None where it is missing or damaged."""
+        place = f"results/runs/{self.params.protocol}/{database}/{method}/{shots}"
+        self.asked.add(f"{place}/run.json")
         try:
-            return read_record(self.results / "runs" / self.params.protocol / database / method / str(shots))
+            return read_record(self.folder / place)
         except Damaged:
             return None
 
     def opinion(self, database: str) -> str:
         """What the opinions of a database are to be called on axes and in tables."""
-        info = self._json(self.folder / "data/prepared" / database / "info.json")
+        info = self._json(f"data/prepared/{database}/info.json")
         return "simulated opinion" if (info or {}).get("kind") == "simulated" else "opinion score"
 
     def missing(self, cells: Iterable[Cell] | None = None) -> list[Cell]:
@@ -134,32 +142,23 @@ class World:
     def table(self, name: str) -> pd.DataFrame:
         """A csv of the stage collect, all protocols, or its columns alone; shots are numbers, or texts such as 20pct."""
         path = self.results / name
-        if not path.is_file():
-            return pd.DataFrame(columns=COLUMNS[name])
-        text = dict.fromkeys(
-            (
-                "protocol",
-                "database",
-                "method",
-                "against",
-                "distortion",
-                "status",
-                "identity",
-                "record",
-                "reason",
-                "question",
-            ),
-            str,
-        )
-        table = pd.read_csv(path, dtype=text | {"shots": object})
-        if list(table.columns) != COLUMNS[name]:
+        self.asked.add(f"results/{name}")
+        if name not in self._read:
+            self._read[name] = self._checked(path) if path.is_file() else pd.DataFrame(columns=COLUMNS[name])
+        return self._read[name]
+
+    @staticmethod
+    def _checked(path: Path) -> pd.DataFrame:
+        table = pd.read_csv(path, dtype=dict.fromkeys(TEXTS, str) | {"shots": object})
+        if list(table.columns) != COLUMNS[path.name]:
             raise UserError(f"{path} was written by another version; make it again with: dvc repro -f collect")
         if "shots" in table:
             table["shots"] = [int(k) if str(k).isdigit() else k for k in table["shots"]]  # 50, or 20pct
         return table
 
-    @staticmethod
-    def _json(path: Path) -> Any:
+    def _json(self, place: str) -> Any:
+        path = self.folder / place
+        self.asked.add(place.removesuffix("/info.json"))
         try:
             return json.loads(path.read_text())
         except FileNotFoundError:

@@ -7,7 +7,9 @@ import pytest
 
 from grmp.collect import collect
 from grmp.params import load
-from tests.report.sample import make_world
+from grmp.report.notebook import execute
+from grmp.report.site import build
+from tests.report.sample import NOTEBOOKS, make_world
 
 
 @pytest.fixture(scope="session")
@@ -22,3 +24,13 @@ def collected(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def world(collected: Path, tmp_path: Path) -> Path:
     """A copy to change."""
     return shutil.copytree(collected, tmp_path / "world")
+
+
+@pytest.fixture(scope="session")
+def executed(collected: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The whole world with its notebooks and its site; do not change it."""
+    world = shutil.copytree(collected, tmp_path_factory.mktemp("executed") / "world")
+    for name in NOTEBOOKS:
+        execute(name, world / "params.yaml")
+    build(load(world / "params.yaml"), world / "results")
+    return world

@@ -47,16 +47,6 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
-@pytest.fixture(scope="module")
-def executed(collected: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The whole world with its four notebooks and its site."""
-    world = shutil.copytree(collected, tmp_path_factory.mktemp("executed") / "world")
-    for name in NOTEBOOKS:
-        execute(name, world / "params.yaml")
-    build(load(world / "params.yaml"), world / "results")
-    return world
-
-
 def outputs(world: Path, name: str) -> list[dict]:
     notebook = nbformat.read(world / "results/notebooks" / f"{name}.ipynb", as_version=4)
     return [o for cell in notebook.cells for o in cell.get("outputs", [])]
