@@ -157,6 +157,7 @@ def measures(world: World, methods: list[str], shots: int) -> Table:
     data = part.pivot(index=["database", "method"], columns="metric", values="median")
     wanted = pd.MultiIndex.from_product([world.grid.databases, methods], names=["database", "method"])
     data = data.reindex(index=wanted, columns=list(names)).astype(float).reset_index()
+    data.insert(2, "shots", shots)
     shown = pd.DataFrame({"Database": merged(data["database"])})
     shown["Method"] = [world.params.methods[name].label for name in data["method"]]
     for metric, name in names.items():

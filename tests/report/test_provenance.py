@@ -1,10 +1,12 @@
 """The line under every figure: the same for the same run, and honest about changed code."""
 
+import json
 import subprocess
 from pathlib import Path
 
 from grmp.report.provenance import commit, provenance
 from grmp.report.world import World
+from tests.report.sample import DATABASES, METHODS
 
 
 def git(folder: Path, *arguments: str) -> None:
@@ -42,3 +44,30 @@ def test_line(collected: Path, world: Path):
     other = provenance(World.open(world), "few_shot")
     same = [a == b for a, b in zip(line.split(" · "), other.split(" · "), strict=True)]
     assert same == [True, True, False, True, True]
+
+
+def notes(world: Path, name: str) -> dict[tuple[str, str], dict]:
+    """What a sheet has told of each figure and table of a notebook."""
+    cells = json.loads((world / "results/notebooks" / f"{name}.ipynb").read_text())["cells"]
+    found = [o["metadata"].get("grmp") for cell in cells for o in cell.get("outputs", [])]
+    return {(note["kind"], note["name"]): note for note in found if note}
+
+
+def test_each_figure_names_what_was_read_for_it(executed: Path):
+    few = notes(executed, "few_shot")
+    curves = few["figure", "curves_srcc"]
+    assert {"results/scores.csv", "results/summary.csv"} <= set(curves["read"])
+    assert curves["records"] == []
+    scatter = notes(executed, "predictions")["figure", "scatter"]
+    wanted = [f"results/runs/sound/{d}/{m}/50/run.json" for d in DATABASES for m in METHODS]
+    assert sorted(scatter["records"]) == sorted(wanted)
+    opinions = notes(executed, "databases")["figure", "opinions"]
+    assert sorted(opinions["read"]) == [f"data/prepared/{d}" for d in (*sorted(DATABASES), "pre")]
+
+
+def test_a_table_names_the_records_of_its_rows(executed: Path):
+    records = notes(executed, "predictions")["table", "measures"]["records"]
+    assert len(records) == len(DATABASES) * len(METHODS)
+    assert all(record.endswith("/50/run.json") for record in records)  # and none with 25 labels
+    every = notes(executed, "few_shot")["table", "scores"]["records"]
+    assert len(every) == 2 * len(records)
