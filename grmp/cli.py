@@ -37,6 +37,15 @@ def pretrain(variant: str, params: ParamsFile = HERE) -> None:
 
 
 @app.command()
+def steps(variant: str, params: ParamsFile = HERE) -> None:
+    """How far a few inner steps bring each distortion type, from a variant's meta-prompts and from random ones."""
+    loaded = settings.load(params)
+    from grmp.steps import measure
+
+    measure(loaded, params.parent, variant)
+
+
+@app.command()
 def adapt(
     database: Annotated[str, typer.Argument(help="or a_to_b: train on a, test on all of b")],
     method: str,

@@ -358,6 +358,23 @@ class Report(Group):
     title: str
 
 
+class Steps(Group):
+    """How far a few inner steps bring each distortion type; measured under the variant's own settings."""
+
+    variants: list[str]
+    databases: list[str]  # with distortion types; those that pre-training has not seen tell whether it carries over
+    counts: Annotated[list[Natural], Field(min_length=1)]  # inner steps after which the query pictures are scored
+
+
+class Look(Group):
+    """Which models are looked into, on the databases of ``run.few_shot``, and where."""
+
+    methods: Annotated[list[str], Field(min_length=1)]  # of kind tune; "before" is the first one's start
+    shots: Shots
+    split: Natural
+    pictures: Positive  # how many of the worst, and of the best
+
+
 class ProtocolData(Group):
     """Departures of the group data."""
 
@@ -434,6 +451,8 @@ class Params(Group):
     adapt: Adapt
     methods: dict[str, Method]
     run: Run
+    steps: Steps
+    look: Look
     evaluate: Evaluate
     report: Report
 
@@ -503,8 +522,12 @@ class Params(Group):
             need(variant.protocol, self.protocols, f"variants.{name}.protocol")
         for name, protocol_ in self.protocols.items():
             need(protocol_.meta, self.variants, f"protocols.{name}.meta")
-        for name in self.pretrain.databases:
-            need(name, self.data.databases, "pretrain.databases (of data.databases)")
+        for name in self.steps.variants:
+            need(name, self.pretrain.variants, "steps.variants (of pretrain.variants)")
+        for name in self.look.methods:
+            need(name, self.methods, "look.methods")
+        for name in self.pretrain.databases + self.steps.databases:
+            need(name, self.data.databases, "pretrain.databases and steps.databases (of data.databases)")
         return self
 
 

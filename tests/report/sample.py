@@ -49,6 +49,8 @@ def settings() -> dict:
             }
         }
         | {name: dict(EMPTY) for name in ("ablation", "full", "cross")},
+        "steps": {"variants": ["reptile"], "databases": ["pre", "alpha"], "counts": [0, 1, 2]},
+        "look": {"methods": ["meta", "grmp"], "shots": 25, "split": 0, "pictures": 2},
         "evaluate": {
             "resamples": 500,
             "level": 0.95,
