@@ -23,7 +23,7 @@ from grmp.clip import Backbone, Tensors
 from grmp.databases import prepared as databases
 from grmp.errors import UserError
 from grmp.files import write_text
-from grmp.params import Params
+from grmp.params import Params, Variant
 from grmp.sweep import choose_device
 
 COLUMNS = ["start", "database", "seen", "task", "steps", "query_loss", "query_srcc", "pictures"]
@@ -35,12 +35,15 @@ def measure(params: Params, world: Path, name: str) -> None:
     Raises
     ------
     UserError
-        If the variant is unknown or its prompts have not been learned.
+        If the variant is unknown, is not meta-learned, or its prompts are not there.
     """
     if name not in params.variants:
         raise UserError(f"variant '{name}' is not defined in params.yaml; known: {', '.join(sorted(params.variants))}")
-    params = params.under(params.variants[name].protocol)
-    settings, variant, p = params.pretrain, params.variants[name], params.prompts
+    variant = params.variants[name]
+    if not isinstance(variant, Variant):
+        raise UserError(f"variant '{name}' is not meta-learned, so it has no inner steps; leave it out of steps.variants")
+    params = params.under(variant.protocol)
+    settings, p = params.pretrain, params.prompts
     backbone = checkpoints.load(world, choose_device(params.adapt.device, settings.threads), params.backbone.normalize)
     device, shape = backbone.weights["logit_scale"].device, backbone.shape
     generator = torch.Generator().manual_seed(settings.seed)  # as pretrain.py begins
