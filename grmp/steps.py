@@ -41,7 +41,9 @@ def measure(params: Params, world: Path, name: str) -> None:
         raise UserError(f"variant '{name}' is not defined in params.yaml; known: {', '.join(sorted(params.variants))}")
     variant = params.variants[name]
     if not isinstance(variant, Variant):
-        raise UserError(f"variant '{name}' is not meta-learned, so it has no inner steps; leave it out of steps.variants")
+        raise UserError(
+            f"variant '{name}' is not meta-learned, so it has no inner steps; leave it out of steps.variants"
+        )
     params = params.under(variant.protocol)
     settings, p = params.pretrain, params.prompts
     backbone = checkpoints.load(world, choose_device(params.adapt.device, settings.threads), params.backbone.normalize)

@@ -208,7 +208,9 @@ def test_a_parameter_reaches_the_notebook(world: Path):
 
 def test_unknown_notebook(world: Path):
     for name in ("few_shots", "../few_shot"):
-        with pytest.raises(UserError, match=r"no notebook .* known: ablation, databases, distortions, few_shot, gradient"):
+        with pytest.raises(
+            UserError, match=r"no notebook .* known: ablation, databases, distortions, few_shot, gradient"
+        ):
             execute(name, world / "params.yaml")
 
 
