@@ -47,6 +47,25 @@ def read(path: Path, remedy: str) -> tuple[Tensors, dict[str, Any]]:
         raise UserError(f"{path} is damaged ({' '.join(str(error).split())}); delete it, then {remedy}") from None
 
 
+def outline(folder: Path) -> Backbone:
+    """The world's backbone without its weights: what the head of the file says.
+
+    Raises
+    ------
+    UserError
+        If it is missing or damaged.
+    """
+    path = folder / PATH
+    if not path.is_file():
+        raise UserError(f"{path} not found; make it with: dvc repro backbone")
+    try:
+        with safe_open(path, framework="pt") as file:
+            config = json.loads(file.metadata()[KEY])["config"]
+        return Backbone(Shape(**config), {}, sha256(path))
+    except (SafetensorError, ValueError, OSError, KeyError, TypeError):
+        raise UserError(f"{path} is not a backbone of this project; delete it, then: dvc repro backbone") from None
+
+
 def load(folder: Path, device: torch.device | str = "cpu", normalize: str = "") -> Backbone:
     """The world's backbone; ``normalize`` names other pixel statistics than its own (departure 16)."""
     path = folder / PATH

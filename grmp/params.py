@@ -260,7 +260,16 @@ class Panel(Group):
         return self
 
 
-Method = Annotated[ZeroShot | Ridge | Tune | Panel, Field(discriminator="kind")]
+class Distill(Group):
+    """A small student of an adapted CLIP (grmp/distill.py)."""
+
+    kind: Literal["distill"]
+    label: str
+    teacher: str  # a method of kind tune
+    fit: Fit
+
+
+Method = Annotated[ZeroShot | Ridge | Tune | Panel | Distill, Field(discriminator="kind")]
 
 
 Shots = Positive | Annotated[str, Field(pattern=r"^([1-9]\d?|100)pct$")]  # K, or a share of the training side: 20pct
@@ -470,16 +479,22 @@ class Params(Group):
         groups = {g: getattr(self, g).model_copy(update=getattr(values, g).model_dump()) for g in DEPARTING}
         return self.model_copy(update={"protocol": protocol, **groups})
 
+    def adapting(self, name: str) -> Tune | None:
+        """The method itself or its teacher, where that adapts CLIP by gradient steps."""
+        method = self.methods[name]
+        method = self.methods[method.teacher] if isinstance(method, Distill) else method
+        return method if isinstance(method, Tune) else None
+
     def for_method(self, name: str) -> "Params":
-        """The same settings with the method's own ``set``.
+        """The same settings with the ``set`` of the method, or of its teacher.
 
         Raises
         ------
         UserError
             If it names an unknown key or a value that does not fit.
         """
-        method = self.methods[name]
-        if not isinstance(method, Tune) or not method.set:
+        method = self.adapting(name)
+        if not method or not method.set:
             return self
         raw = {group: getattr(self, group).model_dump() for group in ("adapt", "prompts")}
         for key, value in method.set.items():
@@ -516,6 +531,12 @@ class Params(Group):
             if isinstance(method, Tune):
                 need(method.prompts, {*STARTS, META, *self.variants}, f"methods.{name}.prompts")
                 self.for_method(name)
+            if isinstance(method, Distill):
+                need(
+                    method.teacher,
+                    {n for n, m in self.methods.items() if isinstance(m, Tune)},
+                    f"methods.{name}.teacher",
+                )
         for name in self.pretrain.variants:
             need(name, self.variants, "pretrain.variants")
         for name, variant in self.variants.items():
@@ -572,7 +593,7 @@ def _one_line(error: ValidationError, within: str = "") -> str:
     # a mistyped key is both unknown and missing; the unknown one is what the user sees in the file
     first, *rest = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
     # the tags of unions are places in pydantic's mind, not in the file
-    tags = {"zero_shot", "ridge", "tune", "panel", "by meta-learning", "by triplets", "open_clip", "world"}
+    tags = {"zero_shot", "ridge", "tune", "panel", "distill", "by meta-learning", "by triplets", "open_clip", "world"}
     tags |= {"int", "constrained-int", "constrained-str"}
     loc = first["loc"]
     # the second part is a name, which may be that of a tag, but in the group that is itself a union

@@ -18,10 +18,18 @@ import pandas as pd
 
 from grmp.errors import UserError
 from grmp.files import sha256, sha256_of, whole_folder, write_json
-from grmp.params import ACROSS, STARTS, Params, Tune
+from grmp.params import ACROSS, STARTS, Distill, Panel, Params
 
 SCHEMA = 2
-CODE = ("adapt.py", "clip.py", "methods.py", "regularize.py")  # what computes the numbers of a record
+FROZEN = ("adapt.py", "clip.py", "methods.py")
+ADAPTING = (*FROZEN, "regularize.py")
+CODE = {  # what computes the numbers of a record, by the kind of its method: no other kind's code renews it
+    "zero_shot": FROZEN,
+    "ridge": FROZEN,
+    "tune": ADAPTING,
+    "panel": (*FROZEN, "fit.py", "panel.py"),
+    "distill": (*ADAPTING, "distill.py", "fit.py"),
+}
 PACKAGES = ("grmp", "torch", "numpy", "scipy", "open_clip_torch")
 PREDICTIONS = ["split", "image", "quality", "score"]
 HISTORY = ["split", "epoch", "learning_rate", "task_loss", "semantic_loss", "angle_deg"]
@@ -74,7 +82,11 @@ def parameters(params: Params, key: Key) -> dict[str, Any]:
         "shots": key.shots,
         "normalize": params.backbone.normalize,
     }
-    if isinstance(method, Tune):
+    if isinstance(method, Panel | Distill):
+        used["seed"] = params.adapt.seed
+    if isinstance(method, Distill):
+        used["teacher"] = params.methods[method.teacher].model_dump(exclude={"label", "set"})
+    if params.adapting(key.method):
         used |= {
             "adapt": params.adapt.model_dump(exclude={"device", "cache_gb"}),
             "prompts": params.prompts.model_dump(),
@@ -101,8 +113,8 @@ def inputs(params: Params, world: Path, key: Key) -> dict[str, str]:
         name = "" if end == key.source else ".target"
         files[f"splits{name}"] = (split_file(world, end, key.protocol), f"prepare@{end}")
         infos[f"database{name}"] = (world / "data/prepared" / end / "info.json", f"prepare@{end}")
-    method = params.methods[key.method]
-    if isinstance(method, Tune) and (start := params.under(key.protocol).start_of(method)) not in STARTS:
+    method = params.adapting(key.method)
+    if method and (start := params.under(key.protocol).start_of(method)) not in STARTS:
         files["prompts"] = (world / f"models/prompts/{start}.safetensors", f"pretrain@{start}")
     for path, stage in [*infos.values(), *files.values()]:
         if not path.is_file():
@@ -111,7 +123,7 @@ def inputs(params: Params, world: Path, key: Key) -> dict[str, str]:
     for name, (path, _) in infos.items():
         found[name] = sha256_of(json.loads(path.read_text())["sha256"])
     here = Path(__file__).parent
-    found["code"] = sha256_of({name: sha256(here / name) for name in CODE})
+    found["code"] = sha256_of({name: sha256(here / name) for name in CODE[params.methods[key.method].kind]})
     return found
 
 

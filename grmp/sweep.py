@@ -51,9 +51,11 @@ def run(params: Params, world: Path, key: Key, progress: bool = True) -> bool:
         return False
     from grmp import backbone, methods
     from grmp.adapt import Outcome, SplitFailure
+    from grmp.check import check
     from grmp.databases import prepared as databases
     from grmp.databases import splits as split_files
 
+    check(params, world, [key])
     ident = runs.identity(params, world, key)
     of_run = runs.settled(params, key)
     device = choose_device(of_run.adapt.device, of_run.adapt.threads)
@@ -64,9 +66,6 @@ def run(params: Params, world: Path, key: Key, progress: bool = True) -> bool:
         tested = split_files.load(runs.split_file(world, key.target, key.protocol), target.index["image"]).whole(
             splits.count
         )
-    available = min(len(splits.train(i, None)) for i in range(splits.count))
-    if isinstance(key.shots, int) and key.shots > available:
-        raise UserError(f"{key}: {key.shots} shots asked for, but the training side of {key.source} has {available}")
     folder = runs.partial(world, ident)
     results = {i: r for i in range(splits.count) if (r := runs.read_split(folder, i))}
     bar = tqdm(
@@ -126,9 +125,10 @@ def sweep(params_file: Path, jobs: int) -> int:
         If runs failed; the others are done by then.
     """
     params, world = settings.load(params_file), params_file.parent
+    from grmp.check import check
+
     keys = lacking(params, world)
-    for key in keys:
-        runs.inputs(params, world, key)  # say what is missing before any work
+    check(params, world, keys)
     print(f"{len(keys)} runs to compute with {jobs} processes", flush=True)
     failed = []
     # spawned, not forked: torch's thread pools do not survive a fork
