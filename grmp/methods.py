@@ -6,21 +6,22 @@ whatever all splits share is computed before. Every method sees the same splits 
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from grmp import clip
+from grmp import clip, distill
 from grmp.adapt import TEACHER_SCENE, Outcome, Texts, adapt, centre, crop
 from grmp.backbone import load_prompts
 from grmp.clip import Backbone
 from grmp.databases.prepared import Prepared
 from grmp.databases.splits import Splits
+from grmp.fit import trained_values
 from grmp.panel import panel
-from grmp.params import STARTS, Panel, Params, Ridge, Tune, ZeroShot
+from grmp.params import STARTS, Distill, Panel, Params, Ridge, Tune, ZeroShot
 
 PLAIN = "a photo with {}."  # finetune.py, IQACLIP: the quality texts without a context
 
@@ -149,6 +150,29 @@ def attention_panel(case: Case, method: Panel) -> OneSplit:
     return one
 
 
+def student(case: Case, method: Distill) -> OneSplit:
+    """A small CNN taught by an adapted CLIP (vision-language distillation's idea): grmp/distill.py."""
+    teacher = case.params.methods[method.teacher]
+    assert isinstance(teacher, Tune)  # params.Params sees to it
+    taught = case.splits.learned()
+    # the teacher stops at its last epoch under any protocol: what it knows must not come from test labels
+    fixed = case.params.model_copy(update={"adapt": case.params.adapt.model_copy(update={"select": "fixed"})})
+    teach = tune(replace(case, params=fixed, target=case.source, tested=taught), teacher)
+    shape = case.backbone.shape
+
+    def one(split: int) -> Outcome:
+        seed, rows = (case.params.adapt.seed, split), taught.test(split)
+        scores = teach(split).scores
+        network, history = distill.learn(
+            case.source.images, rows, scores, shape, method.fit, seed, case.device, case.report
+        )
+        tested = case.tested.test(split)
+        found = distill.predict(network, case.target.images, tested, shape, case.device)
+        return Outcome(found, history, trained_values(network))
+
+    return one
+
+
 def prepare(case: Case, name: str) -> OneSplit:
     """The function that runs one split of the method ``name``."""
     method = case.params.methods[name]
@@ -158,4 +182,6 @@ def prepare(case: Case, name: str) -> OneSplit:
         return ridge(case, method)
     if isinstance(method, Panel):
         return attention_panel(case, method)
+    if isinstance(method, Distill):
+        return student(case, method)
     return tune(case, method)

@@ -90,6 +90,10 @@ class Splits:
         """As many splits whose test side is every picture that is on a side here: the target of a cross-database run."""
         return Splits(np.tile(np.where(self.ranks[0] == -2, -2, -1), (count, 1)))
 
+    def learned(self) -> "Splits":
+        """As many splits whose test side is the training side here: the pictures that a teacher scores for its student."""
+        return Splits(np.where(self.ranks >= 0, -1, -2))
+
     def test(self, split: int) -> np.ndarray:
         """Rows of the test side, in the index's order."""
         return np.flatnonzero(self.ranks[split] == -1)
