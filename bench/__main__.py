@@ -16,7 +16,7 @@ import torch
 
 from bench import plain
 from bench.measure import alternate, peak_flops, peak_memory
-from grmp import adapt, clip, meta
+from grmp import adapt, clip, meta, step
 from grmp.params import Variant
 from grmp.regularize import regularize
 from tests.golden import weights
@@ -68,7 +68,7 @@ def evaluation(s: Setting) -> tuple[dict[str, Recipe], Recipe]:
 
 def adaptation(s: Setting) -> tuple[dict[str, Recipe], Recipe]:
     """One epoch of few-shot adaptation (one step on all K pictures), features warm in our case."""
-    tuned, frozen = adapt.split_tuned(s.base | s.prompts, adapt.tuned_names(SHAPE, ("context", "blocks"), TUNED))
+    tuned, frozen = step.split_tuned(s.base | s.prompts, step.tuned_names(SHAPE, ("context", "blocks"), TUNED))
     first = SHAPE.vision_layers - TUNED
     named = s.plain.named()
     for n, t in named.items():
@@ -78,13 +78,13 @@ def adaptation(s: Setting) -> tuple[dict[str, Recipe], Recipe]:
         teacher_text = clip.text_embedding(s.base, s.texts.scenes, SHAPE)
         kept = clip.logits(s.base, clip.image_embedding(s.base, s.x, SHAPE), teacher_text)
 
-    def step(params: dict[str, torch.Tensor], g_d: clip.Tensors, g_g: clip.Tensors) -> clip.Tensors:
+    def stepped(params: dict[str, torch.Tensor], g_d: clip.Tensors, g_g: clip.Tensors) -> clip.Tensors:
         gradients = regularize("published", g_d, g_g, STRENGTH)
         return {n: params[n] - RATE * g for n, g in gradients.items()}
 
     def ours() -> clip.Tensors:
-        losses = adapt.losses(frozen | tuned, tokens, first, s.texts, s.target, kept, SHAPE)
-        return step(tuned, *adapt.gradients(*losses, tuned))
+        losses = step.losses(frozen | tuned, tokens, first, s.texts, s.target, kept, SHAPE)
+        return stepped(tuned, *step.gradients(*losses, tuned))
 
     def theirs() -> clip.Tensors:
         with torch.no_grad():
@@ -99,7 +99,7 @@ def adaptation(s: Setting) -> tuple[dict[str, Recipe], Recipe]:
             else:
                 clip.semantic_loss(s.plain.scenes(s.x, s.texts.scenes), teacher).backward()
             both.append({n: named[n].grad.clone() for n in tuned if named[n].grad is not None})
-        return step({n: named[n].detach() for n in tuned}, *both)
+        return stepped({n: named[n].detach() for n in tuned}, *both)
 
     def difference() -> float:
         a, b = ours(), theirs()

@@ -86,15 +86,23 @@ def prompted_texts(classes: Sequence[str], context_tokens: int) -> list[str]:
 # ---------------------------------------------------------------------------------------------------- transformer block
 
 
-def _attention(x: Tensor, keys_from: Tensor, p: Tensors, name: str, heads: int, causal: bool) -> Tensor:
-    """Queries from ``x`` (B, L, D), keys and values from ``keys_from`` (B, K, D)."""
-    width = x.shape[-1]
+def _attention(
+    y: Tensor, prompt: Tensor | None, p: Tensors, name: str, heads: int, causal: bool, first_only: bool
+) -> Tensor:
+    """Attention among tokens (B, L, D) and, as keys and values only, ``prompt`` (B or 1, P, D).
+
+    Prompts that all images share are projected once and their keys and values repeated, rather than the other way round.
+    """
+    width = y.shape[-1]
     w, b = p[f"{name}.in_proj_weight"], p[f"{name}.in_proj_bias"]
-    if x is keys_from:
-        q, k, v = F.linear(x, w, b).chunk(3, dim=-1)
+    if first_only:
+        q = F.linear(y[:, :1], w[:width], b[:width])
+        k, v = F.linear(y, w[width:], b[width:]).chunk(2, dim=-1)
     else:
-        q = F.linear(x, w[:width], b[:width])
-        k, v = F.linear(keys_from, w[width:], b[width:]).chunk(2, dim=-1)
+        q, k, v = F.linear(y, w, b).chunk(3, dim=-1)
+    if prompt is not None:
+        more = F.linear(prompt, w[width:], b[width:]).expand(len(y), -1, -1).chunk(2, dim=-1)
+        k, v = (torch.cat(pair, dim=1) for pair in zip((k, v), more, strict=True))  # (B, L + P, D)
     q, k, v = (t.unflatten(-1, (heads, -1)).transpose(1, 2) for t in (q, k, v))  # (B, H, L, D/H)
     out = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
     return F.linear(out.transpose(1, 2).flatten(2), p[f"{name}.out_proj.weight"], p[f"{name}.out_proj.bias"])
@@ -115,12 +123,9 @@ def _block(
     def norm(t: Tensor, ln: str) -> Tensor:
         return F.layer_norm(t, t.shape[-1:], p[f"{name}.{ln}.weight"], p[f"{name}.{ln}.bias"])
 
-    y = norm(x, "ln_1")
-    # (B, L + P, D)
-    keys_from = y if prompt is None else torch.cat([y, norm(prompt, "ln_1").expand(len(y), -1, -1)], dim=1)
-    if first_only:
-        x, y = x[:, :1], y[:, :1]
-    x = x + _attention(y, keys_from, p, f"{name}.attn", heads, causal)
+    prompt = None if prompt is None else norm(prompt, "ln_1")
+    seen = _attention(norm(x, "ln_1"), prompt, p, f"{name}.attn", heads, causal, first_only)
+    x = (x[:, :1] if first_only else x) + seen
     y = F.linear(norm(x, "ln_2"), p[f"{name}.mlp.c_fc.weight"], p[f"{name}.mlp.c_fc.bias"])
     y = y * torch.sigmoid(1.702 * y) if quick_gelu else F.gelu(y)
     return x + F.linear(y, p[f"{name}.mlp.c_proj.weight"], p[f"{name}.mlp.c_proj.bias"])

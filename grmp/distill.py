@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from grmp import clip
-from grmp.adapt import centre, crop
 from grmp.clip import Shape
+from grmp.crops import centre, crop
 from grmp.fit import fit, fresh
 from grmp.params import Fit
 

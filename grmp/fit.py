@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from grmp.adapt import SplitFailure
+from grmp.job import SplitFailure
 from grmp.params import Fit
 
 Network = TypeVar("Network", bound=nn.Module)

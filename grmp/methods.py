@@ -1,7 +1,8 @@
 """What is compared: one function a kind of method, behind one interface.
 
-A method gets a ``Case`` (database, splits, shots, backbone) and returns a function from a split's number to its Outcome;
-whatever all splits share is computed before. Every method sees the same splits and the same K labels.
+A method gets a ``Case`` (database, splits, shots, backbone) and returns a function from a list of split numbers to what
+each gave, in that order, so that splits can be computed together; whatever all share is computed before. Every method
+sees the same splits and the same K labels.
 """
 
 import math
@@ -14,9 +15,10 @@ import torch
 import torch.nn.functional as F
 
 from grmp import clip, distill
-from grmp.adapt import TEACHER_SCENE, Outcome, Texts, adapt, centre, crop
+from grmp.adapt import TEACHER_SCENE, Job, Outcome, Side, SplitFailure, Texts, adapt_splits
 from grmp.backbone import load_prompts
 from grmp.clip import Backbone
+from grmp.crops import centre, crop, place
 from grmp.databases.prepared import Prepared
 from grmp.databases.splits import Splits
 from grmp.fit import trained_values
@@ -39,7 +41,6 @@ class Case:
     shots: int | str
     backbone: Backbone
     device: torch.device
-    report: Callable[[int], None]  # called after each epoch
 
     @property
     def quality(self) -> np.ndarray:
@@ -47,7 +48,19 @@ class Case:
         return self.source.index["quality"].to_numpy(np.float64)
 
 
-OneSplit = Callable[[int], Outcome]
+Splitwise = Callable[[list[int]], list[Outcome | SplitFailure]]
+
+
+def each(one: Callable[[int], Outcome]) -> Splitwise:
+    """Splits one after another, for a method that gains nothing from having them together."""
+
+    def caught(split: int) -> Outcome | SplitFailure:
+        try:
+            return one(split)
+        except SplitFailure as failure:
+            return failure
+
+    return lambda numbers: [caught(i) for i in numbers]
 
 
 @torch.no_grad()
@@ -61,17 +74,17 @@ def embeddings(case: Case, images: np.ndarray) -> torch.Tensor:
     return torch.cat(out)
 
 
-def zero_shot(case: Case, method: ZeroShot) -> OneSplit:
+def zero_shot(case: Case, method: ZeroShot) -> Splitwise:
     """Probability of the better of two antonym texts (CLIP-IQA's idea; Wang et al., AAAI 2023). Reads no label."""
     tokens = clip.tokenize(method.templates).to(case.device)
     with torch.no_grad():
         text = clip.text_embedding(case.backbone.weights, tokens, case.backbone.shape).cpu()
         logits = case.backbone.weights["logit_scale"].exp().cpu() * embeddings(case, case.target.images) @ text.T
     scores = F.softmax(logits, dim=-1)[:, 0].numpy()
-    return lambda split: Outcome(scores[case.tested.test(split)])
+    return each(lambda split: Outcome(scores[case.tested.test(split)]))
 
 
-def ridge(case: Case, method: Ridge) -> OneSplit:
+def ridge(case: Case, method: Ridge) -> Splitwise:
     """Ridge regression on frozen embeddings; alpha by leave-one-out cross-validation inside the K labelled pictures."""
     x = embeddings(case, case.source.images).numpy().astype(np.float64)
     across = case.target is not case.source
@@ -91,10 +104,10 @@ def ridge(case: Case, method: Ridge) -> OneSplit:
         dual = np.linalg.solve(gram + alpha * np.eye(len(y)), y)
         return Outcome((x_target[test] - mean_x) @ (a.T @ dual) + mean_y, trained_values=x.shape[1] + 1)
 
-    return one
+    return each(one)
 
 
-def tune(case: Case, method: Tune) -> OneSplit:
+def tune(case: Case, method: Tune) -> Splitwise:
     """Adaptation by gradient steps on the parts of the prompted CLIP that the method names, under a gradient rule."""
     p, begin = case.params.prompts, case.params.start_of(method)
     has_context = begin not in ("none", "visual")
@@ -102,9 +115,11 @@ def tune(case: Case, method: Tune) -> OneSplit:
     scenes = [TEACHER_SCENE.format(s) for s in case.params.adapt.scenes]
     texts = Texts(*(clip.tokenize(t).to(case.device) for t in (quality, scenes)))
 
+    learned = None if begin in STARTS else load_prompts(case.folder, begin, case.backbone, p)
+    images = place(case.source.images, case.device)
+    target_images = images if case.target is case.source else place(case.target.images, case.device)
+
     def start(split: int) -> clip.Tensors:
-        if begin not in STARTS:
-            return load_prompts(case.folder, begin, case.backbone, p)
         generator = torch.Generator().manual_seed(1000 * case.params.adapt.seed + split)
         visual = p.visual_tokens if begin in ("visual", "random") else 0
         prompts = clip.random_prompts(case.backbone.shape, visual, p.visual_layers, p.text_tokens, p.norm, generator)
@@ -113,25 +128,20 @@ def tune(case: Case, method: Tune) -> OneSplit:
             dropped += ["visual.prompt_norm.weight", "visual.prompt_norm.bias"]
         return {n: t for n, t in prompts.items() if n not in dropped}
 
-    def one(split: int) -> Outcome:
-        return adapt(
-            case.backbone,
-            {n: t.to(case.device) for n, t in start(split).items()},
-            texts,
-            method,
-            case.params.adapt,
-            case.source.images,
-            case.quality,
-            case.splits.train(split, case.shots),
-            case.tested.test(split),
-            split,
-            case.report,
-        )
+    def on_device(prompts: clip.Tensors) -> clip.Tensors:
+        return {n: t.to(case.device) for n, t in prompts.items()}
 
-    return one
+    same = None if learned is None else on_device(learned)
+
+    def job(split: int) -> Job:
+        train = Side(images, case.quality, case.splits.train(split, case.shots))
+        test = Side(target_images, case.target.index["quality"].to_numpy(np.float64), case.tested.test(split))
+        return Job(split, same or on_device(start(split)), train, test)
+
+    return lambda numbers: adapt_splits(case.backbone, texts, method, case.params.adapt, [job(i) for i in numbers])
 
 
-def attention_panel(case: Case, method: Panel) -> OneSplit:
+def attention_panel(case: Case, method: Panel) -> Splitwise:
     """Attention-panel decoder on frozen tokens (DEIQT's idea): grmp/panel.py."""
 
     def one(split: int) -> Outcome:
@@ -144,13 +154,12 @@ def attention_panel(case: Case, method: Panel) -> OneSplit:
             case.target.images,
             case.tested.test(split),
             (case.params.adapt.seed, split),
-            case.report,
         )
 
-    return one
+    return each(one)
 
 
-def student(case: Case, method: Distill) -> OneSplit:
+def student(case: Case, method: Distill) -> Splitwise:
     """A small CNN taught by an adapted CLIP (vision-language distillation's idea): grmp/distill.py."""
     teacher = case.params.methods[method.teacher]
     assert isinstance(teacher, Tune)  # params.Params sees to it
@@ -162,19 +171,19 @@ def student(case: Case, method: Distill) -> OneSplit:
 
     def one(split: int) -> Outcome:
         seed, rows = (case.params.adapt.seed, split), taught.test(split)
-        scores = teach(split).scores
-        network, history = distill.learn(
-            case.source.images, rows, scores, shape, method.fit, seed, case.device, case.report
-        )
+        (found,) = teach([split])
+        if isinstance(found, SplitFailure):
+            raise found
+        network, history = distill.learn(case.source.images, rows, found.scores, shape, method.fit, seed, case.device)
         tested = case.tested.test(split)
-        found = distill.predict(network, case.target.images, tested, shape, case.device)
-        return Outcome(found, history, trained_values(network))
+        scores = distill.predict(network, case.target.images, tested, shape, case.device)
+        return Outcome(scores, history, trained_values(network))
 
-    return one
+    return each(one)
 
 
-def prepare(case: Case, name: str) -> OneSplit:
-    """The function that runs one split of the method ``name``."""
+def prepare(case: Case, name: str) -> Splitwise:
+    """The function that runs splits of the method ``name``, given by their numbers."""
     method = case.params.methods[name]
     if isinstance(method, ZeroShot):
         return zero_shot(case, method)

@@ -16,9 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from grmp import clip
-from grmp.adapt import Crop, Outcome, centre, crop
 from grmp.clip import Backbone
+from grmp.crops import Crop, centre, crop
 from grmp.fit import fit, fresh, trained_values
+from grmp.job import Outcome
 from grmp.params import Panel
 
 BATCH = 64  # pictures of a forward without gradients

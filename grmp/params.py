@@ -188,7 +188,9 @@ class Adapt(Group):
     temperature: Rate
     scenes: list[str]
     seed: Natural
-    cache_gb: Annotated[float, Field(ge=0)]
+    lora_rank: Positive
+    cache_gb: Annotated[float, Field(ge=0)] | Literal["auto"]
+    splits_at_once: Natural  # 0: as many as a GPU has room for, one on a CPU
     threads: Positive
     device: Literal["auto", "cpu", "cuda"]
 
@@ -215,7 +217,9 @@ class Tune(Group):
     kind: Literal["tune"]
     label: str
     prompts: str  # "none", "context" or "visual" (one of the two alone, random), "random" (both), or a variant's name
-    train: list[Literal["context", "visual_prompts", "blocks", "lora", "all"]]  # "blocks": the last adapt.tuned_blocks
+    train: list[
+        Literal["context", "visual_prompts", "blocks", "lora", "all"]
+    ]  # blocks, lora: in the last adapt.tuned_blocks
     rule: Literal["none", "published", "prograd", "pcgrad", "cosine_gate"]
     strength: Annotated[float, Field(ge=0)]  # lambda of the rule
     teacher: Literal["clip", "quality"] = (

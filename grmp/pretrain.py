@@ -18,8 +18,8 @@ from tqdm import tqdm
 
 from grmp import backbone as checkpoints
 from grmp import clip, meta, triplets
-from grmp.adapt import centre, crop
 from grmp.clip import Backbone, Tensors
+from grmp.crops import centre, crop
 from grmp.databases import prepared as databases
 from grmp.databases.prepared import Prepared
 from grmp.errors import UserError
@@ -27,7 +27,7 @@ from grmp.files import sha256, sha256_of, write_text
 from grmp.params import Params, Triplets
 from grmp.sweep import choose_device
 
-CODE = ("clip.py", "meta.py", "pretrain.py")
+CODE = ("clip.py", "crops.py", "meta.py", "pretrain.py")
 CODE_OF_TRIPLETS = (*CODE, "triplets.py")
 
 

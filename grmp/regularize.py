@@ -16,8 +16,7 @@ cosine_gate the auxiliary gradient is added, times the strength and the cosine, 
 none        G_d.
 """
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -25,14 +24,18 @@ from torch import Tensor
 Gradients = Mapping[str, Tensor]
 
 
+def _along(g_d: Tensor, g_g: Tensor, sign: int) -> Tensor:
+    """<G_d, G_g> / |G_g|^2 where the product has this sign, else 0; without a branch, so that vmap can do it."""
+    dot, square = torch.sum(g_d * g_g), torch.sum(g_g * g_g)
+    return torch.where(sign * dot > 0, dot / torch.where(square > 0, square, 1), 0)
+
+
 def _published(g_d: Tensor, g_g: Tensor, strength: float) -> Tensor:
-    dot = torch.sum(g_d * g_g)
-    return g_d if dot <= 0 else g_d - strength * dot / torch.sum(g_g * g_g) * g_g
+    return g_d - strength * _along(g_d, g_g, +1) * g_g
 
 
 def _prograd(g_d: Tensor, g_g: Tensor, strength: float) -> Tensor:
-    dot = torch.sum(g_d * g_g)
-    return g_d if dot >= 0 else g_d - strength * dot / torch.sum(g_g * g_g) * g_g
+    return g_d - strength * _along(g_d, g_g, -1) * g_g
 
 
 def _pcgrad(g_d: Tensor, g_g: Tensor, strength: float) -> Tensor:
@@ -40,8 +43,10 @@ def _pcgrad(g_d: Tensor, g_g: Tensor, strength: float) -> Tensor:
 
 
 def _cosine_gate(g_d: Tensor, g_g: Tensor, strength: float) -> Tensor:
-    dot = torch.sum(g_d * g_g)
-    return g_d if dot <= 0 else g_d + strength * dot / (g_d.norm() * g_g.norm()) * g_g
+    # the cosine is the share along G_g times the ratio of the lengths
+    length = g_d.norm()
+    cosine = _along(g_d, g_g, +1) * g_g.norm() / torch.where(length > 0, length, 1)
+    return g_d + strength * cosine * g_g
 
 
 RULES: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {
@@ -56,18 +61,15 @@ RULES: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {
 def regularize(rule: str, task: Gradients, semantic: Gradients, strength: float) -> dict[str, Tensor]:
     """The gradients to step with, by name: ``rule`` applied tensor by tensor. See the head of this file."""
     combine = RULES[rule]
-    out = {}
-    for name, g_d in task.items():
-        g_g = semantic.get(name)
-        out[name] = g_d if g_g is None or not torch.any(g_g) else combine(g_d, g_g, strength)
-    return out
+    return {n: combine(g_d, semantic[n], strength) if n in semantic else g_d for n, g_d in task.items()}
 
 
-def angle(task: Gradients, semantic: Gradients) -> float:
+def angle(task: Gradients, semantic: Gradients) -> Tensor:
     """Angle in degrees between the two gradients, all tensors taken together; nan where one of them is zero."""
-    names = [n for n in task if n in semantic]
-    dot = sum(float(torch.sum(task[n].double() * semantic[n].double())) for n in names)
-    norms = [math.sqrt(sum(float(g.double().square().sum()) for g in side.values())) for side in (task, semantic)]
-    if not all(norms):
-        return math.nan
-    return math.degrees(math.acos(max(-1.0, min(1.0, dot / (norms[0] * norms[1])))))
+
+    def total(pairs: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
+        return sum((torch.sum(a * b, dtype=torch.float64) for a, b in pairs), torch.zeros((), dtype=torch.float64))
+
+    dot = total((task[n], semantic[n]) for n in task if n in semantic)
+    lengths = total((g, g) for g in task.values()) * total((g, g) for g in semantic.values())
+    return torch.rad2deg(torch.acos((dot / lengths.sqrt()).clamp(-1, 1)))

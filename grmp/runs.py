@@ -21,8 +21,11 @@ from grmp.files import sha256, sha256_of, whole_folder, write_json
 from grmp.params import ACROSS, STARTS, Distill, Panel, Params
 
 SCHEMA = 2
-FROZEN = ("adapt.py", "clip.py", "methods.py")
-ADAPTING = (*FROZEN, "regularize.py")
+FROZEN = ("clip.py", "crops.py", "job.py", "methods.py")
+ADAPTING = (
+    *FROZEN,
+    *("adapt.py", "cache.py", "lora.py", "regularize.py", "search.py", "stack.py", "step.py", "together.py"),
+)
 CODE = {  # what computes the numbers of a record, by the kind of its method: no other kind's code renews it
     "zero_shot": FROZEN,
     "ridge": FROZEN,
@@ -88,7 +91,7 @@ def parameters(params: Params, key: Key) -> dict[str, Any]:
         used["teacher"] = params.methods[method.teacher].model_dump(exclude={"label", "set"})
     if params.adapting(key.method):
         used |= {
-            "adapt": params.adapt.model_dump(exclude={"device", "cache_gb"}),
+            "adapt": params.adapt.model_dump(exclude={"device", "cache_gb", "splits_at_once"}),
             "prompts": params.prompts.model_dump(),
         }
     return used

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from grmp import backbone as checkpoints
 from grmp import clip, meta
-from grmp.adapt import centre, crop
 from grmp.clip import Backbone, Tensors
+from grmp.crops import centre, crop
 from grmp.databases import prepared as databases
 from grmp.errors import UserError
 from grmp.files import write_text

@@ -72,31 +72,33 @@ def run(params: Params, world: Path, key: Key, progress: bool = True) -> bool:
         total=splits.count, initial=len(results), desc=str(key), unit="split", disable=None if progress else True
     )
     clip = backbone.load(world, device, of_run.backbone.normalize)
-    case = methods.Case(of_run, world, source, target, splits, tested, key.shots, clip, device, lambda epoch: None)
-    one = None
-    for split in range(splits.count):
-        if split in results:
-            continue
-        one = one or methods.prepare(case, key.method)
-        start, status = time.perf_counter(), "ok"
-        try:
-            outcome = one(split)
-        except SplitFailure as failure:
-            outcome, status = Outcome(np.full(len(tested.test(split)), np.nan)), f"failed: {failure}"
-        rows = target.index.iloc[tested.test(split)]
-        results[split] = {
-            "predictions": {
-                "image": rows["image"].tolist(),
-                "quality": rows["quality"].tolist(),
-                "score": [float(s) for s in outcome.scores],
-            },
-            "history": outcome.history,
-            "trained_values": outcome.trained_values,
-            "seconds": time.perf_counter() - start,
-            "status": status,
-        }
-        runs.write_split(folder, split, results[split])
-        bar.update()
+    case = methods.Case(of_run, world, source, target, splits, tested, key.shots, clip, device)
+    todo = [i for i in range(splits.count) if i not in results]
+    compute = methods.prepare(case, key.method) if todo else lambda numbers: []
+    # as many at a time as are computed together, so that an interruption loses little
+    size = of_run.adapt.splits_at_once or (1 if device.type == "cpu" else splits.count)
+    for group in (todo[i : i + size] for i in range(0, len(todo), size)):
+        start = time.perf_counter()
+        outcomes = compute(group)
+        seconds = (time.perf_counter() - start) / len(group)
+        for split, outcome in zip(group, outcomes, strict=True):
+            status = "ok"
+            if isinstance(outcome, SplitFailure):
+                outcome, status = Outcome(np.full(len(tested.test(split)), np.nan)), f"failed: {outcome}"
+            rows = target.index.iloc[tested.test(split)]
+            results[split] = {
+                "predictions": {
+                    "image": rows["image"].tolist(),
+                    "quality": rows["quality"].tolist(),
+                    "score": [float(s) for s in outcome.scores],
+                },
+                "history": outcome.history,
+                "trained_values": outcome.trained_values,
+                "seconds": seconds,
+                "status": status,
+            }
+            runs.write_split(folder, split, results[split])
+            bar.update()
     bar.close()
     runs.write(params, world, key, [results[i] for i in range(splits.count)], str(device))
     for split, result in sorted(results.items()):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from grmp import adapt, clip
+from grmp import adapt, clip, crops, step
 from grmp.clip import Backbone, Shape
 from grmp.params import Adapt, Tune
 from grmp.regularize import regularize
@@ -31,7 +31,9 @@ SETTINGS = {
     "temperature": 1.0,
     "scenes": ["animal", "plant", "others"],
     "seed": 7,
+    "lora_rank": 2,
     "cache_gb": 1.0,
+    "splits_at_once": 0,
     "threads": 1,
     "device": "cpu",
 }
@@ -56,20 +58,24 @@ def tune(rule="published", train=("context", "blocks"), prompts="random"):
     return Tune(kind="tune", label="", prompts=prompts, train=list(train), rule=rule, strength=5.0)
 
 
-def run(world, rule="published", images=None, quality=None, train=("context", "blocks"), **change):
-    backbone, prompts, texts, own_images, own_quality = world
+def job(world, images=None, quality=None, split=2, **change):
+    _, prompts, _, own_images, own_quality = world
     images = own_images if images is None else images
     quality = own_quality if quality is None else quality
-    return adapt.adapt(
-        backbone, prompts, texts, tune(rule, train), Adapt(**SETTINGS | change), images, quality, TRAIN, TEST, split=2
-    )
+    sides = adapt.Side(images, quality, TRAIN), adapt.Side(images, quality, TEST)
+    return adapt.Job(**{"split": split, "prompts": prompts, "train": sides[0], "test": sides[1]} | change)
+
+
+def run(world, rule="published", images=None, quality=None, train=("context", "blocks"), **change):
+    settings = Adapt(**SETTINGS | change)
+    return adapt.adapt(world[0], world[2], tune(rule, train), settings, job(world, images, quality))
 
 
 def plain_recipe(world, settings, train):
     """The same work without a cache, a frozen trunk, or one forward for two gradients."""
     backbone, prompts, texts, images, quality = world
     p = {n: t.clone() for n, t in (backbone.weights | prompts).items()}
-    names = [n for n in p if n.startswith(adapt.tuned_names(SHAPE, train, settings.tuned_blocks))]
+    names = [n for n in p if n.startswith(step.tuned_names(SHAPE, train, settings.tuned_blocks))]
     for n in names:
         p[n].requires_grad_()
     optimizer = torch.optim.SGD([p[n] for n in names], lr=settings.learning_rate, weight_decay=settings.weight_decay)
@@ -81,10 +87,10 @@ def plain_recipe(world, settings, train):
         return quality_logits, clip.logits(p, image, clip.text_embedding(p, texts.scenes, SHAPE))
 
     for epoch in range(settings.epochs):
-        batches = adapt.draw_batches(TRAIN, settings, rng)
+        batches = crops.draw_batches(TRAIN, settings, rng)
         for number, members in enumerate(batches):
-            crops = adapt.draw_crops(TRAIN[members], 4, settings, len(batches), epoch, number, 2)
-            x = clip.pixels(adapt.crop(images, crops, 32), SHAPE)
+            drawn = crops.draw_crops(TRAIN[members], 4, settings, len(batches), epoch, number, 2)
+            x = clip.pixels(crops.crop(images, drawn, 32), SHAPE)
             with torch.no_grad():
                 w = backbone.weights
                 seen = clip.image_embedding(w, x, SHAPE)
@@ -146,7 +152,7 @@ def test_rule_and_strength_matter(world):
 
 
 def test_trained_values_are_counted(world):
-    tuned, frozen = adapt.split_tuned(world[0].weights | world[1], adapt.tuned_names(SHAPE, ("context", "blocks"), 1))
+    tuned, frozen = step.split_tuned(world[0].weights | world[1], step.tuned_names(SHAPE, ("context", "blocks"), 1))
     assert run(world).trained_values == sum(t.numel() for t in tuned.values())
     assert {"ctx", "ln_final.weight", "visual.ln_post.bias", "transformer.resblocks.2.ln_1.bias"} <= set(tuned)
     assert {"visual.proj", "visual.prompt_embeddings", "visual.transformer.resblocks.1.ln_1.bias"} <= set(frozen)
@@ -156,7 +162,7 @@ def test_published_number_of_trained_values():
     shape = Shape(512, 224, 16, 768, 12, 12, 512, 12, 8, True, "imagenet")
     sizes = {n: t.numel() for n, t in weights.clip_weights(shape).items()} | {"ctx": 4 * 512}
     assert (
-        sum(v for n, v in sizes.items() if n.startswith(adapt.tuned_names(shape, ("context", "blocks"), 4)))
+        sum(v for n, v in sizes.items() if n.startswith(step.tuned_names(shape, ("context", "blocks"), 4)))
         == 40_965_632
     )
 
@@ -185,7 +191,7 @@ def test_test_pictures_are_read_once_at_the_end(world):
 
 def test_published_selection_reads_the_test_side(world):
     images = Recorder(world[3])
-    run(world, images=images, select="test")
+    run(world, images=images, select="test", cache_gb=0.0)
     assert sum(r in TEST for r in images.seen) == 3 * len(TEST)  # before training, and every second of four epochs
 
 
@@ -201,14 +207,14 @@ def test_published_crops_are_those_of_the_released_code():
     for epoch in range(5):
         torch.random.manual_seed(3 * epoch + 1)  # finetune.py, train(): manual_seed(len(loader) * epoch + batch_idx)
         top, left, _ = torch.randint(20, (3,)).tolist()
-        crops = adapt.draw_crops(np.array([4, 9]), 20, settings, 3, epoch, 1, seed=0)
-        assert crops == [(4, top, left, left < 10), (9, top, left, left < 10)]
+        drawn = crops.draw_crops(np.array([4, 9]), 20, settings, 3, epoch, 1, seed=0)
+        assert drawn == [(4, top, left, left < 10), (9, top, left, left < 10)]
 
 
 def test_own_crops_differ_per_picture_and_come_round():
     settings = Adapt(**SETTINGS)
     rows = np.arange(50)
-    first, second, third = (adapt.draw_crops(rows, 20, settings, 1, e, 0, seed=1) for e in range(3))
+    first, second, third = (crops.draw_crops(rows, 20, settings, 1, e, 0, seed=1) for e in range(3))
     assert first == third
     assert first != second
     assert len({c[1:] for c in first}) > 25
@@ -218,7 +224,7 @@ def test_own_crops_differ_per_picture_and_come_round():
 
 def test_crop_flips():
     images = np.arange(2 * 3 * 4 * 4, dtype=np.uint8).reshape(2, 3, 4, 4)
-    plain, flipped = adapt.crop(images, [(1, 1, 2, False), (1, 1, 2, True)], 2)
+    plain, flipped = crops.crop(images, [(1, 1, 2, False), (1, 1, 2, True)], 2)
     assert torch.equal(plain, torch.from_numpy(images[1, :, 1:3, 2:4].copy()))
     assert torch.equal(flipped, plain.flip(-1))
 
@@ -227,7 +233,7 @@ def test_batches_published_and_even():
     rng = np.random.default_rng(0)
     sizes = {
         kind: [
-            len(b) for b in adapt.draw_batches(np.arange(200), Adapt(**SETTINGS | {"batches": kind, "batch": 192}), rng)
+            len(b) for b in crops.draw_batches(np.arange(200), Adapt(**SETTINGS | {"batches": kind, "batch": 192}), rng)
         ]
         for kind in ("remainder", "even")
     }
@@ -237,25 +243,6 @@ def test_batches_published_and_even():
 def test_position_pairing_meets_the_neighbour():
     task = {"ctx": torch.ones(2), "a": torch.ones(3), "b": torch.full((3,), 2.0)}
     semantic = {"a": torch.full((3,), 10.0), "b": torch.full((3,), 20.0)}  # none for the context
-    paired = adapt.by_position(task, semantic)
+    paired = step.by_position(task, semantic)
     assert set(paired) == {"a"}  # the context would meet a tensor of another size
     assert torch.equal(paired["a"], semantic["b"])
-
-
-def test_cache_keeps_within_budget():
-    computed = []
-
-    def compute(crops):
-        computed.extend(crops)
-        return torch.zeros(len(crops), 4), torch.zeros(len(crops), 1)
-
-    a, b, c = ((i, 0, 0, False) for i in range(3))
-    cache = adapt.Cache(compute, budget=2 * 20)
-    cache.get([a, b, a])
-    assert computed == [a, b]
-    cache.get([a])
-    cache.get([c])  # b is the one not used for longest
-    cache.get([a])
-    assert computed == [a, b, c]
-    cache.get([b])
-    assert computed == [a, b, c, b]

@@ -119,22 +119,22 @@ def test_same_bytes_alone_after_an_interruption_and_in_a_sweep(world, monkeypatc
     prepare, done = methods.prepare, []
 
     def dies_in_split_1(case, name):
-        one = prepare(case, name)
+        compute = prepare(case, name)
 
-        def split(number):
-            if number == 1:
+        def splits(numbers):
+            if 1 in numbers:
                 raise KeyboardInterrupt
-            done.append(number)
-            return one(number)
+            done.extend(numbers)
+            return compute(numbers)
 
-        return split
+        return splits
 
     monkeypatch.setattr(methods, "prepare", dies_in_split_1)
     with pytest.raises(KeyboardInterrupt):
         sweep.run(loaded, world.parent, key)
     assert not key.folder(world.parent).exists()
     monkeypatch.setattr(
-        methods, "prepare", lambda case, name: lambda number: done.append(number) or prepare(case, name)(number)
+        methods, "prepare", lambda case, name: lambda numbers: done.extend(numbers) or prepare(case, name)(numbers)
     )
     sweep.run(loaded, world.parent, key)
     assert done == [0, 1, 2]  # split 0 was taken up, not repeated
@@ -195,14 +195,13 @@ def test_failed_split_is_recorded_and_the_rest_goes_on(world, monkeypatch, capsy
     prepare = methods.prepare
 
     def fails_in_split_1(case, name):
-        one = prepare(case, name)
+        compute = prepare(case, name)
 
-        def split(number):
-            if number == 1:
-                raise SplitFailure("loss is not finite at epoch 3, batch 0, learning rate 0.1")
-            return one(number)
+        def splits(numbers):
+            failure = SplitFailure("loss is not finite at epoch 3, batch 0, learning rate 0.1")
+            return [failure if i == 1 else compute([i])[0] for i in numbers]
 
-        return split
+        return splits
 
     monkeypatch.setattr(methods, "prepare", fails_in_split_1)
     key = Key("sound", "target", "random_prompts", 6)
@@ -284,11 +283,9 @@ def test_ridge_recovers_a_linear_truth(world):
     db = prepared.load(world.parent / "data/prepared/pre")
     parts = splits.load(world.parent / "data/splits/pre/sound.csv", db.index["image"])
     backbone = checkpoints.load(world.parent)
-    case = methods.Case(
-        loaded, world.parent, db, db, parts, parts, 20, backbone, torch.device("cpu"), lambda epoch: None
-    )
+    case = methods.Case(loaded, world.parent, db, db, parts, parts, 20, backbone, torch.device("cpu"))
     x = methods.embeddings(case, db.images).numpy()
     truth = x @ np.eye(x.shape[1])[0]
     db.index["quality"] = (truth - truth.min()) / (truth.max() - truth.min())
-    outcome = methods.ridge(case, params.Ridge(kind="ridge", label="", alphas=[1e-6]))(0)
+    (outcome,) = methods.ridge(case, params.Ridge(kind="ridge", label="", alphas=[1e-6]))([0])
     assert np.corrcoef(outcome.scores, case.quality[parts.test(0)])[0, 1] > 0.9

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from grmp import adapt, clip, meta
+from grmp import adapt, clip, meta, step
 from grmp.params import Variant
 from grmp.regularize import angle, regularize
 from tests.golden import weights
@@ -39,8 +39,8 @@ def computed(
         teacher = clip.logits(base, seen, clip.text_embedding(base, texts.scenes, shape))
         out["teacher_scene_logits"] = teacher
 
-    tuned, frozen = adapt.split_tuned(
-        base | prompts, adapt.tuned_names(shape, ("context", "blocks"), config["tuned_blocks"])
+    tuned, frozen = step.split_tuned(
+        base | prompts, step.tuned_names(shape, ("context", "blocks"), config["tuned_blocks"])
     )
     first = shape.vision_layers - config["tuned_blocks"]
 
@@ -59,16 +59,16 @@ def computed(
     with torch.no_grad():
         out |= forward(frozen | tuned)
         tokens = clip.image_blocks(frozen, clip.embed_patches(frozen, x), shape, 0, first)
-    task, semantic = adapt.losses(frozen | tuned, tokens, first, texts, target, teacher, shape)
+    task, semantic = step.losses(frozen | tuned, tokens, first, texts, target, teacher, shape)
     out |= {"task_loss": task, "semantic_loss": semantic}
-    g_d, g_g = adapt.gradients(task, semantic, tuned)
+    g_d, g_g = step.gradients(task, semantic, tuned)
     regularized = regularize("published", g_d, g_g, STRENGTH)
     zero = {n: torch.zeros_like(t) for n, t in g_d.items()}
     out["grad_stats"] = {
         n: [float(v) for v in (g_d[n].norm(), g.norm(), torch.sum(g_d[n] * g), regularized[n].norm())]
         for n, g in (zero | g_g).items()
     }
-    out["gradient_angle_deg"] = np.float64(angle(g_d, g_g))
+    out["gradient_angle_deg"] = angle(g_d, g_g)
     with torch.no_grad():
         stepped = {n: t - STEP * (regularized[n] + DECAY * t) for n, t in tuned.items()}
         after = forward(frozen | stepped)
