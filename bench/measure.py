@@ -1,21 +1,28 @@
-"""Time, memory and operations of two recipes that do the same work, alternating in one run."""
+"""Time, memory and operations of recipes that do the same work, alternating in one run."""
 
-import resource
+import platform
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import psutil
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """Medians of one recipe on one piece of work."""
+    """One recipe on one piece of work."""
 
-    seconds: float
+    seconds: list[float]  # of each repetition
     flops: float  # floating-point operations of matrix products, counted from the shapes that were run
+    memory: float  # bytes beyond what was there before, at the highest
+    result: Any
 
 
 def synchronize(device: torch.device) -> None:
@@ -24,48 +31,70 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def alternate(
-    recipes: dict[str, Callable[[], object]], device: torch.device, repeats: int
-) -> tuple[dict[str, Measurement], list[float]]:
-    """Run the recipes in turn, ``repeats`` times each after a first one that does not count.
+def counted(recipe: Callable[[], Any]) -> tuple[Any, float]:
+    """What the recipe returns, and its floating-point operations."""
+    # the fused paths hide their products from the counter
+    torch.backends.mha.set_fastpath_enabled(False)
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        result = recipe()
+    torch.backends.mha.set_fastpath_enabled(True)
+    return result, float(counter.get_total_flops())
 
-    Returns the medians and, per repetition, the ratio of the first recipe's seconds to the last one's.
-    """
-    flops = {}
-    for name, recipe in recipes.items():
-        torch.backends.mha.set_fastpath_enabled(False)  # the fused path hides its products from the counter
-        with FlopCounterMode(display=False) as counter:
-            recipe()
-        torch.backends.mha.set_fastpath_enabled(True)
-        flops[name] = float(counter.get_total_flops())
-    seconds: dict[str, list[float]] = {name: [] for name in recipes}
+
+def timed(recipe: Callable[[], Any], device: torch.device) -> tuple[float, float]:
+    """Seconds, and bytes at the highest beyond what was there before."""
+    synchronize(device)
+    before = _reset_peak(device)
+    start = time.perf_counter()
+    recipe()
+    synchronize(device)
+    return time.perf_counter() - start, _peak(device) - before
+
+
+def alternate(recipes: dict[str, Callable[[], Any]], device: torch.device, repeats: int) -> dict[str, Measurement]:
+    """Run the recipes in turn, ``repeats`` times each after a first one that counts operations and warms up."""
+    first = {name: counted(recipe) for name, recipe in recipes.items()}
+    runs: dict[str, list[tuple[float, float]]] = {name: [] for name in recipes}
     for _ in range(repeats):
         for name, recipe in recipes.items():
-            synchronize(device)
-            start = time.perf_counter()
-            recipe()
-            synchronize(device)
-            seconds[name].append(time.perf_counter() - start)
-    first, *_, last = recipes
-    ratios = [a / b for a, b in zip(seconds[first], seconds[last], strict=True)]
-    return {n: Measurement(float(np.median(s)), flops[n]) for n, s in seconds.items()}, ratios
+            runs[name].append(timed(recipe, device))
+    return {
+        name: Measurement([s for s, _ in found], first[name][1], max(m for _, m in found), first[name][0])
+        for name, found in runs.items()
+    }
 
 
 def peak_flops(device: torch.device, dtype: torch.dtype, size: int) -> float:
     """Floating-point operations a second of one large matrix product: the ceiling, measured in the same run."""
     a = torch.randn(size, size, device=device, dtype=dtype)
-    best = 0.0
-    for _ in range(6):
-        synchronize(device)
-        start = time.perf_counter()
-        a @ a
-        synchronize(device)
-        best = max(best, 2 * size**3 / (time.perf_counter() - start))
-    return best
+    seconds = min(timed(lambda: a @ a, device)[0] for _ in range(10))
+    return 2 * size**3 / seconds
 
 
-def peak_memory(device: torch.device) -> float:
-    """Bytes: the GPU allocator's peak, or this process's largest resident size."""
+def machine(device: torch.device) -> str:
+    """Name of the GPU, or of the processor and how many threads work on it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    info = Path("/proc/cpuinfo")
+    names = re.findall(r"model name\s*: (.*)", info.read_text()) if info.is_file() else []
+    return f"{names[0] if names else platform.processor()}, {torch.get_num_threads()} threads"
+
+
+def _reset_peak(device: torch.device) -> float:
+    """Bytes in use now; the highest mark starts from here."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return float(torch.cuda.memory_allocated(device))
+    mark = Path("/proc/self/clear_refs")
+    if mark.exists():  # Linux: proc(5), 5 resets the peak of the resident size
+        mark.write_text("5")
+    return float(psutil.Process().memory_info().rss)
+
+
+def _peak(device: torch.device) -> float:
+    """Bytes at the highest mark; nan where the system keeps none."""
     if device.type == "cuda":
         return float(torch.cuda.max_memory_allocated(device))
-    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    status = Path("/proc/self/status")
+    found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.exists() else None
+    return float(found[1]) * 1024 if found else float(np.nan)

@@ -5,6 +5,7 @@ It computes what the released code computes (CLIP/model.py, forward_deep_prompt;
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -39,7 +40,7 @@ class Prompted(nn.Module):
         super().__init__()
         self.model, self.quality_tokens = model, quality_tokens
         self.prompts = nn.ParameterDict({n.replace(".", "/"): nn.Parameter(t.clone()) for n, t in prompts.items()})
-        self.drop: Callable[[Tensor], Tensor] = nn.Dropout(dropout)
+        self.drop: Callable[[Tensor], Tensor] = partial(F.dropout, p=dropout)  # of each image's copy
 
     def named(self) -> dict[str, nn.Parameter]:
         """Every parameter under its name in grmp.clip."""

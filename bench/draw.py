@@ -1,0 +1,58 @@
+"""The figures of bench/results/."""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from grmp.report.style import styled
+
+
+@styled
+def ratios(table: pd.DataFrame, path: Path) -> None:
+    """Four panels, a pair of bars for each piece of work: ratio, images a second, memory, share of the peak."""
+    work = list(dict.fromkeys(table["work"]))
+    panels = {
+        "ratio": "plain seconds / seconds",
+        "images_per_second": "images / s",
+        "memory_mb": "working memory (MiB)",
+        "share_of_peak": "share of the matrix-product peak",
+    }
+    figure, axes = plt.subplots(2, 2, figsize=(7, 4.6), layout="constrained")
+    for axis, (column, label) in zip(axes.flat, panels.items(), strict=True):
+        for i, recipe in enumerate(("plain", "ours")):
+            part = table[table["recipe"] == recipe].set_index("work").loc[work]
+            places = np.arange(len(work)) + (i - 0.5) * 0.38
+            bars = axis.bar(places, part[column], 0.36, label=recipe)
+            axis.bar_label(bars, fmt="{:.3g}", fontsize=7)
+            if column == "ratio":
+                reach = np.abs(part[["ratio_lowest", "ratio_highest"]].sub(part["ratio"], axis=0)).T.to_numpy()
+                axis.errorbar(places, part[column], reach, fmt="none", ecolor="black", lw=0.8)
+        axis.set_xticks(np.arange(len(work)), [w.replace("_", "\n") for w in work])
+        axis.set_ylabel(label)
+        axis.margins(y=0.15)
+    axes.flat[0].legend()
+    first = table.iloc[0]
+    figure.suptitle(f"ViT-B/16, 100 prompts, {first['precision']}: {first['machine']}", fontsize=8)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+@styled
+def growth(table: pd.DataFrame, path: Path) -> None:
+    """Seconds and memory against each quantity, with the straight line through the first and the last size."""
+    quantities = list(dict.fromkeys(table["quantity"]))
+    figure, axes = plt.subplots(2, len(quantities), figsize=(2.2 * len(quantities), 4), layout="constrained")
+    for j, quantity in enumerate(quantities):
+        part = table[table["quantity"] == quantity]
+        for axis, column, label in zip(axes[:, j], ("seconds", "memory_mb"), ("seconds", "MiB"), strict=True):
+            axis.plot(part["size"], part[column], "o-", ms=4)
+            axis.plot(part["size"].iloc[[0, -1]], part[column].iloc[[0, -1]], ":", color="grey", lw=1)
+            axis.set_ylim(0)
+            axis.set_xlabel(quantity)
+            if not j:
+                axis.set_ylabel(label)
+    figure.suptitle(str(table["machine"].iloc[0]), fontsize=8)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)

@@ -1,0 +1,159 @@
+"""What is timed: the same work by the plain recipe and by ours, on ViT-B/16 with seeded weights and 100 prompts.
+
+A piece of work is (recipes, difference): two functions without arguments, and what compares their results.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench import plain
+from grmp import adapt, clip, meta, step
+from grmp.params import Variant
+from grmp.regularize import regularize
+from tests.golden import weights
+
+VIT_B16 = clip.Shape(512, 224, 16, 768, 12, 12, 512, 12, 8, True, "imagenet")
+PROMPTS, TUNED, RATE, STRENGTH, DROPOUT = 100, 4, 1e-3, 5.0, 0.1
+SCENES = ["animal", "cityscape", "human", "indoor", "landscape", "night", "plant", "still_life", "others"]
+RELEASED = Variant(
+    reset="never", query="inner", outer="average", order=0, inner="adam", inner_rate=1e-4, outer_rate=1e-2
+)
+
+
+@dataclass(frozen=True)
+class Work:
+    """Recipes that do the same, and the largest difference between what two of them gave."""
+
+    recipes: dict[str, Callable[[], Any]]
+    difference: Callable[[Any, Any], float]
+
+
+class Setting:
+    """Weights, texts and pictures that both recipes use."""
+
+    def __init__(self, device: torch.device, images: int, shape: clip.Shape = VIT_B16, prompts: int = PROMPTS) -> None:
+        self.device, self.shape = device, shape
+        self.base = {n: t.to(device) for n, t in weights.clip_weights(shape).items()}
+        self.prompts = {n: t.to(device) for n, t in weights.prompts(shape, prompts).items()}
+        self.texts = adapt.Texts(
+            clip.tokenize(clip.prompted_texts(["high quality", "low quality"], 4)).to(device),
+            clip.tokenize([adapt.TEACHER_SCENE.format(s) for s in SCENES]).to(device),
+        )
+        size, generator = (images, 3, shape.image_size, shape.image_size), torch.Generator().manual_seed(0)
+        self.x = clip.pixels(torch.randint(0, 256, size, generator=generator, dtype=torch.uint8).to(device), shape)
+        self.target = torch.linspace(0, 1, images).to(device)
+        self.plain = plain.Prompted(plain.build(shape, self.base), self.prompts, self.texts.quality).to(device)
+        self.teacher = plain.build(shape, self.base).to(device)
+
+    def masks(self) -> Callable[[Tensor], Tensor]:
+        """The prompts' dropout on each image's copy, the same for both recipes."""
+        generator = torch.Generator(self.device).manual_seed(1)
+
+        def drop(t: Tensor) -> Tensor:
+            return t * (torch.rand(t.shape, generator=generator, device=self.device) >= DROPOUT) / (1 - DROPOUT)
+
+        return drop
+
+
+def _apart(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:
+    return max(float((s - t).detach().abs().max()) for s, t in zip(a, b, strict=True))
+
+
+def evaluation(s: Setting) -> Work:
+    """Scores of a batch of test pictures."""
+    p = s.base | s.prompts
+
+    @torch.no_grad()
+    def ours() -> list[Tensor]:
+        image = clip.image_embedding(p, s.x, s.shape)
+        return [clip.logits(p, image, clip.text_embedding(p, s.texts.quality, s.shape, p["ctx"]))]
+
+    @torch.no_grad()
+    def theirs() -> list[Tensor]:
+        return [s.plain.quality(s.x)]
+
+    return Work({"plain": theirs, "ours": ours}, _apart)
+
+
+def adaptation(s: Setting) -> Work:
+    """One epoch of few-shot adaptation (one step on all K pictures), features warm in our case."""
+    tuned, frozen = step.split_tuned(s.base | s.prompts, step.tuned_names(s.shape, ("context", "blocks"), TUNED))
+    first = step.first_trained_block(s.shape, ("context", "blocks"), TUNED)
+    named = s.plain.named()
+    for n, t in named.items():
+        t.requires_grad_(n in tuned)
+    with torch.no_grad():
+        tokens = clip.image_blocks(frozen, clip.embed_patches(frozen, s.x), s.shape, 0, first)
+        scenes = clip.text_embedding(s.base, s.texts.scenes, s.shape)
+        kept = clip.logits(s.base, clip.image_embedding(s.base, s.x, s.shape), scenes)
+
+    def stepped(params: clip.Tensors, g_d: clip.Tensors, g_g: clip.Tensors) -> list[Tensor]:
+        return [params[n] - RATE * g for n, g in sorted(regularize("published", g_d, g_g, STRENGTH).items())]
+
+    def ours() -> list[Tensor]:
+        losses = step.losses(frozen | tuned, tokens, first, s.texts, s.target, kept, s.shape)
+        return stepped(tuned, *step.gradients(*losses, tuned))
+
+    def theirs() -> list[Tensor]:
+        with torch.no_grad():
+            seen = s.teacher.encode_image(s.x, normalize=True)
+            scenes = s.teacher.encode_text(s.texts.scenes, normalize=True)
+            teacher = s.teacher.logit_scale.exp() * seen @ scenes.T
+        both = []
+        for loss in ("task", "semantic"):
+            s.plain.zero_grad(set_to_none=True)
+            if loss == "task":
+                clip.task_loss(s.plain.quality(s.x), s.target).backward()
+            else:
+                clip.semantic_loss(s.plain.scenes(s.x, s.texts.scenes), teacher).backward()
+            both.append({n: named[n].grad.clone() for n in tuned if named[n].grad is not None})
+        return stepped({n: named[n].detach() for n in tuned}, *both)
+
+    return Work({"plain": theirs, "ours": ours}, _apart)
+
+
+def meta_training(s: Setting) -> Work:
+    """One support step and one query step of the released inner loop: Adam, prompts only, dropout on each image's prompts.
+
+    Compared are the losses, the second of which sees the first step: where a gradient is all but zero Adam's step keeps the
+    sign of what rounding left, so the prompts themselves say less.
+    """
+    named = s.plain.named()
+    for n, t in named.items():
+        t.requires_grad_(n in s.prompts)
+    batch = s.x, s.target
+
+    def ours() -> list[Tensor]:
+        drop = s.masks()
+
+        def loss(theta: clip.Tensors, batch: meta.Batch) -> Tensor:
+            p = s.base | theta
+            text = clip.text_embedding(p, s.texts.quality, s.shape, p["ctx"])
+            return clip.task_loss(clip.logits(p, clip.image_embedding(p, batch[0], s.shape, drop), text), batch[1])
+
+        inner = meta.Inner(s.prompts, RELEASED.inner, RELEASED.inner_rate)
+        done = meta.visit(s.prompts, inner, [(batch, batch)], loss, RELEASED)
+        return [torch.tensor(done.support_losses + done.query_losses)]
+
+    def theirs() -> list[Tensor]:
+        s.plain.drop = s.masks()
+        with torch.no_grad():
+            for n, t in s.prompts.items():
+                named[n].copy_(t)
+        optimizer, losses = torch.optim.Adam([named[n] for n in s.prompts], lr=RELEASED.inner_rate), []
+        for _ in range(2):
+            optimizer.zero_grad()
+            loss = clip.task_loss(s.plain.quality(s.x), s.target)
+            loss.backward()
+            optimizer.step()
+            losses.append(float(loss.detach()))
+        return [torch.tensor(losses)]
+
+    return Work({"plain": theirs, "ours": ours}, _apart)
+
+
+WORK = {"evaluation": evaluation, "adaptation": adaptation, "meta_training": meta_training}

@@ -1,0 +1,53 @@
+"""The plain recipe and ours give the same; the bench writes what it measured."""
+
+import pandas as pd
+import pytest
+import torch
+
+from bench import __main__ as bench
+from bench.measure import timed
+from bench.work import WORK, Setting
+from tests.test_adapt import SHAPE
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def setting():
+    return Setting(CPU, images=3, shape=SHAPE, prompts=5)
+
+
+@pytest.mark.parametrize("name", sorted(WORK))
+def test_recipes_agree(setting, name):
+    work = WORK[name](setting)
+    plain, ours = (recipe() for recipe in work.recipes.values())
+    assert work.difference(plain, ours) <= 1e-5
+    assert work.difference(plain, [t + 1e-3 for t in ours]) > 1e-4
+
+
+def test_ours_counts_fewer_operations(setting):
+    (plain, ours) = bench.compare("evaluation", setting, 1, "float32", 1e9)
+    assert 0 < ours["gflop"] < plain["gflop"]
+    assert ours["largest_difference"] <= 1e-5
+    assert plain["ratio"] == 1
+
+
+def test_operations_are_those_of_the_shapes():
+    from bench.measure import counted
+
+    a, b = torch.ones(4, 5), torch.ones(5, 6)
+    assert counted(lambda: a @ b)[1] == 2 * 4 * 5 * 6
+
+
+def test_memory_is_that_of_the_recipe():
+    _, large = timed(lambda: torch.ones(50 * 2**18).sum(), CPU)  # 50 MiB
+    assert 40 * 2**20 < large < 90 * 2**20
+
+
+def test_command_writes_csv_and_figure(monkeypatch, tmp_path):
+    monkeypatch.setattr(bench, "VIT_B16", SHAPE)
+    bench.main(["--repeats", "1", "--images", "2", "--shots", "3", "--out", str(tmp_path)])
+    table = pd.read_csv(tmp_path / "cpu.csv")
+    assert set(table["work"]) == set(WORK)
+    assert (table["largest_difference"] < 1e-4).all()
+    assert (tmp_path / "cpu.png").stat().st_size > 1000
