@@ -11,8 +11,9 @@ published code (CLIP/model.py, class VPTVisionTransformer, and finetune.py, clas
     visual.prompt_norm.weight | bias  (D) | (D)             LayerNorm after the last block (absent: identity)
 
 Prompts are replaced at every block, so what a block computes *at* a prompt position is thrown away: a prompt acts only
-through its key and value. Prompts are therefore a key/value prefix here, the last block computes the class token alone, and
-the text tower stops at the last end-of-text token. None of this changes a result (tests compare with open_clip).
+through its key and value. Prompts are therefore a key/value prefix here, the last block computes the class token alone (and
+no key or value at all), and the text tower stops at the last end-of-text token. None of this changes a result (tests
+compare with open_clip).
 
 Letters: B images, L tokens, D width, P prompt tokens, M context tokens, C texts, E embedding.
 """
@@ -86,26 +87,37 @@ def prompted_texts(classes: Sequence[str], context_tokens: int) -> list[str]:
 # ---------------------------------------------------------------------------------------------------- transformer block
 
 
-def _attention(
-    y: Tensor, prompt: Tensor | None, p: Tensors, name: str, heads: int, causal: bool, first_only: bool
-) -> Tensor:
-    """Attention among tokens (B, L, D) and, as keys and values only, ``prompt`` (B or 1, P, D).
+def _attention(y: Tensor, prompt: Tensor | None, p: Tensors, name: str, heads: int, causal: bool) -> Tensor:
+    """Attention among tokens (B, L, D) and, as keys and values only, ``prompt`` (B or 1, P, D), before the output's map.
 
     Prompts that all images share are projected once and their keys and values repeated, rather than the other way round.
     """
-    width = y.shape[-1]
     w, b = p[f"{name}.in_proj_weight"], p[f"{name}.in_proj_bias"]
-    if first_only:
-        q = F.linear(y[:, :1], w[:width], b[:width])
-        k, v = F.linear(y, w[width:], b[width:]).chunk(2, dim=-1)
-    else:
-        q, k, v = F.linear(y, w, b).chunk(3, dim=-1)
+    q, k, v = F.linear(y, w, b).chunk(3, dim=-1)
     if prompt is not None:
+        width = y.shape[-1]
         more = F.linear(prompt, w[width:], b[width:]).expand(len(y), -1, -1).chunk(2, dim=-1)
         k, v = (torch.cat(pair, dim=1) for pair in zip((k, v), more, strict=True))  # (B, L + P, D)
     q, k, v = (t.unflatten(-1, (heads, -1)).transpose(1, 2) for t in (q, k, v))  # (B, H, L, D/H)
-    out = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
-    return F.linear(out.transpose(1, 2).flatten(2), p[f"{name}.out_proj.weight"], p[f"{name}.out_proj.bias"])
+    return F.scaled_dot_product_attention(q, k, v, is_causal=causal).transpose(1, 2).flatten(2)
+
+
+def _attention_of_first(y: Tensor, prompt: Tensor | None, p: Tensors, name: str, heads: int) -> Tensor:
+    """What token 0 alone gets from ``_attention``, (B, 1, D), without a key or a value of any token.
+
+    With one query the products can be taken in another order: q . (W_k y) = (W_k' q) . y, and sum_j a_j W_v y_j =
+    W_v sum_j a_j y_j. The keys' bias adds the same to all scores, so that it drops out; the weights a sum to one, so that
+    the values' bias is added whole.
+    """
+    w_q, w_k, w_v = p[f"{name}.in_proj_weight"].chunk(3)
+    b_q, _, b_v = p[f"{name}.in_proj_bias"].chunk(3)
+    q = F.linear(y[:, 0], w_q, b_q).unflatten(-1, (heads, -1))  # (B, H, D/H)
+    asked = torch.einsum("bhd,hdm->bhm", q * q.shape[-1] ** -0.5, w_k.unflatten(0, (heads, -1)))  # (B, H, D)
+    seen = [y] if prompt is None else [y, prompt]
+    a = torch.cat([asked @ t.mT for t in seen], dim=-1).softmax(-1).split([t.shape[1] for t in seen], dim=-1)
+    mean = torch.stack([part @ t for part, t in zip(a, seen, strict=True)]).sum(0)  # (B, H, D)
+    out = torch.einsum("bhm,hdm->bhd", mean, w_v.unflatten(0, (heads, -1)))
+    return (out.flatten(1) + b_v).unsqueeze(1)
 
 
 def _block(
@@ -123,12 +135,17 @@ def _block(
     def norm(t: Tensor, ln: str) -> Tensor:
         return F.layer_norm(t, t.shape[-1:], p[f"{name}.{ln}.weight"], p[f"{name}.{ln}.bias"])
 
-    prompt = None if prompt is None else norm(prompt, "ln_1")
-    seen = _attention(norm(x, "ln_1"), prompt, p, f"{name}.attn", heads, causal, first_only)
-    x = (x[:, :1] if first_only else x) + seen
+    y, prompt = norm(x, "ln_1"), None if prompt is None else norm(prompt, "ln_1")
+    if first_only:
+        x, y = x[:, :1], _attention_of_first(y, prompt, p, f"{name}.attn", heads)
+    else:
+        y = _attention(y, prompt, p, f"{name}.attn", heads, causal)
+    x = x + F.linear(y, p[f"{name}.attn.out_proj.weight"], p[f"{name}.attn.out_proj.bias"])
     y = F.linear(norm(x, "ln_2"), p[f"{name}.mlp.c_fc.weight"], p[f"{name}.mlp.c_fc.bias"])
-    y = y * torch.sigmoid(1.702 * y) if quick_gelu else F.gelu(y)
-    return x + F.linear(y, p[f"{name}.mlp.c_proj.weight"], p[f"{name}.mlp.c_proj.bias"])
+    w, b = p[f"{name}.mlp.c_proj.weight"], p[f"{name}.mlp.c_proj.bias"]
+    if quick_gelu:  # y sigmoid(1.702 y) = silu(1.702 y) / 1.702, which passes over the wide tensor less often
+        return x + F.linear(F.silu(1.702 * y), w / 1.702, b)
+    return x + F.linear(F.gelu(y), w, b)
 
 
 # ---------------------------------------------------------------------------------------------------------- image tower
