@@ -20,7 +20,14 @@ VIT_B16 = clip.Shape(512, 224, 16, 768, 12, 12, 512, 12, 8, True, "imagenet")
 PROMPTS, TUNED, RATE, STRENGTH, DROPOUT = 100, 4, 1e-3, 5.0, 0.1
 SCENES = ["animal", "cityscape", "human", "indoor", "landscape", "night", "plant", "still_life", "others"]
 RELEASED = Variant(
-    reset="never", query="inner", outer="average", order=0, inner="adam", inner_rate=1e-4, outer_rate=1e-2
+    protocol="published",
+    reset="never",
+    query="inner",
+    outer="average",
+    order=0,
+    inner="adam",
+    inner_rate=1e-4,
+    outer_rate=1e-2,
 )
 
 

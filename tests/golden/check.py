@@ -100,6 +100,7 @@ def _meta(
     rng = np.random.Generator(np.random.PCG64(11))
     side = shape.image_size
     variant = Variant(
+        protocol="published",
         reset=reset,
         query="inner",
         outer="average",
