@@ -8,7 +8,7 @@
 world: str = "."  # folder of params.yaml
 
 # %%
-from grmp.report import Sheet, figures, tables
+from grmp.report import Sheet, figures, steps, tables
 
 sheet = Sheet("meta_training", world)
 
@@ -36,3 +36,23 @@ for database in sheet.world.params.pretrain.databases:
         alt=f"Small panels, one per distortion type of {database}: query loss against the epoch, one line per variant.",
         stage="pretrain",
     )
+
+# %% [markdown]
+# ## How far a few inner steps go
+#
+# For each distortion type one support and one query set; the inner optimiser steps on the first, the second is scored on the
+# way, from the meta-learned prompts and from the random ones with which pre-training began.
+
+# %%
+sheet.table("steps", steps.steps_table(sheet.world))
+
+# %%
+for variant in sheet.world.params.steps.variants:
+    for database in sheet.world.params.steps.databases:
+        sheet.figure(
+            f"steps_{variant}_{database}",
+            steps.steps_figure(sheet.world, variant, database),
+            f"{database}, {variant}: loss on query pictures of each distortion type after so many inner steps.",
+            alt=f"Small panels, one per distortion type of {database}: query loss against inner steps from both starts.",
+            stage=f"steps@{variant}",
+        )

@@ -10,13 +10,16 @@ protocol: str = ""  # of params.yaml; empty: its first one
 methods: list[str] = []  # at most five fit a page; empty: the first and the last four of params.yaml
 shots: int = 0  # number of labelled pictures; 0: the largest of params.yaml
 split: int = 0  # which split
+method: str = "grmp"  # whose failures are shown
+pictures: int = 6  # failures of each database
 
 # %%
-from grmp.report import Sheet, figures, tables
+from grmp.report import Sheet, figures, predictions, tables
 
 sheet = Sheet("predictions", world, protocol)
 run = sheet.world.grid
 methods = methods or (run.methods if len(run.methods) <= 5 else run.methods[:1] + run.methods[-4:])
+label = sheet.world.params.methods[method].label
 shots = shots or max(run.shots)
 
 # %%
@@ -30,3 +33,37 @@ sheet.figure(
 
 # %%
 sheet.table("measures", tables.measures(sheet.world, methods, shots))
+
+# %% [markdown]
+# ## The largest failures
+#
+# Predictions are put on the scale of quality by each split's own fit; a picture that several splits test counts with their
+# mean.
+
+# %%
+sheet.figure(
+    "failures",
+    predictions.failures(sheet.world, method, run.databases, shots, pictures),
+    f"{label}: the test pictures furthest from their opinion, {shots} labels. Below each: what was "
+    "predicted for what opinion, both in [0, 1].",
+    alt="One row of pictures per database, judged too high on the left half, too low on the right half.",
+    stage="adapt",
+)
+
+# %% [markdown]
+# ## Do splits agree?
+#
+# A picture that stands on the test side of several splits is judged by several models, each adapted to other labelled pictures.
+
+# %%
+sheet.table("agreement", predictions.agreement_table(sheet.world, methods, run.databases, shots))
+
+# %%
+sheet.figure(
+    "agreement",
+    predictions.agreement(sheet.world, method, run.databases, shots),
+    f"{label}: least to greatest prediction of each picture that several splits test (line) and "
+    "their mean (dot), against opinion.",
+    alt="One panel per database: predicted against given quality, one vertical line per picture.",
+    stage="adapt",
+)
