@@ -1,5 +1,7 @@
 """Distortion by distortion and level by level (results/distortions.csv): figures and tables of ``distortions``."""
 
+import textwrap
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -18,7 +20,7 @@ MAP = "cividis"  # its lightness grows evenly: as good in black and white, and w
 def by_distortion(world: World, methods: list[str], shots: int | str) -> pd.DataFrame:
     """Median SRCC over splits of every distortion type, all levels together: ``database, distortion`` and a column a method."""
     table = at(world.distortions, shots=shots)
-    table = table[table["method"].isin(methods) & (table["level"].fillna("") == "")]
+    table = table[table["method"].isin(methods) & table["level"].isna()]
     if table.empty:
         return pd.DataFrame(columns=["database", "distortion", *methods])
     wide = table.pivot_table("srcc", ["database", "distortion"], "method", "median", sort=False, dropna=False)
@@ -46,7 +48,11 @@ def heat_map(world: World, methods: list[str], shots: int | str) -> Figure | Non
     norm = Normalize(min(0.0, float(np.nanmin(table[methods]))), 1)
     for axis, (database, part) in zip(axes, found.items(), strict=False):
         _cells(axis, part[methods].to_numpy(float), norm)
-        axis.set_xticks(range(len(methods)), [world.params.methods[m].label for m in methods], rotation=35, ha="right")
+        names = [world.params.methods[m].label for m in methods]
+        if len(methods) > 4:
+            axis.set_xticks(range(len(methods)), names, rotation=90)
+        else:
+            axis.set_xticks(range(len(methods)), [textwrap.fill(name, 10) for name in names])
         axis.set_yticks(range(len(part)), [d.replace("_", " ") for d in part["distortion"]])
         axis.set_title(f"{database}, {shots} labels")
     return figure
@@ -69,7 +75,7 @@ def _cells(axis: Axes, values: np.ndarray, norm: Normalize) -> None:
 def by_level(world: World, methods: list[str], shots: int | str) -> Figure | None:
     """SRCC among pictures of one level, averaged over distortion types, against the level; every split is a dot."""
     table = at(world.distortions, shots=shots)
-    table = table[table["method"].isin(methods) & (table["level"].fillna("") != "") & table["srcc"].notna()]
+    table = table[table["method"].isin(methods) & table["level"].notna() & table["srcc"].notna()]
     if table.empty:
         return None
     table = table.assign(level=table["level"].astype(float))
@@ -108,7 +114,7 @@ def distortion_table(world: World, methods: list[str], shots: int | str, pair: t
     text = "Median SRCC over splits of the test pictures of one distortion type, all levels together."
     if pair is not None:
         table = at(world.distortions, shots=shots)
-        table = table[table["level"].fillna("") == ""]
+        table = table[table["level"].isna()]
         wide = table.pivot_table("srcc", ["database", "distortion", "split"], "method", "first", dropna=False)
         wide = wide.reindex(columns=list(pair)).astype(float)
         gain = (wide[pair[0]] - wide[pair[1]]).groupby(["database", "distortion"]).mean()
