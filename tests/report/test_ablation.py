@@ -69,7 +69,7 @@ def test_a_definition_holds_the_own_values(world: World):
     assert definition(world.params, "ridge") is None
     assert differs_in(world.params, "grmp", "blocks_0") == {"adapt.tuned_blocks"}
     assert differs_in(world.params, "random", "grmp") == {"prompts", "rule", "strength"}
-    with pytest.raises(UserError, match="'nobody' is not defined in params.yaml; known: zero_shot, ridge"):
+    with pytest.raises(UserError, match=r"'nobody' is not defined in params\.yaml; known: zero_shot, ridge"):
         definition(world.params, "nobody")
 
 
