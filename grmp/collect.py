@@ -70,8 +70,8 @@ def pair_table(records: list[Record], table: pd.DataFrame, settings: Evaluate) -
     """Paired differences for every question of ``evaluate.pairs``, where both sides have been run.
 
     Two runs are compared only if they saw the same pictures, splits and backbone, and share their settings apart from the
-    method's own; otherwise the row says what differs and holds no number. ``p_holm`` corrects over the rows (databases and
-    shots) of one protocol, question and metric.
+    method's own; otherwise the row says what differs and holds no number. ``p_holm`` corrects over all rows (methods, databases,
+    shots) of one protocol, question and metric: many methods under one question are one family.
     """
     by_cell = {record.cell: record for record in records}
     values = dict(iter(table.groupby(_CELL)))
@@ -93,7 +93,7 @@ def pair_table(records: list[Record], table: pd.DataFrame, settings: Evaluate) -
                     | {"status": f"not comparable: {differs}" if differs else "ok"}
                 )
     pairs = pd.DataFrame(rows, columns=COLUMNS["pairs.csv"])
-    for _, family in pairs.groupby(["protocol", "question", "method", "against", "metric"])["p"]:
+    for _, family in pairs.groupby(["protocol", "question", "metric"])["p"]:
         pairs.loc[family.index, "p_holm"] = holm(family.astype(float).tolist())
     return pairs
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from grmp.collect import COLUMNS, collect
-from grmp.evaluate import METRICS, scores
+from grmp.evaluate import METRICS, holm, scores
 from grmp.params import load
 from grmp.records import read_record
 from tests.report.sample import METHODS, make_prepared, make_record, make_settings
@@ -276,3 +277,15 @@ def test_read_record_gives_typed_tables(made: Path):
     assert record.predictions["score"].dtype == float
     assert record.history["epoch"].max() == 4
     assert set(METHODS) == set(load(made / "params.yaml").run.few_shot.methods)
+
+
+def test_methods_under_one_question_are_one_family(world: Path):
+    """Holm's correction runs over every method, database and number of labels of a question."""
+    index = pd.read_csv(world / "data/prepared/alpha/index.csv")
+    make_record(world, "alpha", "grmp", 25, index)
+    raw = yaml.safe_load((world / "params.yaml").read_text())
+    raw["evaluate"]["pairs"] = [{"method": m, "against": "random", "question": "better?"} for m in ("meta", "grmp")]
+    (world / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
+    pairs = run(world)["pairs"].query("metric == 'srcc'")
+    assert len(pairs) == 3
+    np.testing.assert_allclose(pairs["p_holm"], holm(pairs["p"].tolist()), atol=2e-6)
