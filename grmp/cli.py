@@ -3,12 +3,14 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from grmp import params as settings
 from grmp.errors import UserError
+
+if TYPE_CHECKING:
+    from grmp.params import Params
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__.split(";")[0]
@@ -18,10 +20,17 @@ ParamsFile = Annotated[Path, typer.Option("--params", help="settings; everything
 HERE = Path("params.yaml")
 
 
+def load(params: Path) -> "Params":
+    """The settings. What reads them imports their module; ``--help`` does not, and is there at once."""
+    from grmp.params import load as read
+
+    return read(params)
+
+
 @app.command()
 def backbone(params: ParamsFile = HERE, origin: Annotated[Path | None, typer.Option("--from")] = None) -> None:
     """Fetch CLIP's weights (or take them from a file), or train the small CLIP."""
-    loaded = settings.load(params)
+    loaded = load(params)
     from grmp.backbone import build
 
     build(loaded, params.parent, origin)
@@ -30,7 +39,7 @@ def backbone(params: ParamsFile = HERE, origin: Annotated[Path | None, typer.Opt
 @app.command()
 def pretrain(variant: str, params: ParamsFile = HERE) -> None:
     """Learn the meta-prompts of one variant."""
-    loaded = settings.load(params)
+    loaded = load(params)
     from grmp.pretrain import pretrain as run
 
     run(loaded, params.parent, variant)
@@ -39,7 +48,7 @@ def pretrain(variant: str, params: ParamsFile = HERE) -> None:
 @app.command()
 def steps(variant: str, params: ParamsFile = HERE) -> None:
     """How far a few inner steps bring each distortion type, from a variant's meta-prompts and from random ones."""
-    loaded = settings.load(params)
+    loaded = load(params)
     from grmp.steps import measure
 
     measure(loaded, params.parent, variant)
@@ -54,13 +63,14 @@ def adapt(
     protocol: Annotated[str, typer.Option(help="of params.yaml; without it the first one")] = "",
 ) -> None:
     """One run: every split of (database, method, shots). What is done already is not done again."""
-    loaded = settings.load(params)
+    loaded = load(params)
     if method not in loaded.methods:
         raise UserError(f"method '{method}' is not defined in {params}; known: {', '.join(sorted(loaded.methods))}")
+    from grmp.params import shots as labels
     from grmp.runs import Key
     from grmp.sweep import run
 
-    key = Key(protocol or loaded.protocol, database, method, settings.shots(shots))
+    key = Key(protocol or loaded.protocol, database, method, labels(shots))
     if not run(loaded, params.parent, key):
         print(f"{key}: the record is there and holds")
 
@@ -79,7 +89,7 @@ def sweep(
 @app.command()
 def collect(params: ParamsFile = HERE) -> None:
     """Run records -> scores, medians, intervals and paired differences."""
-    loaded = settings.load(params)
+    loaded = load(params)
     from grmp.collect import collect as run
 
     run(loaded, params.parent / "results")
@@ -100,7 +110,7 @@ def notebook(
 @app.command()
 def report(params: ParamsFile = HERE) -> None:
     """Build results/site/: one page with every table, figure and notebook."""
-    loaded = settings.load(params)
+    loaded = load(params)
     from grmp.report.site import build
 
     build(loaded, params.parent / "results")

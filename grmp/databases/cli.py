@@ -1,12 +1,14 @@
 """``grmp data ...``: list, fetch, prepare and show the databases."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from grmp import params as settings
 from grmp.databases import registry
+
+if TYPE_CHECKING:
+    from grmp.params import Params
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="The databases: list, fetch, prepare, show.")
 
@@ -15,12 +17,19 @@ Names = Annotated[list[str] | None, typer.Argument(help="databases; none: all of
 HERE = Path("params.yaml")
 
 
+def load(params: Path) -> "Params":
+    """The settings. What reads them imports their module; ``--help`` does not, and is there at once."""
+    from grmp.params import load as read
+
+    return read(params)
+
+
 @app.command("list")
 def list_(params: ParamsFile = HERE) -> None:
     """All databases that are known: what they hold, what they weigh, and what is here already."""
     from grmp.databases.card import size
 
-    folder, wanted = params.parent / "data", settings.load(params).data.databases if params.is_file() else []
+    folder, wanted = params.parent / "data", load(params).data.databases if params.is_file() else []
     print(f"{'name':<10}{'kind':<11}{'pictures':>9}{'download':>10}{'on disk':>10}  state")
     for entry in registry.DATABASES.values():
         here = [w for w, f in (("fetched", f"raw/{entry.name}.json"), ("prepared", f"prepared/{entry.name}/info.json"))
@@ -48,7 +57,7 @@ def fetch(
     from grmp.errors import UserError
 
     raw = params.parent / "data/raw"
-    entries = [registry.get(n) for n in names or settings.load(params).data.databases]
+    entries = [registry.get(n) for n in names or load(params).data.databases]
     if origin is not None and len(entries) != 1:
         raise UserError("--from is about one database; name it: grmp data fetch NAME --from PATH")
     if origin is None and (planned := fetching.check_disk(entries, raw))[0]:
@@ -70,7 +79,7 @@ def prepare(
     from grmp.databases.images import prepare as one
     from grmp.databases.scores import training_pictures
 
-    loaded = settings.load(params)
+    loaded = load(params)
     data, folder = loaded.data, params.parent / "data"
     views = [loaded.under(protocol) for protocol in loaded.protocols]
     keep = any(view.data.livec_training_pictures for view in views)
