@@ -76,6 +76,15 @@ def adapt(
 
 
 @app.command()
+def look(database: str, params: ParamsFile = HERE) -> None:
+    """Relevance maps and embeddings of a database's test pictures, before and after adaptation."""
+    loaded = settings.load(params)
+    from grmp.look import look as run
+
+    run(loaded, params.parent, database)
+
+
+@app.command()
 def sweep(
     params: ParamsFile = HERE, jobs: Annotated[int, typer.Option("-j", help="processes; 0: one a CPU")] = 0
 ) -> None:

@@ -109,6 +109,12 @@ def ridge(case: Case, method: Ridge) -> Splitwise:
 
 def tune(case: Case, method: Tune) -> Splitwise:
     """Adaptation by gradient steps on the parts of the prompted CLIP that the method names, under a gradient rule."""
+    texts, job = jobs(case, method)
+    return lambda numbers: adapt_splits(case.backbone, texts, method, case.params.adapt, [job(i) for i in numbers])
+
+
+def jobs(case: Case, method: Tune) -> tuple[Texts, Callable[[int], Job]]:
+    """The texts of a method of kind tune, and what each split brings to its adaptation."""
     p, begin = case.params.prompts, case.params.start_of(method)
     has_context = begin not in ("none", "visual")
     quality = clip.prompted_texts(p.classes, p.text_tokens) if has_context else [PLAIN.format(c) for c in p.classes]
@@ -138,7 +144,7 @@ def tune(case: Case, method: Tune) -> Splitwise:
         test = Side(target_images, case.target.index["quality"].to_numpy(np.float64), case.tested.test(split))
         return Job(split, same or on_device(start(split)), train, test)
 
-    return lambda numbers: adapt_splits(case.backbone, texts, method, case.params.adapt, [job(i) for i in numbers])
+    return texts, job
 
 
 def attention_panel(case: Case, method: Panel) -> Splitwise:

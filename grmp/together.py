@@ -141,6 +141,12 @@ class Together:
                 split.scores = scores
         return [s.failure or Outcome(s.scores, s.history, self.trained_values) for s in everyone]
 
+    def model(self, split: int) -> Tensors:
+        """Every tensor of a split's model as it stands, as the towers read it (a split that failed has none)."""
+        (at,) = (i for i, s in enumerate(self.splits) if s.job.split == split)
+        tuned, own = ({n: t[at].detach() for n, t in side.items()} for side in (self.tuned, self.own))
+        return self._whole(tuned, own)
+
     def _go_on_with(self, wanted: Sequence[bool]) -> None:
         """Let the other splits go."""
         if all(wanted):

@@ -62,7 +62,7 @@ def read(world: World, database: str) -> Look | None:
 
 
 @styled
-def maps(world: World, database: str, pixels: int = 64) -> Figure | None:
+def maps(world: World, database: str, pixels: int = 96) -> Figure | None:
     """Worst pictures on the left, best on the right; below each the relevance of its patches for every model.
 
     Light patches raised the score above that of a flat picture, dark ones lowered it, mid-grey ones did nothing. Each
@@ -134,7 +134,7 @@ def _bare(axis: Axes) -> None:
 
 
 def summary(world: World, databases: list[str]) -> Table:
-    """How well the maps add up, and how far quality shows on the two axes, model by model."""
+    """How like the maps of two models are, how well they add up, and how far quality shows on the two axes."""
     rows, holes = [], []
     for database in databases:
         look = read(world, database)
@@ -142,32 +142,22 @@ def summary(world: World, databases: list[str]) -> Table:
             holes.append(f"look@{database}")
             continue
         for i, model in enumerate(look.models):
-            sums = look.relevance[i].sum((1, 2))
-            along = [abs(look.table[f"{axis}_{model}"].corr(look.table["quality"], "spearman")) for axis in "xy"]
             scored = look.table[f"score_{model}"].corr(look.table["quality"], "spearman")
-            worst = float(np.abs(look.gap[i]).max() / max(np.abs(sums).max(), 1e-12))
-            rows.append(
-                (database, look.label(world, model), len(look.table), scored, *along, *look.explained[i], worst)
-            )
-    columns = ["database", "model", "pictures", "srcc", "axis_1", "axis_2", "explained_1", "explained_2", "gap"]
+            pairs = zip(look.relevance[i].reshape(len(look.images), -1), look.relevance[0], strict=True)
+            alike = float(np.mean([np.corrcoef(own, first.ravel())[0, 1] for own, first in pairs]))
+            gap = float(np.abs(look.gap[i]).max() / max(np.abs(look.relevance[i].sum((1, 2))).max(), 1e-12))
+            along = [abs(look.table[f"{axis}_{model}"].corr(look.table["quality"], "spearman")) for axis in "xy"]
+            rows.append((database, look.label(world, model), len(look.table), scored, alike, gap, *along))
+    columns = ["database", "model", "pictures", "srcc", "maps_alike", "gap", "axis_1", "axis_2"]
     data = pd.DataFrame(rows, columns=columns)
-    heads = [
-        "Database",
-        "Model",
-        "Pictures",
-        "SRCC",
-        "|SRCC|, axis 1",
-        "|SRCC|, axis 2",
-        "Variance 1",
-        "Variance 2",
-        "Gap",
-    ]
+    heads = ["Database", "Model", "Pictures", "SRCC", "Maps as before", "Gap", "Axis 1", "Axis 2"]
     shown = data.astype(object).set_axis(heads, axis=1)
     for head, column in zip(heads[3:], columns[3:], strict=True):
         shown[head] = [number(v) for v in data[column]]
     text = (
-        "Test pictures of one split. SRCC: of the scores with opinion; |SRCC|, axis: of the embedding's principal components "
-        "with opinion. Gap: what the finite sum of integrated gradients leaves over, as a share of a map's largest sum."
+        "Test pictures of one split. SRCC: of the scores with opinion. Maps as before: mean correlation of a map's patches "
+        "with those of the same picture before adaptation. Gap: what the finite sum of integrated gradients leaves over, as a "
+        "share of a map's largest sum. Axis: absolute SRCC of the embedding's principal component with opinion."
     )
     if holes:
         text += " –: not run; fill with " + ", ".join(f"`dvc repro {h}`" for h in holes) + "."
