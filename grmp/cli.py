@@ -78,7 +78,7 @@ def adapt(
 @app.command()
 def look(database: str, params: ParamsFile = HERE) -> None:
     """Relevance maps and embeddings of a database's test pictures, before and after adaptation."""
-    loaded = settings.load(params)
+    loaded = load(params)
     from grmp.look import look as run
 
     run(loaded, params.parent, database)
