@@ -50,7 +50,7 @@ def test_pretraining_writes_prompts_and_curves(pristine):
     ]
 
 
-@pytest.mark.parametrize("name", ["fomaml", "reptile_published"])
+@pytest.mark.parametrize("name", ["fomaml", "reptile_published", "triplets"])
 def test_interrupted_pretraining_ends_at_the_same_weights(world, name, monkeypatch):
     loaded, target = params.load(world), world.parent / f"models/prompts/{name}.safetensors"
     target.unlink(missing_ok=True)
