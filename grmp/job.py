@@ -37,6 +37,7 @@ class Job:
     train: Side
     test: Side
     teacher: Tensors | None = None  # a CLIP's weights for the semantic loss; None: the frozen backbone's
+    keep: bool = False  # give back the adapted tensors too; they are of the last epoch, so only with ``select`` "fixed"
 
 
 @dataclass
@@ -46,6 +47,7 @@ class Outcome:
     scores: np.ndarray  # (N test,) predicted quality
     history: list[dict[str, float]] = field(default_factory=list)
     trained_values: int = 0
+    tensors: Tensors | None = None  # the whole adapted CLIP, prompts included, where the job asks for it
 
 
 class SplitFailure(Exception):

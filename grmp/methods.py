@@ -110,7 +110,17 @@ def ridge(case: Case, method: Ridge) -> Splitwise:
 def tune(case: Case, method: Tune) -> Splitwise:
     """Adaptation by gradient steps on the parts of the prompted CLIP that the method names, under a gradient rule."""
     texts, job = jobs(case, method)
-    return lambda numbers: adapt_splits(case.backbone, texts, method, case.params.adapt, [job(i) for i in numbers])
+
+    def run(numbers: list[int]) -> list[Outcome | SplitFailure]:
+        todo = [job(i) for i in numbers]
+        if method.teacher == "clip":
+            return adapt_splits(case.backbone, texts, method, case.params.adapt, todo)
+        taught = quality_teachers(case, method, texts, todo)
+        able = [replace(j, teacher=t.tensors) for j, t in zip(todo, taught, strict=True) if isinstance(t, Outcome)]
+        found = iter(adapt_splits(case.backbone, texts, method, case.params.adapt, able))
+        return [t if isinstance(t, SplitFailure) else next(found) for t in taught]
+
+    return run
 
 
 def jobs(case: Case, method: Tune) -> tuple[Texts, Callable[[int], Job]]:
@@ -147,6 +157,26 @@ def jobs(case: Case, method: Tune) -> tuple[Texts, Callable[[int], Job]]:
     return texts, job
 
 
+def quality_teachers(case: Case, method: Tune, texts: Texts, todo: list[Job]) -> list[Outcome | SplitFailure]:
+    """The "upper" control's teachers, one a split: the same CLIP, adapted to ALL labels of the split's training side.
+
+    So the method knows more than K labels, through its teacher: it is a control, not a rival. The teacher starts where the
+    method starts, trains the published set (context, last blocks) without a rule, takes as many steps as the method will,
+    and stops at its last epoch under any protocol: what it knows must not come from test labels.
+    """
+    plain = method.model_copy(update={"train": ["context", "blocks"], "rule": "none", "teacher": "clip"})
+    settings, found = case.params.adapt, []
+    for job in todo:
+        everything = replace(job.train, rows=case.splits.train(job.split, None))
+        steps, a_pass = (math.ceil(len(side.rows) / settings.batch) for side in (job.train, everything))
+        epochs = max(1, round(settings.epochs * steps / a_pass))
+        schedule = settings.model_copy(update={"select": "fixed", "epochs": epochs})
+        # its scores are of no use: one picture, and none of the test side
+        alone = replace(job, train=everything, test=replace(everything, rows=everything.rows[:1]), keep=True)
+        found += adapt_splits(case.backbone, texts, plain, schedule, [alone])
+    return found
+
+
 def attention_panel(case: Case, method: Panel) -> Splitwise:
     """Attention-panel decoder on frozen tokens (DEIQT's idea): grmp/panel.py."""
 
@@ -175,17 +205,20 @@ def student(case: Case, method: Distill) -> Splitwise:
     teach = tune(replace(case, params=fixed, target=case.source, tested=taught), teacher)
     shape = case.backbone.shape
 
-    def one(split: int) -> Outcome:
-        seed, rows = (case.params.adapt.seed, split), taught.test(split)
-        (found,) = teach([split])
-        if isinstance(found, SplitFailure):
-            raise found
-        network, history = distill.learn(case.source.images, rows, found.scores, shape, method.fit, seed, case.device)
-        tested = case.tested.test(split)
+    def learn(split: int, taught_by: Outcome | SplitFailure) -> Outcome | SplitFailure:
+        if isinstance(taught_by, SplitFailure):
+            return taught_by
+        seed, rows, tested = (case.params.adapt.seed, split), taught.test(split), case.tested.test(split)
+        try:
+            network, history = distill.learn(
+                case.source.images, rows, taught_by.scores, shape, method.fit, seed, case.device
+            )
+        except SplitFailure as failure:
+            return failure
         scores = distill.predict(network, case.target.images, tested, shape, case.device)
         return Outcome(scores, history, trained_values(network))
 
-    return each(one)
+    return lambda numbers: [learn(*pair) for pair in zip(numbers, teach(numbers), strict=True)]
 
 
 def prepare(case: Case, name: str) -> Splitwise:

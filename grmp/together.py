@@ -44,6 +44,7 @@ class Progress:
     search: Search | None = None
     history: list[dict[str, float]] = field(default_factory=list)
     scores: np.ndarray = field(default_factory=lambda: np.empty(0))
+    tensors: Tensors | None = None
     failure: SplitFailure | None = None
 
 
@@ -137,9 +138,12 @@ class Together:
             if not self.splits:
                 break
         if not by_test and self.splits:
-            for split, scores in zip(self.splits, self._predict(), strict=True):
+            for i, (split, scores) in enumerate(zip(self.splits, self._predict(), strict=True)):
                 split.scores = scores
-        return [s.failure or Outcome(s.scores, s.history, self.trained_values) for s in everyone]
+                if split.job.keep:
+                    tuned, own = ({n: t[i].detach() for n, t in side.items()} for side in (self.tuned, self.own))
+                    split.tensors = self._whole(tuned, own)
+        return [s.failure or Outcome(s.scores, s.history, self.trained_values, s.tensors) for s in everyone]
 
     def model(self, split: int) -> Tensors:
         """Every tensor of a split's model as it stands, as the towers read it (a split that failed has none)."""

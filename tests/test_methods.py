@@ -3,15 +3,19 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from fnmatch import fnmatch
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 from scipy.stats import spearmanr
 
-from grmp import params, runs, sweep
+from grmp import backbone as checkpoints
+from grmp import clip, methods, params, runs, sweep
+from grmp.databases import prepared, splits
 from grmp.pretrain import pretrain
 from grmp.runs import Key
 from tests import worlds
@@ -72,6 +76,72 @@ def test_it_learns_and_repeats_its_bytes(world, method):
     assert record(world, method)[1] == predictions
 
 
+@pytest.mark.parametrize("method", ["ridge", "grmp", "triplets", "panel", "distill", "upper"])
+def test_which_labels_it_reads(world, method):
+    """Of the K labelled pictures those, of the rest of the training side none but by ``upper``, of the test side never."""
+    loaded = params.load(world)
+    base = world.parent
+    db = prepared.load(base / "data/prepared/target")
+    parts = splits.load(base / "data/splits/target/sound.csv", db.index["image"])
+    backbone = checkpoints.load(base, "cpu", loaded.backbone.normalize)
+
+    def scores(rows):
+        index = db.index.copy()
+        index.loc[rows, "quality"] = 1 - index.loc[rows, "quality"]
+        other = replace(db, index=index)
+        case = methods.Case(loaded, base, other, other, parts, parts, 12, backbone, torch.device("cpu"))
+        (found,) = methods.prepare(case, method)([1])
+        return found.scores
+
+    train = parts.train(1, None)
+    own, beyond, tested = scores([]), scores(train[12:]), scores(parts.test(1))
+    assert own.tobytes() == tested.tobytes()
+    assert (own.tobytes() == beyond.tobytes()) == (method != "upper")
+    assert not np.allclose(own, scores(train[:12]))
+
+
+def test_upper_is_taught_by_a_clip_that_knows_quality(world):
+    """Its teacher, which saw all labels, predicts better than where it started; the method differs from plain GRMP-IQA."""
+    loaded, base = params.load(world), world.parent
+    random = loaded.methods["upper"].model_copy(update={"prompts": "random"})  # learned ones know this world already
+    loaded = loaded.model_copy(update={"methods": loaded.methods | {"upper": random}})
+    db = prepared.load(base / "data/prepared/target")
+    parts = splits.load(base / "data/splits/target/sound.csv", db.index["image"])
+    backbone = checkpoints.load(base, "cpu", loaded.backbone.normalize)
+    case = methods.Case(loaded, base, db, db, parts, parts, 12, backbone, torch.device("cpu"))
+    seen, asked = [], methods.adapt_splits
+
+    def watched(place, texts, method, settings, jobs):
+        found = asked(place, texts, method, settings, jobs)
+        seen.append((method, settings, jobs, found))
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(methods, "adapt_splits", watched)
+        (found,) = methods.prepare(case, "upper")([1])
+    (teaching, schedule, (lesson,), (taught,)), (_, settings, (job,), _) = seen
+    assert sorted(lesson.train.rows) == sorted(parts.train(1, None))
+    assert set(lesson.test.rows) <= set(lesson.train.rows)
+    assert (teaching.rule, teaching.train, schedule.select) == ("none", ["context", "blocks"], "fixed")
+    assert schedule.epochs == settings.epochs  # one batch holds all labels here
+    assert job.teacher is taught.tensors
+    texts = clip.tokenize(clip.prompted_texts(loaded.prompts.classes, 4))
+    shape, x = backbone.shape, clip.pixels(torch.from_numpy(db.images[:, :, 2:34, 2:34].copy()), backbone.shape)
+
+    def loss_on_the_test_side(p):
+        with torch.no_grad():
+            logits = clip.logits(p, clip.image_embedding(p, x, shape), clip.text_embedding(p, texts, shape, p["ctx"]))
+        return float(clip.task_loss(logits[parts.test(1)], torch.from_numpy(case.quality[parts.test(1)])))
+
+    at_start, taught_loss = (loss_on_the_test_side(p) for p in (backbone.weights | job.prompts, job.teacher))
+    assert taught_loss < at_start - 0.05
+    (again,), (plain,) = (methods.prepare(case, m)([1]) for m in ("upper", "random_qgr"))
+    assert again.scores.tobytes() == found.scores.tobytes()
+    assert not np.allclose(found.scores, plain.scores)
+    assert found.history[0]["task_loss"] == plain.history[0]["task_loss"]
+    assert found.history[0]["semantic_loss"] != plain.history[0]["semantic_loss"]
+
+
 def test_page_tells_of_every_method():
     page = (ROOT / "docs/methods.md").read_text()
     rows = dict(re.findall(r"^\| `(\w+)` \| `(\w+)` \|", page, re.M))
@@ -101,6 +171,23 @@ def test_a_record_depends_on_its_own_kind_of_code(world, monkeypatch):
     assert renewed("regularize.py") == {"grmp", "distill"}
     assert renewed("clip.py") == set(before)
     assert renewed("collect.py") == set()
+
+
+def test_code_of_every_kind_is_there_and_complete():
+    """Every module of the package that a kind's files import is among them, but for what computes no number."""
+    silent = {"errors", "files", "params", "prepared", "splits", "databases", "backbone"}
+    kinds = {m.kind for m in params.load(ROOT / "params.yaml").methods.values()}
+    assert kinds == set(runs.CODE)
+    for kind, files in runs.CODE.items():
+        for file in files:
+            if file == "methods.py":  # it imports every kind
+                continue
+            text = (ROOT / "grmp" / file).read_text()
+            imported = set(re.findall(r"^from grmp\.(\w+) import", text, re.M))
+            imported |= {
+                n.strip() for names in re.findall(r"^from grmp import (.+)$", text, re.M) for n in names.split(",")
+            }
+            assert {f"{name}.py" for name in imported - silent} <= set(files), (kind, file)
 
 
 def test_teacher_is_a_method_that_adapts(tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from grmp import adapt
+from grmp import adapt, clip
 from grmp.clip import Backbone
 from grmp.params import Adapt
 from tests.golden import weights
@@ -141,6 +141,21 @@ def test_another_teacher_changes_the_semantic_loss_alone(world):
     a, b = (adapt.adapt(world[0], world[2], tune(), settings, j).history[0] for j in (own, other))
     assert a["task_loss"] == b["task_loss"]
     assert a["semantic_loss"] != b["semantic_loss"]
+
+
+@pytest.mark.parametrize("train", [("context", "blocks"), ("lora",)])
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_kept_tensors_are_the_adapted_clip(world, at_once, train):
+    settings = Adapt(**SETTINGS | {"splits_at_once": at_once})
+    three = [replace(j, keep=True) for j in jobs(world, torch.float32, own_prompts=True)]
+    found = adapt.adapt_splits(backbone(torch.float32), world[2], tune(train=train), settings, three)
+    for one, outcome in zip(three, found, strict=True):
+        p, pictures = outcome.tensors, np.asarray(one.test.images)[one.test.rows][:, :, 2:34, 2:34]
+        image = clip.image_embedding(p, clip.pixels(torch.from_numpy(pictures.copy()), SHAPE), SHAPE)
+        scores = clip.logits(p, image, clip.text_embedding(p, world[2].quality, SHAPE, p["ctx"])).softmax(-1)[:, 0]
+        assert not scores.requires_grad
+        np.testing.assert_allclose(scores, outcome.scores, atol=1e-5)
+    assert adapt.adapt(world[0], world[2], tune(), settings, job(world)).tensors is None
 
 
 def test_train_and_test_of_two_databases(world):
