@@ -70,8 +70,8 @@ def pair_table(records: list[Record], table: pd.DataFrame, settings: Evaluate) -
     """Paired differences for every question of ``evaluate.pairs``, where both sides have been run.
 
     Two runs are compared only if they saw the same pictures, splits and backbone, and share their settings apart from the
-    method's own; otherwise the row says what differs and holds no number. ``p_holm`` corrects over all rows (methods, databases,
-    shots) of one protocol, question and metric: many methods under one question are one family.
+    method's own; otherwise the row says what differs and holds no number. ``p_holm`` corrects over all rows (methods,
+    databases, shots) of one protocol, question and metric: many methods under one question are one family.
     """
     by_cell = {record.cell: record for record in records}
     values = dict(iter(table.groupby(_CELL)))

@@ -138,11 +138,9 @@ class Together:
             if not self.splits:
                 break
         if not by_test and self.splits:
-            for i, (split, scores) in enumerate(zip(self.splits, self._predict(), strict=True)):
+            for split, scores in zip(self.splits, self._predict(), strict=True):
                 split.scores = scores
-                if split.job.keep:
-                    tuned, own = ({n: t[i].detach() for n, t in side.items()} for side in (self.tuned, self.own))
-                    split.tensors = self._whole(tuned, own)
+                split.tensors = self.model(split.job.split) if split.job.keep else None
         return [s.failure or Outcome(s.scores, s.history, self.trained_values, s.tensors) for s in everyone]
 
     def model(self, split: int) -> Tensors:
