@@ -50,7 +50,7 @@ def read(world: World, database: str) -> Look | None:
         return None
     try:
         table = pd.read_csv(csv, dtype={"image": str, "scene": str})
-        with np.load(npz, allow_pickle=False) as kept:
+        with npz.open("rb") as file, np.load(file, allow_pickle=False) as kept:
             found = {name: kept[name] for name in ("models", "images", "pictures", "relevance", "gap", "explained")}
         models, images = ([str(v) for v in found.pop(name)] for name in ("models", "images"))
         look = Look(table, models, images, **found)

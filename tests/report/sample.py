@@ -143,6 +143,44 @@ def make_record(
     return folder
 
 
+def make_steps(world: Path) -> None:
+    """results/steps/reptile.csv: losses that fall, from the meta-learned start less far."""
+    rng = np.random.default_rng(5)
+    rows = [
+        (start, database, database == "pre", task, k, first - 0.02 * k + rng.normal(0, 0.005), rng.uniform(0, 1), 30)
+        for start, first in (("meta", 0.64), ("random", 0.75))
+        for database in ("pre", "alpha")
+        for task in DISTORTIONS
+        for k in (0, 1, 2)
+    ]
+    columns = ["start", "database", "seen", "task", "steps", "query_loss", "query_srcc", "pictures"]
+    path = world / "results/steps/reptile.csv"
+    path.parent.mkdir(parents=True)
+    pd.DataFrame(rows, columns=columns).to_csv(path, index=False)
+
+
+def make_look(world: Path, database: str, index: pd.DataFrame) -> None:
+    """results/look/<database>: maps and embeddings of noise, for three models."""
+    rng, models = np.random.default_rng(6), ["before", "meta", "grmp"]
+    table = index.iloc[:40][["image", "quality"]].assign(scene=[f"scene {i % 9}" for i in range(40)])
+    for model in models:
+        table[[f"x_{model}", f"y_{model}"]] = rng.normal(size=(40, 2))
+        table[f"score_{model}"] = rng.random(40)
+    chosen = table.sort_values("quality")["image"].iloc[[0, 1, -2, -1]].tolist()
+    folder = world / "results/look"
+    folder.mkdir(parents=True, exist_ok=True)
+    table.to_csv(folder / f"{database}.csv", index=False)
+    np.savez_compressed(
+        folder / f"{database}.npz",
+        models=np.array(models),
+        images=np.array(chosen),
+        pictures=rng.integers(0, 256, (4, 3, 32, 32), dtype=np.uint8),
+        relevance=rng.normal(size=(3, 4, 4, 4)).astype(np.float32),
+        gap=np.full((3, 4), 0.01, np.float32),
+        explained=np.full((3, 2), 0.25),
+    )
+
+
 def make_settings(world: Path) -> None:
     """params.yaml and the notebooks: a world in which nothing has been run."""
     world.mkdir(parents=True, exist_ok=True)
@@ -156,9 +194,11 @@ def make_world(world: Path) -> Path:
     make_prepared(world, "pre", "simulated", 9)
     for seed, (database, kind) in enumerate(DATABASES.items()):
         index = make_prepared(world, database, kind, seed)
+        make_look(world, database, index)
         for method in METHODS:
             for shots in (25, 50):
                 make_record(world, database, method, shots, index, seed=seed)
+    make_steps(world)
     for seed, variant in enumerate(VARIANTS):
         rng = np.random.default_rng(seed)
         rows = [

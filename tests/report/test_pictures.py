@@ -1,0 +1,156 @@
+"""Maps, embeddings, failures, agreement and inner steps say what their files hold; the notebooks of this room run anywhere."""
+
+import shutil
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+
+from grmp.errors import UserError
+from grmp.evaluate import fit_logistic, logistic
+from grmp.report import looking, predictions, steps
+from grmp.report.notebook import execute
+from grmp.report.pictures import shrunk
+from grmp.report.world import World
+from tests.report.sample import DATABASES, make_settings
+from tests.report.test_figures import texts_apart
+
+DRAWN = {
+    "maps": lambda w: looking.maps(w, "alpha"),
+    "embeddings": lambda w: looking.embeddings(w, "alpha"),
+    "failures": lambda w: predictions.failures(w, "grmp", list(DATABASES), 25),
+    "agreement": lambda w: predictions.agreement(w, "grmp", list(DATABASES), 25),
+    "steps": lambda w: steps.steps_figure(w, "reptile", "pre"),
+}
+NEW = ["ablation", "gradient", "distortions", "where_it_looks"]
+
+
+@pytest.fixture(scope="module")
+def whole(collected: Path) -> World:
+    return World.open(collected)
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> World:
+    make_settings(tmp_path)
+    return World.open(tmp_path)
+
+
+@pytest.mark.parametrize("draw", DRAWN.values(), ids=DRAWN)
+class TestEach:
+    def test_labels_do_not_overlap(self, whole: World, draw):
+        assert texts_apart(draw(whole))
+
+    def test_nothing_run_is_no_figure_and_no_error(self, empty: World, draw):
+        assert draw(empty) is None
+
+
+def test_maps_are_grey_about_zero(whole: World):
+    figure, look = looking.maps(whole, "alpha"), looking.read(whole, "alpha")
+    image = figure.axes[4 + 1].images[0]  # the second picture under the first model
+    assert np.asarray(image.get_array()) == pytest.approx(look.relevance[0, 1])
+    assert image.norm.vmax == -image.norm.vmin == pytest.approx(np.abs(look.relevance[0, 1]).max())
+    assert figure.axes[4].get_ylabel() == "before\nadaptation"
+
+
+def test_every_picture_has_one_scene_marker(whole: World):
+    lower = looking.embeddings(whole, "alpha").axes[3]
+    labels = [line.get_label() for line in lower.lines]
+    assert len(labels) == looking.SCENES + 1
+    assert labels[-1] == "other scenes"
+    assert sum(len(line.get_xdata()) for line in lower.lines) == 40
+
+
+def test_a_damaged_look_is_named(world: Path):
+    (world / "results/look/alpha.npz").write_bytes(b"PK\x03\x04 no more")
+    with pytest.raises(UserError, match=r"alpha\.npz is damaged .* dvc repro -f look@alpha"):
+        looking.maps(World.open(world), "alpha")
+
+
+def test_looks_that_lack_are_named(empty: World):
+    table = looking.summary(empty, ["alpha"])
+    assert "`dvc repro look@alpha`" in table.note
+    assert "`dvc repro steps@reptile`" in steps.steps_table(empty).note
+    assert "`dvc repro adapt@sound-alpha-grmp-25`" in predictions.agreement_table(empty, ["grmp"], ["alpha"], 25).note
+
+
+def test_a_picture_counts_once_with_its_mean(whole: World):
+    record = whole.record("beta", "grmp", 25)
+    table = predictions.by_picture(predictions.fitted(record))
+    given = record.predictions
+    image = given["image"].value_counts().index[0]
+    expected = []
+    for _, part in given.groupby("split"):
+        fit = fit_logistic(part["quality"], part["score"])
+        expected += logistic(part.loc[part["image"] == image, "score"].to_numpy(), *fit).tolist()
+    row = table.loc[image]
+    assert row["tested"] == len(expected) > 1
+    assert [row["mean"], row["least"], row["greatest"]] == pytest.approx(
+        [np.mean(expected), min(expected), max(expected)]
+    )
+    assert row["sd"] == pytest.approx(np.std(expected, ddof=1))
+
+
+def test_failures_are_the_furthest_from_opinion(whole: World):
+    table = predictions.by_picture(predictions.fitted(whole.record("alpha", "grmp", 25)))
+    miss = (table["mean"] - table["quality"]).sort_values()
+    figure = predictions.failures(whole, "grmp", ["alpha"], 25, count=4)
+    shown = [axes.get_xlabel() for axes in figure.axes]
+    wanted = table.loc[[miss.index[-1], miss.index[-2], miss.index[1], miss.index[0]]]
+    assert sorted(shown) == sorted(f"{r.mean:.2f} for {r.quality:.2f}" for r in wanted.itertuples())
+    assert [a.get_title("left") for a in figure.axes[::2]] == ["judged too high", "judged too low"]
+
+
+def test_predictions_that_are_not_finite_are_left_out(whole: World):
+    record = whole.record("alpha", "grmp", 25)
+    broken = record.predictions.copy()
+    broken.loc[broken["split"] == 2, "score"] = np.nan
+    broken.loc[broken["split"] == 3, "score"] = 0.5
+    found = predictions.fitted(type(record)(record.run, broken, record.history))
+    assert sorted(found["split"].unique()) == [0, 1, 4]
+
+
+def test_steps_are_means_over_types(whole: World):
+    table, given = steps.steps_table(whole), pd.read_csv(whole.results / "steps/reptile.csv")
+    part = given.query("start == 'random' and database == 'alpha' and steps == 2")
+    row = table.shown.query("Database == 'alpha' and Start == 'random'").iloc[0]
+    assert row["Loss, 2"] == f"{part['query_loss'].mean():.3f}"
+    assert row["Pre-trained on"] == "no"
+    assert row["Types"] == part["task"].nunique()
+
+
+def test_a_picture_is_no_larger_than_asked_for():
+    assert shrunk(np.zeros((3, 60, 90), np.uint8), 30).shape == (20, 30, 3)
+
+
+def notes(world: Path, name: str) -> list[dict]:
+    notebook = nbformat.read(world / "results/notebooks" / f"{name}.ipynb", as_version=4)
+    found = [o for cell in notebook.cells for o in cell.get("outputs", [])]
+    return [o["metadata"]["grmp"] for o in found if "grmp" in o.get("metadata", {})]
+
+
+@pytest.mark.parametrize("name", NEW)
+def test_notebooks_of_a_world_without_runs_are_holes(empty: World, name: str):
+    execute(name, empty.folder / "params.yaml")
+    found = notes(empty.folder, name)
+    assert {note["kind"] for note in found} == {"table", "hole"}
+    assert all(note["command"].startswith("dvc repro ") for note in found if note["kind"] == "hole")
+
+
+@pytest.mark.parametrize("name", NEW)
+def test_two_runs_same_bytes(collected: Path, tmp_path: Path, name: str):
+    found = []
+    for number in (1, 2):
+        world = shutil.copytree(collected, tmp_path / f"{number}/world")
+        execute(name, world / "params.yaml")
+        assert any(note["kind"] == "figure" for note in notes(world, name))
+        kept = [
+            p
+            for kind in ("figures", "tables", "notebooks")
+            for p in (world / "results" / kind).rglob("*")
+            if p.is_file()
+        ]
+        found.append({p.relative_to(world): p.read_bytes() for p in kept})
+    assert found[0] == found[1]
