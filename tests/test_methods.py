@@ -15,6 +15,7 @@ from scipy.stats import spearmanr
 
 from grmp import backbone as checkpoints
 from grmp import clip, methods, params, runs, sweep
+from grmp import pretrain as pretraining
 from grmp.databases import prepared, splits
 from grmp.pretrain import pretrain
 from grmp.runs import Key
@@ -210,3 +211,13 @@ def test_a_student_depends_on_its_teachers_settings(world):
     after = identity()
     assert before[0] != after[0]
     assert before[1] == after[1]
+
+
+def test_stages_depend_on_the_code_that_their_records_name():
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    for stage, files in [
+        ("adapt", {f for of_kind in runs.CODE.values() for f in of_kind}),
+        ("pretrain", {*pretraining.CODE, *pretraining.CODE_OF_TRIPLETS}),
+    ]:
+        deps = {d.removeprefix("${paths.code}/grmp/") for d in stages[stage]["deps"]}
+        assert files <= deps, sorted(files - deps)
