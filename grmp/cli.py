@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from grmp.errors import UserError
+from grmp.ownership import own
 
 if TYPE_CHECKING:
     from grmp.params import Params
@@ -33,16 +34,21 @@ def backbone(params: ParamsFile = HERE, origin: Annotated[Path | None, typer.Opt
     loaded = load(params)
     from grmp.backbone import build
 
-    build(loaded, params.parent, origin)
+    with own(params.parent, "backbone"):
+        build(loaded, params.parent, origin)
 
 
 @app.command()
 def pretrain(variant: str, params: ParamsFile = HERE) -> None:
     """Learn the meta-prompts of one variant."""
     loaded = load(params)
+    if variant not in loaded.variants:
+        known = ", ".join(sorted(loaded.variants))
+        raise UserError(f"variant '{variant}' is not defined in {params}; known: {known}")
     from grmp.pretrain import pretrain as run
 
-    run(loaded, params.parent, variant)
+    with own(params.parent, f"pretrain-{variant}"):
+        run(loaded, params.parent, variant)
 
 
 @app.command()
@@ -101,7 +107,8 @@ def collect(params: ParamsFile = HERE) -> None:
     loaded = load(params)
     from grmp.collect import collect as run
 
-    run(loaded, params.parent / "results")
+    with own(params.parent, "collect"):
+        run(loaded, params.parent / "results")
 
 
 @app.command()
@@ -122,7 +129,8 @@ def report(params: ParamsFile = HERE) -> None:
     loaded = load(params)
     from grmp.report.site import build
 
-    build(loaded, params.parent / "results")
+    with own(params.parent, "report"):
+        build(loaded, params.parent / "results")
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -36,11 +37,12 @@ def whole(path: Path) -> Iterator[Path]:
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with _named(path):
+        _clear(path)
         try:
             yield beside
-            with beside.open("rb") as file:
-                os.fsync(file.fileno())
+            _flush(beside)
             beside.replace(path)
+            _flush(path.parent)
         finally:
             beside.unlink(missing_ok=True)
 
@@ -49,10 +51,13 @@ def whole(path: Path) -> Iterator[Path]:
 def whole_folder(path: Path) -> Iterator[Path]:
     """The same for a folder; an older ``path`` is replaced."""
     with _named(path):
+        _clear(path)
         beside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
         try:
             yield beside
             beside.chmod(0o755)
+            for inside in (*beside.rglob("*"), beside):
+                _flush(inside)
             if path.exists():
                 old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent))
                 path.replace(old / path.name)
@@ -60,8 +65,30 @@ def whole_folder(path: Path) -> Iterator[Path]:
                 shutil.rmtree(old)
             else:
                 beside.replace(path)
+            _flush(path.parent)
         finally:
             shutil.rmtree(beside, ignore_errors=True)
+
+
+def _clear(path: Path) -> None:
+    """Remove what a killed writer of ``path`` left beside it. There is one writer at a time (ownership.py)."""
+    ours = re.compile(re.escape(f".{path.name}.") + r"[^.]+\.(partial|old)")
+    for stray in path.parent.iterdir():
+        if not ours.fullmatch(stray.name):
+            continue
+        if stray.is_dir() and not stray.is_symlink():
+            shutil.rmtree(stray)
+        else:
+            stray.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    """Bring a file or a folder to the disk, so that a rename never comes before what it names."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_text(path: Path, text: str) -> None:

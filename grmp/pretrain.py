@@ -37,10 +37,8 @@ def pretrain(params: Params, world: Path, name: str) -> None:
     Raises
     ------
     UserError
-        For an unknown variant, a database without distortion labels, or a loss that is not finite.
+        For a database without distortion labels, or a loss that is not finite.
     """
-    if name not in params.variants:
-        raise UserError(f"variant '{name}' is not defined in params.yaml; known: {', '.join(sorted(params.variants))}")
     params = params.under(params.variants[name].protocol)
     settings, variant, p = params.pretrain, params.variants[name], params.prompts
     wanted = settings.databases + ([settings.target] if settings.select == "target" else [])
@@ -60,6 +58,7 @@ def pretrain(params: Params, world: Path, name: str) -> None:
     identity = _identity(params, world, name, loaded, backbone)
     target, partial = (world / "models/prompts" / f"{pre}{name}.safetensors" for pre in ("", ".partial."))
     if _holds(target, identity) and (world / "results/pretrain" / f"{name}.csv").is_file():
+        partial.unlink(missing_ok=True)  # a kill may have come just before
         print(f"{target} is there and holds")
         return
 

@@ -36,3 +36,14 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path, kind):
     ):
         pass
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [whole, whole_folder])
+def test_what_a_killed_writer_left_goes_and_neighbours_stay(tmp_path, kind):
+    (tmp_path / ".t.4711.partial").write_text("half")
+    (tmp_path / ".t.abc.old").mkdir()
+    (tmp_path / ".t.abc.old/t").write_text("replaced")
+    (tmp_path / ".tt.4711.partial").write_text("of another file, perhaps being written")
+    with kind(tmp_path / "t") as beside:
+        (beside / "f" if kind is whole_folder else beside).write_text("whole")
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".tt.4711.partial", "t"]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from grmp.databases import registry
+from grmp.ownership import own
 
 if TYPE_CHECKING:
     from grmp.params import Params
@@ -63,7 +64,8 @@ def fetch(
     if origin is None and (planned := fetching.check_disk(entries, raw))[0]:
         print(f"to download: {size(planned[0])}; disk needed: {size(planned[1])}", flush=True)
     for entry in entries:
-        fetching.fetch(entry.name, raw, origin)
+        with own(params.parent, f"fetch-{entry.name}"):
+            fetching.fetch(entry.name, raw, origin)
 
 
 @app.command()
@@ -85,12 +87,13 @@ def prepare(
     keep = any(view.data.livec_training_pictures for view in views)
     allowed = max(allow_missing, data.allow_missing)
     for name in [registry.get(n).name for n in names or data.databases]:
-        table = one(name, folder / "raw", folder / "prepared", data.size, data.aspect, allowed, keep)
-        for view in views:
-            left_out = [] if view.data.livec_training_pictures else training_pictures(name, table["image"])
-            path = folder / f"splits/{name}/{view.protocol}.csv"
-            splits.make(table, path, **view.splits.model_dump(), left_out=left_out)
-        splits.make_official(table, folder / f"splits/{name}/official.csv", loaded.splits.seed)
+        with own(params.parent, f"prepare-{name}"):
+            table = one(name, folder / "raw", folder / "prepared", data.size, data.aspect, allowed, keep)
+            for view in views:
+                left_out = [] if view.data.livec_training_pictures else training_pictures(name, table["image"])
+                path = folder / f"splits/{name}/{view.protocol}.csv"
+                splits.make(table, path, **view.splits.model_dump(), left_out=left_out)
+            splits.make_official(table, folder / f"splits/{name}/official.csv", loaded.splits.seed)
 
 
 @app.command()

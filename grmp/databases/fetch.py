@@ -87,7 +87,7 @@ def fetch(name: str, raw: Path, origin: Path | None = None) -> None:
         _remove(stray)  # of a process that was killed
     if folder.exists() and origin is None:
         print(f"{name}: {folder} is there without a receipt; taken as it is")
-        _write(raw / f"{name}.json", _receipt(entry, "found in place", [], folder))
+        write_json(raw / f"{name}.json", _receipt(entry, "found in place", [], folder))
         return
     if folder.exists() and not folder.is_symlink():
         raise UserError(
@@ -103,16 +103,9 @@ def fetch(name: str, raw: Path, origin: Path | None = None) -> None:
         source, files = _take(entry, origin, staging)
     else:
         source, files = _download(entry, raw, staging)
-    _write(pending, _receipt(entry, source, files, staging))
+    write_json(pending, _receipt(entry, source, files, staging))
     _settle(staging, pending, raw, name)
     shutil.rmtree(raw / ".downloads" / name, ignore_errors=True)
-
-
-def _write(path: Path, value: Any) -> None:
-    """``value`` as JSON; what a killed process left beside it goes."""
-    for stray in path.parent.glob(f".{path.name}.*.partial"):
-        stray.unlink()
-    write_json(path, value)
 
 
 def _settle(staging: Path, pending: Path, raw: Path, name: str) -> None:
@@ -246,7 +239,7 @@ def _remember(source: Source, records: list[dict[str, Any]], checksums: Path) ->
     seen = json.loads(checksums.read_text()) if checksums.is_file() else {}
     new = {r["url"]: r["sha256"] for f, r in zip(source.files, records, strict=True) if not f.sha256}
     if new.keys() - seen.keys():
-        _write(checksums, new | seen)
+        write_json(checksums, new | seen)
 
 
 def check_disk(entries: list[Database], raw: Path) -> tuple[int, int]:

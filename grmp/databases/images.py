@@ -209,7 +209,5 @@ def _finish(
     (work / "plan").unlink(missing_ok=True)  # from here on an interruption starts afresh
     for file in ("index.csv", "images.npy"):
         (work / file).replace(target / file)
-    for stray in target.glob(".info.json.*.partial"):  # of a process that was killed while writing it
-        stray.unlink()
     write_json(target / "info.json", info)
     shutil.rmtree(work)

@@ -47,8 +47,6 @@ def make(
     for number in range(count):
         ranks = draw(units, test, np.random.default_rng([seed, number]))
         table[f"split_{number}"] = np.where(ranks < 0, TEST, ranks.astype(str))
-    for stray in path.parent.glob(f".{path.name}.*.partial"):  # of a process that was killed while writing it
-        stray.unlink()
     write_text(path, table.to_csv(index=False, lineterminator="\n"))
 
 

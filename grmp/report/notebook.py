@@ -27,6 +27,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from grmp import params as settings
 from grmp.errors import UserError
 from grmp.files import whole, write_text
+from grmp.ownership import own
 from grmp.report.page import notebook_page
 
 SECONDS = 600  # per cell; a notebook that draws from records needs a few
@@ -53,19 +54,20 @@ def execute(name: str, params_file: Path, overrides: Sequence[str] = ()) -> None
     notebook = jupytext.read(folder / f"{name}.py")
     given = check_parameters(name, notebook, overrides)
     outputs = [world / "results" / kind / name for kind in ("tables", "figures")]
-    _empty(outputs)
-    print(f"notebook {name}: executing", flush=True)
-    try:
-        executed = clean(_run(notebook, given, world))
-        executed.metadata["grmp"] = {"parameters": _told(notebook, given)}  # for the site
-    except BaseException:
+    with own(world, f"notebook-{name}"):
         _empty(outputs)
-        raise
-    page = notebook_page(executed, name)
-    target = world / "results/notebooks" / f"{name}.ipynb"
-    with whole(target) as beside:
-        nbformat.write(executed, beside)
-    write_text(target.with_suffix(".html"), page)
+        print(f"notebook {name}: executing", flush=True)
+        try:
+            executed = clean(_run(notebook, given, world))
+            executed.metadata["grmp"] = {"parameters": _told(notebook, given)}  # for the site
+        except BaseException:
+            _empty(outputs)
+            raise
+        page = notebook_page(executed, name)
+        target = world / "results/notebooks" / f"{name}.ipynb"
+        with whole(target) as beside:
+            nbformat.write(executed, beside)
+        write_text(target.with_suffix(".html"), page)
 
 
 def parameters(notebook: NotebookNode) -> dict[str, tuple[str, Any, str]]:
