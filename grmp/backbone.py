@@ -42,8 +42,10 @@ def read(path: Path, remedy: str) -> tuple[Tensors, dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = json.loads((file.metadata() or {}).get(KEY, "{}"))
+            if not isinstance(metadata, dict):
+                raise ValueError("its metadata is no table")
             return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
-    except (SafetensorError, ValueError, OSError) as error:
+    except (SafetensorError, ValueError, OSError, RecursionError) as error:
         raise UserError(f"{path} is damaged ({' '.join(str(error).split())}); delete it, then {remedy}") from None
 
 

@@ -13,6 +13,8 @@ from typing import Any
 
 from grmp.errors import UserError
 
+LARGEST_JSON = 1 << 28  # bytes
+
 
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
@@ -100,6 +102,26 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """``value`` as readable JSON with sorted keys."""
     write_text(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=True) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it is not there.
+    ValueError
+        If it cannot be read, is no JSON, larger than 256 MB, or nested without end.
+    """
+    try:
+        if path.stat().st_size > LARGEST_JSON:
+            raise ValueError(f"it is larger than {LARGEST_JSON >> 20} MB")
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise
+    except (OSError, RecursionError) as error:
+        raise ValueError(str(error)) from None
 
 
 def sha256(path: Path) -> str:

@@ -5,7 +5,6 @@ raw/.<name>.partial/     being unpacked; thrown away by the next call
 raw/.<name>.receipt      the receipt while the unpacked folder takes its place
 """
 
-import json
 import os
 import shutil
 from datetime import UTC, datetime
@@ -19,7 +18,7 @@ from grmp.databases.download import SourceFailed, download
 from grmp.databases.registry import Database
 from grmp.databases.sources import HUB, File, Source
 from grmp.errors import UserError
-from grmp.files import sha256, sha256_of, write_json
+from grmp.files import read_json, sha256, sha256_of, write_json
 
 SLACK = (
     1_000_000_000  # bytes beyond the registry's estimate that an archive may unpack to, or a file of unknown size have
@@ -50,7 +49,7 @@ def receipt(name: str, raw: Path) -> dict[str, Any] | None:
     if not path.is_file() or not folder.exists():
         return None
     try:
-        held = json.loads(path.read_text())
+        held = read_json(path)
         whole = held["listing"] == sha256_of(listing(folder))
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{path} is damaged; delete it and run: grmp data fetch {name}") from None
@@ -227,16 +226,29 @@ def _complaint(file: File, path: Path, digest: str, checksums: Path) -> str:
     size = path.stat().st_size
     if file.exact and size != file.size:
         return f"has {size:,} bytes, not {file.size:,}"
-    seen = json.loads(checksums.read_text()) if checksums.is_file() else {}
+    seen = _seen(checksums)
     stated, where = (file.sha256, "the registry") if file.sha256 else (seen.get(file.url, ""), str(checksums))
     if stated and digest != stated:
         return f"has sha256 {digest}, {where} says {stated}: damaged, or published anew; if you trust it, give it with --from"
     return ""
 
 
+def _seen(checksums: Path) -> dict[str, str]:
+    """The first checksums seen: address -> sha256."""
+    try:
+        seen = read_json(checksums)
+        if isinstance(seen, dict) and all(isinstance(digest, str) for digest in seen.values()):
+            return seen
+    except FileNotFoundError:
+        return {}
+    except ValueError:
+        pass
+    raise UserError(f"{checksums} is damaged; take it from git again, or delete it to trust what is downloaded next")
+
+
 def _remember(source: Source, records: list[dict[str, Any]], checksums: Path) -> None:
     """Record the first checksum seen of files whose publisher states none."""
-    seen = json.loads(checksums.read_text()) if checksums.is_file() else {}
+    seen = _seen(checksums)
     new = {r["url"]: r["sha256"] for f, r in zip(source.files, records, strict=True) if not f.sha256}
     if new.keys() - seen.keys():
         write_json(checksums, new | seen)

@@ -5,7 +5,6 @@ picture a thread whatever the database's size. Blocks that are done are noted, s
 moved into place when it is whole, info.json last.
 """
 
-import json
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -20,11 +19,18 @@ from tqdm import tqdm
 from grmp.databases import fetch, registry, scores
 from grmp.databases.prepared import COLUMNS
 from grmp.errors import UserError
-from grmp.files import sha256, sha256_of, write_json, write_text
+from grmp.files import read_json, sha256, sha256_of, write_json, write_text
 
 BLOCK = 64  # pictures a thread takes at a time
 ENDINGS = (".bmp", ".jpg", ".jpeg", ".png")
-CODE = ("images.py", "scores.py", "readers.py", "names.py", "registry.py")  # what is prepared depends on these
+CODE = (
+    "images.py",
+    "scores.py",
+    "readers.py",
+    "mat.py",
+    "names.py",
+    "registry.py",
+)  # what is prepared depends on these
 
 
 def picture(path: Path, size: int, aspect: str) -> np.ndarray:
@@ -101,9 +107,9 @@ def prepare(
 def _whole(target: Path, identity: str) -> dict[str, Any] | None:
     """info.json of a finished preparation of the same raw files with the same settings, or None."""
     try:
-        info: dict[str, Any] = json.loads((target / "info.json").read_text())
+        info: dict[str, Any] = read_json(target / "info.json")
         same = info["identity"] == identity and all(sha256(target / f) == h for f, h in info["sha256"].items())
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return info if same else None
 

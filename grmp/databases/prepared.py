@@ -1,6 +1,5 @@
 """A prepared database: one table and one memory-mapped array. After this nobody knows a database's quirks."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,8 +8,10 @@ import numpy as np
 import pandas as pd
 
 from grmp.errors import UserError
+from grmp.files import read_json
 
 COLUMNS = ["image", "mos", "quality", "mos_std", "reference", "distortion", "level"]
+NUMBERS = ("mos", "quality", "mos_std")
 TEXT = {"image": str, "reference": str, "distortion": str}
 
 
@@ -34,12 +35,17 @@ def load(folder: Path) -> Prepared:
     """
     name, stage = folder.name, f"dvc repro prepare@{folder.name}"
     try:
-        info = json.loads((folder / "info.json").read_text())
-        index = pd.read_csv(folder / "index.csv", dtype=TEXT)
+        info = read_json(folder / "info.json")
+        index = pd.read_csv(folder / "index.csv", dtype=TEXT | dict.fromkeys(NUMBERS, np.float64))
         images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
+        low, high = (float(bound) for bound in info["range"])
+        if not (low < high and isinstance(info["kind"], str) and isinstance(info["sha256"], dict)):
+            raise ValueError("info.json is no card of a database")
+        if not index["quality"].between(0, 1).all():
+            raise ValueError("index.csv: quality is not within 0 and 1 everywhere")
     except FileNotFoundError as error:
         raise UserError(f"{error.filename} not found; make it with: {stage}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise UserError(f"{folder} is damaged ({' '.join(str(error).split())}); make it again with: {stage}") from None
     if list(index.columns) != COLUMNS or images.dtype != np.uint8 or images.shape[:2] != (len(index), 3):
         raise UserError(f"{folder}: table and pictures do not belong together; make them again with: {stage}")

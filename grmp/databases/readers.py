@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from grmp.databases import mat
 from grmp.databases.names import CSIQ_TYPES
 from grmp.errors import UserError
 
@@ -18,12 +19,6 @@ Files = dict[str, Path]  # lower-case file name -> where it is; the shortest pat
 Reader = Callable[[Files], pd.DataFrame | None]
 
 LIVE_FOLDERS = {"jp2k": 227, "jpeg": 233, "wn": 174, "gblur": 174, "fastfading": 174}  # the order of the 982 scores
-
-
-def _mat(path: Path, key: str) -> np.ndarray:
-    from scipy.io import loadmat
-
-    return np.asarray(loadmat(path)[key]).ravel()
 
 
 def _sheet(path: Path, *needed: str) -> pd.DataFrame:
@@ -49,17 +44,17 @@ def live(files: Files) -> pd.DataFrame | None:
     if "dmos_realigned.mat" not in files:
         return None
     names = [f"{folder}/img{i}.bmp" for folder, count in LIVE_FOLDERS.items() for i in range(1, count + 1)]
-    score, std = (_mat(files["dmos_realigned.mat"], key) for key in ("dmos_new", "dmos_std"))
+    score, std, original = mat.read(files["dmos_realigned.mat"], "dmos_new", "dmos_std", "orgs")
     if len(score) != len(names):
         raise UserError(
             f"{files['dmos_realigned.mat']} has {len(score)} scores, not {len(names)}; get the official file"
         )
-    original = _mat(files["dmos_realigned.mat"], "orgs")
     if len(original) != len(names):
         original = (score == 0) & (std == 0)
     table = pd.DataFrame({"name": names, "mos": score, "mos_std": std})
-    if "refnames_all.mat" in files and len(cells := _mat(files["refnames_all.mat"], "refnames_all")) == len(names):
-        table["reference"] = [str(np.asarray(c).ravel()[0]) for c in cells]
+    cells = mat.read(files["refnames_all.mat"], "refnames_all")[0] if "refnames_all.mat" in files else ()
+    if len(cells) == len(names):
+        table["reference"] = cells
     else:
         table["reference"] = table["name"].map(_live_info(files["dmos_realigned.mat"].parent))
     if table["reference"].isna().any():
@@ -141,11 +136,10 @@ def livec(files: Files) -> pd.DataFrame | None:
     for needed in ("allimages_release.mat", "allstddev_release.mat"):
         if needed not in files:
             raise UserError(f"{files['allmos_release.mat'].parent}: {needed} is missing; get the whole Data folder")
-    cells = _mat(files["allimages_release.mat"], "AllImages_release")
-    table = pd.DataFrame({"name": [str(np.asarray(c).ravel()[0]) for c in cells]})
-    table["mos"] = _mat(files["allmos_release.mat"], "AllMOS_release")
-    table["mos_std"] = _mat(files["allstddev_release.mat"], "AllStdDev_release")
-    return table
+    (names,) = mat.read(files["allimages_release.mat"], "AllImages_release")
+    (mos,) = mat.read(files["allmos_release.mat"], "AllMOS_release")
+    (std,) = mat.read(files["allstddev_release.mat"], "AllStdDev_release")
+    return pd.DataFrame({"name": names, "mos": mos, "mos_std": std})
 
 
 def spaq(files: Files) -> pd.DataFrame | None:

@@ -38,12 +38,14 @@ def read(entry: Database, folder: Path, keep_training: bool = False) -> pd.DataF
             found = READERS[kind](files)
             if found is not None:
                 found["mos"] = found["mos"].astype(float)
-        except (ValueError, KeyError, IndexError, TypeError) as error:
+                return _table(entry, found, kind, keep_training)
+        except UserError:
+            raise
+        except Exception as error:  # a damaged file brings its parser, or the parser's parser, to any of them
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
             raise UserError(
-                f"{entry.name}: its score file could not be read ({kind}: {' '.join(str(error).split())}); fetch it again"
+                f"{entry.name}: its score file could not be read ({kind}: {reason}); fetch it again"
             ) from None
-        if found is not None:
-            return _table(entry, found, kind, keep_training)
     raise UserError(
         f"{entry.name}: no score file below {folder} (readers: {', '.join(entry.readers)}); see {entry.page}: {entry.by_hand}"
     )
@@ -57,7 +59,7 @@ def _table(entry: Database, found: pd.DataFrame, kind: str, keep_training: bool)
     t["mos_std"] = pd.to_numeric(t["mos_std"], errors="coerce")
     try:
         named = [parse(entry.name, n) for n in t["name"]]
-    except (ValueError, KeyError, IndexError):
+    except (ValueError, KeyError, IndexError, AttributeError):  # the last: a name that is a number
         raise UserError(
             f"{entry.name}: its score file ({kind}) names a picture that is none of this database"
         ) from None

@@ -1,6 +1,5 @@
 """The site: one page with every table, figure and notebook, read from what the executed notebooks say of themselves."""
 
-import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from markupsafe import Markup
 
 from grmp.collect import COLUMNS
 from grmp.errors import UserError
-from grmp.files import whole_folder
+from grmp.files import read_json, whole_folder
 from grmp.params import Params
 from grmp.report import tables
 from grmp.report.page import render, script
@@ -104,7 +103,7 @@ def section(results: Path, name: str, code: str = ".") -> Section:
     if not path.is_file():
         return Section(name, name.replace("_", " ").capitalize(), [], done=False, source=link)
     try:
-        notebook = json.loads(path.read_text())
+        notebook = read_json(path)
         cells = notebook["cells"]
         outputs = [o for cell in cells for o in cell.get("outputs", []) if "grmp" in o.get("metadata", {})]
         heading = next((c for c in cells if c["cell_type"] == "markdown"), {"source": ""})

@@ -1,6 +1,5 @@
 """What a world holds for the report: settings, tables, databases, records. What is absent is None or empty."""
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from grmp import params as settings
 from grmp.collect import COLUMNS
 from grmp.databases.prepared import Prepared, load
 from grmp.errors import UserError
+from grmp.files import read_json
 from grmp.params import Cell, Grid, Params
 from grmp.records import Damaged, Record, read_record
 
@@ -149,7 +149,11 @@ class World:
 
     @staticmethod
     def _checked(path: Path) -> pd.DataFrame:
-        table = pd.read_csv(path, dtype=dict.fromkeys(TEXTS, str) | {"shots": object})
+        try:
+            table = pd.read_csv(path, dtype=dict.fromkeys(TEXTS, str) | {"shots": object})
+        except ValueError as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"{path} is damaged ({reason}); make it again with: dvc repro -f collect") from None
         if list(table.columns) != COLUMNS[path.name]:
             raise UserError(f"{path} was written by another version; make it again with: dvc repro -f collect")
         if "shots" in table:
@@ -160,7 +164,7 @@ class World:
         path = self.folder / place
         self.asked.add(place.removesuffix("/info.json"))
         try:
-            return json.loads(path.read_text())
+            return read_json(path)
         except FileNotFoundError:
             return None
         except ValueError:
