@@ -1,6 +1,7 @@
 """The commands; nothing else. ``grmp --help`` imports no torch."""
 
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -92,13 +93,31 @@ def look(database: str, params: ParamsFile = HERE) -> None:
 
 @app.command()
 def sweep(
-    params: ParamsFile = HERE, jobs: Annotated[int, typer.Option("-j", help="processes; 0: one a CPU")] = 0
+    params: ParamsFile = HERE,
+    jobs: Annotated[int, typer.Option("-j", min=0, help="processes; 0: one a GPU, or one a CPU")] = 0,
+    dry: Annotated[bool, typer.Option("--dry", help="list what would run and what it would take")] = False,
+    time_limit: Annotated[float, typer.Option(min=0, help="minutes that one run may take; 0: any")] = 0,
+    cluster: Annotated[str, typer.Option(help="local or slurm")] = "local",
+    partition: Annotated[str, typer.Option(help="Slurm: where to")] = "",
+    gpus_per_job: Annotated[int, typer.Option(min=0, help="Slurm")] = 0,
+    time: Annotated[int, typer.Option(min=1, help="Slurm: minutes a job; it is taken up again after that")] = 240,
+    option: Annotated[list[str] | None, typer.Option("--slurm", help="Slurm: any other, such as account=me")] = None,
 ) -> None:
     """All runs that the pipeline still lacks, several at a time; a `dvc repro` afterwards finds them done."""
-    from grmp.sweep import default_jobs
+    from grmp.cluster import Jobs
+    from grmp.sweep import plan
     from grmp.sweep import sweep as run
 
-    print(f"{run(params, jobs or default_jobs())} runs computed")
+    if cluster not in ("local", "slurm"):
+        raise UserError(f"--cluster {cluster}: known are local and slurm")
+    if dry:
+        print(plan(params, jobs))
+        return
+    more = dict(text.partition("=")[::2] for text in option or [])
+    threads = settings.load(params).adapt.threads
+    wanted = Jobs(partition, gpus_per_job, threads, time, jobs or 256, more) if cluster == "slurm" else None
+    command = shlex.join(["grmp", *sys.argv[1:]])
+    print(f"{run(params, jobs, wanted, time_limit * 60 or None, command)} runs computed")
 
 
 @app.command()

@@ -4,7 +4,6 @@ A record that is damaged, or that params.yaml does not ask for, is named in dama
 give the same bytes; what a run took, which differs from run to run, stands apart in cost.json.
 """
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import pandas as pd
 
 from grmp.errors import UserError
 from grmp.evaluate import METRICS, holm, interval, paired, scores
-from grmp.files import write_json, write_text
+from grmp.files import read_json, write_json, write_text
 from grmp.params import Evaluate, Params
 from grmp.records import LEFT_OUT, Record, Run, one_line, read_records
 
@@ -148,7 +147,7 @@ def score_range(world: Path, database: str) -> tuple[float, float] | None:
     """Score range of a prepared database, from its info.json; None where it is not prepared here."""
     path = world / "data/prepared" / database / "info.json"
     try:
-        low, high = json.loads(path.read_text())["range"]
+        low, high = read_json(path)["range"]
         return float(low), float(high)
     except FileNotFoundError:
         return None

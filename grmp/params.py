@@ -6,6 +6,7 @@ are those of docs/departures.md. In the file they stand under ``protocols``, onc
 into the groups they belong to: ``load`` gives the settings under the first protocol, ``Params.under`` under another.
 """
 
+import reprlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -568,8 +569,10 @@ def load(path: Path) -> Params:
         raw: Any = yaml.safe_load(path.read_text())
     except FileNotFoundError:
         raise UserError(f"{path} not found; run this in the folder of a params.yaml (the root or demo/)") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise UserError(f"{path} is not valid YAML: it is nested without end") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or no such date or number
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())[:300]}") from None
     if not isinstance(raw, dict) or not all(isinstance(group, dict) for group in raw.values()):
         raise UserError(f"{path} holds no settings; expected groups such as data, splits, adapt")
     try:
@@ -613,5 +616,5 @@ def _one_line(error: ValidationError, within: str = "") -> str:
     elif first["type"] == "value_error":
         line = f"{key + ': ' if key else ''}{first['ctx']['error']}"
     else:
-        line = f"key '{key}': {first['msg'].lower()}, got {given!r}"
-    return line + (f" (and {len(rest)} more)" if rest else "")
+        line = f"key '{key}': {first['msg'].lower()}, got {reprlib.repr(given)}"
+    return " ".join(line.split())[:500] + (f" (and {len(rest)} more)" if rest else "")

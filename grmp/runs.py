@@ -6,7 +6,6 @@ record whose identity still holds is not computed again; splits that were done b
 """
 
 import contextlib
-import json
 import platform
 import shutil
 from dataclasses import dataclass
@@ -15,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from grmp.errors import UserError
-from grmp.files import sha256, sha256_of, whole_folder, write_json
+from grmp.files import read_json, sha256, sha256_of, whole_folder, write_json
 from grmp.params import ACROSS, STARTS, Distill, Panel, Params
 
 SCHEMA = 2
@@ -36,6 +36,34 @@ CODE = {  # what computes the numbers of a record, by the kind of its method: no
 PACKAGES = ("grmp", "torch", "numpy", "scipy", "open_clip_torch")
 PREDICTIONS = ["split", "image", "quality", "score"]
 HISTORY = ["split", "epoch", "learning_rate", "task_loss", "semantic_loss", "angle_deg"]
+
+
+class Predicted(BaseModel):
+    """One row a test picture."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    image: list[str]
+    quality: list[float]
+    score: list[float]
+
+    @model_validator(mode="after")
+    def _lengths(self) -> "Predicted":
+        if not len(self.image) == len(self.quality) == len(self.score):
+            raise ValueError("columns of different lengths")
+        return self
+
+
+class Finished(BaseModel):
+    """What one split gave."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    predictions: Predicted
+    history: list[dict[str, int | float]]
+    trained_values: int
+    seconds: float
+    status: str
 
 
 @dataclass(frozen=True)
@@ -124,7 +152,10 @@ def inputs(params: Params, world: Path, key: Key) -> dict[str, str]:
             raise UserError(f"{path} not found; make it with: dvc repro {stage}")
     found = {name: sha256(path) for name, (path, _) in files.items()}
     for name, (path, _) in infos.items():
-        found[name] = sha256_of(json.loads(path.read_text())["sha256"])
+        try:
+            found[name] = sha256_of(read_json(path)["sha256"])
+        except (ValueError, KeyError, TypeError):
+            raise UserError(f"{path} is damaged; make it again with: dvc repro -f prepare@{path.parent.name}") from None
     here = Path(__file__).parent
     found["code"] = sha256_of({name: sha256(here / name) for name in CODE[params.methods[key.method].kind]})
     return found
@@ -138,8 +169,8 @@ def identity(params: Params, world: Path, key: Key) -> str:
 def is_done(params: Params, world: Path, key: Key) -> bool:
     """True if the record of this very run exists and no split of it failed."""
     try:
-        run = json.loads((key.folder(world) / "run.json").read_text())
-        return run["identity"] == identity(params, world, key) and set(run["status"]) == {"ok"}
+        run = read_json(key.folder(world) / "run.json")
+        return bool(run["identity"] == identity(params, world, key) and set(run["status"]) == {"ok"})
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
@@ -155,10 +186,9 @@ def write_split(folder: Path, split: int, result: dict[str, Any]) -> None:
 
 
 def read_split(folder: Path, split: int) -> dict[str, Any] | None:
-    """A finished split, or None."""
+    """A finished split, or None: what is damaged is computed again."""
     try:
-        result: dict[str, Any] = json.loads((folder / f"{split}.json").read_text())
-        return result
+        return Finished.model_validate(read_json(folder / f"{split}.json")).model_dump()
     except (OSError, ValueError):
         return None
 

@@ -1,20 +1,26 @@
-"""One run, and many: what the pipeline still lacks, on this machine's processes."""
+"""One run, and many: what the pipeline still lacks, on this machine's processes or on a cluster (docs/sweep.md)."""
 
 import os
+import shutil
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tqdm import tqdm
 
+from grmp import cost, runs
 from grmp import params as settings
-from grmp import runs
+from grmp.cluster import Jobs
+from grmp.cost import duration
 from grmp.errors import UserError
+from grmp.ownership import Busy, own
 from grmp.params import Params
 from grmp.runs import Key
+from grmp.watch import Watch
+from grmp.workers import work
 
 if TYPE_CHECKING:
     import torch
@@ -37,7 +43,7 @@ def choose_device(wanted: str, threads: int) -> "torch.device":
     return torch.device("cuda" if found and wanted != "cpu" else "cpu")
 
 
-def run(params: Params, world: Path, key: Key, progress: bool = True) -> bool:
+def run(params: Params, world: Path, key: Key, progress: bool = True, wait: bool = True) -> bool:
     """Compute one record, taking up the splits that are done; False if it was there already.
 
     A split that cannot be finished is recorded as failed; the others go on.
@@ -46,7 +52,15 @@ def run(params: Params, world: Path, key: Key, progress: bool = True) -> bool:
     ------
     UserError
         For anything that can be known to be wrong before training starts.
+    Busy
+        If another process is computing it and ``wait`` is False.
     """
+    with own(world, str(key), wait):
+        return _run(params, world, key, progress)
+
+
+def _run(params: Params, world: Path, key: Key, progress: bool) -> bool:
+    """``run``, by its owner."""
     if runs.is_done(params, world, key):
         return False
     from grmp import backbone, methods
@@ -77,10 +91,7 @@ def run(params: Params, world: Path, key: Key, progress: bool = True) -> bool:
     compute = methods.prepare(case, key.method) if todo else lambda numbers: []
     # as many at a time as are computed together, so that an interruption loses little
     size = of_run.adapt.splits_at_once or (1 if device.type == "cpu" else splits.count)
-    for group in (todo[i : i + size] for i in range(0, len(todo), size)):
-        start = time.perf_counter()
-        outcomes = compute(group)
-        seconds = (time.perf_counter() - start) / len(group)
+    for group, outcomes, seconds in in_groups(compute, todo, size, str(key)):
         for split, outcome in zip(group, outcomes, strict=True):
             status = "ok"
             if isinstance(outcome, SplitFailure):
@@ -107,45 +118,142 @@ def run(params: Params, world: Path, key: Key, progress: bool = True) -> bool:
     return True
 
 
+def in_groups(
+    compute: Callable[[list[int]], list[Any]], todo: list[int], size: int, name: str
+) -> Iterator[tuple[list[int], list[Any], float]]:
+    """(splits, their outcomes, seconds of each), ``size`` splits at a time; half as many once the GPU's memory is full.
+
+    Raises
+    ------
+    UserError
+        If not even one split fits.
+    """
+    import torch
+
+    while todo:
+        group, start = todo[:size], time.perf_counter()
+        try:
+            outcomes = compute(group)
+        except torch.OutOfMemoryError:
+            if len(group) == 1:
+                raise UserError(
+                    f"{name}: one split alone does not fit into the GPU's memory; lower adapt.cache_gb or adapt.batch"
+                ) from None
+            size = len(group) // 2
+            print(
+                f"{name}: {len(group)} splits at once do not fit into the GPU's memory; going on with {size}",
+                flush=True,
+            )
+            torch.cuda.empty_cache()
+            continue
+        yield group, outcomes, (time.perf_counter() - start) / len(group)
+        todo = todo[len(group) :]
+
+
 def lacking(params: Params, world: Path) -> list[Key]:
     """The runs of the matrix that are not there yet."""
     return [key for key in runs.keys(params) if not runs.is_done(params, world, key)]
 
 
-def _work(params_file: Path, key: Key) -> Key:
-    """What a worker process does with one key."""
-    run(settings.load(params_file), params_file.parent, key, progress=False)
-    return key
+def _work(params_file: Path, wait: bool, key: Key) -> str:
+    """What a worker does with one run: "computed", "there", or "busy" where another process owns it and ``wait`` is False."""
+    params, world = settings.load(params_file), params_file.parent
+    try:
+        computed = run(params, world, key, progress=False, wait=wait)
+    except Busy:
+        return "busy"
+    if not runs.is_done(params, world, key):
+        raise UserError("splits failed, see the status in its run.json; the other splits are in the record")
+    return "computed" if computed else "there"
 
 
-def sweep(params_file: Path, jobs: int) -> int:
-    """Compute every lacking run with ``jobs`` processes; returns how many there were.
+def sweep(
+    params_file: Path,
+    jobs: int = 0,
+    cluster: Jobs | None = None,
+    limit: float | None = None,
+    command: str = "grmp sweep",
+) -> int:
+    """Compute every lacking run, on this machine or as jobs of a cluster; returns how many were computed here.
+
+    A run that another sweep is at is left to it; what that one leaves undone is done here in the end.
+
+    Parameters
+    ----------
+    jobs
+        Processes; 0: one a GPU, or one a CPU where there is none.
+    limit
+        Seconds that one run may take here.
+    command
+        What the user typed, for the line that says how to try again.
 
     Raises
     ------
     UserError
         If runs failed; the others are done by then.
     """
-    params, world = settings.load(params_file), params_file.parent
+    params_file = params_file.resolve()
     from grmp.check import check
 
+    params, world = settings.load(params_file), params_file.parent
     keys = lacking(params, world)
     check(params, world, keys)
-    print(f"{len(keys)} runs to compute with {jobs} processes", flush=True)
-    failed = []
-    # spawned, not forked: torch's thread pools do not survive a fork
-    with ProcessPoolExecutor(min(jobs, len(keys)) or 1, mp_context=get_context("spawn")) as pool:
-        futures = {pool.submit(_work, params_file, key): key for key in keys}
-        for future in tqdm(as_completed(futures), total=len(keys), desc="runs", unit="run", disable=None):
-            try:
-                future.result()
-            except UserError as error:
-                failed.append(f"{futures[future]}: {error}")
-    if failed:
-        raise UserError(f"{len(failed)} of {len(keys)} runs failed; the first: {failed[0]}")
-    return len(keys)
+    where = places(params.adapt.device, jobs)
+    with_what = "Slurm" if cluster else f"{len(where)} processes"
+    print(f"{len(keys)} runs to compute with {with_what}", flush=True)
+
+    def ends(todo: list[Key], wait: bool) -> Iterator[tuple[Key, str, str]]:
+        do = partial(_work, params_file, wait)
+        if cluster:
+            from grmp.cluster import work as submit
+
+            return submit(do, todo, world / "results/slurm", cluster)
+        return work(do, todo, where, limit)
+
+    watch = Watch(len(keys), min(len(where), len(keys)))
+    left = []
+    if keys:
+        for key, state, word in ends(keys, wait=False):
+            left += [key] if (state, word) == ("done", "busy") else []
+            watch.see(key, state, word)
+    if left:
+        print(f"{len(left)} runs are another sweep's; waiting for them", flush=True)
+        for key, state, word in ends(left, wait=True):
+            watch.see(key, state, word)
+    if watch.failed:
+        print("\n".join(f"failed: {key}: {reason}" for key, reason in watch.failed.items()))
+        raise UserError(
+            f"{len(watch.failed)} of {len(keys)} runs failed (listed above); what is done is kept, "
+            f"try the others again with: {command}"
+        )
+    return watch.computed
 
 
-def default_jobs() -> int:
-    """One process a CPU that this process may use."""
-    return len(os.sched_getaffinity(0))
+def plan(params_file: Path, jobs: int = 0) -> str:
+    """What a sweep would compute, and what that would take by the records that are there; computes nothing."""
+    params, world = settings.load(params_file), params_file.parent
+    keys, known, splits = lacking(params, world), cost.past(world), params.splits.count
+    lines = []
+    for key in keys:
+        each = cost.estimate(key, known)
+        lines.append(f"{key}  {'unknown' if each is None else 'about ' + duration(each * splits)}")
+    seconds, unknown = cost.total(keys, known, splits)
+    at_once = len(places(params.adapt.device, jobs))
+    lines.append(
+        f"{len(keys)} runs to compute: about {duration(seconds)} of one process, {duration(seconds / at_once)} with {at_once}"
+        + (f"; {unknown} of them of unknown cost (no record of their method)" if unknown else "")
+    )
+    return "\n".join(lines)
+
+
+def places(device: str, jobs: int) -> list[str | None]:
+    """Where processes run: GPUs by turns, or None for each CPU process; ``jobs`` 0 is one a GPU or one a CPU."""
+    gpus: list[str] = []
+    if device != "cpu" and shutil.which("nvidia-smi"):
+        import torch
+
+        seen = os.environ.get("CUDA_VISIBLE_DEVICES")
+        gpus = seen.split(",") if seen else [str(i) for i in range(torch.cuda.device_count())]
+    if gpus:
+        return [gpus[i % len(gpus)] for i in range(jobs or len(gpus))]
+    return [None] * (jobs or len(os.sched_getaffinity(0)))

@@ -92,10 +92,13 @@ class World:
     @property
     def cost(self) -> pd.DataFrame:
         """cost.json: what every run took."""
-        found = self._json("results/cost.json") or []
-        return pd.DataFrame(
-            found, columns=["protocol", "database", "method", "shots", "seconds", "device", "threads", "trained_values"]
-        )
+        columns = ["protocol", "database", "method", "shots", "seconds", "device", "threads", "trained_values"]
+        try:
+            return pd.DataFrame(self._json("results/cost.json") or [], columns=columns)
+        except (ValueError, TypeError, AttributeError):
+            raise UserError(
+                f"{self.results / 'cost.json'} is damaged; make it again with: dvc repro -f collect"
+            ) from None
 
     @property
     def backbone(self) -> dict[str, Any] | None:

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from grmp.collect import Damaged
 from grmp.databases.archives import BadArchive
 from grmp.errors import UserError
+from grmp.records import Damaged
 from tests.faults.mutate import damage
 from tests.faults.readers import READERS
 

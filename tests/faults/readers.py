@@ -1,5 +1,7 @@
 """Every reader of files from elsewhere: how to make what it reads, and how it is called."""
 
+import contextlib
+import io
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -29,7 +31,7 @@ def _world(folder: Path) -> None:
 def _record(folder: Path) -> None:
     from grmp import params, sweep
 
-    file = worlds.build(folder / "w", run={"methods": ["ridge"]})
+    file = worlds.build(folder / "w", run={"few_shot": {"methods": ["ridge"]}})
     loaded = params.load(file)
     sweep.run(loaded, file.parent, sweep.lacking(loaded, file.parent)[0], progress=False)
     (run,) = file.parent.glob("results/runs/**/run.json")
@@ -38,7 +40,7 @@ def _record(folder: Path) -> None:
 
 
 def _read_record(folder: Path) -> object:
-    from grmp.collect import read_record
+    from grmp.records import read_record
 
     (run,) = {path.parent for path in folder.rglob("*.csv")} | {path.parent for path in folder.rglob("run.json")}
     return read_record(run)
@@ -87,9 +89,7 @@ def _read_splits(folder: Path) -> object:
 
 def _splits(folder: Path) -> None:
     worlds.build(folder / "w")
-    shutil.copy(next((folder / "w/data/splits").rglob("target*")), folder / "splits.csv") if (
-        folder / "w/data/splits/target.csv"
-    ).is_file() else shutil.copy(next((folder / "w/data/splits/target").glob("*.csv")), folder / "splits.csv")
+    shutil.copy(folder / "w/data/splits/target/sound.csv", folder / "splits.csv")
     shutil.copy(folder / "w/data/prepared/target/index.csv", folder / "index.csv")
     shutil.rmtree(folder / "w")
 
@@ -267,21 +267,22 @@ def _read_partial(folder: Path) -> object:
 
 
 def _tables(folder: Path) -> None:
-    results = folder / "results"
-    results.mkdir()
-    for path in (ROOT / "demo/results").iterdir():
-        if path.suffix in (".csv", ".json"):
-            shutil.copy(path, results / path.name)
-    shutil.copytree(ROOT / "demo/results/pretrain", results / "pretrain")
+    from grmp import params
+    from grmp.collect import collect
+    from tests.report import sample
+
+    sample.make_world(folder)
+    with contextlib.redirect_stdout(io.StringIO()):
+        collect(params.load(folder / "params.yaml"), folder / "results")
 
 
 def _read_tables(folder: Path) -> object:
     from grmp import params
+    from grmp.collect import COLUMNS
     from grmp.report.world import World
 
-    world = World(folder, params.load(ROOT / "demo/params.yaml"))
-    tables = [world.scores, world.summary, world.pairs, world.left_out, world.cost, world.backbone]
-    return tables, world.pretrain("meta"), world.scores["srcc"].sum()
+    world = World(folder, params.load(folder / "params.yaml"))
+    return [world.table(name) for name in COLUMNS], world.cost, world.backbone, world.pretrain("meta")
 
 
 READERS: dict[str, Reader] = {
@@ -300,6 +301,6 @@ READERS: dict[str, Reader] = {
     "executed notebook": Reader(_notebook, _read_notebook),
     "notebook parameters": Reader(_given, _read_given),
     "finished split": Reader(_partial, _read_partial),
-    "tables": Reader(_tables, _read_tables),
+    "tables": Reader(_tables, _read_tables, "results/*.*"),
     **_score_files(),
 }

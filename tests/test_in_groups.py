@@ -1,0 +1,31 @@
+"""A GPU whose memory is full: half as many splits at once, and the run goes on; one that never fits is named."""
+
+import pytest
+import torch
+
+from grmp.errors import UserError
+from grmp.sweep import in_groups
+
+
+def fits(most: int):
+    def compute(splits):
+        if len(splits) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
+        return [10 * s for s in splits]
+
+    return compute
+
+
+@pytest.mark.parametrize(("most", "groups"), [(10, [10]), (5, [5, 5]), (3, [2] * 5), (1, [1] * 10)])
+def test_halved_until_it_fits_and_nothing_is_lost(most, groups, capsys):
+    found = list(in_groups(fits(most), list(range(10)), 10, "a-b-1"))
+    assert [len(splits) for splits, _, _ in found] == groups
+    assert [s for splits, _, _ in found for s in splits] == list(range(10))
+    assert [o for _, outcomes, _ in found for o in outcomes] == [10 * s for s in range(10)]
+    told = capsys.readouterr().out
+    assert ("a-b-1: 10 splits at once do not fit into the GPU's memory; going on with 5" in told) == (most < 10)
+
+
+def test_one_split_that_does_not_fit_is_named():
+    with pytest.raises(UserError, match=r"a-b-1: one split alone does not fit .* lower adapt.cache_gb"):
+        list(in_groups(fits(0), [0, 1], 2, "a-b-1"))

@@ -1,0 +1,217 @@
+"""Many runs: two sweeps at once, workers that die or hang, any order and number of processes, the same bytes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from grmp import cost, params, runs, sweep, workers
+from grmp.errors import UserError
+from grmp.pretrain import pretrain
+from grmp.runs import Key
+from tests import worlds
+from tests.faults import worlds as copies
+
+METHODS = ["zero_shot", "ridge", "random_prompts", "grmp"]
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory):
+    """A tiny world with learned prompts and eight runs to do."""
+    file = worlds.build(tmp_path_factory.mktemp("world") / "w", run={"few_shot": {"methods": METHODS}})
+    pretrain(params.load(file), file.parent, "fomaml")
+    return file
+
+
+@pytest.fixture(scope="module")
+def undisturbed(pristine, tmp_path_factory):
+    """Every record, computed one after the other in this process."""
+    file = copies.copy(pristine, tmp_path_factory.mktemp("undisturbed"))
+    loaded = params.load(file)
+    for key in runs.keys(loaded):
+        sweep.run(loaded, file.parent, key, progress=False)
+    return copies.records(file.parent)
+
+
+@pytest.fixture
+def world(pristine, tmp_path):
+    return copies.copy(pristine, tmp_path)
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-c", "from grmp.cli import main; main()", "sweep", *arguments]
+
+
+def test_same_bytes_with_one_process_and_with_several(world, undisturbed, capsys):
+    assert sweep.sweep(world, jobs=3) == 8
+    assert copies.records(world.parent) == undisturbed
+    said = capsys.readouterr().out
+    assert "8 runs to compute with 3 processes" in said
+    assert "done 8 of 8, running 0, failed 0" in said
+    assert sweep.sweep(world, jobs=3) == 0
+
+
+def test_same_bytes_in_another_order(world, undisturbed):
+    loaded = params.load(world)
+    for key in reversed(runs.keys(loaded)):
+        sweep.run(loaded, world.parent, key, progress=False)
+    assert copies.records(world.parent) == undisturbed
+
+
+def test_two_sweeps_at_once_compute_each_split_once(world, undisturbed, tmp_path):
+    """Counted where a split is kept: each of the 24 once over both, and no record is written twice."""
+    count = tmp_path / "kept"
+    spy = (
+        "import os, sys; from pathlib import Path\n"
+        "from grmp import runs, sweep\n"
+        "keep, write = runs.write_split, runs.write\n"
+        "def note(text):\n"
+        f"    with open({str(count)!r}, 'a') as file: file.write(text + chr(10))\n"
+        "def kept(folder, split, result): keep(folder, split, result); note(f'split {folder.name} {split}')\n"
+        "def wrote(p, w, key, *rest): write(p, w, key, *rest); note(f'record {key}')\n"
+        "runs.write_split, runs.write = kept, wrote\n"
+    )
+    (tmp_path / "sitecustomize.py").write_text("")
+    (tmp_path / "spied.py").write_text(spy)
+    main = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import spied; from pathlib import Path\n"
+    main += "from grmp import params\n"
+    main += "file = Path(sys.argv[1]); loaded = params.load(file)\n"
+    main += "import grmp.sweep as s\n"
+    main += "todo = s.lacking(loaded, file.parent)\n"
+    main += "left = [k for k in todo if s._work(file, False, k) == 'busy']\n"
+    main += "[s._work(file, True, k) for k in left]\n"
+    both = [subprocess.Popen([sys.executable, "-c", main, str(world)]) for _ in range(2)]
+    assert [p.wait() for p in both] == [0, 0]
+    noted = count.read_text().splitlines()
+    assert len(noted) == len(set(noted)) == 8 * 3 + 8
+    assert copies.records(world.parent) == undisturbed
+
+
+def test_two_commands_at_once_both_end_well(world, undisturbed):
+    both = [
+        subprocess.Popen(command("--params", str(world), "-j", "2"), stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    said = [p.communicate()[0] for p in both]
+    assert [p.returncode for p in both] == [0, 0]
+    assert sum(int(s.split()[-3]) for s in said) == 8  # "N runs computed"
+    assert copies.records(world.parent) == undisturbed
+
+
+def test_killed_worker_is_replaced_and_its_run_goes_on(world, undisturbed, monkeypatch):
+    began = subprocess.Popen(command("--params", str(world), "-j", "2"), stdout=subprocess.PIPE, text=True)
+    partial = world.parent / "results/partial"
+    while not list(partial.glob("?" * 64)):
+        time.sleep(0.02)
+    import psutil
+
+    children = [p for p in psutil.Process(began.pid).children() if "spawn_main" in " ".join(p.cmdline())]
+    assert children
+    os.kill(children[0].pid, signal.SIGKILL)
+    began.communicate()
+    assert began.returncode == 0
+    assert copies.records(world.parent) == undisturbed
+
+
+def vanish(item):
+    if item == "bad":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return item
+
+
+def hang(item):
+    if item == "bad":
+        time.sleep(600)
+    return item
+
+
+def fail(item):
+    if item == "bad":
+        raise UserError("it is bad")
+    if item == "worse":
+        raise KeyError("no\nsuch")
+    return item
+
+
+@pytest.mark.parametrize(
+    ("do", "reason"),
+    [
+        (vanish, "its process vanished 2 times (signal 9)"),
+        (hang, "stopped after 4 s (--time-limit)"),
+        (fail, "it is bad"),
+    ],
+)
+def test_one_bad_piece_of_work_takes_nothing_else_with_it(do, reason):
+    ended = {item: (state, word) for item, state, word in workers.work(do, ["a", "bad", "b", "c"], [None, None], 4)}
+    assert ended.pop("bad")[0] == "failed"
+    assert ended == {item: ("done", item) for item in "abc"}
+    again = list(workers.work(do, ["bad"], [None], 4))
+    assert len(again) == 1
+    assert reason in again[0][2]
+
+
+def test_an_unforeseen_error_is_one_line_and_one_run(capfd):
+    ended = {item: word for item, _, word in workers.work(fail, ["a", "worse"], [None])}
+    assert ended["a"] == "a"
+    assert ended["worse"].startswith("KeyError: ")
+    assert "\n" not in ended["worse"]
+    assert "Traceback" in capfd.readouterr().err
+
+
+def told(item):
+    return item, os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
+def test_each_process_sees_its_own_gpu():
+    seen = [word for _, _, word in workers.work(told, list("abcdef"), ["0", "3"])]
+    assert {gpu for _, gpu in seen} <= {"0", "3"}
+    assert len(seen) == 6
+
+
+def test_failures_are_listed_with_the_way_to_retry(world):
+    (world.parent / "results/runs/sound/target").mkdir(parents=True)
+    (world.parent / "results/runs/sound/target/ridge").write_text("in the way")
+    done = subprocess.run(command("--params", str(world), "-j", "2"), capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "failed: sound-target-ridge-6: cannot write" in done.stdout
+    assert (
+        "2 of 8 runs failed (listed above); what is done is kept, try the others again with: grmp sweep --params"
+        in done.stderr
+    )
+    assert done.stderr.count("\n") == 1
+    assert len(sweep.lacking(params.load(world), world.parent)) == 2
+
+
+def test_dry_lists_and_estimates_and_computes_nothing(world):
+    loaded = params.load(world)
+    text = sweep.plan(world, jobs=2)
+    assert text.count("unknown") == 9
+    assert "8 runs to compute" in text
+    sweep.run(loaded, world.parent, Key("sound", "target", "ridge", 6), progress=False)
+    text = sweep.plan(world, jobs=2)
+    assert "sound-target-ridge-12  about" in text
+    assert "ridge-6 " not in text
+    assert "7 runs to compute" in text
+    assert len(sweep.lacking(loaded, world.parent)) == 7
+
+
+def test_estimates_come_from_the_nearest_record():
+    known = {Key("p", "a", "m", 50): 10.0, Key("p", "a", "m", 100): 15.0, Key("p", "b", "m", 50): 99.0}
+    assert cost.estimate(Key("p", "a", "m", 50), known) == 10
+    assert cost.estimate(Key("p", "a", "m", 200), known) == pytest.approx(25)
+    assert cost.estimate(Key("q", "b", "m", 50), known) == 99
+    assert cost.estimate(Key("p", "a", "m", "20pct"), known) in (10, 15)
+    assert cost.estimate(Key("p", "a", "other", 50), known) is None
+    assert cost.total([Key("p", "a", "m", 50), Key("p", "a", "x", 1)], known, 3) == (30, 1)
+
+
+def test_without_slurm_it_says_so(world, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    from grmp.cluster import Jobs
+
+    with pytest.raises(UserError, match=r"Slurm took no jobs: .*srun") as caught:
+        sweep.sweep(world, cluster=Jobs())
+    assert "\n" not in str(caught.value)
