@@ -58,7 +58,8 @@ def steps(variant: str, params: ParamsFile = HERE) -> None:
     loaded = load(params)
     from grmp.steps import measure
 
-    measure(loaded, params.parent, variant)
+    with own(params.parent, f"steps-{variant}"):
+        measure(loaded, params.parent, variant)
 
 
 @app.command()
@@ -88,7 +89,8 @@ def look(database: str, params: ParamsFile = HERE) -> None:
     loaded = load(params)
     from grmp.look import look as run
 
-    run(loaded, params.parent, database)
+    with own(params.parent, f"look-{database}"):
+        run(loaded, params.parent, database)
 
 
 @app.command()
@@ -114,7 +116,7 @@ def sweep(
         print(plan(params, jobs))
         return
     more = dict(text.partition("=")[::2] for text in option or [])
-    threads = settings.load(params).adapt.threads
+    threads = load(params).adapt.threads
     wanted = Jobs(partition, gpus_per_job, threads, time, jobs or 256, more) if cluster == "slurm" else None
     command = shlex.join(["grmp", *sys.argv[1:]])
     print(f"{run(params, jobs, wanted, time_limit * 60 or None, command)} runs computed")

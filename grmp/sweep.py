@@ -55,6 +55,7 @@ def run(params: Params, world: Path, key: Key, progress: bool = True, wait: bool
     Busy
         If another process is computing it and ``wait`` is False.
     """
+    runs.inputs(params, world, key)  # what is missing is named before anything is written
     with own(world, str(key), wait):
         return _run(params, world, key, progress)
 

@@ -1,0 +1,103 @@
+"""A sweep through a real Slurm: jobs cancelled half-way by a signal are requeued and go on, and the tables are a local run's.
+
+Needs ``sinfo`` to answer. With GRMP_SLURM_UP set to a script that starts a one-node Slurm, it is run first (docs/sweep.md).
+"""
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from grmp import cluster, params, runs, sweep
+from grmp.collect import collect
+from grmp.pretrain import pretrain
+from tests import worlds
+from tests.faults import worlds as copies
+
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1200)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def slurm():
+    if not cluster.reachable() and (script := os.environ.get("GRMP_SLURM_UP")):
+        subprocess.run([script], check=True, capture_output=True)
+    if not cluster.reachable():
+        pytest.skip("no Slurm answers here (sinfo); docs/sweep.md says how to start one")
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory):
+    """Twelve runs, of which the trained ones take long enough to be interrupted."""
+    file = worlds.build(
+        tmp_path_factory.mktemp("world") / "w",
+        run={"few_shot": {"methods": ["zero_shot", "ridge", "random_prompts", "grmp"], "shots": [6, 12, 18]}},
+        protocols={"sound": {"adapt": {"epochs": 80}}},
+    )
+    pretrain(params.load(file), file.parent, "fomaml")
+    return file
+
+
+def squeue(form: str) -> list[str]:
+    done = subprocess.run(["squeue", "-h", "-r", "-n", "grmp", "-o", form], capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+def test_cancelled_jobs_are_requeued_and_the_tables_are_a_local_runs(pristine, tmp_path):
+    here, there = copies.copy(pristine, tmp_path / "local"), copies.copy(pristine, tmp_path / "slurm")
+    command = [sys.executable, "-c", "from grmp.cli import main; main()", "sweep", "--params", str(there)]
+    began = subprocess.Popen(
+        [*command, "--cluster", "slurm", "--partition", "main", "--time", "30", "-j", "2"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    partial, signalled = there.parent / "results/partial", set()
+    while began.poll() is None:
+        half_way = {p.parent.name for p in partial.glob("?" * 64 + "/*.json")}
+        if half_way and len(signalled) < 3:
+            running = [job for job in squeue("%i,%T") if job.endswith("RUNNING")]
+            for job in (name.split(",")[0] for name in running):
+                subprocess.run(["scancel", "--signal=USR2", job], check=True)
+                signalled.add(job)
+        for job in squeue("%i,%r"):  # Slurm keeps a requeued job back for two minutes; a test does not wait
+            if job.endswith(",BeginTime"):
+                name = job.split(",")[0]
+                subprocess.run(
+                    ["scontrol", "update", f"JobId={name}", "StartTime=now"], capture_output=True, check=False
+                )
+        time.sleep(1)
+    said = began.communicate()[0]
+    assert began.returncode == 0, said[-3000:]
+    assert "12 runs to compute with Slurm" in said
+    assert "done 12 of 12, running 0, failed 0" in said
+    logs = "".join(p.read_text() for p in (there.parent / "results/slurm").glob("*.out"))
+    logs += "".join(p.read_text() for p in (there.parent / "results/slurm").glob("*.err"))
+    assert signalled
+    assert logs.count("Requeued job") >= 1
+
+    loaded = params.load(here)
+    for key in runs.keys(loaded):
+        sweep.run(loaded, here.parent, key, progress=False)
+    assert copies.records(there.parent) == copies.records(here.parent)
+    for file in (here, there):
+        collect(loaded, file.parent / "results")
+    assert copies.tables(there.parent) == copies.tables(here.parent)
+    assert sweep.sweep(there, jobs=1) == 0
+
+
+def test_a_job_that_slurm_ends_for_good_is_a_failure_with_its_log(pristine, tmp_path):
+    there = copies.copy(pristine, tmp_path)
+    command = [sys.executable, "-c", "from grmp.cli import main; main()", "sweep", "--params", str(there)]
+    began = subprocess.Popen(
+        [*command, "--cluster", "slurm", "-j", "2"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    while not [job for job in squeue("%i,%T") if job.endswith("RUNNING")]:
+        time.sleep(0.5)
+    subprocess.run(["scancel", "--name", "grmp"], check=True)
+    said = began.communicate()[0]
+    assert began.returncode == 1, said
+    assert "ended without a result; see " in said
+    assert "try the others again with: grmp sweep" in said
+    assert "Traceback" not in said
