@@ -1,6 +1,7 @@
 """`make bench`: the plain recipe and ours do the same work in one run; bench/results/<device>.csv and .png.
 
     python -m bench [--device cuda] [--repeats 5] [--images 16] [--shots 50] [--work evaluation adaptation meta_training]
+    python -m bench --device cuda --work splits [--splits 10] [--pictures 10073] [--epochs 400]
     python -m bench growth [--repeats 3]
 
 The first takes about 15 minutes on 2 CPU cores, the second about 10. See docs/speed.md.
@@ -25,9 +26,11 @@ from bench.work import VIT_B16, WORK, Setting
 RESULTS = Path(__file__).parent / "results"
 
 
-def compare(name: str, setting: Setting, repeats: int, precision: str, peak: float) -> list[dict[str, Any]]:
+def compare(
+    name: str, setting: Setting, repeats: int, precision: str, peak: float, **options: int
+) -> list[dict[str, Any]]:
     """One row a recipe: medians over the repetitions, and of the ratios of neighbours."""
-    work, device, count = WORK[name](setting), setting.device, len(setting.target)
+    work, device, count = WORK[name](setting, **options), setting.device, len(setting.target)
     autocast = partial(torch.autocast, device.type, getattr(torch, precision))
 
     def in_precision(recipe: Callable[[], Any]) -> Any:
@@ -76,16 +79,22 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--images", type=int, default=16)
     parser.add_argument("--shots", type=int, default=50)
     parser.add_argument("--precision", choices=["float32", "bfloat16"], help="default: bfloat16 on a GPU")
-    parser.add_argument("--work", nargs="*", default=sorted(WORK), choices=sorted(WORK))
+    parser.add_argument("--work", nargs="*", choices=sorted(WORK), help="default: all; without `splits` on a CPU")
+    parser.add_argument("--splits", type=int, default=10, help="of the work `splits`")
+    parser.add_argument("--pictures", type=int, default=10_073, help="of the work `splits`")
+    parser.add_argument("--epochs", type=int, default=400, help="of the work `splits`")
     parser.add_argument("--out", type=Path, default=RESULTS)
     given = parser.parse_args(arguments)
     device = torch.device(given.device)
     precision = given.precision or ("float32" if device.type == "cpu" else "bfloat16")
     peak = peak_flops(device, getattr(torch, precision), 2048 if device.type == "cpu" else 8192)
     rows: list[dict[str, Any]] = []
-    for name in given.work:
-        setting = Setting(device, given.shots if name == "adaptation" else given.images, VIT_B16)
-        rows += compare(name, setting, given.repeats, precision, peak)
+    for name in given.work or [w for w in sorted(WORK) if w != "splits" or device.type == "cuda"]:
+        setting = Setting(device, given.shots if name in ("adaptation", "splits") else given.images, VIT_B16)
+        options = (
+            {"count": given.splits, "pictures": given.pictures, "epochs": given.epochs} if name == "splits" else {}
+        )
+        rows += compare(name, setting, 1 if name == "splits" else given.repeats, precision, peak, **options)
         print(pd.DataFrame(rows[-2:]).drop(columns="machine").to_string(index=False), flush=True)
     given.out.mkdir(exist_ok=True, parents=True)
     path = given.out / f"{device.type}.csv"

@@ -49,7 +49,7 @@ def growth(table: pd.DataFrame, path: Path) -> None:
         for axis, column, label in zip(axes[:, j], ("seconds", "memory_mb"), ("seconds", "MiB"), strict=True):
             axis.plot(part["size"], part[column], "o-", ms=4)
             axis.plot(part["size"].iloc[[0, -1]], part[column].iloc[[0, -1]], ":", color="grey", lw=1)
-            axis.set_ylim(0)
+            axis.set_ylim(0, 1.1 * part[column].max())
             axis.set_xlabel(quantity)
             if not j:
                 axis.set_ylabel(label)

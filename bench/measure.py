@@ -1,5 +1,8 @@
 """Time, memory and operations of recipes that do the same work, alternating in one run."""
 
+import contextlib
+import ctypes
+import gc
 import platform
 import re
 import time
@@ -85,6 +88,11 @@ def _reset_peak(device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return float(torch.cuda.memory_allocated(device))
+    gc.collect()
+    with contextlib.suppress(
+        AttributeError, OSError
+    ):  # glibc: what is free goes back to the system, to be counted anew
+        ctypes.CDLL(None).malloc_trim(0)
     mark = Path("/proc/self/clear_refs")
     if mark.exists():  # Linux: proc(5), 5 resets the peak of the resident size
         mark.write_text("5")

@@ -7,12 +7,19 @@ It computes what the released code computes (CLIP/model.py, forward_deep_prompt;
 from collections.abc import Callable
 from functools import partial
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 from torch import Tensor, nn
 
+from grmp import clip
+from grmp.adapt import Job, Texts
 from grmp.clip import Shape, Tensors
+from grmp.crops import centre, crop, draw_batches, draw_crops
+from grmp.params import Adapt
+from grmp.regularize import regularize
+from grmp.search import Search
 
 
 def build(shape: Shape, weights: Tensors) -> CLIP:
@@ -79,3 +86,62 @@ class Prompted(nn.Module):
         """(B, C) scene logits."""
         text = self.model.encode_text(scene_tokens, normalize=True)
         return self.model.logit_scale.exp() * self.encode_image(x) @ text.T
+
+
+def adapt_split(
+    weights: Tensors,
+    shape: Shape,
+    texts: Texts,
+    tuned: tuple[str, ...],
+    settings: Adapt,
+    job: Job,
+    device: torch.device,
+) -> np.ndarray:
+    """One split by the published schedule (rule "published", lambda 5): the scores of its best epoch, (N test,).
+
+    ``tuned`` are prefixes of what is trained. Crops, batches and the search are those of grmp, so that the work is the same.
+    """
+    student = Prompted(build(shape, weights), job.prompts, texts.quality).to(device)
+    teacher = build(shape, weights).to(device)
+    named = student.named()
+    for name, tensor in named.items():
+        tensor.requires_grad_(name.startswith(tuned))
+    trained = {n: t for n, t in named.items() if t.requires_grad}
+    optimizer = torch.optim.SGD(trained.values(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    margin, rng = job.train.images.shape[-1] - shape.image_size, np.random.default_rng([settings.seed, job.split])
+    search = Search(settings, job.test.quality[job.test.rows])
+
+    @torch.no_grad()
+    def predict() -> np.ndarray:
+        scores = []
+        for rows in np.array_split(job.test.rows, -(-len(job.test.rows) // 64)):
+            x = crop(job.test.images, centre(rows, margin), shape.image_size).to(device)
+            scores.append(student.quality(clip.pixels(x, shape)).float().softmax(-1)[:, 0].cpu().numpy())
+        return np.concatenate(scores)
+
+    search.see(predict(), -1)
+    for epoch in range(settings.epochs):
+        batches = draw_batches(job.train.rows, settings, rng)
+        for number, members in enumerate(batches):
+            rows = job.train.rows[members]
+            crops = draw_crops(rows, margin, settings, len(batches), epoch, number, job.split)
+            x = clip.pixels(crop(job.train.images, crops, shape.image_size).to(device), shape)
+            target = torch.from_numpy(job.train.quality[rows].astype(np.float32)).to(device)
+            with torch.no_grad():
+                scenes = teacher.encode_text(texts.scenes, normalize=True)
+                wanted = teacher.logit_scale.exp() * teacher.encode_image(x, normalize=True) @ scenes.T
+            optimizer.zero_grad()
+            clip.task_loss(student.quality(x), target).backward()
+            g_d = {n: t.grad.clone() for n, t in trained.items() if t.grad is not None}
+            optimizer.zero_grad()
+            clip.semantic_loss(student.scenes(x, texts.scenes), wanted).backward()
+            g_g = {n: t.grad.clone() for n, t in trained.items() if t.grad is not None}
+            for name, gradient in regularize("published", g_d, g_g, 5.0).items():
+                trained[name].grad = gradient
+            optimizer.step()
+        looked = epoch % settings.evaluate_every == settings.evaluate_every - 1
+        over = search.see(predict() if looked else None, epoch)
+        optimizer.param_groups[0]["lr"] = search.rate
+        if over:
+            break
+    return search.best

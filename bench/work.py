@@ -5,14 +5,16 @@ A piece of work is (recipes, difference): two functions without arguments, and w
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from bench import plain
-from grmp import adapt, clip, meta, step
-from grmp.params import Variant
+from grmp import adapt, clip, crops, meta, step
+from grmp.params import Adapt, Tune, Variant
 from grmp.regularize import regularize
 from tests.golden import weights
 
@@ -163,4 +165,38 @@ def meta_training(s: Setting) -> Work:
     return Work({"plain": theirs, "ours": ours}, _apart)
 
 
-WORK = {"evaluation": evaluation, "adaptation": adaptation, "meta_training": meta_training}
+def splits(s: Setting, count: int = 10, pictures: int = 10_073, epochs: int = 400) -> Work:
+    """Few-shot adaptation of ``count`` splits of KonIQ-10k's size (10,073 pictures, generated) by the published schedule."""
+    shots, side = len(s.target), s.shape.image_size + 20
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (pictures, 3, side, side), dtype=np.uint8)
+    quality = rng.uniform(size=pictures)
+    published = Adapt(
+        **{"tuned_blocks": TUNED, "learning_rate": RATE, "momentum": 0.0, "weight_decay": 1e-4, "batch": 192},
+        **{"epochs": epochs, "angle_every": 1, "evaluate_every": 5, "patience": 6, "select": "test"},
+        **{"label_scale": "database", "pair_gradients": "name", "batches": "remainder", "crops": "batch", "views": 0},
+        **{"precision": "float32", "temperature": 1.0, "scenes": SCENES, "seed": 2024, "lora_rank": 8},
+        **{"cache_gb": "auto", "splits_at_once": 0, "threads": torch.get_num_threads(), "device": s.device.type},
+    )
+    autocast = published.model_copy(update={"precision": "bfloat16"}) if s.device.type == "cuda" else published
+    method = Tune(kind="tune", label="", prompts="random", train=["context", "blocks"], rule="published", strength=5.0)
+    placed, jobs = crops.place(images, s.device), []
+    for split in range(count):
+        order = rng.permutation(pictures)
+        train, test = order[:shots], order[pictures - pictures // 5 :]
+        sides = [adapt.Side(placed, quality, rows) for rows in (train, test)]
+        jobs.append(adapt.Job(split, s.prompts, *sides))
+    backbone, prefixes = clip.Backbone(s.shape, s.base, ""), step.tuned_names(s.shape, method.train, TUNED)
+
+    def ours() -> list[Tensor]:
+        found = adapt.adapt_splits(backbone, s.texts, method, autocast, jobs)
+        return [torch.from_numpy(o.scores) for o in found if isinstance(o, adapt.Outcome)]
+
+    def theirs() -> list[Tensor]:
+        one = partial(plain.adapt_split, s.base, s.shape, s.texts, prefixes, published)
+        return [torch.from_numpy(one(job, s.device)) for job in jobs]
+
+    return Work({"plain": theirs, "ours": ours}, _apart)
+
+
+WORK = {"evaluation": evaluation, "adaptation": adaptation, "meta_training": meta_training, "splits": splits}

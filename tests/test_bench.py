@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from bench import __main__ as bench
+from bench import growth
 from bench.measure import timed
 from bench.work import WORK, Setting
 from tests.test_adapt import SHAPE
@@ -17,9 +18,12 @@ def setting():
     return Setting(CPU, images=3, shape=SHAPE, prompts=5)
 
 
+SMALL = {"splits": {"count": 2, "pictures": 30, "epochs": 12}}
+
+
 @pytest.mark.parametrize("name", sorted(WORK))
 def test_recipes_agree(setting, name):
-    work = WORK[name](setting)
+    work = WORK[name](setting, **SMALL.get(name, {}))
     plain, ours = (recipe() for recipe in work.recipes.values())
     assert work.difference(plain, ours) <= 1e-5
     assert work.difference(plain, [t + 1e-3 for t in ours]) > 1e-4
@@ -48,6 +52,18 @@ def test_command_writes_csv_and_figure(monkeypatch, tmp_path):
     monkeypatch.setattr(bench, "VIT_B16", SHAPE)
     bench.main(["--repeats", "1", "--images", "2", "--shots", "3", "--out", str(tmp_path)])
     table = pd.read_csv(tmp_path / "cpu.csv")
-    assert set(table["work"]) == set(WORK)
+    assert set(table["work"]) == set(WORK) - {"splits"}
     assert (table["largest_difference"] < 1e-4).all()
     assert (tmp_path / "cpu.png").stat().st_size > 1000
+
+
+def test_growth_writes_csv_and_figure(monkeypatch, tmp_path):
+    sizes = {"test pictures": (10,), "shots": (4, 8), "splits": (1,), "methods": (1,)}
+    monkeypatch.setattr(growth, "SIZES", sizes)
+    monkeypatch.setattr(growth, "SMALLEST", {q: s[0] for q, s in sizes.items()})
+    monkeypatch.setattr(growth, "EPOCHS", 1)
+    bench.main(["growth", "--repeats", "1", "--out", str(tmp_path)])
+    table = pd.read_csv(tmp_path / "growth.csv")
+    assert table[["quantity", "size"]].to_numpy().tolist() == [[q, n] for q, s in sizes.items() for n in s]
+    assert (table["seconds"] > 0).all()
+    assert (tmp_path / "growth.png").stat().st_size > 1000
