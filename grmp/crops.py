@@ -17,7 +17,7 @@ def place(images: np.ndarray, device: torch.device) -> Pictures:
     """The array itself on a CPU, which pages in what is read; on a GPU a copy there, if half of the free memory holds it."""
     if device.type == "cpu" or images.nbytes > free_bytes(device) / 2:
         return images
-    return torch.from_numpy(np.ascontiguousarray(images)).to(device)
+    return torch.from_numpy(np.array(images)).to(device)  # a copy: torch takes no read-only memory
 
 
 def free_bytes(device: torch.device) -> float:

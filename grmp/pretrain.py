@@ -19,7 +19,7 @@ from tqdm import tqdm
 from grmp import backbone as checkpoints
 from grmp import clip, meta, triplets
 from grmp.clip import Backbone, Tensors
-from grmp.crops import centre, crop
+from grmp.crops import Pictures, centre, crop, place
 from grmp.databases import prepared as databases
 from grmp.databases.prepared import Prepared
 from grmp.errors import UserError
@@ -71,6 +71,7 @@ def pretrain(params: Params, world: Path, name: str) -> None:
     best_theta = {n: t.detach().clone() for n, t in learner.prompts.items()}
     rows: list[dict[str, Any]] = state["rows"]
 
+    pictures = {d: place(db.images, device) for d, db in loaded.items()}
     visits_an_epoch = sum(len(t) for t in tasks.values())
     print(
         f"pretrain {name}: {settings.epochs} epochs of {visits_an_epoch} tasks, from epoch {state['epoch']}", flush=True
@@ -80,7 +81,7 @@ def pretrain(params: Params, world: Path, name: str) -> None:
     for epoch in range(state["epoch"], settings.epochs):
         for number, (database, of_database) in enumerate(tasks.items()):
             rng = np.random.default_rng([settings.seed, epoch, number])
-            view = _view(loaded[database].images, shape.image_size, device)
+            view = _view(pictures[database], shape.image_size, device)
             for index in rng.permutation(len(of_database)):
                 task, start = of_database[index], time.perf_counter()
                 embed = _embed(backbone, _dropout(p.dropout, settings.seed, epoch, number, int(index), device))
@@ -157,7 +158,7 @@ def _dropout(rate: float, *seed_and_device: Any) -> Callable[[Tensor], Tensor] |
     return drop
 
 
-def _view(images: np.ndarray, size: int, device: torch.device) -> meta.View:
+def _view(images: Pictures, size: int, device: torch.device) -> meta.View:
     """Batches of pictures: with a generator each gets a random crop and flip (support), else the centre (query)."""
     margin = images.shape[-1] - size
 
