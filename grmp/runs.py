@@ -25,7 +25,17 @@ SCHEMA = 2
 FROZEN = ("clip.py", "crops.py", "job.py", "methods.py")
 ADAPTING = (
     *FROZEN,
-    *("adapt.py", "cache.py", "lora.py", "regularize.py", "search.py", "stack.py", "step.py", "together.py"),
+    *(
+        "adapt.py",
+        "cache.py",
+        "lora.py",
+        "precision.py",
+        "regularize.py",
+        "search.py",
+        "stack.py",
+        "step.py",
+        "together.py",
+    ),
 )
 CODE = {  # what computes the numbers of a record, by the kind of its method: no other kind's code renews it
     "zero_shot": FROZEN,

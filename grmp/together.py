@@ -15,6 +15,7 @@ from grmp.clip import Backbone, Tensors
 from grmp.crops import Crop, Pictures, centre, crop, draw_batches, draw_crops
 from grmp.job import Job, Outcome, SplitFailure, Texts
 from grmp.params import Adapt, Tune
+from grmp.precision import reduced
 from grmp.regularize import angle, regularize
 from grmp.search import Search
 from grmp.stack import keep, over_splits, stack
@@ -91,10 +92,6 @@ class Together:
         names = lora.adapted(self.shape, self.settings.tuned_blocks)
         return p | lora.start(p, names, self.settings.lora_rank, generator)
 
-    def _autocast(self) -> torch.autocast:
-        precision = self.settings.precision
-        return torch.autocast(self.device.type, getattr(torch, precision), precision != "float32")
-
     def _pixels(self, images: Pictures, crops: Sequence[Crop]) -> Tensor:
         x = clip.pixels(crop(images, crops, self.shape.image_size).to(self.device), self.shape)
         return x.to(self.backbone.weights["logit_scale"].dtype)
@@ -110,13 +107,13 @@ class Together:
 
         @torch.no_grad()
         def for_training(crops: Sequence[Crop]) -> tuple[Tensor, Tensor]:
-            with self._autocast():
+            with reduced(self.device, self.settings.precision):
                 x = self._pixels(job.train.images, crops)
                 return trunk(x), clip.logits(weights, clip.image_embedding(weights, x, shape), scenes)
 
         @torch.no_grad()
         def for_test(crops: Sequence[Crop]) -> tuple[Tensor]:
-            with self._autocast():
+            with reduced(self.device, self.settings.precision):
                 return (trunk(self._pixels(job.test.images, crops)),)
 
         return Cache(for_training, budgets[0]), Cache(for_test, budgets[1])
@@ -203,7 +200,7 @@ class Together:
             p = self._whole(tuned, own)
             return losses(p, kept, self.first, self.texts, target, teacher, self.shape, self.settings.temperature)
 
-        with self._autocast():
+        with reduced(self.device, self.settings.precision):
             task, semantic = over_splits(both, self.tuned, self.own, kept, teacher, target)
         return task, semantic
 
@@ -224,7 +221,7 @@ class Together:
             return F.softmax(quality.to(p["logit_scale"].dtype), dim=-1)[:, 0]
 
         scores = []
-        with self._autocast():
+        with reduced(self.device, self.settings.precision):
             texts = over_splits(text, self.tuned, self.own)
             for chunk in np.array_split(rows, math.ceil(count / PREDICT_AT_ONCE), axis=1):
                 kept = []
