@@ -178,7 +178,10 @@ def _eyes(case: methods.Case, name: str, split: int, first: bool) -> dict[str, E
         return Eye(tensors, text, case.backbone.shape)
 
     found = {BEFORE: eye(weights | job(split).prompts)} if first else {}
-    together = Together(case.backbone, texts, method, case.params.adapt, [job(split)])
+    (ready,) = methods.with_teachers(case, method, texts, [job(split)])
+    if isinstance(ready, SplitFailure):
+        raise UserError(f"look: the teacher of {name}, split {split}: {ready}; choose another split in the group look")
+    together = Together(case.backbone, texts, method, case.params.adapt, [ready])
     (outcome,) = together.run()
     if isinstance(outcome, SplitFailure):
         raise UserError(f"look: {name}, split {split}: {outcome}; choose another split in the group look")

@@ -112,13 +112,11 @@ def tune(case: Case, method: Tune) -> Splitwise:
     texts, job = jobs(case, method)
 
     def run(numbers: list[int]) -> list[Outcome | SplitFailure]:
-        todo = [job(i) for i in numbers]
-        if method.teacher == "clip":
-            return adapt_splits(case.backbone, texts, method, case.params.adapt, todo)
-        taught = quality_teachers(case, method, texts, todo)
-        able = [replace(j, teacher=t.tensors) for j, t in zip(todo, taught, strict=True) if isinstance(t, Outcome)]
-        found = iter(adapt_splits(case.backbone, texts, method, case.params.adapt, able))
-        return [t if isinstance(t, SplitFailure) else next(found) for t in taught]
+        todo = with_teachers(case, method, texts, [job(i) for i in numbers])
+        found = iter(
+            adapt_splits(case.backbone, texts, method, case.params.adapt, [j for j in todo if isinstance(j, Job)])
+        )
+        return [next(found) if isinstance(j, Job) else j for j in todo]
 
     return run
 
@@ -157,15 +155,18 @@ def jobs(case: Case, method: Tune) -> tuple[Texts, Callable[[int], Job]]:
     return texts, job
 
 
-def quality_teachers(case: Case, method: Tune, texts: Texts, todo: list[Job]) -> list[Outcome | SplitFailure]:
-    """The "upper" control's teachers, one a split: the same CLIP, adapted to ALL labels of the split's training side.
+def with_teachers(case: Case, method: Tune, texts: Texts, todo: list[Job]) -> list[Job | SplitFailure]:
+    """The jobs with the teachers that the method names: ``clip``, or for the "upper" control ``quality``.
 
-    So the method knows more than K labels, through its teacher: it is a control, not a rival. The teacher starts where the
-    method starts, trains the published set (context, last blocks) without a rule, takes as many steps as the method will,
-    and stops at its last epoch under any protocol: what it knows must not come from test labels.
+    The latter is the same CLIP, adapted to ALL labels of the split's training side. So the method knows more than K labels,
+    through its teacher: it is a control, not a rival. The teacher starts where the method starts, trains the published set
+    (context, last blocks) without a rule, takes as many steps as the method will, and stops at its last epoch under any
+    protocol: what it knows must not come from test labels.
     """
+    if method.teacher == "clip":
+        return list(todo)
     plain = method.model_copy(update={"train": ["context", "blocks"], "rule": "none", "teacher": "clip"})
-    settings, found = case.params.adapt, []
+    settings, out = case.params.adapt, list[Job | SplitFailure]()
     for job in todo:
         everything = replace(job.train, rows=case.splits.train(job.split, None))
         steps, a_pass = (math.ceil(len(side.rows) / settings.batch) for side in (job.train, everything))
@@ -173,8 +174,9 @@ def quality_teachers(case: Case, method: Tune, texts: Texts, todo: list[Job]) ->
         schedule = settings.model_copy(update={"select": "fixed", "epochs": epochs})
         # its scores are of no use: one picture, and none of the test side
         alone = replace(job, train=everything, test=replace(everything, rows=everything.rows[:1]), keep=True)
-        found += adapt_splits(case.backbone, texts, plain, schedule, [alone])
-    return found
+        (taught,) = adapt_splits(case.backbone, texts, plain, schedule, [alone])
+        out.append(taught if isinstance(taught, SplitFailure) else replace(job, teacher=taught.tensors))
+    return out
 
 
 def attention_panel(case: Case, method: Panel) -> Splitwise:

@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-from dataclasses import replace
 from fnmatch import fnmatch
 
 import numpy as np
@@ -77,39 +76,55 @@ def test_it_learns_and_repeats_its_bytes(world, method):
     assert record(world, method)[1] == predictions
 
 
+def tiny_case(loaded, base, spoil=None):
+    """Twelve labels of the world's target, whose table ``spoil`` may change."""
+    db = prepared.load(base / "data/prepared/target")
+    parts = splits.load(base / "data/splits/target/sound.csv", db.index["image"])
+    if spoil:
+        spoil(db.index, parts)
+    backbone = checkpoints.load(base, "cpu", loaded.backbone.normalize)
+    return methods.Case(loaded, base, db, db, parts, parts, 12, backbone, torch.device("cpu"))
+
+
 @pytest.mark.parametrize("method", ["ridge", "grmp", "triplets", "panel", "distill", "upper"])
 def test_which_labels_it_reads(world, method):
     """Of the K labelled pictures those, of the rest of the training side none but by ``upper``, of the test side never."""
-    loaded = params.load(world)
-    base = world.parent
-    db = prepared.load(base / "data/prepared/target")
-    parts = splits.load(base / "data/splits/target/sound.csv", db.index["image"])
-    backbone = checkpoints.load(base, "cpu", loaded.backbone.normalize)
 
-    def scores(rows):
-        index = db.index.copy()
-        index.loc[rows, "quality"] = 1 - index.loc[rows, "quality"]
-        other = replace(db, index=index)
-        case = methods.Case(loaded, base, other, other, parts, parts, 12, backbone, torch.device("cpu"))
-        (found,) = methods.prepare(case, method)([1])
+    def scores(rows_of):
+        def turn(index, parts):
+            index.loc[rows_of(parts), "quality"] = 1 - index.loc[rows_of(parts), "quality"]
+
+        (found,) = methods.prepare(tiny_case(params.load(world), world.parent, turn), method)([1])
         return found.scores
 
-    train = parts.train(1, None)
-    own, beyond, tested = scores([]), scores(train[12:]), scores(parts.test(1))
+    own, tested = scores(lambda parts: []), scores(lambda parts: parts.test(1))
+    beyond, labelled = scores(lambda parts: parts.train(1, None)[12:]), scores(lambda parts: parts.train(1, 12))
     assert own.tobytes() == tested.tobytes()
     assert (own.tobytes() == beyond.tobytes()) == (method != "upper")
-    assert not np.allclose(own, scores(train[:12]))
+    assert not np.allclose(own, labelled)
+
+
+@pytest.mark.parametrize("method", ["panel", "distill", "upper"])
+def test_a_loss_that_is_not_finite_fails_its_split_alone(world, method):
+    """One label that is not finite in split 1, and for ``upper`` one that only its teacher reads."""
+
+    def spoil(index, parts):
+        only_in_1 = np.setdiff1d(parts.train(1, 12 if method != "upper" else None), parts.train(0, None))
+        index.loc[only_in_1[0], "quality"] = np.inf
+
+    case = tiny_case(params.load(world), world.parent, spoil)
+    fine, failed = methods.prepare(case, method)([0, 1])
+    assert np.isfinite(fine.scores).all()
+    assert re.fullmatch(r"loss is not finite at epoch 0, batch \d, learning rate [\d.e-]+", str(failed))
 
 
 def test_upper_is_taught_by_a_clip_that_knows_quality(world):
     """Its teacher, which saw all labels, predicts better than where it started; the method differs from plain GRMP-IQA."""
-    loaded, base = params.load(world), world.parent
+    loaded = params.load(world)
     random = loaded.methods["upper"].model_copy(update={"prompts": "random"})  # learned ones know this world already
     loaded = loaded.model_copy(update={"methods": loaded.methods | {"upper": random}})
-    db = prepared.load(base / "data/prepared/target")
-    parts = splits.load(base / "data/splits/target/sound.csv", db.index["image"])
-    backbone = checkpoints.load(base, "cpu", loaded.backbone.normalize)
-    case = methods.Case(loaded, base, db, db, parts, parts, 12, backbone, torch.device("cpu"))
+    case = tiny_case(loaded, world.parent)
+    db, parts, backbone = case.source, case.splits, case.backbone
     seen, asked = [], methods.adapt_splits
 
     def watched(place, texts, method, settings, jobs):
