@@ -82,7 +82,7 @@ def histograms(world: World) -> Figure | None:
 
 
 @styled
-def samples(world: World, count: int = 6, pixels: int = 96) -> Figure | None:
+def samples(world: World, count: int = 6, pixels: int = 72) -> Figure | None:
     """Pictures of each database from its lowest to its highest opinion, at equal steps of rank."""
     found = {n: d for n in world.params.data.databases if (d := world.database(n)) is not None}
     if not found:

@@ -62,7 +62,7 @@ def read(world: World, database: str) -> Look | None:
 
 
 @styled
-def maps(world: World, database: str, pixels: int = 96) -> Figure | None:
+def maps(world: World, database: str, pixels: int = 72) -> Figure | None:
     """Worst pictures on the left, best on the right; below each the relevance of its patches for every model.
 
     Light patches raised the score above that of a flat picture, dark ones lowered it, mid-grey ones did nothing. Each

@@ -41,7 +41,7 @@ def by_picture(table: pd.DataFrame) -> pd.DataFrame:
 
 @styled
 def failures(
-    world: World, method: str, databases: list[str], shots: int | str, count: int = 6, pixels: int = 96
+    world: World, method: str, databases: list[str], shots: int | str, count: int = 6, pixels: int = 72
 ) -> Figure | None:
     """The pictures that the method misjudges most: half of them rated too high, half too low."""
     found = {}

@@ -47,7 +47,7 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
 def looks(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Plot keywords for each name, by its position: give all methods of params.yaml, so that a method's look never changes.
 
-    The seventeenth name looks like the first.
+    From the seventeenth name on colours come round with other markers; the hundred and twenty-ninth looks like the first.
     """
     found = {}
     for i, name in enumerate(names):
@@ -55,7 +55,7 @@ def looks(names: Iterable[str]) -> dict[str, dict[str, Any]]:
         colour = (MORE_COLOURS if more else COLOURS)[i % 8]
         found[name] = {
             "color": colour,
-            "marker": MARKERS[i % 8],
+            "marker": MARKERS[(i + 3 * (i // 16)) % 8],
             "linestyle": LINES[i % 8],
             "markerfacecolor": "white" if more else colour,
         }

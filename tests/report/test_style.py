@@ -72,6 +72,11 @@ def test_sixteen_methods_look_different():
         assert 0.2126 * r + 0.7152 * g + 0.0722 * b < 0.75
 
 
+def test_colours_that_come_round_have_other_markers():
+    found = looks([f"m{i}" for i in range(128)])
+    assert len({(s["color"], s["marker"]) for s in found.values()}) == 128
+
+
 def test_a_look_hangs_on_the_place_alone():
     assert looks(["a", "b", "c"])["b"] == looks(["x", "b"])["b"]
 
