@@ -1,5 +1,6 @@
 """CLIP weights by open_clip's name and tag: found, fetched through the Hub, verified, read without unpickling."""
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,7 +97,11 @@ def fetch(settings: PretrainedBackbone, origin: Path | None) -> tuple[Tensors, S
         raise UserError(
             f"{origin} has sha256 {digest}, not {settings.sha256}; fetch it again, or set backbone.sha256 if it is right"
         )
-    model = open_clip.create_model(settings.model)
+    logging.disable(logging.WARNING)  # open_clip warns of random values, which are all replaced below
+    try:
+        model = open_clip.create_model(settings.model)
+    finally:
+        logging.disable(logging.NOTSET)
     weights = load_file(origin)
     expected = {n: tuple(t.shape) for n, t in model.state_dict().items()}
     wrong = sorted(n for n, size in expected.items() if n not in weights or tuple(weights[n].shape) != size)

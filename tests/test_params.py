@@ -54,6 +54,26 @@ def test_mistyped_key_is_named_as_it_stands_in_the_file(tmp_path):
     assert "unknown key 'adapt.tuned_block'" in broken(tmp_path, mistype)
 
 
+@pytest.mark.parametrize(
+    ("group", "name", "words"),
+    [
+        ("methods", "panel", "unknown key 'methods.panel.oops'"),
+        ("methods", "ridge", "unknown key 'methods.ridge.oops'"),
+        ("methods", "distill", "unknown key 'methods.distill.oops'"),
+        ("variants", "triplets", "unknown key 'variants.triplets.oops'"),
+        ("variants", "reptile", "unknown key 'variants.reptile.oops'"),
+    ],
+)
+def test_a_key_is_named_in_full_whatever_union_it_stands_in(tmp_path, group, name, words):
+    assert words in broken(tmp_path, lambda r: r[group][name].update(oops=1))
+
+
+def test_heads_share_the_width(tmp_path):
+    assert "width 250 cannot be shared by 4 heads" in broken(
+        tmp_path, lambda r: r["methods"]["panel"].update(width=250)
+    )
+
+
 def test_missing_key(tmp_path):
     assert "key 'adapt.batch' is missing" in broken(tmp_path, lambda r: r["adapt"].pop("batch"))
     message = broken(tmp_path, lambda r: r["protocols"]["published"]["adapt"].pop("epochs"))
