@@ -2,7 +2,7 @@
 # # Few labels
 #
 # How well quality is predicted after adapting with few labelled pictures, and what each part of the method is worth. Every
-# number is a median over seeded splits; every dot is one split.
+# number is a median over seeded splits; every dot is one split. Published numbers stand beside ours where they could be read.
 
 # %% tags=["parameters"]
 world: str = "."  # folder of params.yaml
@@ -10,7 +10,7 @@ protocol: str = ""  # of params.yaml; empty: its first one
 shots: list[int] = []  # numbers of labelled pictures; empty: those of params.yaml
 
 # %%
-from grmp.report import Sheet, figures, tables
+from grmp.report import Sheet, figures, scores, tables
 
 sheet = Sheet("few_shot", world, protocol)
 shots = shots or sheet.world.grid.shots
@@ -19,14 +19,14 @@ shots = shots or sheet.world.grid.shots
 # ## Scores
 
 # %%
-sheet.table("scores", tables.few_shot_table(sheet.world, shots))
+sheet.table("scores", scores.score_table(sheet.world, "few_shot", shots), "Scores after few labels.", "adapt")
 sheet.table("left_out", tables.left_out(sheet.world))
 
 # %%
 for metric in ("srcc", "plcc"):
     sheet.figure(
         f"curves_{metric}",
-        figures.learning_curves(sheet.world, shots, metric),
+        scores.curves(sheet.world, "few_shot", shots, metric),
         f"{metric.upper()} against the number of labelled pictures: median over splits with its interval, every split a dot.",
         alt=f"One panel per database: {metric.upper()} against labels, one line per method; the table above holds the numbers.",
         stage="adapt",

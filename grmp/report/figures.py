@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
@@ -14,46 +13,9 @@ from PIL import Image
 
 from grmp.databases.prepared import Prepared
 from grmp.evaluate import fit_logistic, logistic
-from grmp.report.published import few_shot, published
+from grmp.report.panels import ACROSS, every, label_left, legend, panels
 from grmp.report.style import COLUMN, PAGE, looks, styled
 from grmp.report.world import World
-
-ACROSS = 4  # panels side by side on a page
-
-
-def _panels(
-    count: int, height: float, across: int = ACROSS, extra: float = 0.0, sharex: bool = False, sharey: bool = False
-) -> tuple[Figure, list[Axes]]:
-    """A page-wide figure of ``count`` panels, ``height`` inches each, in rows as even as they come."""
-    rows = -(-count // across)
-    columns = -(-count // rows)
-    width = PAGE if columns > 1 else COLUMN
-    figure = Figure((width, rows * height + extra), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey).ravel()
-    for spare in axes[count:]:
-        spare.remove()
-    for axis in axes[max(0, count - columns) : count]:
-        axis.xaxis.set_tick_params(labelbottom=True)
-    return figure, list(axes[:count])
-
-
-def _label_left(axes: Sequence[Axes], label: str) -> None:
-    """The y label, on the first panel of each row alone."""
-    for axis in axes:
-        spec = axis.get_subplotspec()
-        if spec is not None and spec.is_first_col():
-            axis.set_ylabel(label)
-
-
-def _legend(figure: Figure, axes: Sequence[Axes], across: int) -> None:
-    """One legend for all panels: below them, or beside a single one."""
-    handles, labels = max((a.get_legend_handles_labels() for a in axes), key=lambda found: len(found[1]))
-    if len(axes) == 1:
-        figure.set_figwidth(PAGE * 0.8)
-        figure.legend(handles, labels, loc="outside right center")
-    else:
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(across, len(labels)) or 1)
-
 
 # ------------------------------------------------------------------------------------------------------------ databases
 
@@ -64,7 +26,7 @@ def histograms(world: World) -> Figure | None:
     found = {n: d for n in world.params.data.databases if (d := world.database(n)) is not None}
     if not found:
         return None
-    figure, axes = _panels(len(found), 1.35)
+    figure, axes = panels(len(found), 1.35)
     for axis, (name, database) in zip(axes, found.items(), strict=True):
         low, high = database.info["range"]
         edges = np.linspace(low, high, 21) - 1e-6 * (
@@ -77,7 +39,7 @@ def histograms(world: World) -> Figure | None:
         axis.set_xlabel(world.opinion(name) + better)
         axis.grid(axis="x", visible=False)
         axis.yaxis.set_major_locator(MaxNLocator(4, integer=True))
-    _label_left(axes, "pictures")
+    label_left(axes, "pictures")
     return figure
 
 
@@ -133,21 +95,21 @@ def losses(world: World) -> Figure | None:
     if table.empty:
         return None
     databases = [d for d in world.params.pretrain.databases if d in set(table["database"])]
-    panels = [(d, side) for d in databases for side in ("support", "query")]
-    figure, axes = _panels(len(panels), 1.7, 2 if len(panels) == 2 else ACROSS, 0.25, sharey=True)
+    sides = [(d, side) for d in databases for side in ("support", "query")]
+    figure, axes = panels(len(sides), 1.7, 2 if len(sides) == 2 else ACROSS, 0.25, sharey=True)
     look = _variant_looks(world)
-    for axis, (database, side) in zip(axes, panels, strict=True):
+    for axis, (database, side) in zip(axes, sides, strict=True):
         for variant, part in table[table["database"] == database].groupby("variant", sort=False):
             by_epoch = part.groupby("epoch")[f"{side}_loss"]
             mean = by_epoch.mean()
             low, high = by_epoch.quantile(0.1), by_epoch.quantile(0.9)
             axis.fill_between(mean.index, low, high, color=look[variant]["color"], alpha=0.15, linewidth=0)
-            axis.plot(mean.index, mean, label=variant, markevery=_every(len(mean)), **look[variant])
+            axis.plot(mean.index, mean, label=variant, markevery=every(len(mean)), **look[variant])
         axis.set_title(f"{database}: {side}")
         axis.set_xlabel("epoch")
         axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-    _label_left(axes, "mean cross-entropy")
-    _legend(figure, axes, 4)
+    label_left(axes, "mean cross-entropy")
+    legend(figure, axes, 4)
     return figure
 
 
@@ -159,7 +121,7 @@ def task_losses(world: World, database: str) -> Figure | None:
         return None
     table = table[table["database"] == database]
     tasks = sorted(table["task"].unique())
-    figure, axes = _panels(len(tasks), 1.05, 5, 0.4, sharex=True, sharey=True)
+    figure, axes = panels(len(tasks), 1.05, 5, 0.4, sharex=True, sharey=True)
     look = _variant_looks(world)
     for axis, task in zip(axes, tasks, strict=True):
         for variant, part in table[table["task"] == task].groupby("variant", sort=False):
@@ -169,57 +131,12 @@ def task_losses(world: World, database: str) -> Figure | None:
         axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     for axis in axes[-5:]:
         axis.set_xlabel("epoch")
-    _label_left(axes, "query loss")
-    _legend(figure, axes, 4)
+    label_left(axes, "query loss")
+    legend(figure, axes, 4)
     return figure
-
-
-def _every(points: int) -> int:
-    """Markers so sparse that a line stays a line."""
-    return max(1, points // 6)
 
 
 # ------------------------------------------------------------------------------------------------------------- few shot
-
-
-@styled
-def learning_curves(world: World, shots: Sequence[int], metric: str = "srcc") -> Figure | None:
-    """Median over splits against the number of labels; every split is a dot, the bar is the interval of the median."""
-    scores = world.scores[world.scores["shots"].isin(shots)]
-    summary = world.summary[(world.summary["metric"] == metric) & world.summary["shots"].isin(shots)]
-    databases = world.grid.databases
-    if scores.empty:
-        return None
-    methods, theirs = world.grid.methods, published(world.folder)
-    look, place = looks(world.params.methods), {k: i for i, k in enumerate(shots)}
-    step = 0.8 / len(methods)
-    below = 0.16 * -(-len(methods) // 3) if len(databases) > 1 else 0  # the legend's three columns
-    figure, axes = _panels(len(databases), 2.3, 3, below, sharey=True)
-    for axis, database in zip(axes, databases, strict=True):
-        for i, name in enumerate(methods):
-            style, shift = look[name], (i - (len(methods) - 1) / 2) * step
-            dots = scores[(scores["database"] == database) & (scores["method"] == name)]
-            middle = summary[(summary["database"] == database) & (summary["method"] == name)].sort_values("shots")
-            beside = dots["shots"].map(place) + shift + 0.32 * step
-            axis.plot(beside, dots[metric], "o", color=style["color"], alpha=0.55, markersize=2.2, mew=0)
-            x = middle["shots"].map(place) + shift
-            axis.vlines(x, middle["median_low"], middle["median_high"], color=style["color"], linewidth=0.9)
-            axis.plot(x, middle["median"], label=world.params.methods[name].label, **style)
-        rows_ = few_shot(theirs, database, list(shots))
-        rows_ = rows_[(rows_["metric"] == metric) & (rows_["method"] == "GRMP-IQA")].dropna(subset="value")
-        if len(rows_):
-            x = rows_["shots"].map(place)
-            axis.plot(x, rows_["value"], "*", color="black", mfc="white", markersize=8, label="GRMP-IQA, published")
-        axis.set_title(database)
-        axis.set_xticks(range(len(shots)), [str(s) for s in shots])
-        axis.set_xlim(-0.5, len(shots) - 0.5)
-        axis.grid(axis="x", visible=False)
-        axis.set_xlabel("labelled pictures")
-        if not (scores["database"] == database).any():
-            axis.text(0.5, 0.5, "not run", ha="center", va="center", transform=axis.transAxes, color="#6E6E6E")
-    _label_left(axes, metric.upper())
-    _legend(figure, axes, 3)
-    return figure
 
 
 @styled
@@ -233,7 +150,7 @@ def forest(world: World, metric: str = "srcc") -> Figure | None:
     look = looks(world.params.methods)
     questions = pairs["question"].drop_duplicates().tolist()
     most = max((pairs["question"] == q).sum() for q in questions)
-    figure, axes = _panels(len(questions), 0.19 * most + 0.55, 2)
+    figure, axes = panels(len(questions), 0.19 * most + 0.55, 2)
     for axis, question in zip(axes, questions, strict=True):
         part = pairs[pairs["question"] == question].reset_index(drop=True)
         for y, row in enumerate(part.itertuples()):

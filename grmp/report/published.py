@@ -1,12 +1,15 @@
 """Published numbers, each with its source. A blank value means: not published where we could read it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from grmp.errors import UserError
+from grmp.params import ACROSS
 
 COLUMNS = ["table", "dataset", "setting", "method", "metric", "value", "source", "note"]
+KINDS = {"few_shot": ["few_shot"], "full": ["full", "data_efficiency"], "cross": ["cross_dataset"]}
 BLANK = "not published where we could read it"
 
 
@@ -41,8 +44,16 @@ def _read(path: Path) -> pd.DataFrame:
     return table.assign(value=table["value"].replace("", "nan").astype(float))
 
 
-def few_shot(table: pd.DataFrame, database: str, shots: list[int]) -> pd.DataFrame:
-    """The few-shot rows of one database and these shot counts: ``method, shots, metric, value``, in the file's order."""
-    rows = table[(table["table"] == "few_shot") & (table["dataset"] == database)]
-    rows = rows[rows["setting"].isin([str(s) for s in shots])]
-    return rows.assign(shots=rows["setting"].astype(int))[["method", "shots", "metric", "value"]]
+SETTINGS = {"80/20": "100pct", "full": "100pct"}  # how papers call our numbers of labels; "20%" is "20pct"
+
+
+def beside(table: pd.DataFrame, kind: str, database: str, shots: Sequence[int | str]) -> pd.DataFrame:
+    """Published rows that stand beside ours: ``method, shots, metric, value, source`` in the file's order.
+
+    ``kind`` is the grid of params.yaml (few_shot, full, cross), ``database`` may be koniq10k_to_livec.
+    """
+    rows = table[table["table"].isin(KINDS[kind]) & (table["dataset"].str.replace("->", ACROSS) == database)]
+    ours = [SETTINGS.get(s, s.replace("%", "pct")) for s in rows["setting"]]
+    known = {str(k): k for k in shots}
+    rows = rows.assign(shots=pd.Series([known.get(s) for s in ours], index=rows.index, dtype=object))
+    return rows[rows["shots"].notna()][["method", "shots", "metric", "value", "source"]]

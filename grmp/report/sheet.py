@@ -50,9 +50,11 @@ class Sheet:
         )
         self._below(caption)
 
-    def table(self, name: str, table: Table | None) -> None:
-        """Save and show a table; None shows nothing."""
+    def table(self, name: str, table: Table | None, what: str = "", stage: str = "") -> None:
+        """Save and show a table; None is a hole that ``dvc repro <stage>`` fills, or nothing if ``what`` does not name it."""
         if table is None:
+            if what:
+                self.hole(name, what, stage)
             return
         table.save(self.world.results / "tables" / self.name / name)
         note = {"kind": "table", "name": name, "caption": table.caption} | self._behind(table.data)

@@ -13,6 +13,7 @@ from grmp.errors import UserError
 from grmp.files import read_json, whole_folder
 from grmp.params import Params
 from grmp.report import tables
+from grmp.report.cost import cost_table
 from grmp.report.page import render, script
 from grmp.report.style import FORMATS
 from grmp.report.world import World
@@ -68,7 +69,8 @@ def build(params: Params, results: Path) -> None:
     world = World(results.parent, params)
     sections = [section(results, name, params.paths.code) for name in params.report.notebooks]
     settings = results.parent / "params.yaml"
-    main = next((i for s in sections for i in s.items if (s.name, i.name) == ("few_shot", "scores")), None)
+    items = {(s.name, item.name): item for s in sections for item in s.items if item.kind == "table"}
+    main = items.get(("summary", "claims")) or items.get(("few_shot", "scores"))
     missing, cells = world.missing(), len(params.run.cells())
     out = tables.left_out(world)
     page = render(
@@ -84,7 +86,7 @@ def build(params: Params, results: Path) -> None:
         cells=cells,
         first_missing=params.run.stage(missing[0]) if missing else "",
         minutes=world.cost["seconds"].sum() / 60,
-        cost=Markup(tables.cost(world).html()) if len(world.cost) else "",
+        cost=Markup(cost_table(world).html()) if len(world.cost) else "",
         left_out=Markup(out.html()) if out else "",
         records=groups(results, (p.as_posix() for p in sorted(results.glob("runs/*/*/*/*/run.json")))),
         settings=settings.read_text().splitlines() if settings.is_file() else [],

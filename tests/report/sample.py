@@ -13,8 +13,19 @@ DATABASES = {"alpha": "simulated", "beta": "simulated", "gamma": "authentic"}
 DISTORTIONS = ["blur", "jpeg", "noise", "saturation", "jitter", "pixelate"]
 METHODS = {"zero_shot": 0.30, "ridge": 0.20, "random": 0.16, "meta": 0.12, "grmp": 0.10}  # noise of the predictions
 VARIANTS = ["reptile", "reptile_published"]
-NOTEBOOKS = ["databases", "meta_training", "few_shot", "predictions"]
+NOTEBOOKS = [
+    "summary",
+    "databases",
+    "meta_training",
+    "few_shot",
+    "full_supervision",
+    "cross_dataset",
+    "selection",
+    "predictions",
+    "cost",
+]
 EMPTY = {"protocols": [], "databases": [], "methods": [], "shots": []}
+SHARES, CROSS = ["20pct", "100pct"], "alpha_to_gamma"
 RANGE = (0.0, 9.0)
 ROOT = Path(__file__).parents[2]
 
@@ -42,13 +53,15 @@ def settings() -> dict:
         },
         "run": {
             "few_shot": {
-                "protocols": ["sound"],
+                "protocols": ["sound", "published"],
                 "databases": list(DATABASES),
                 "methods": list(METHODS),
                 "shots": [25, 50],
-            }
-        }
-        | {name: dict(EMPTY) for name in ("ablation", "full", "cross")},
+            },
+            "ablation": dict(EMPTY),
+            "full": {"protocols": ["sound"], "databases": ["gamma"], "methods": ["ridge", "grmp"], "shots": SHARES},
+            "cross": {"protocols": ["sound"], "databases": [CROSS], "methods": ["ridge", "grmp"], "shots": [50]},
+        },
         "steps": {"variants": ["reptile"], "databases": ["pre", "alpha"], "counts": [0, 1, 2]},
         "look": {"methods": ["meta", "grmp"], "shots": 25, "split": 0, "pictures": 2},
         "evaluate": {
@@ -96,7 +109,7 @@ def make_record(
     world: Path,
     database: str,
     method: str,
-    shots: int,
+    shots: int | str,
     index: pd.DataFrame,
     splits: int = 5,
     seed: int = 0,
@@ -109,8 +122,9 @@ def make_record(
     predictions, history = [], []
     for split in range(splits):
         test = index.sample(40, random_state=split)  # the same for every method
-        rng = np.random.default_rng([seed, split, shots, sorted(METHODS).index(method)])
-        noise = METHODS[method] * (25 / shots) ** (0.5 if method != "zero_shot" else 0)
+        labels = shots if isinstance(shots, int) else int(shots.removesuffix("pct")) + 25
+        rng = np.random.default_rng([seed, split, labels, sorted(METHODS).index(method), protocol == "published"])
+        noise = METHODS[method] * (25 / labels) ** (0.5 if method != "zero_shot" else 0)
         score = 0.5 + 0.05 * (test["quality"] - 0.5 + rng.normal(0, noise, len(test)))
         predictions.append(test[["image", "quality"]].assign(split=split, score=score.to_numpy()))
         for epoch in range(5 if tuned else 0):
@@ -197,7 +211,12 @@ def make_world(world: Path) -> Path:
         make_look(world, database, index)
         for method in METHODS:
             for shots in (25, 50):
-                make_record(world, database, method, shots, index, seed=seed)
+                for protocol in ("sound", "published"):
+                    make_record(world, database, method, shots, index, seed=seed, protocol=protocol)
+    for method in ("ridge", "grmp"):  # index is gamma's
+        for share in SHARES:
+            make_record(world, "gamma", method, share, index, seed=7)
+        make_record(world, CROSS, method, 50, index, seed=8)
     make_steps(world)
     for seed, variant in enumerate(VARIANTS):
         rng = np.random.default_rng(seed)

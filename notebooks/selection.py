@@ -1,0 +1,44 @@
+# %% [markdown]
+# # Which protocol
+#
+# The released code chooses its best epoch, its learning rate and when to stop on the test pictures; the sound protocol fixes
+# the schedule in advance and reads them once. What does that do to the numbers?
+
+# %% tags=["parameters"]
+world: str = "."  # folder of params.yaml
+one: str = "published"  # a protocol of params.yaml
+other: str = "sound"  # and what it is held against
+
+# %%
+from grmp.report import Sheet, selection
+
+sheet = Sheet("selection", world, other)
+
+# %% [markdown]
+# ## Two protocols as a whole
+
+# %%
+sheet.table("protocols", selection.protocol_table(sheet.world, one, other))
+
+# %%
+sheet.figure(
+    "protocols",
+    selection.protocol_figure(sheet.world, one, other),
+    f"Median SRCC under the {one} protocol (hollow) and under the {other} one (filled), with their intervals.",
+    alt="One panel per database, one row per method and number of labels, two markers each; the table above holds the numbers.",
+    stage="adapt",
+)
+
+# %% [markdown]
+# ## The choice of the epoch alone
+#
+# The same method twice, all else alike, on the same splits: once with the best epoch chosen on the test split.
+
+# %%
+sheet.table(
+    "reading",
+    selection.reading_table(sheet.world),
+    "What choosing the epoch on the test split adds: give a copy of a method `set: {adapt.select: test}` and name it in a grid "
+    "of params.yaml.",
+    "ablation",
+)
