@@ -8,11 +8,13 @@
 world: str = "."  # folder of params.yaml
 one: str = "published"  # a protocol of params.yaml
 other: str = "sound"  # and what it is held against
+shots: int = 0  # number of labelled pictures in the figure; 0: the smallest of params.yaml
 
 # %%
 from grmp.report import Sheet, selection
 
 sheet = Sheet("selection", world, other)
+shots = shots or min(sheet.world.grid.shots)
 
 # %% [markdown]
 # ## Two protocols as a whole
@@ -23,9 +25,9 @@ sheet.table("protocols", selection.protocol_table(sheet.world, one, other))
 # %%
 sheet.figure(
     "protocols",
-    selection.protocol_figure(sheet.world, one, other),
-    f"Median SRCC under the {one} protocol (hollow) and under the {other} one (filled), with their intervals.",
-    alt="One panel per database, one row per method and number of labels, two markers each; the table above holds the numbers.",
+    selection.protocol_figure(sheet.world, one, other, shots),
+    f"Median SRCC after {shots} labels under the {one} protocol (hollow) and the {other} one (filled), with their intervals.",
+    alt="One panel per database, one row per method, two markers each; the table above holds the numbers.",
     stage="adapt",
 )
 

@@ -136,7 +136,7 @@ def _draw(axis: Axes, world: World, kind: str, database: str, shots: Shots, metr
     """One database: every method's dots, bars and medians, side by side, and what was published."""
     names = world.params.run.grids()[kind].methods
     look, place = looks(world.params.methods), {k: i for i, k in enumerate(shots)}
-    step = 0.8 / len(names)
+    step = min(0.8 / len(names), 0.2)
     scores = world.scores[(world.scores["database"] == database) & world.scores["shots"].isin(shots)]
     summary = world.summary[(world.summary["database"] == database) & (world.summary["metric"] == metric)]
     for i, name in enumerate(names):
@@ -144,7 +144,7 @@ def _draw(axis: Axes, world: World, kind: str, database: str, shots: Shots, metr
         dots = scores[scores["method"] == name]
         middle = summary[(summary["method"] == name) & summary["shots"].isin(shots)]
         middle = middle.assign(place=middle["shots"].map(place)).sort_values("place")
-        beside_ = dots["shots"].map(place) + shift + 0.32 * step
+        beside_ = dots["shots"].map(place) + shift + min(0.32 * step, 0.05)
         axis.plot(beside_, dots[metric], "o", color=style["color"], alpha=0.55, markersize=2.2, mew=0)
         x = middle["place"] + shift
         axis.vlines(x, middle["median_low"], middle["median_high"], color=style["color"], linewidth=0.9)

@@ -94,9 +94,13 @@ def protocol_table(world: World, one: str, other: str, metric: str = "srcc") -> 
 
 
 @styled
-def protocol_figure(world: World, one: str, other: str, metric: str = "srcc") -> Figure | None:
-    """Each cell's medians under both protocols, joined by a line: ``one`` hollow, ``other`` filled. One panel a database."""
+def protocol_figure(world: World, one: str, other: str, shots: int | str, metric: str = "srcc") -> Figure | None:
+    """Medians at one number of labels under both protocols, joined by a line: ``one`` hollow, ``other`` filled.
+
+    One panel a database; None where no cell has been run under both.
+    """
     data = both_ways(world, one, other, metric)
+    data = data[data["shots"] == shots]
     if data.empty:
         return None
     look = looks(world.params.methods)
@@ -113,7 +117,7 @@ def protocol_figure(world: World, one: str, other: str, metric: str = "srcc") ->
                 axis.plot(row[name], y, "o", color=colour, mfc=fill, markersize=4, zorder=3)
         for name, fill in ((one, "white"), (other, "black")):
             axis.plot([], [], "o", color="black", mfc=fill, label=f"{name} protocol")
-        labels = [f"{world.params.methods[r.method].label}, {r.shots}" for r in part.itertuples()]
+        labels = [world.params.methods[name].label for name in part["method"]]
         axis.set_yticks(range(len(part)), labels)
         axis.set_ylim(len(part) - 0.4, -0.6)
         axis.grid(axis="y", visible=False)

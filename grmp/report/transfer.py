@@ -60,7 +60,7 @@ def pairs_figure(world: World, metric: str = "srcc") -> Figure | None:
         return None
     summary = world.summary[world.summary["metric"] == metric].set_index(["database", "method", "shots"])
     look, theirs = looks(world.params.methods), published(world.folder)
-    step = 0.8 / (len(grid.methods) * len(grid.shots))
+    step = min(0.8 / (len(grid.methods) * len(grid.shots)), 0.2)
     figure = Figure((PAGE, 2.3), layout="constrained")
     axis = figure.subplots()
     for place, database in enumerate(grid.databases):
@@ -74,7 +74,13 @@ def pairs_figure(world: World, metric: str = "srcc") -> Figure | None:
                 metric
             ]
             axis.plot(
-                np.full(len(dots), x + 0.3 * step), dots, "o", color=style["color"], alpha=0.55, markersize=2.2, mew=0
+                np.full(len(dots), x + min(0.32 * step, 0.05)),
+                dots,
+                "o",
+                color=style["color"],
+                alpha=0.55,
+                markersize=2.2,
+                mew=0,
             )
             axis.vlines(x, one["median_low"], one["median_high"], color=style["color"], linewidth=0.9)
             label = world.params.methods[name].label + (f", {k}" if len(grid.shots) > 1 else "")

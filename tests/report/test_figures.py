@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from grmp.collect import collect
-from grmp.report import figures, tables
+from grmp.report import figures, scores, tables
 from grmp.report.world import World
 from tests.report.sample import DATABASES, DISTORTIONS, METHODS, make_settings, settings
 
@@ -53,23 +53,23 @@ def texts_apart(figure: Figure) -> bool:
 
 
 def test_every_split_is_a_dot(whole: World):
-    figure = figures.learning_curves(whole, SHOTS)
+    figure = scores.curves(whole, "few_shot", SHOTS)
     assert len(figure.axes) == len(DATABASES)
     for axes, database in zip(figure.axes, DATABASES, strict=True):  # noqa: B007
         dots = np.concatenate([line.get_ydata() for line in axes.lines if line.get_linestyle() == "None"])
-        expected = whole.scores.query("database == @database")["srcc"]
+        expected = whole.scores.query("database == @database and shots in @SHOTS")["srcc"]
         assert sorted(dots) == pytest.approx(sorted(expected))
 
 
 def test_lines_are_medians(whole: World):
-    axes = figures.learning_curves(whole, SHOTS, "plcc").axes[0]
+    axes = scores.curves(whole, "few_shot", SHOTS, "plcc").axes[0]
     line = next(line for line in axes.lines if line.get_label() == "Ridge on embeddings")
     expected = whole.summary.query("database == 'alpha' and method == 'ridge' and metric == 'plcc'")["median"]
     assert line.get_ydata() == pytest.approx(expected.to_numpy())
 
 
 def test_a_method_keeps_its_colour(whole: World):
-    one = {line.get_label(): line.get_color() for line in figures.learning_curves(whole, SHOTS).axes[0].lines}
+    one = {line.get_label(): line.get_color() for line in scores.curves(whole, "few_shot", SHOTS).axes[0].lines}
     panel = figures.scatter(whole, ["grmp"], 50, 0).axes[0]
     assert panel.lines[0].get_color() == one["GRMP-IQA"]
 
@@ -119,7 +119,7 @@ DISTORTIONS_SORTED = sorted(DISTORTIONS)
         figures.samples,
         figures.losses,
         lambda w: figures.task_losses(w, "pre"),
-        lambda w: figures.learning_curves(w, SHOTS),
+        lambda w: scores.curves(w, "few_shot", SHOTS),
         figures.forest,
         lambda w: figures.scatter(w, list(METHODS), 50, 0),
     ],
@@ -146,7 +146,7 @@ def test_fourteen_methods_have_room(tmp_path: Path, collected: Path):
         table = pd.read_csv(collected / "results" / name)
         copies = [table[table["method"] == "random"].assign(method=n) for n in names[5:]]
         pd.concat([table, *copies]).to_csv(tmp_path / "results" / name, index=False)
-    figure = figures.learning_curves(World.open(tmp_path), SHOTS)
+    figure = scores.curves(World.open(tmp_path), "few_shot", SHOTS)
     assert len(figure.legends[0].get_texts()) == 14
     assert texts_apart(figure)
     shutil.copytree(collected / "results/runs/sound/alpha/random", tmp_path / "results/runs/sound/alpha/more_0")
@@ -158,14 +158,14 @@ def test_one_database_has_its_legend_beside_it(world: Path):
     raw["run"]["few_shot"]["databases"] = ["gamma"]
     (world / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
     collect(World.open(world).params, world / "results")
-    for figure in (figures.learning_curves(World.open(world), SHOTS), figures.forest(World.open(world))):
+    for figure in (scores.curves(World.open(world), "few_shot", SHOTS), figures.forest(World.open(world))):
         assert texts_apart(figure)
         FigureCanvasAgg(figure).draw()
         assert all(axes.get_position().width > 0.3 for axes in figure.axes)
 
 
 def test_few_shot_table_says_what_summary_says(whole: World):
-    table = tables.few_shot_table(whole, SHOTS)
+    table = scores.score_table(whole, "few_shot", SHOTS)
     shown = table.shown
     assert len(shown) == len(DATABASES) * len(METHODS)
     one = whole.summary.query("database == 'beta' and method == 'ridge' and shots == 50 and metric == 'plcc'").iloc[0]
@@ -181,11 +181,11 @@ def test_published_numbers_stand_beside_ours(world: Path):
         "few_shot,alpha,25,GRMP-IQA,srcc,0.9,a paper,\nfew_shot,alpha,50,GRMP-IQA,srcc,,a paper,\n"
     )
     opened = World.open(world)
-    table = tables.few_shot_table(opened, SHOTS)
+    table = scores.score_table(opened, "few_shot", SHOTS)
     row = table.shown.iloc[5]
     assert row.tolist() == ["", "GRMP-IQA, published", "0.900", "n.p.", "n.p.", "n.p."]
     assert "n.p.: not published where we could read it." in table.note
-    stars = [line for line in figures.learning_curves(opened, SHOTS).axes[0].lines if line.get_marker() == "*"]
+    stars = [line for line in scores.curves(opened, "few_shot", SHOTS).axes[0].lines if line.get_marker() == "*"]
     assert [float(s.get_ydata()[0]) for s in stars] == [0.9]
 
 
@@ -193,7 +193,7 @@ def test_holes_name_their_command(world: Path):
     shutil.rmtree(world / "results/runs/sound/beta/grmp")
     collect(World.open(world).params, world / "results")
     opened = World.open(world)
-    table = tables.few_shot_table(opened, SHOTS)
+    table = scores.score_table(opened, "few_shot", SHOTS)
     assert table.shown.iloc[9].tolist() == ["", "GRMP-IQA", "–", "–", "–", "–"]
     assert "`dvc repro adapt@sound-beta-grmp-25`, `dvc repro adapt@sound-beta-grmp-50`" in table.note
     assert "0.000" not in table.markdown()
@@ -206,11 +206,11 @@ def test_tables_of_an_empty_world(empty: World):
     assert "`dvc repro prepare@pre`" in tables.databases(empty).note
     assert "`dvc repro backbone`" in tables.backbone(empty).note
     assert "`dvc repro pretrain@reptile`" in tables.pretraining(empty).note
-    assert "30 runs are missing" in tables.few_shot_table(empty, SHOTS).note
+    assert "30 runs are missing" in scores.score_table(empty, "few_shot", SHOTS).note
     assert "Not run" in tables.pair_table(empty).note
     assert tables.left_out(empty) is None
     assert "`dvc repro adapt@sound-alpha-grmp-50`" in tables.measures(empty, ["grmp"], 50).note
-    for table in (tables.databases(empty), tables.few_shot_table(empty, SHOTS), tables.pair_table(empty)):
+    for table in (tables.databases(empty), scores.score_table(empty, "few_shot", SHOTS), tables.pair_table(empty)):
         assert table.markdown()
         assert table.tex()
         assert table.html()
@@ -245,7 +245,7 @@ def test_missing_splits_are_counted_in_the_cell(world: Path):
     run = json.loads(path.read_text())
     path.write_text(json.dumps(run | {"status": ["loss is not finite"] + ["ok"] * 4}))
     collect(World.open(world).params, world / "results")
-    table = tables.few_shot_table(World.open(world), SHOTS)
+    table = scores.score_table(World.open(world), "few_shot", SHOTS)
     assert table.shown["SRCC, 25"].iloc[3].strip("*").endswith("(4 of 5 splits)")
     assert "alpha, meta, 25: 1 of 5 splits: failed: loss is not finite" in table.note
 

@@ -6,18 +6,18 @@ import pandas as pd
 import pytest
 
 from grmp.errors import UserError
-from grmp.report.published import COLUMNS, few_shot, published
+from grmp.report.published import COLUMNS, beside, published
 
 HEAD = ",".join(COLUMNS)
 
 
 def test_the_package_carries_the_paper(tmp_path: Path):
     table = published(tmp_path)
-    ours = few_shot(table, "livec", [50, 100])
+    ours = beside(table, "few_shot", "livec", [50, 100])
     row = ours[ours["method"] == "GRMP-IQA"]
     assert row[["shots", "metric", "value"]].to_numpy().tolist() == [[50, "srcc", 0.836]]
     assert table["source"].str.len().min() > 0
-    assert few_shot(table, "sim_wild", [50]).empty
+    assert beside(table, "few_shot", "sim_wild", [50]).empty
 
 
 def test_it_is_the_collected_facts(shared: Path, tmp_path: Path):
@@ -33,7 +33,7 @@ def test_users_add_rows(tmp_path: Path):
     (tmp_path / "published.csv").write_text(
         f"{HEAD}\nfew_shot,mine,50,Ours,srcc,0.9,our paper,\nfew_shot,mine,50,Theirs,srcc,,unread,\n"
     )
-    rows = few_shot(published(tmp_path), "mine", [50])
+    rows = beside(published(tmp_path), "few_shot", "mine", [50])
     assert rows["method"].tolist() == ["Ours", "Theirs"]
     assert rows["value"].iloc[0] == 0.9
     assert pd.isna(rows["value"].iloc[1])
@@ -52,3 +52,16 @@ def test_bad_rows_are_named(tmp_path: Path, text: str, message: str):
     (tmp_path / "published.csv").write_text(text)
     with pytest.raises(UserError, match=message):
         published(tmp_path)
+
+
+def test_papers_names_of_settings_are_ours(tmp_path: Path):
+    table = published(tmp_path)
+    rows = beside(table, "full", "livec", ["20pct", "100pct"])
+    assert rows[rows["method"] == "GRMP-IQA"][["shots", "metric", "value"]].to_numpy().tolist() == [
+        ["100pct", "srcc", 0.897],
+        ["100pct", "plcc", 0.916],
+    ]
+    assert set(rows["shots"]) == {"20pct", "100pct"}
+    across = beside(table, "cross", "koniq10k_to_livec", ["100pct"])
+    assert across["value"].tolist() == [0.785, 0.794, 0.811, 0.846]
+    assert beside(table, "cross", "livec", ["100pct"]).empty

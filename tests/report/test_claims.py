@@ -1,0 +1,144 @@
+"""Verdicts follow the stated rule and nothing else."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from grmp.collect import collect
+from grmp.errors import UserError
+from grmp.report.claims import COLUMNS, RULES, Found, claim_figure, claim_table, claims, judge, unlike, verdicts
+from grmp.report.published import published
+from grmp.report.world import World
+from tests.report.sample import make_settings
+
+HEAD = ",".join(COLUMNS)
+MEDIAN = Found(ours=0.8, low=0.75, high=0.85, beaten=2, others=4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "found", "expected"),
+    [
+        ("level", 0.85, MEDIAN, "reproduced"),
+        ("level", 0.851, MEDIAN, "not reproduced"),
+        ("level", 0.70, MEDIAN, "reproduced"),  # better than stated
+        ("above", 0.749, MEDIAN, "reproduced"),
+        ("above", 0.75, MEDIAN, "not reproduced"),
+        ("most", np.nan, MEDIAN, "not reproduced"),  # two of four are not most
+        ("most", np.nan, replace(MEDIAN, beaten=3), "reproduced"),
+        ("most", np.nan, replace(MEDIAN, beaten=0, others=0), "not comparable"),
+        ("better", np.nan, Found(above=2, below=0, cells=3), "reproduced"),
+        ("better", np.nan, Found(above=2, below=1, cells=3), "not reproduced"),
+        ("better", np.nan, Found(above=1, below=0, cells=2), "not reproduced"),
+        ("better", np.nan, Found(), "not run"),
+        ("level", 0.85, Found(), "not run"),
+    ],
+)
+def test_rules(kind: str, value: float, found: Found, expected: str):
+    assert judge(kind, value, found, "") == expected
+    assert judge(kind, value, found, "another backbone") == ("not run" if expected == "not run" else "not comparable")
+
+
+def test_the_papers_numbers_agree_with_the_published_ones(tmp_path: Path):
+    """Every stated level stands in published.csv too, with the same value."""
+    table = published(tmp_path)
+    ours = table[(table["method"] == "GRMP-IQA") & table["table"].isin(["few_shot", "full"])]
+    stated = claims(tmp_path).query("kind == 'level'")
+    assert len(stated) >= 8
+    for row in stated.itertuples():
+        setting = {"100pct": "80/20"}.get(row.shots, row.shots)
+        found = ours[(ours["dataset"] == row.database) & (ours["setting"] == setting) & (ours["metric"] == row.metric)]
+        assert found["value"].tolist() == [float(row.value)], row.claim
+    assert set(claims(tmp_path)["kind"]) == set(RULES)
+
+
+@pytest.fixture
+def claimed(world: Path) -> Path:
+    """The sample world with claims of its own that its records can answer."""
+    (world / "claims.csv").write_text(
+        f"{HEAD}\n"
+        "gamma is easy,level,gamma,grmp,,50,srcc,0.2,us\n"
+        "gamma is perfect,level,gamma,grmp,,50,srcc,1.5,us\n"
+        "alpha is easy,level,alpha,grmp,,50,srcc,0.2,us\n"
+        "prompts help,better,*,meta,random,*,srcc,,us\n"
+        "a share will do,most,gamma,grmp,,20pct,srcc,,us\n"
+        "more labels,level,gamma,grmp,,999,srcc,0.5,us\n"
+    )
+    (world / "published.csv").write_text(
+        "table,dataset,setting,method,metric,value,source,note\n"
+        "full,gamma,80/20,Other,srcc,0.1,them,\nfull,gamma,80/20,Another,srcc,0.2,them,\n"
+    )
+    return world
+
+
+def own(world: Path) -> dict[tuple[str, str], str]:
+    table = verdicts(World.open(world)).query("source == 'us'")
+    return {(r.claim, r.protocol): r.verdict for r in table.itertuples()}
+
+
+def test_a_small_world_is_not_comparable(claimed: Path):
+    found = own(claimed)
+    assert found["gamma is easy", "sound"] == found["gamma is easy", "published"] == "not comparable"
+    assert found["more labels", "sound"] == "not run"
+    table = claim_table(World.open(claimed))
+    row = table.data.query("claim == 'alpha is easy'").iloc[0]
+    assert row["why"] == "another backbone, simulated opinions, 5 splits rather than 10"
+    assert np.isfinite(row["ours"])  # the number is shown all the same
+    assert (table.data["verdict"] == "not run").sum() > 5  # the paper's databases are not here
+    assert "**not run**" in table.markdown()
+
+
+def test_a_world_like_the_papers_is_judged(claimed: Path):
+    raw = yaml.safe_load((claimed / "params.yaml").read_text())
+    raw["splits"]["count"] = 10
+    raw["backbone"] = {"source": "open_clip", "model": "ViT-B-16-quickgelu", "pretrained": "openai", "sha256": ""}
+    (claimed / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
+    found = own(claimed)
+    assert unlike(World.open(claimed), "gamma") == ""
+    assert found["gamma is easy", "sound"] == "reproduced"
+    assert found["gamma is perfect", "sound"] == "not reproduced"
+    assert found["alpha is easy", "sound"] == "not comparable"  # simulated
+    assert found["a share will do", "sound"] == "reproduced"
+    pairs = World.open(claimed).pairs.query("method == 'meta' and metric == 'srcc'")
+    held = 2 * (pairs["mean_low"] > 0).sum() > len(pairs) and not (pairs["mean_high"] < 0).any()
+    assert found["prompts help", "sound"] == ("reproduced" if held else "not reproduced")
+
+
+def test_what_is_not_run_names_its_command(claimed: Path):
+    shutil.rmtree(claimed / "results/runs/sound/gamma/grmp/50")
+    collect(World.open(claimed).params, claimed / "results")
+    table = verdicts(World.open(claimed)).set_index(["claim", "protocol"])
+    assert table.loc[("gamma is easy", "sound"), "why"] == "`dvc repro adapt@sound-gamma-grmp-50`"
+    assert table.loc[("gamma is easy", "sound"), "verdict"] == "not run"
+    assert table.loc[("more labels", "sound"), "why"] == "params.yaml of this world does not ask for it"
+
+
+def test_nothing_run(tmp_path: Path):
+    make_settings(tmp_path)
+    world = World.open(tmp_path)
+    assert set(verdicts(world)["verdict"]) == {"not run"}
+    assert claim_figure(world) is None
+
+
+def test_stars_are_the_stated_numbers(claimed: Path):
+    axes = claim_figure(World.open(claimed)).axes[0]
+    stars = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "*"]
+    assert sorted(set(stars)) == [0.2, 1.5]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("x,guess,a,b,,50,srcc,0.1,us", "line 2: kind 'guess' is none of level"),
+        ("x,level,a,b,,50,srcc,much,us", "line 2: 'much' is no number"),
+        ("x,level,a,b,,50,srcc,,us", "line 2: '' is no number"),
+        ("x,level,a,b,,50,srcc,0.1,", "line 2: a claim needs its source"),
+    ],
+)
+def test_bad_claims_are_named(tmp_path: Path, row: str, message: str):
+    (tmp_path / "claims.csv").write_text(f"{HEAD}\n{row}\n")
+    with pytest.raises(UserError, match=message):
+        claims(tmp_path)

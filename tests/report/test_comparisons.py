@@ -1,0 +1,160 @@
+"""Two protocols, other databases, shares of the labels, and what they cost: numbers as the records have them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from grmp.params import load
+from grmp.report import cost, scores, selection, transfer
+from grmp.report.selection import both_ways, readers, reading_table, unpaired
+from grmp.report.world import World
+from tests.report.sample import CROSS, DATABASES, METHODS, SHARES, make_settings
+from tests.report.test_figures import texts_apart
+
+
+@pytest.fixture(scope="module")
+def whole(collected: Path) -> World:
+    return World.open(collected)
+
+
+FIGURES = [
+    lambda w: selection.protocol_figure(w, "published", "sound", 25),
+    lambda w: scores.curves(w, "full", SHARES),
+    transfer.pairs_figure,
+    lambda w: cost.cost_figure(w, 50),
+]
+
+
+@pytest.mark.parametrize("draw", FIGURES, ids=["protocols", "shares", "transfer", "cost"])
+class TestEach:
+    def test_labels_do_not_overlap(self, whole: World, draw):
+        assert texts_apart(draw(whole))
+
+    def test_nothing_run_is_no_figure_and_no_error(self, tmp_path: Path, draw):
+        make_settings(tmp_path)
+        assert draw(World.open(tmp_path)) is None
+
+
+def test_unpaired_interval_holds_the_known_shift():
+    rng = np.random.default_rng(0)
+    b = rng.normal(0.4, 0.02, 100)
+    a = b + 0.1
+    value, low, high = unpaired(a, b, 0.95, 2000, 0)
+    assert value == pytest.approx(np.median(a) - np.median(b))
+    assert low < 0.1 < high
+    assert high - low < 0.03
+    assert unpaired(a, b, 0.95, 2000, 0) == (value, low, high)  # its own generator
+    assert unpaired(np.array([0.5, np.nan]), b, 0.95, 200, 0)[0] == pytest.approx(0.5 - np.median(b))
+    assert np.isnan(unpaired(np.array([0.5]), b, 0.95, 200, 0)[1:]).all()
+
+
+def test_protocols_side_by_side(whole: World):
+    data = both_ways(whole, "published", "sound")
+    assert len(data) == len(DATABASES) * len(METHODS) * 2  # the shares have no published side
+    row = data.query("database == 'beta' and method == 'grmp' and shots == 50").iloc[0]
+    for protocol in ("published", "sound"):
+        summary = whole.under(protocol).summary.query("database == 'beta' and method == 'grmp' and metric == 'srcc'")
+        assert row[protocol] == summary[summary["shots"] == 50]["median"].iloc[0]
+    assert row["gain"] == pytest.approx(row["published"] - row["sound"], abs=1e-6)  # the tables keep six decimals
+    assert row["gain_low"] <= row["gain"] <= row["gain_high"]
+    assert "unpaired" in selection.protocol_table(whole, "published", "sound").note
+
+
+def test_a_protocol_not_run_is_a_hole(tmp_path: Path):
+    make_settings(tmp_path)
+    table = selection.protocol_table(World.open(tmp_path), "published", "sound")
+    assert table.data.empty
+    assert "`dvc repro" in table.note
+
+
+def test_reading_the_test_split_is_found_by_its_setting(world: Path):
+    """A copy of a method that chooses its epoch on the test split is held against the method, split by split."""
+    assert reading_table(World.open(world)) is None
+    raw = yaml.safe_load((world / "params.yaml").read_text())
+    raw["methods"]["peek"] = raw["methods"]["grmp"] | {"label": "peeks", "set": {"adapt.select": "test"}}
+    (world / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
+    assert readers(load(world / "params.yaml")) == [("peek", "grmp")]
+    text = (world / "results/scores.csv").read_text().splitlines()
+    rows = [line for line in text if line.startswith("sound,alpha,grmp,25,")]
+    better = []
+    for line in rows:
+        cells = line.replace(",grmp,", ",peek,").split(",")
+        cells[5] = f"{float(cells[5]) + 0.01:.6f}"
+        better.append(",".join(cells))
+    (world / "results/scores.csv").write_text("\n".join([*text, *better]) + "\n")
+    table = reading_table(World.open(world))
+    assert table.data["mean"].tolist() == pytest.approx([0.01])
+    assert table.data["won"].tolist() == [5]
+    assert table.shown["Interval"].tolist() == ["above 0"]
+
+
+def test_shares_stand_in_their_table_and_curves(whole: World):
+    table = scores.score_table(whole, "full", SHARES, ["srcc"])
+    assert list(table.shown.columns) == ["Database", "Method", "SRCC, 20 %", "SRCC, 100 %"]
+    one = whole.summary.query("database == 'gamma' and method == 'ridge' and shots == '20pct' and metric == 'srcc'")
+    assert table.shown["SRCC, 20 %"].iloc[0].strip("*").startswith(f"{one['median'].iloc[0]:.3f} [")
+    axes = scores.curves(whole, "full", SHARES).axes[0]
+    assert [t.get_text() for t in axes.get_xticklabels()] == ["20 %", "100 %"]
+
+
+def test_an_empty_grid_is_no_table(world: Path):
+    raw = yaml.safe_load((world / "params.yaml").read_text())
+    raw["run"]["full"]["databases"] = []
+    raw["run"]["cross"]["databases"] = []
+    (world / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
+    opened = World.open(world)
+    assert scores.score_table(opened, "full", SHARES) is None
+    assert scores.curves(opened, "full", SHARES) is None
+    assert transfer.matrix(opened, 50) is None
+    assert transfer.pairs_figure(opened) is None
+
+
+def test_other_published_methods_are_ticks(world: Path):
+    (world / "published.csv").write_text(
+        "table,dataset,setting,method,metric,value,source,note\n"
+        "data_efficiency,gamma,20%,Theirs,srcc,0.7,a paper,\nfull,gamma,80/20,GRMP-IQA,srcc,0.9,a paper,\n"
+        "cross_dataset,alpha->gamma,50,Theirs,srcc,0.6,a paper,\n"
+    )
+    opened = World.open(world)
+    axes = scores.curves(opened, "full", SHARES).axes[0]
+    drawn = {line.get_marker(): float(line.get_ydata()[0]) for line in axes.lines if line.get_marker() in "*_"}
+    assert drawn == {"*": 0.9, "_": 0.7}
+    assert "Theirs, published" in scores.score_table(opened, "cross", [50]).shown["Method"].tolist()
+    assert [
+        float(line.get_ydata()[0]) for line in transfer.pairs_figure(opened).axes[0].lines if line.get_marker() == "_"
+    ] == [0.6]
+
+
+def test_matrix_has_the_source_itself_on_its_diagonal(whole: World):
+    table = transfer.matrix(whole, 50)
+    assert table.shown["Trained on"].tolist() == ["alpha", "alpha"]
+    middle = whole.summary.query("method == 'grmp' and shots == 50 and metric == 'srcc'").set_index("database")[
+        "median"
+    ]
+    assert table.shown["tested on gamma"].iloc[1].startswith(f"{middle[CROSS]:.3f} [")
+    assert table.shown["tested on alpha"].iloc[1].startswith(f"{middle['alpha']:.3f} [")
+
+
+def test_cost_is_what_the_records_say(whole: World):
+    table = cost.cost_table(whole)
+    row = table.data.query("protocol == 'sound' and method == 'GRMP-IQA'").iloc[0]
+    assert row[["runs", "seconds", "trained_values"]].tolist() == [9, 9 * 7.5, 12345]
+    assert row["seconds_a_split"] == pytest.approx(1.5)
+    axes = cost.cost_figure(whole, 50).axes
+    assert [a.get_xlabel() for a in axes] == ["trained values"] * 3 + ["seconds a split"] * 3
+    points = [line.get_xdata()[0] for line in axes[3].lines]
+    assert points == pytest.approx([1.5] * len(METHODS))
+
+
+def test_fourteen_methods_cost_without_overlap(world: Path):
+    raw = yaml.safe_load((world / "params.yaml").read_text())
+    names = [f"more_{i}" for i in range(9)]
+    for name in names:
+        raw["methods"][name] = raw["methods"]["random"] | {"label": f"A quality-trained teacher, {name}"}
+    raw["run"]["few_shot"]["methods"] += names
+    (world / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
+    figure = cost.cost_figure(World.open(world), 50)
+    assert len(figure.legends[0].get_texts()) == 14
+    assert texts_apart(figure)
