@@ -14,6 +14,7 @@ Only the prompts are trained; the backbone stays as it is.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,12 +26,15 @@ from grmp.clip import Tensors
 from grmp.databases import names
 from grmp.errors import UserError
 from grmp.params import Pretrain, Variant
+from grmp.stack import over_splits
 
 Batch = tuple[Tensor, Tensor]  # images (B, 3, S, S) uint8, targets (B,)
 Loss = Callable[[Tensors, Batch], Tensor]
 View = Callable[
     [np.ndarray, np.ndarray, np.random.Generator | None], Batch
 ]  # of rows and targets; no generator: centre crops
+Drop = Callable[[Tensor], Tensor]  # dropout on each image's copy of the prompts
+LossUnder = Callable[[Drop | None], Loss]
 Models = dict[str, tuple[Tensors, torch.optim.Optimizer]]
 
 
@@ -43,13 +47,13 @@ class Inner:
         kind = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[optimizer]
         self.optimizer = kind(self.prompts.values(), lr=rate)
 
-    def step(self, loss: Loss, batch: Batch) -> float:
-        """One gradient step on one batch; returns the loss before it."""
+    def step(self, loss: Loss, batch: Batch) -> Any:
+        """One gradient step on one batch; returns the loss before it (of several tasks together, a list)."""
         self.optimizer.zero_grad(set_to_none=True)
         value = loss(self.prompts, batch)
-        value.backward()
+        value.sum().backward()
         self.optimizer.step()
-        return float(value.detach())
+        return value.detach().tolist()
 
 
 @dataclass
@@ -57,15 +61,17 @@ class Visit:
     """What one task gave: the direction for the outer step (theta moves against it) and the losses on the way."""
 
     direction: Tensors
-    support_losses: list[float]
-    query_losses: list[float]
+    support_losses: list[Any]  # a number a batch; of several tasks together, a list of theirs
+    query_losses: list[Any]
 
 
 def visit(theta: Tensors, inner: Inner, batches: Iterable[tuple[Batch, Batch]], loss: Loss, variant: Variant) -> Visit:
     """Train ``inner`` on one task's (support, query) batches, and say where the outer step should go."""
     if variant.order == 2:
         return _visit_second_order(theta, list(batches), loss, variant.inner_rate)
-    support_losses, query_losses, queries = [], [], []
+    support_losses: list[Any] = []
+    query_losses: list[Any] = []
+    queries = []
     for support, query in batches:
         support_losses.append(inner.step(loss, support))
         if variant.query == "inner":
@@ -75,11 +81,11 @@ def visit(theta: Tensors, inner: Inner, batches: Iterable[tuple[Batch, Batch]], 
     if variant.order == 0:
         for query in queries:  # Reptile without query steps: the query only tells how well it went
             with torch.no_grad():
-                query_losses.append(float(loss(inner.prompts, query)))
+                query_losses.append(loss(inner.prompts, query).tolist())
         return Visit({n: theta[n] - t.detach() for n, t in inner.prompts.items()}, support_losses, query_losses)
     values = [loss(inner.prompts, query) for query in queries]
-    direction = torch.autograd.grad(torch.stack(values).mean(), list(inner.prompts.values()))
-    query_losses = [float(v.detach()) for v in values]
+    direction = torch.autograd.grad(torch.stack(values).mean(0).sum(), list(inner.prompts.values()))
+    query_losses = [v.detach().tolist() for v in values]
     return Visit(dict(zip(inner.prompts, direction, strict=True)), support_losses, query_losses)
 
 
@@ -90,12 +96,64 @@ def _visit_second_order(theta: Tensors, batches: Sequence[tuple[Batch, Batch]], 
     with sdpa_kernel(SDPBackend.MATH):  # the fused attention kernels cannot be differentiated twice
         for support, _ in batches:
             value = loss(prompts, support)
-            support_losses.append(float(value.detach()))
-            grads = torch.autograd.grad(value, list(prompts.values()), create_graph=True)
+            support_losses.append(value.detach().tolist())
+            grads = torch.autograd.grad(value.sum(), list(prompts.values()), create_graph=True)
             prompts = {n: t - rate * g for (n, t), g in zip(prompts.items(), grads, strict=True)}
         values = [loss(prompts, query) for _, query in batches]
-        direction = torch.autograd.grad(torch.stack(values).mean(), list(start.values()))
-    return Visit(dict(zip(start, direction, strict=True)), support_losses, [float(v.detach()) for v in values])
+        direction = torch.autograd.grad(torch.stack(values).mean(0).sum(), list(start.values()))
+    return Visit(dict(zip(start, direction, strict=True)), support_losses, [v.detach().tolist() for v in values])
+
+
+def visit_together(
+    theta: Tensors,
+    batches: Sequence[list[tuple[Batch, Batch]]],
+    loss: LossUnder,
+    drops: Sequence[Drop | None],
+    prompted_blocks: int,
+    variant: Variant,
+) -> list[Visit]:
+    """Visits to several tasks as one, each from ``theta`` (reset: task): prompts are stacked and steps mapped by vmap.
+
+    Tasks share no tensor that is trained, and both optimisers treat each value alone, so every task gets what it gets alone.
+    ``batches`` of the tasks must have equal shapes. ``drops`` is each task's dropout, drawn from in the order of a visit alone.
+    """
+    count, width = len(batches), theta["ctx"].new_empty(0)
+
+    def masks(size: int) -> Tensor:
+        """(T, blocks, B, P, D): what each block's prompts are multiplied by."""
+        shape = (size, *theta["visual.prompt_embeddings"].shape[1:])
+        return torch.stack(
+            [torch.stack([d(width.new_ones(shape)) for _ in range(prompted_blocks)]) for d in drops if d is not None]
+        )
+
+    def together(prompts: Tensors, batch: Batch) -> Tensor:
+        images, targets = batch
+
+        def one(prompts: Tensors, images: Tensor, targets: Tensor, *kept: Tensor) -> Tensor:
+            of_blocks = iter(kept[0]) if kept else None
+            drop = None if of_blocks is None else lambda t: t * next(of_blocks)
+            return loss(drop)(prompts, (images, targets))
+
+        drawn = [masks(images.shape[1])] if drops[0] is not None else []
+        out: Tensor = over_splits(one, prompts, images, targets, *drawn)
+        return out
+
+    def stacked(parts: Sequence[Batch]) -> Batch:
+        images, targets = (torch.stack(column) for column in zip(*parts, strict=True))
+        return images, targets
+
+    steps = [tuple(stacked(side) for side in zip(*step, strict=True)) for step in zip(*batches, strict=True)]
+    start = {n: t.expand(count, *t.shape) for n, t in theta.items()}
+    inner = Inner(start, variant.inner, variant.inner_rate)
+    done = visit(start, inner, [(s, q) for s, q in steps], together, variant)
+    return [
+        Visit(
+            {n: t[i] for n, t in done.direction.items()},
+            [of_tasks[i] for of_tasks in done.support_losses],
+            [of_tasks[i] for of_tasks in done.query_losses],
+        )
+        for i in range(count)
+    ]
 
 
 def mean_direction(visits: Sequence[Visit]) -> Tensors:
@@ -145,14 +203,32 @@ class Learner:
         self, task: "Task", settings: Pretrain, view: View, loss: Loss, rng: np.random.Generator
     ) -> tuple[list[float], list[float]]:
         """One visit to a task; returns the losses on its support and on its query batches."""
-        s = settings
-        drawn = draw(task, s.support, s.split_by, s.label_scale, s.support_batch, s.query_batch, rng)
-        batches = [(view(*support, rng), view(*query, None)) for support, query in drawn]
+        batches = self.batches(task, settings, view, rng)
         if self.variant.reset == "task":
             self.inner = Inner(self.outer.theta, self.variant.inner, self.variant.inner_rate)
         done = visit(self.outer.theta, self.inner, batches, loss, self.variant)
         self.visits.append(done)
         return done.support_losses, done.query_losses
+
+    @staticmethod
+    def batches(task: "Task", s: Pretrain, view: View, rng: np.random.Generator) -> list[tuple[Batch, Batch]]:
+        """A visit's (support, query) batches."""
+        drawn = draw(task, s.support, s.split_by, s.label_scale, s.support_batch, s.query_batch, rng)
+        return [(view(*support, rng), view(*query, None)) for support, query in drawn]
+
+    def visit_together(
+        self, batches: Sequence[list[tuple[Batch, Batch]]], loss: LossUnder, drops: Sequence[Drop | None], blocks: int
+    ) -> list[tuple[list[float], list[float]]]:
+        """Visits to several tasks, those with equal shapes as one; losses of each as from ``visit``."""
+        found: dict[int, Visit] = {}
+        shapes = [tuple(tuple(t.shape) for step in task for side in step for t in side) for task in batches]
+        for shape in dict.fromkeys(shapes):
+            equal = [i for i, other in enumerate(shapes) if other == shape]
+            of_equal = [batches[i] for i in equal], loss, [drops[i] for i in equal]
+            found |= dict(zip(equal, visit_together(self.outer.theta, *of_equal, blocks, self.variant), strict=True))
+        visits = [found[i] for i in range(len(batches))]
+        self.visits += visits
+        return [(v.support_losses, v.query_losses) for v in visits]
 
     def close(self) -> None:
         """The outer step, after all tasks of one database."""

@@ -19,15 +19,15 @@ from tqdm import tqdm
 from grmp import backbone as checkpoints
 from grmp import clip, meta, triplets
 from grmp.clip import Backbone, Tensors
-from grmp.crops import Pictures, centre, crop, place
+from grmp.crops import Pictures, centre, crop, free_bytes, place
 from grmp.databases import prepared as databases
 from grmp.databases.prepared import Prepared
 from grmp.errors import UserError
 from grmp.files import sha256, sha256_of, write_text
-from grmp.params import Params, Triplets
+from grmp.params import Params, Pretrain, Triplets, Variant
 from grmp.sweep import choose_device
 
-CODE = ("clip.py", "crops.py", "meta.py", "pretrain.py")
+CODE = ("clip.py", "crops.py", "meta.py", "pretrain.py", "stack.py")
 CODE_OF_TRIPLETS = (*CODE, "triplets.py")
 
 
@@ -82,28 +82,32 @@ def pretrain(params: Params, world: Path, name: str) -> None:
         for number, (database, of_database) in enumerate(tasks.items()):
             rng = np.random.default_rng([settings.seed, epoch, number])
             view = _view(pictures[database], shape.image_size, device)
-            for index in rng.permutation(len(of_database)):
-                task, start = of_database[index], time.perf_counter()
-                embed = _embed(backbone, _dropout(p.dropout, settings.seed, epoch, number, int(index), device))
-                loss = embed if isinstance(variant, Triplets) else _loss(embed, backbone, tokens)
-                support_losses, query_losses = learner.visit(task, settings, view, loss, rng)
-                rows.append(
-                    {
-                        "epoch": epoch,
-                        "database": database,
-                        "task": task.distortion,
-                        "support_loss": float(np.mean(support_losses)),
-                        "query_loss": float(np.mean(query_losses)),
-                        "seconds": round(time.perf_counter() - start, 3),
-                    }
-                )
-                if not np.isfinite([rows[-1]["support_loss"], rows[-1]["query_loss"]]).all():
-                    key = "rate" if isinstance(variant, Triplets) else "inner_rate"
-                    raise UserError(
-                        f"pretrain@{name}: loss is not finite at epoch {epoch}, {database}, task {task.distortion}, "
-                        f"{key.replace('_', ' ')} {getattr(variant, key):g}; lower variants.{name}.{key}"
+            order = [int(i) for i in rng.permutation(len(of_database))]
+            size = tasks_at_once(backbone, settings.support_batch, p.visual_tokens, variant)
+            for group in (order[i : i + size] for i in range(0, len(order), size)):
+                start = time.perf_counter()
+                drops = [_dropout(p.dropout, settings.seed, epoch, number, index, device) for index in group]
+                losses = _visits(learner, [of_database[i] for i in group], settings, view, backbone, tokens, drops, rng)
+                seconds = (time.perf_counter() - start) / len(group)
+                for index, (support_losses, query_losses) in zip(group, losses, strict=True):
+                    task = of_database[index]
+                    rows.append(
+                        {
+                            "epoch": epoch,
+                            "database": database,
+                            "task": task.distortion,
+                            "support_loss": float(np.mean(support_losses)),
+                            "query_loss": float(np.mean(query_losses)),
+                            "seconds": round(seconds, 3),
+                        }
                     )
-                bar.update()
+                    if not np.isfinite([rows[-1]["support_loss"], rows[-1]["query_loss"]]).all():
+                        key = "rate" if isinstance(variant, Triplets) else "inner_rate"
+                        raise UserError(
+                            f"pretrain@{name}: loss is not finite at epoch {epoch}, {database}, task {task.distortion}, "
+                            f"{key.replace('_', ' ')} {getattr(variant, key):g}; lower variants.{name}.{key}"
+                        )
+                    bar.update()
             learner.close()
         if settings.select == "target":
             value = _target_srcc(backbone, learner.prompts, tokens, loaded[settings.target])
@@ -121,6 +125,44 @@ def pretrain(params: Params, world: Path, name: str) -> None:
     }
     checkpoints.save(target, learned, metadata)
     partial.unlink(missing_ok=True)
+
+
+def tasks_at_once(backbone: Backbone, pictures: int, prompts: int, variant: Variant | Triplets) -> int:
+    """Tasks that are visited as one, if each starts from the meta parameters: as many as half of a GPU's free memory holds.
+
+    One on a CPU. ``pictures`` of a batch, ``prompts`` of a block; some 30 numbers a token, channel and block stay for the
+    backward pass.
+    """
+    device, shape = backbone.weights["logit_scale"].device, backbone.shape
+    if device.type == "cpu" or isinstance(variant, Triplets) or variant.reset == "never":
+        return 1
+    tokens = (shape.image_size // shape.patch_size) ** 2 + 1 + prompts
+    floats = 30 * pictures * tokens * shape.vision_width * shape.vision_layers
+    return max(1, int(free_bytes(device) / 2 / (4 * floats)))
+
+
+def _visits(
+    learner: Any,
+    tasks: list[meta.Task],
+    settings: Pretrain,
+    view: meta.View,
+    backbone: Backbone,
+    tokens: Tensor,
+    drops: list[meta.Drop | None],
+    rng: np.random.Generator,
+) -> list[tuple[list[float], list[float]]]:
+    """Losses on the support and on the query batches of each task."""
+
+    def loss(drop: meta.Drop | None) -> meta.Loss:
+        return _loss(_embed(backbone, drop), backbone, tokens)
+
+    if len(tasks) > 1:
+        batches = [learner.batches(task, settings, view, rng) for task in tasks]
+        blocks = sum(prompt is not None for prompt in clip.visual_prompts(learner.prompts, backbone.shape))
+        found: list[tuple[list[float], list[float]]] = learner.visit_together(batches, loss, drops, blocks)
+        return found
+    of_one = _embed(backbone, drops[0]) if isinstance(learner, triplets.Learner) else loss(drops[0])
+    return [learner.visit(tasks[0], settings, view, of_one, rng)]
 
 
 def _embed(backbone: Backbone, drop: Callable[[Tensor], Tensor] | None) -> triplets.Embed:

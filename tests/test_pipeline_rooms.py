@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 
 from grmp import backbone as checkpoints
 from grmp import methods, params, runs, sweep
@@ -75,6 +76,29 @@ def test_interrupted_pretraining_ends_at_the_same_weights(world, name, monkeypat
     pretrain(loaded, world.parent, name)
     assert target.read_bytes() == whole
     assert not list(target.parent.glob(".*"))
+
+
+@pytest.mark.parametrize("variant", [{"order": 1}, {"order": 0, "query": "inner"}, {"order": 2}])
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_tasks_together_give_what_each_gives_alone(world, monkeypatch, variant, dropout):
+    import grmp.pretrain as room
+
+    raw = yaml.safe_load(world.read_text())
+    raw["prompts"]["dropout"] = dropout
+    # plain steps: Adam's keep the sign of what rounding left where a gradient is all but zero
+    raw["variants"]["fomaml"] |= {"inner": "sgd", "inner_rate": 0.01, "outer": "average"} | variant
+    world.write_text(yaml.safe_dump(raw))
+    path, found = world.parent / "models/prompts/fomaml.safetensors", []
+    for at_once in (1, 2):
+        path.unlink()
+        monkeypatch.setattr(room, "tasks_at_once", lambda *arguments, n=at_once: n)
+        pretrain(params.load(world), world.parent, "fomaml")
+        curves = pd.read_csv(world.parent / "results/pretrain/fomaml.csv").drop(columns="seconds")
+        found.append((checkpoints.read(path, "")[0], curves))
+    (alone, losses), (together, same) = found
+    pd.testing.assert_frame_equal(losses, same, atol=1e-5)
+    for name, tensor in alone.items():
+        torch.testing.assert_close(together[name], tensor, atol=2e-5, rtol=0)
 
 
 def test_pretraining_that_holds_is_not_done_again(world, capsys):
