@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 .DEFAULT_GOAL := help
-.PHONY: help install demo real paper bench test test-all lint format lock clean
+.PHONY: help install demo real study paper bench test test-all lint format lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -29,6 +29,11 @@ real: install ## the small backbone on real photographs: make real FROM=/path/to
 	@cd real && dvc repro backbone pretrain && grmp sweep && dvc repro
 	@echo "open real/results/site/index.html"
 
+study: install ## every method under both protocols, also on real photographs, into docs/study.md (hours): make study FROM=PATH
+	@test -n "$(FROM)" || { echo "error: give LIVE Challenge's folder or archive: make study FROM=/path/to/ChallengeDB_release" >&2; exit 1; }
+	@cd study && grmp data fetch livec --from "$(abspath $(FROM))"
+	@cd study && dvc repro backbone pretrain && grmp sweep && dvc repro collect && $(CURDIR)/$(BIN)/python page.py
+
 paper: install ## the paper: downloads the databases and runs everything (a GPU is advised)
 	@dvc repro
 
@@ -51,4 +56,4 @@ lock: install ## renew constraints.txt from what is installed
 	@$(BIN)/python -m pip freeze --exclude-editable | grep -v '^-e' > constraints.txt
 
 clean: ## delete what the demo made (not .venv)
-	rm -rf demo/data demo/models demo/results/runs real/data real/models real/results/runs
+	rm -rf demo/data demo/models demo/results/runs real/data real/models real/results/runs study/data study/models study/results
