@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from grmp import clip
 from grmp.clip import Shape
 from grmp.crops import centre, crop
-from grmp.fit import fit, fresh
+from grmp.fit import fit, fresh, start_at
 from grmp.params import Fit
 
 CHANNELS = (3, 16, 32, 64, 128)
@@ -76,7 +76,7 @@ def learn(
 
     targets = torch.from_numpy(scores.astype(np.float32)).to(device)
     student = fresh(Student, torch.Generator().manual_seed(1000 * seed[0] + seed[1]), device)
-    nn.init.constant_(student.head.bias, float(targets.mean()))
+    start_at(student.head, float(targets.mean()))
     return student, fit(student, inputs, targets, settings, seed, report)
 
 

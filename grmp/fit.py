@@ -37,6 +37,12 @@ def fresh(build: Callable[[], Network], generator: torch.Generator, device: torc
     return model.to(device)
 
 
+def start_at(head: nn.Linear, value: float) -> None:
+    """Every input gives ``value`` before training: few labels cannot afford to unlearn a random function first."""
+    nn.init.zeros_(head.weight)
+    nn.init.constant_(head.bias, value)
+
+
 def fit(
     model: nn.Module,
     inputs: Callable[[np.ndarray, int], Tensor],

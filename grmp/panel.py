@@ -4,7 +4,7 @@ As there: J learned members, each added to the class token, are the queries of o
 the patch tokens; one linear head gives each member's score, their mean is the picture's; smooth L1, AdamW.
 
 What differs. The encoder is CLIP and stays frozen (DEIQT tunes a DeiT III ViT-S with the decoder); tokens are mapped to a
-smaller width first, as K labels have to carry every trained value; the head's bias starts at the mean label; the last epoch is
+smaller width first, as K labels have to carry every trained value; every picture starts at the mean label; the last epoch is
 reported, where the released code (models/deiqt.py, main.py) keeps the one that is best on the test pictures.
 """
 
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from grmp import clip
 from grmp.clip import Backbone
 from grmp.crops import Crop, centre, crop
-from grmp.fit import fit, fresh, trained_values
+from grmp.fit import fit, fresh, start_at, trained_values
 from grmp.job import Outcome
 from grmp.params import Panel
 
@@ -85,7 +85,7 @@ def panel(
 
     sizes = shape.vision_width, method.width, method.members, method.heads
     decoder = fresh(lambda: Decoder(*sizes), torch.Generator().manual_seed(1000 * seed[0] + seed[1]), device)
-    nn.init.constant_(decoder.head.bias, float(targets.mean()))
+    start_at(decoder.head, float(targets.mean()))
     history = fit(decoder, lambda members, epoch: kept[epoch % len(kept)][members], targets, method.fit, seed, report)
     with torch.no_grad():
         sides = [centre(test[i : i + BATCH], margin) for i in range(0, len(test), BATCH)]
