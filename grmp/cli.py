@@ -123,6 +123,28 @@ def sweep(
 
 
 @app.command()
+def rerun(
+    record: Annotated[Path, typer.Argument(help="a folder below results/runs")], params: ParamsFile = HERE
+) -> None:
+    """Compute a run record again from its own settings, in a temporary place, and compare: identical, close or different."""
+    from grmp.rerun import rerun as run
+
+    found = run(load(params), params.parent, record)
+    print(found.lines())
+    if found.verdict.startswith("differs"):
+        sys.exit(1)
+
+
+@app.command()
+def doctor(params: ParamsFile = HERE) -> None:
+    """Ten lines on whether this machine can run what params.yaml asks for; exit code 1 if it cannot."""
+    from grmp.doctor import doctor as run
+
+    if not run(params):
+        sys.exit(1)
+
+
+@app.command()
 def collect(params: ParamsFile = HERE) -> None:
     """Run records -> scores, medians, intervals and paired differences."""
     loaded = load(params)

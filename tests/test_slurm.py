@@ -39,28 +39,44 @@ def pristine(tmp_path_factory):
     return file
 
 
+@pytest.fixture
+def begin():
+    """Begins a sweep through Slurm; neither it nor its jobs outlive the test."""
+    begun = []
+
+    def do(file, *arguments: str) -> subprocess.Popen:
+        command = [sys.executable, "-c", "from grmp.cli import main; main()", "sweep", "--params", str(file)]
+        command += ["--cluster", "slurm", "-j", "2", *arguments]
+        begun.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+        return begun[-1]
+
+    yield do
+    for process in begun:
+        process.kill()
+        process.communicate()
+    subprocess.run(["scancel", "--name", "grmp"], check=True)
+    while squeue("%i"):
+        time.sleep(0.5)
+
+
 def squeue(form: str) -> list[str]:
     done = subprocess.run(["squeue", "-h", "-r", "-n", "grmp", "-o", form], capture_output=True, text=True, check=True)
     return done.stdout.split()
 
 
-def test_cancelled_jobs_are_requeued_and_the_tables_are_a_local_runs(pristine, tmp_path):
+def test_cancelled_jobs_are_requeued_and_the_tables_are_a_local_runs(pristine, begin, tmp_path):
     here, there = copies.copy(pristine, tmp_path / "local"), copies.copy(pristine, tmp_path / "slurm")
-    command = [sys.executable, "-c", "from grmp.cli import main; main()", "sweep", "--params", str(there)]
-    began = subprocess.Popen(
-        [*command, "--cluster", "slurm", "--partition", "main", "--time", "30", "-j", "2"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    began = begin(there, "--partition", "main", "--time", "30")
     partial, signalled = there.parent / "results/partial", set()
     while began.poll() is None:
         half_way = {p.parent.name for p in partial.glob("?" * 64 + "/*.json")}
         if half_way and len(signalled) < 3:
             running = [job for job in squeue("%i,%T") if job.endswith("RUNNING")]
             for job in (name.split(",")[0] for name in running):
-                subprocess.run(["scancel", "--signal=USR2", job], check=True)
-                signalled.add(job)
+                if not subprocess.run(
+                    ["scancel", "--signal=USR2", job], check=False
+                ).returncode:  # it may just have ended
+                    signalled.add(job)
         for job in squeue("%i,%r"):  # Slurm keeps a requeued job back for two minutes; a test does not wait
             if job.endswith(",BeginTime"):
                 name = job.split(",")[0]
@@ -87,12 +103,9 @@ def test_cancelled_jobs_are_requeued_and_the_tables_are_a_local_runs(pristine, t
     assert sweep.sweep(there, jobs=1) == 0
 
 
-def test_a_job_that_slurm_ends_for_good_is_a_failure_with_its_log(pristine, tmp_path):
+def test_a_job_that_slurm_ends_for_good_is_a_failure_with_its_log(pristine, begin, tmp_path):
     there = copies.copy(pristine, tmp_path)
-    command = [sys.executable, "-c", "from grmp.cli import main; main()", "sweep", "--params", str(there)]
-    began = subprocess.Popen(
-        [*command, "--cluster", "slurm", "-j", "2"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    began = begin(there)
     while not [job for job in squeue("%i,%T") if job.endswith("RUNNING")]:
         time.sleep(0.5)
     subprocess.run(["scancel", "--name", "grmp"], check=True)

@@ -1,0 +1,104 @@
+"""A record computed again from its own settings: identical here, and what has changed is named."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from grmp import params, sweep
+from grmp.cli import app
+from grmp.errors import UserError
+from grmp.pretrain import pretrain
+from grmp.rerun import rerun
+from grmp.runs import Key
+from tests import worlds
+from tests.faults import worlds as copies
+
+METHODS = ["zero_shot", "ridge", "random_prompts", "grmp"]
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory):
+    file = worlds.build(tmp_path_factory.mktemp("world") / "w", run={"few_shot": {"methods": METHODS}})
+    loaded = params.load(file)
+    pretrain(loaded, file.parent, "fomaml")
+    for method in METHODS:
+        sweep.run(loaded, file.parent, Key("sound", "target", method, 6), progress=False)
+    return file
+
+
+@pytest.fixture
+def world(pristine, tmp_path):
+    return copies.copy(pristine, tmp_path)
+
+
+def folder(world, method="grmp"):
+    return Key("sound", "target", method, 6).folder(world.parent)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_identical_whatever_params_yaml_says_now(world, method):
+    raw = yaml.safe_load(world.read_text())
+    raw["protocols"]["sound"]["adapt"]["epochs"] = 1
+    raw["adapt"]["learning_rate"] = 0.5
+    raw["methods"]["grmp"]["strength"] = 0.0
+    raw["methods"]["ridge"]["alphas"] = [7.0]
+    world.write_text(yaml.safe_dump(raw, sort_keys=False))
+    before = copies.records(world.parent)
+    found = rerun(params.load(world), world.parent, folder(world, method))
+    assert (found.verdict, found.largest, found.changed) == ("identical", 0, [])
+    assert copies.records(world.parent) == before  # nothing of the world is touched
+
+
+def test_a_changed_input_is_named_and_the_difference_told(world, capsys):
+    images = world.parent / "data/prepared/target/images.npy"
+    np.save(images, 255 - np.load(images))
+    info = images.with_name("info.json")
+    card = json.loads(info.read_text())
+    card["sha256"]["images.npy"] = "0" * 64
+    info.write_text(json.dumps(card))
+    found = rerun(params.load(world), world.parent, folder(world))
+    assert found.verdict == "differs"
+    assert found.largest > 1e-4
+    assert [line.split(":")[0] for line in found.changed] == ["input database"]
+
+
+def test_a_slightly_different_score_is_within_tolerance(world):
+    path = folder(world) / "predictions.csv"
+    table = pd.read_csv(path)
+    table["score"] += 2e-6
+    table.to_csv(path, index=False)
+    assert rerun(params.load(world), world.parent, folder(world)).verdict == "within tolerance"
+
+
+def test_versions_that_changed_are_named(world):
+    path = folder(world, "ridge") / "run.json"
+    run = json.loads(path.read_text())
+    run["versions"]["torch"] = "1.0"
+    path.write_text(json.dumps(run))
+    found = rerun(params.load(world), world.parent, folder(world, "ridge"))
+    assert found.verdict == "identical"
+    assert found.changed[0].startswith("version of torch: 1.0 in the record")
+
+
+def test_a_record_of_other_settings_or_damaged_is_refused(world):
+    path = folder(world) / "run.json"
+    run = json.loads(path.read_text())
+    run["parameters"]["adapt"]["magic"] = 1
+    path.write_text(json.dumps(run))
+    with pytest.raises(UserError, match="a version with other settings") as caught:
+        rerun(params.load(world), world.parent, folder(world))
+    assert "\n" not in str(caught.value)
+    path.write_text("{")
+    with pytest.raises(UserError, match=r"run.json cannot be read"):
+        rerun(params.load(world), world.parent, folder(world))
+
+
+def test_the_command(world):
+    from typer.testing import CliRunner
+
+    done = CliRunner().invoke(app, ["rerun", str(folder(world, "zero_shot")), "--params", str(world)])
+    assert done.exit_code == 0
+    assert done.output.splitlines()[-1].startswith("identical: the largest difference of a score is 0")
