@@ -145,6 +145,15 @@ def doctor(params: ParamsFile = HERE) -> None:
 
 
 @app.command()
+def mend(params: ParamsFile = HERE) -> None:
+    """Before `dvc repro`, after a kill: mend what DVC itself left half-written. Does nothing otherwise."""
+    from grmp.mend import mend as run
+
+    for line in run(params.parent):
+        print(line)
+
+
+@app.command()
 def collect(params: ParamsFile = HERE) -> None:
     """Run records -> scores, medians, intervals and paired differences."""
     loaded = load(params)

@@ -70,9 +70,8 @@ def restore(params: Params, key: Key, recorded: dict[str, Any]) -> Params:
     raw = params.model_dump()
 
     def method(name: str, values: dict[str, Any]) -> None:
-        own = (
-            {"set": {}} if values["kind"] == "tune" else {}
-        )  # what was set by the method stands in the record's groups
+        # what the method sets stands in the record's groups
+        own: dict[str, Any] = {"set": {}} if values["kind"] == "tune" else {}
         raw["methods"][name] = own | values | {"label": raw["methods"].get(name, {}).get("label", name)}
 
     try:
