@@ -133,11 +133,12 @@ def collect(params: Params, results: Path) -> None:
     summary = summary_table(table, params.evaluate)
     _write(results / "scores.csv", table)
     _write(results / "summary.csv", summary)
-    _write(results / "pairs.csv", pair_table(records, table, params.evaluate))
+    pairs = pair_table(records, table, params.evaluate)
+    _write(results / "pairs.csv", pairs)
     kinds = {d: found for d in targets if (found := distortions(results.parent, d)) is not None}
     _write(results / "distortions.csv", distortion_table(records, kinds))
     _write(results / "damaged.csv", left_out)
-    write_json(results / "metrics.json", _metrics(summary))
+    write_json(results / "metrics.json", _metrics(params, summary, pairs))
     write_json(results / "cost.json", [_cost(record.run) for record in records])
     for row in left_out.itertuples():
         print(f"left out: results/runs/{row.record}: {row.reason}")
@@ -194,13 +195,21 @@ def distortion_table(records: list[Record], kinds: dict[str, pd.DataFrame]) -> p
     return pd.DataFrame(rows, columns=COLUMNS["distortions.csv"])
 
 
-def _metrics(summary: pd.DataFrame) -> dict[str, Any]:
-    """Median SRCC for ``dvc metrics``, null where there is none; the other measures are in summary.csv."""
-    found: dict[str, Any] = {}
-    for row in summary[summary["metric"] == "srcc"].itertuples():
-        place = f"{row.protocol} {row.database} {row.method} {row.shots}"
-        found[place] = round(row.median, 4) if np.isfinite(row.median) else None
-    return found
+def _metrics(params: Params, summary: pd.DataFrame, pairs: pd.DataFrame) -> dict[str, Any]:
+    """The headline for ``dvc metrics``, first protocol alone; everything else is in summary.csv and pairs.csv.
+
+    Median SRCC of each method that a question of ``evaluate.pairs`` is about, and of each question the mean paired
+    difference over all its cells; null where there is none.
+    """
+    asked = {pair.method for pair in params.evaluate.pairs} or set(params.methods)
+    rows = summary[(summary["metric"] == "srcc") & (summary["protocol"] == params.protocol)]
+    found = {
+        f"{r.protocol} {r.database} {r.method} {r.shots}": r.median for r in rows.itertuples() if r.method in asked
+    }
+    part = pairs[(pairs["metric"] == "srcc") & (pairs["protocol"] == params.protocol)]
+    for (method, against), group in part.groupby(["method", "against"], sort=False):
+        found[f"{params.protocol} {method} - {against}"] = group["mean"].mean()
+    return {name: round(value, 4) if np.isfinite(value) else None for name, value in found.items()}
 
 
 def _cost(run: Run) -> dict[str, Any]:

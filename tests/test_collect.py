@@ -83,6 +83,11 @@ def test_summary_and_metrics(world: Path):
     assert one["median_low"] <= one["median"] <= one["median_high"]
     metrics = json.loads((world / "results/metrics.json").read_text())
     assert metrics["sound alpha meta 50"] == pytest.approx(one["median"], abs=5e-5)
+    gains = tables["pairs"].query("metric == 'srcc' and method == 'meta'")["mean"]
+    (gain,) = [value for name, value in metrics.items() if name.startswith("sound meta - ")]
+    assert gain == pytest.approx(gains.mean(), abs=1e-4)
+    asked = set(tables["pairs"]["method"])
+    assert {name.split()[2] for name in metrics if " - " not in name} <= asked  # the headline alone
 
 
 def test_pairs_are_taken_split_by_split(world: Path):
