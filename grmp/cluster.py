@@ -66,7 +66,7 @@ def work(do: Callable[[Any], Any], items: Sequence[Any], folder: Path, jobs: Job
             sent = [executor.submit(Task(do), item) for item in items]
     except (RuntimeError, ValueError, OSError, subprocess.SubprocessError, submitit.core.utils.FailedJobError) as error:
         raise UserError(f"Slurm took no jobs: {' '.join(str(error).split())[:400]}") from None
-    waiting, unseen = dict(zip(sent, items, strict=True)), dict.fromkeys(sent, 0)
+    waiting, unseen, again = dict(zip(sent, items, strict=True)), dict.fromkeys(sent, 0), set()
     try:
         while waiting:
             queued = _queue({job.job_id.split("_")[0] for job in waiting})
@@ -75,12 +75,20 @@ def work(do: Callable[[Any], Any], items: Sequence[Any], folder: Path, jobs: Job
                     yield waiting.pop(job), *_result(job)
                     continue
                 unseen[job] = 0 if queued is None or job.job_id in queued else unseen[job] + 1
-                if unseen[job] >= GONE:
+                if unseen[job] < GONE:
+                    continue
+                item = waiting.pop(job)
+                if job in again:
                     yield (
-                        waiting.pop(job),
+                        item,
                         "failed",
-                        f"Slurm job {job.job_id} ended without a result; see {job.paths.stderr}",
+                        f"Slurm job {job.job_id} ended without a result, twice; see {job.paths.stderr}",
                     )
+                    continue
+                # its node was lost, or a signal met it in its first seconds, before submitit listens
+                anew = executor.submit(Task(do), item)
+                waiting[anew], unseen[anew] = item, 0
+                again.add(anew)
             if waiting:
                 time.sleep(POLL)
     finally:
