@@ -80,7 +80,7 @@ def _gpu(params: Params | None) -> Finding:
     if count:
         one = torch.cuda.get_device_properties(0)
         return "ok", f"{count} x {one.name}, {one.total_memory / 2**30:.0f} GiB; torch {torch.__version__}"
-    demanded = params is not None and params.adapt.device == "cuda"
+    demanded = params is not None and params.adapt.device.startswith("cuda")
     built = f"CUDA {torch.version.cuda}" if torch.version.cuda else "no CUDA"
     slow = params is not None and isinstance(params.backbone, PretrainedBackbone)
     told = f"torch {torch.__version__} (built with {built}) sees none" + (

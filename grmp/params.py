@@ -193,7 +193,7 @@ class Adapt(Group):
     cache_gb: Annotated[float, Field(ge=0)] | Literal["auto"]
     splits_at_once: Natural  # 0: as many as a GPU has room for, one on a CPU
     threads: Positive
-    device: Literal["auto", "cpu", "cuda"]
+    device: Literal["auto", "cpu", "cuda", "cuda_deterministic"]
 
 
 class ZeroShot(Group):

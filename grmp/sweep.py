@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 def choose_device(wanted: str, threads: int) -> "torch.device":
     """The device asked for; sets the number of CPU threads, which is part of what fixes a result's bytes.
 
+    ``cuda_deterministic`` lets torch use only kernels that give the same bytes from run to run on the same GPU.
+
     Raises
     ------
     UserError
@@ -37,9 +39,13 @@ def choose_device(wanted: str, threads: int) -> "torch.device":
     import torch
 
     torch.set_num_threads(threads)
+    deterministic = wanted == "cuda_deterministic"
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it is first used
+    torch.use_deterministic_algorithms(deterministic)
     found = torch.cuda.is_available()
-    if wanted == "cuda" and not found:
-        raise UserError("adapt.device is cuda, but torch sees no GPU here; set it to auto or cpu")
+    if wanted in ("cuda", "cuda_deterministic") and not found:
+        raise UserError(f"adapt.device is {wanted}, but torch sees no GPU here; set it to auto or cpu")
     return torch.device("cuda" if found and wanted != "cpu" else "cpu")
 
 

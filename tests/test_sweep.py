@@ -215,3 +215,18 @@ def test_without_slurm_it_says_so(world, monkeypatch):
     with pytest.raises(UserError, match=r"Slurm took no jobs: .*srun") as caught:
         sweep.sweep(world, cluster=Jobs())
     assert "\n" not in str(caught.value)
+
+
+def test_the_deterministic_switch_is_on_only_where_it_is_asked_for(monkeypatch):
+    import torch
+
+    if not torch.cuda.is_available():
+        with pytest.raises(UserError, match=r"adapt.device is cuda_deterministic, but torch sees no GPU"):
+            sweep.choose_device("cuda_deterministic", 1)
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert sweep.choose_device("cuda_deterministic", 1).type == "cuda"
+    assert torch.are_deterministic_algorithms_enabled()
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    assert sweep.choose_device("cpu", 1).type == "cpu"
+    assert not torch.are_deterministic_algorithms_enabled()
