@@ -36,7 +36,7 @@ def world(pristine, tmp_path, monkeypatch):
         raise AssertionError("training started")
 
     monkeypatch.setattr("grmp.methods.prepare", never)
-    monkeypatch.setattr("grmp.sweep.ProcessPoolExecutor", never)
+    monkeypatch.setattr("grmp.sweep.work", never)
     return tmp_path / "w" / "params.yaml"
 
 
