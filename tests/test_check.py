@@ -1,5 +1,6 @@
 """What cannot be is named in one line before any training, of one run and of a whole sweep."""
 
+import json
 import shutil
 from types import SimpleNamespace
 
@@ -125,7 +126,8 @@ def relabel(world, **columns):
     path = world.parent / "data/prepared/pre/index.csv"
     pd.read_csv(path).assign(**columns).to_csv(path, index=False)
     info = world.parent / "data/prepared/pre/info.json"
-    write_json(info, {"name": "pre", "sha256": {"index.csv": sha256(path)}})
+    card = json.loads(info.read_text())
+    write_json(info, card | {"sha256": card["sha256"] | {"index.csv": sha256(path)}})
 
 
 @pytest.mark.parametrize(
