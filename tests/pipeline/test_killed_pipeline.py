@@ -1,0 +1,84 @@
+"""`dvc repro` itself killed by SIGKILL at random moments, with its stages' commands or without: the next start completes.
+
+`grmp mend` comes before each start: DVC writes two of its files in place (grmp/mend.py). Compared are all tables, those of the
+executed notebooks too, with those of an undisturbed run.
+"""
+
+import os
+import random
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT
+from tests.pipeline.test_whole import SMALLER, TRAINING
+from tests.worlds import merge
+
+pytestmark = [pytest.mark.pipeline, pytest.mark.slow, pytest.mark.timeout(5400)]
+KILLS = 30
+
+
+def tiny(place: Path) -> Path:
+    """A fresh clone with a tiny world in it; nothing is run."""
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(place)], check=True)
+    folder = place / "tiny"
+    folder.mkdir()
+    (folder / "dvc.yaml").symlink_to("../dvc.yaml")
+    raw = yaml.safe_load((ROOT / "demo/params.yaml").read_text())
+    merge(raw, SMALLER)
+    raw["backbone"]["training"] |= TRAINING
+    raw["report"]["notebooks"] = ["few_shot", "predictions"]
+    (folder / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
+    return folder
+
+
+def start(folder: Path) -> subprocess.Popen:
+    """`grmp mend && dvc repro`, in a process group of its own."""
+    environment = os.environ | {"PYTHONPATH": str(folder.parent), "DVC_NO_ANALYTICS": "1"}
+    environment["PATH"] = f"{ROOT / '.venv/bin'}{os.pathsep}{environment['PATH']}"
+    subprocess.run(["grmp", "mend"], cwd=folder, env=environment, check=True)
+    return subprocess.Popen(
+        ["dvc", "repro"],
+        cwd=folder,
+        env=environment,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+
+
+def finish(folder: Path) -> None:
+    process = start(folder)
+    told = process.communicate()[1].decode()
+    assert process.returncode == 0, told[-3000:]
+
+
+def tables(folder: Path) -> dict[str, bytes]:
+    """What must be the same: the stage collect's tables and those of the notebooks, by their paths."""
+    results = folder / "results"
+    paths = [*results.glob("*.csv"), results / "metrics.json", *(p for p in results.glob("tables/*/*") if p.is_file())]
+    return {str(p.relative_to(results)): p.read_bytes() for p in paths}
+
+
+def test_killed_at_thirty_moments(tmp_path):
+    undisturbed, disturbed = tiny(tmp_path / "a"), tiny(tmp_path / "b")
+    finish(undisturbed)
+    rng, kills = random.Random(5), 0
+    while kills < KILLS:
+        process = start(disturbed)
+        try:
+            process.wait(rng.uniform(3, 30))
+            assert process.returncode == 0, process.stderr.read().decode()[-3000:]
+            (disturbed / "dvc.lock").unlink()  # done before the last kill: all stages once more
+        except subprocess.TimeoutExpired:
+            kills += 1
+            (os.killpg if rng.random() < 0.6 else os.kill)(process.pid, signal.SIGKILL)
+            process.wait()
+        finally:
+            process.stderr.close()
+    finish(disturbed)
+    assert tables(disturbed) == tables(undisturbed)
+    assert not [p for p in (disturbed / "results").rglob(".*") if p.suffix in (".partial", ".old")]
