@@ -65,6 +65,12 @@ def squeue(form: str) -> list[str]:
     return done.stdout.split()
 
 
+def listens(world, job: str) -> bool:
+    """Whether submitit has begun with the job's work a few seconds ago: a signal before that ends a process unheard."""
+    log = world / f"results/slurm/{job}_0_log.out"
+    return log.is_file() and "Loading pickle" in log.read_text() and time.time() - log.stat().st_mtime > 3
+
+
 def test_cancelled_jobs_are_requeued_and_the_tables_are_a_local_runs(pristine, begin, tmp_path):
     here, there = copies.copy(pristine, tmp_path / "local"), copies.copy(pristine, tmp_path / "slurm")
     began = begin(there, "--partition", "main", "--time", "30")
@@ -73,7 +79,7 @@ def test_cancelled_jobs_are_requeued_and_the_tables_are_a_local_runs(pristine, b
         half_way = {p.parent.name for p in partial.glob("?" * 64 + "/*.json")}
         if half_way and len(signalled) < 3:
             running = [job for job in squeue("%i,%T") if job.endswith("RUNNING")]
-            for job in (name.split(",")[0] for name in running):
+            for job in (name.split(",")[0] for name in running if listens(there.parent, name.split(",")[0])):
                 if not subprocess.run(
                     ["scancel", "--signal=USR2", job], check=False
                 ).returncode:  # it may just have ended
