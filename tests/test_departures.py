@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from grmp import params
+from grmp.params import groups
 from tests.conftest import ROOT
 
 ROW = re.compile(r"^\| (\d+) \| `([\w.*]+)` \| `([\w]+)` \| `([\w]+)` \|$", re.M)
@@ -41,7 +42,7 @@ def test_key_exists_and_takes_both_values(number):
 
 
 def test_settings_mark_the_same_keys():
-    source = Path(params.__file__).read_text()
+    source = Path(groups.__file__).read_text()
     marked = {int(n): name for name, n in re.findall(r"^    (\w+):.*# departure (\d+)", source, re.M)}
     assert {n: key.split(".")[-1] for n, (key, _, _) in TABLE.items()} == marked | {16: "normalize"}
 
