@@ -15,6 +15,7 @@ from tests.golden import weights
 SCENES = ["animal", "cityscape", "human", "indoor", "landscape", "night", "plant", "still_life", "others"]
 STEP, DECAY, STRENGTH = 0.05, 1e-4, 5.0
 TASKS, SUPPORT_BATCHES, INNER_RATE, OUTER_FACTOR = 3, 2, 1e-3, 0.5
+NORMS = ("prompt_norms", "grad_stats")
 META_FORMS = {"as_published": "never", "reset_per_task": "task"}
 
 
@@ -134,7 +135,11 @@ def _meta(
 
 
 def differences(file: Path) -> dict[str, float]:
-    """Largest absolute difference of every array in a golden file from what is computed here; nan counts as infinite."""
+    """Largest difference of every array in a golden file from what is computed here; nan counts as infinite.
+
+    Differences are absolute, but for norms, which are taken against the norm where it is above 1: at ViT-B/16 size a prompt's norm
+    is 92 over a million float32 values, and torch's own float32 norm is 9e-4 from the float64 one.
+    """
     with np.load(file, allow_pickle=False) as stored:
         golden = {name: stored[name] for name in stored.files}
     config = json.loads(str(golden["config"]))
@@ -149,5 +154,8 @@ def differences(file: Path) -> dict[str, float]:
     # here, and float32 differ by 7e-4 on small.npz); in radians the one tolerance of this check means the same for it.
     ours["gradient_angle_rad"] = np.deg2rad(ours.pop("gradient_angle_deg"))
     golden["gradient_angle_rad"] = np.deg2rad(golden.pop("gradient_angle_deg").astype(np.float64))
-    found = {name: np.abs(ours[name].astype(np.float64) - golden[name]).max() for name in sorted(ours)}
+    found = {}
+    for name, value in sorted(ours.items()):
+        scale = np.maximum(1, np.abs(golden[name])) if name.endswith(NORMS) else 1
+        found[name] = np.max(np.abs(value.astype(np.float64) - golden[name]) / scale)
     return {name: float(v) if np.isfinite(v) else np.inf for name, v in found.items()}
