@@ -71,19 +71,20 @@ def work(do: Callable[[Any], Any], items: Sequence[Any], folder: Path, jobs: Job
         while waiting:
             queued = _queue({job.job_id.split("_")[0] for job in waiting})
             for job in list(waiting):
+                trouble = ""
                 if job.paths.result_pickle.exists():
-                    yield waiting.pop(job), *_result(job)
-                    continue
-                unseen[job] = 0 if queued is None or job.job_id in queued else unseen[job] + 1
-                if unseen[job] < GONE:
-                    continue
+                    found, trouble = _result(job)
+                    if found:
+                        yield waiting.pop(job), *found
+                        continue
+                else:
+                    unseen[job] = 0 if queued is None or job.job_id in queued else unseen[job] + 1
+                    if unseen[job] < GONE:
+                        continue
                 item = waiting.pop(job)
                 if job in again:
-                    yield (
-                        item,
-                        "failed",
-                        f"Slurm job {job.job_id} ended without a result, twice; see {job.paths.stderr}",
-                    )
+                    trouble = trouble or "ended without a result"
+                    yield item, "failed", f"Slurm job {job.job_id}, the second one: {trouble}; see {job.paths.stderr}"
                     continue
                 # its node was lost, or a signal met it in its first seconds, before submitit listens
                 anew = executor.submit(Task(do), item)
@@ -121,17 +122,14 @@ def _queue(arrays: set[str]) -> set[str] | None:
     return set(done.stdout.split())
 
 
-def _result(job: Any) -> tuple[str, Any]:
-    """What the job gave, or the last line of its trouble."""
+def _result(job: Any) -> tuple[tuple[str, Any] | None, str]:
+    """What the job gave, or None and the last line of its trouble."""
     try:
-        found: tuple[str, Any] = job.result()
-        return found
-    except Exception as error:  # whatever stopped the job, told by submitit
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        return (
-            "failed",
-            f"Slurm job {job.job_id}: {(lines or [type(error).__name__])[-1][:300]}; see {job.paths.stderr}",
-        )
+        return job.result(), ""
+    except Exception as error:  # whatever stopped the job, told by submitit, which adds where the logs are
+        told = str(error).partition("You can check full logs")[0]
+        lines = [line.strip() for line in told.splitlines() if line.strip(" -")]
+        return None, (lines or [type(error).__name__])[-1][:300]
 
 
 def reachable() -> str:

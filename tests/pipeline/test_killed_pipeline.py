@@ -30,7 +30,7 @@ def tiny(place: Path) -> Path:
     raw = yaml.safe_load((ROOT / "demo/params.yaml").read_text())
     merge(raw, SMALLER)
     raw["backbone"]["training"] |= TRAINING
-    raw["steps"]["databases"] = ["sim_pre1", "sim_wild"]
+    raw["steps"]["databases"] = ["sim_pre1"]
     raw["report"]["notebooks"] = ["few_shot", "predictions"]
     (folder / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
     return folder
