@@ -137,8 +137,8 @@ def _meta(
 def differences(file: Path) -> dict[str, float]:
     """Largest difference of every array in a golden file from what is computed here; nan counts as infinite.
 
-    Differences are absolute, but for norms, which are taken against the norm where it is above 1: at ViT-B/16 size a prompt's norm
-    is 92 over a million float32 values, and torch's own float32 norm is 9e-4 from the float64 one.
+    Differences are absolute, but for norms, which are taken against the norm where it is above 1: at ViT-B/16 size a prompt's
+    norm is 92 over a million float32 values, and torch's own float32 norm is 9e-4 from the float64 one.
     """
     with np.load(file, allow_pickle=False) as stored:
         golden = {name: stored[name] for name in stored.files}

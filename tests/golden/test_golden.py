@@ -46,7 +46,7 @@ def test_usage(arguments):
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_a_file_at_vit_b16_size(tmp_path, monkeypatch):
-    """A file of the format at the paper's size, its numbers taken in float64: the check, in float32, is within its tolerance."""
+    """A file of the format at the paper's size, its numbers taken in float64: float32 is within the tolerance of the check."""
     with np.load(KEPT, allow_pickle=False) as stored:
         names = [str(n) for n in stored["meta_param_names"]]
     config = {"embed_dim": 512, "image_size": 224, "patch_size": 16, "vision_width": 768, "vision_layers": 12}
