@@ -20,22 +20,22 @@ install: .venv/.installed ## make .venv and install the project with pinned vers
 
 demo: install ## the small world, end to end, under 10 minutes on 2 cores; results in demo/results
 	@test -d demo/data || { echo "a fresh clone: computing anew what demo/results/runs holds"; rm -rf demo/results/runs; }
-	@cd demo && dvc repro backbone pretrain && grmp sweep && dvc repro
+	@cd demo && grmp mend && dvc repro backbone pretrain && grmp sweep && dvc repro
 	@echo "open demo/results/site/index.html"
 
 real: install ## the small backbone on real photographs: make real FROM=/path/to/ChallengeDB_release
 	@test -n "$(FROM)" || { echo "error: give LIVE Challenge's folder or archive: make real FROM=/path/to/ChallengeDB_release" >&2; exit 1; }
 	@cd real && grmp data fetch livec --from "$(abspath $(FROM))"
-	@cd real && dvc repro backbone pretrain && grmp sweep && dvc repro
+	@cd real && grmp mend && dvc repro backbone pretrain && grmp sweep && dvc repro
 	@echo "open real/results/site/index.html"
 
 study: install ## every method under both protocols, also on real photographs, into docs/study.md (hours): make study FROM=PATH
 	@test -n "$(FROM)" || { echo "error: give LIVE Challenge's folder or archive: make study FROM=/path/to/ChallengeDB_release" >&2; exit 1; }
 	@cd study && grmp data fetch livec --from "$(abspath $(FROM))"
-	@cd study && dvc repro backbone pretrain && grmp sweep && dvc repro collect && $(CURDIR)/$(BIN)/python page.py
+	@cd study && grmp mend && dvc repro backbone pretrain && grmp sweep && dvc repro collect && $(CURDIR)/$(BIN)/python page.py
 
 paper: install ## the paper: downloads the databases and runs everything (a GPU is advised)
-	@dvc repro
+	@grmp mend && dvc repro
 
 bench: install ## speed against the plain recipe, in one run (make bench DEVICE=cuda)
 	@python -m bench --device $(or $(DEVICE),cpu)
