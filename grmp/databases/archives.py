@@ -44,9 +44,9 @@ def unpack(archive: Path, folder: Path, limit: int) -> None:
         else:
             raise _unknown(archive)
     except tarfile.FilterError as error:
-        raise BadArchive(f"is not safe to unpack ({error})") from None
+        raise BadArchive(f"is not safe to unpack ({str(error)[:200]})") from None
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, NotImplementedError) as error:
-        raise BadArchive(f"is damaged or cut off ({' '.join(str(error).split())})") from None
+        raise BadArchive(f"is damaged or cut off ({' '.join(str(error).split())[:200]})") from None
     except OSError as error:
         if error.errno is None:  # gzip and bz2 report damaged data as a bare OSError
             raise BadArchive(f"is damaged ({error})") from None

@@ -45,8 +45,10 @@ def load(folder: Path) -> Prepared:
             raise ValueError("index.csv: quality is not within 0 and 1 everywhere")
     except FileNotFoundError as error:
         raise UserError(f"{error.filename} not found; make it with: {stage}") from None
-    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
-        raise UserError(f"{folder} is damaged ({' '.join(str(error).split())}); make it again with: {stage}") from None
+    except Exception as error:  # numpy's reader of a damaged head comes to any of them
+        raise UserError(
+            f"{folder} is damaged ({' '.join(str(error).split())[:200]}); make it again with: {stage}"
+        ) from None
     if list(index.columns) != COLUMNS or images.dtype != np.uint8 or images.shape[:2] != (len(index), 3):
         raise UserError(f"{folder}: table and pictures do not belong together; make them again with: {stage}")
     return Prepared(name, index, images, info)

@@ -103,12 +103,14 @@ def check_parameters(name: str, notebook: NotebookNode, overrides: Sequence[str]
     for text in overrides:
         key, equals, value = text.partition("=")
         if not equals or key not in known:
-            raise UserError(f"notebook {name} has no parameter '{key}'; known: {listed}")
+            raise UserError(f"notebook {name} has no parameter '{key[:60]}'; known: {listed}")
         kind = eval(known[key][0], {"__builtins__": {}}, _TYPES)  # from our own notebook's source
         try:
             given[key] = TypeAdapter(kind, config=ConfigDict(strict=True)).validate_python(yaml.safe_load(value))
         except (ValidationError, yaml.YAMLError):
-            raise UserError(f"notebook {name}: {key} must be {known[key][0]}, got '{value}'; known: {listed}") from None
+            raise UserError(
+                f"notebook {name}: {key} must be {known[key][0]}, got '{value[:60]}'; known: {listed}"
+            ) from None
     return given
 
 
