@@ -5,6 +5,7 @@ import json
 import re
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -42,7 +43,7 @@ def damage(data: bytes, name: str, rng: Rng) -> bytes:
         kind = kinds[rng.integers(len(kinds))]
         try:
             out = kind(out, rng)
-        except (ValueError, IndexError, KeyError, struct.error, zipfile.BadZipFile, RecursionError):
+        except (ValueError, IndexError, KeyError, struct.error, zipfile.BadZipFile, zlib.error, RecursionError):
             out = out[: len(out) // 2]  # damaged already: it cannot be taken apart any more
     return out
 
