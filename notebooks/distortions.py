@@ -36,14 +36,13 @@ sheet.table("distortions", distortions.distortion_table(sheet.world, methods, sh
 # %% [markdown]
 # ## Level by level
 #
-# Among pictures of one distortion type and one level only the content differs, so little is left to order by.
+# Among the pictures of one level the types and the contents differ, the strength does not, so there is less to order by.
 
 # %%
 sheet.figure(
     "levels",
     distortions.by_level(sheet.world, methods, shots),
-    f"SRCC among test pictures of one distortion type and level, mean over types, {shots} labels; every split a dot, the "
-    "marker their median.",
+    f"SRCC among the test pictures of one level, {shots} labels; every split a dot, the marker their median.",
     alt="One panel per database: SRCC against the level of distortion, one line per method.",
     stage="adapt collect",
 )

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from grmp.report.effects import Comparison, at, effects, holes, signed
-from grmp.report.panels import note
+from grmp.report.panels import label_left, note, panels
 from grmp.report.style import PAGE, looks, styled
 from grmp.report.sweeps import Sweep, definition, differs_in, value_text
 from grmp.report.table import Table, merged, with_interval
@@ -43,7 +43,7 @@ def parts(world: World, full: str) -> list[Comparison]:
 def sweep_figure(
     world: World, found: list[Sweep], databases: list[str], shots: int | str, metric: str = "srcc"
 ) -> Figure | None:
-    """One row a setting, one column a database: median over splits with its interval, every split a dot.
+    """One row a setting, one column a database (two settings a row for a single one): medians with intervals, splits as dots.
 
     The filled marker is the value that the other experiments use.
     """
@@ -51,7 +51,15 @@ def sweep_figure(
     names = {name for s in found for _, name in s.points if name != s.base}
     if not found or not scores["method"].isin(names).any():
         return None
-    figure = Figure((PAGE if len(databases) > 1 else PAGE / 2, 1.45 * len(found) + 0.15), layout="constrained")
+    if len(databases) == 1:
+        figure, panes = panels(len(found), 1.5, 2, 0.15, sharey=True)
+        for axis, one in zip(panes, found, strict=True):
+            part, medians = at(scores, database=databases[0]), at(at(summary, database=databases[0]), metric=metric)
+            draw_sweep(world, axis, one, part, medians, metric)
+        panes[0].set_title(f"{databases[0]}, {shots} labels")
+        label_left(panes, metric.upper())
+        return figure
+    figure = Figure((PAGE, 1.45 * len(found) + 0.15), layout="constrained")
     grid = figure.subplots(len(found), len(databases), squeeze=False, sharey="col")
     for number, (axes, one) in enumerate(zip(grid, found, strict=True)):
         for axis, database in zip(axes, databases, strict=True):

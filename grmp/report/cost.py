@@ -1,8 +1,10 @@
 """What accuracy costs: trained values and seconds, method by method."""
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from grmp.report.notes import holes, join
 from grmp.report.panels import label_left, legend, note, panels
@@ -87,3 +89,7 @@ def _scale(axis: Axes, values: pd.Series) -> None:
     least = float(values[values > 0].min()) if (values > 0).any() else 1.0
     axis.set_xscale("symlog", linthresh=least, linscale=0.6)
     axis.set_xlim(-0.3 * least, most * 3)
+    # a tick below the least value would stand on that of 0
+    powers = 10.0 ** np.arange(np.ceil(np.log10(least)), np.floor(np.log10(most * 3)) + 1)
+    axis.set_xticks([0, *powers])
+    axis.xaxis.set_minor_locator(NullLocator())

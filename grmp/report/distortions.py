@@ -20,7 +20,7 @@ MAP = "cividis"  # its lightness grows evenly: as good in black and white, and w
 def by_distortion(world: World, methods: list[str], shots: int | str) -> pd.DataFrame:
     """Median SRCC over splits of every distortion type, all levels together: ``database, distortion`` and a column a method."""
     table = at(world.distortions, shots=shots)
-    table = table[table["method"].isin(methods) & table["level"].isna()]
+    table = table[table["method"].isin(methods) & table["level"].isna() & table["database"].isin(world.grid.databases)]
     if table.empty:
         return pd.DataFrame(columns=["database", "distortion", *methods])
     wide = table.pivot_table("srcc", ["database", "distortion"], "method", "median", sort=False, dropna=False)
@@ -73,9 +73,10 @@ def _cells(axis: Axes, values: np.ndarray, norm: Normalize) -> None:
 
 @styled
 def by_level(world: World, methods: list[str], shots: int | str) -> Figure | None:
-    """SRCC among pictures of one level, averaged over distortion types, against the level; every split is a dot."""
+    """SRCC among the pictures of one level, of whatever distortion type, against the level; every split is a dot."""
     table = at(world.distortions, shots=shots)
     table = table[table["method"].isin(methods) & table["level"].notna() & table["srcc"].notna()]
+    table = table[table["database"].isin(world.grid.databases)]
     if table.empty:
         return None
     table = table.assign(level=table["level"].astype(float))

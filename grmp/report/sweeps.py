@@ -8,6 +8,7 @@ from grmp.errors import UserError
 from grmp.params import Params, Tune
 
 NAMES = {
+    "adapt.select": "how the last epoch is chosen",
     "adapt.tuned_blocks": "tuned blocks of each tower",
     "prompts.text_tokens": "text prompt tokens",
     "prompts.visual_tokens": "visual prompt tokens",
