@@ -16,6 +16,7 @@ from grmp import backbone as checkpoints
 from grmp import clip, methods, params, runs, sweep
 from grmp import pretrain as pretraining
 from grmp.databases import prepared, splits
+from grmp.errors import UserError
 from grmp.pretrain import pretrain
 from grmp.runs import Key
 from tests import worlds
@@ -211,7 +212,7 @@ def test_code_of_every_kind_is_there_and_complete():
 def test_teacher_is_a_method_that_adapts(tmp_path):
     raw = worlds.settings(methods={"distill": {"teacher": "ridge"}})
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
-    with pytest.raises(params.UserError, match=r"methods.distill.teacher: 'ridge' is not defined; known: .*grmp"):
+    with pytest.raises(UserError, match=r"methods.distill.teacher: 'ridge' is not defined; known: .*grmp"):
         params.load(tmp_path / "params.yaml")
 
 

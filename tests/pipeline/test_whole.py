@@ -28,7 +28,10 @@ SMALLER = {
         "full": {"methods": ["ridge"], "shots": ["20pct"]},
         "cross": {"databases": ["sim_pre1_to_sim_wild"], "methods": ["ridge"], "shots": [10]},
     },
+    "steps": {"databases": ["sim_pre1"], "counts": [0, 1]},
+    "look": {"shots": 10, "pictures": 1},
     "evaluate": {"resamples": 200},
+    "report": {"notebooks": ["summary", "databases", "meta_training", "few_shot", "where_it_looks", "predictions"]},
 }
 GRIDS = ("adapt", "ablation", "full", "cross")
 TRAINING = {"pictures": 96, "steps": 6, "batch": 32}
@@ -65,7 +68,7 @@ def stages(output: str) -> list[str]:
 def test_every_stage_ran_and_left_its_results(world):
     folder, output = world
     kinds = {name.split(":")[-1].split("@")[0] for name in stages(output)}
-    assert kinds == {"fetch", "prepare", "backbone", "pretrain", *GRIDS, "collect", "notebook", "site"}
+    assert kinds == {"fetch", "prepare", "backbone", "pretrain", *GRIDS, "steps", "look", "collect", "notebook", "site"}
     results = folder / "results"
     scores = pd.read_csv(results / "scores.csv")
     assert len(scores) == (2 * 5 + 1 + 1 + 1) * 3

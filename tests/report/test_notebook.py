@@ -1,5 +1,6 @@
 """Notebooks run in a world's folder, twice with the same bytes, offline, and leave nothing when they fail."""
 
+import html
 import json
 import re
 import shutil
@@ -135,7 +136,8 @@ def test_the_site_says_what_was_run(executed: Path):
     assert "The opinions of alpha, beta are <b>simulated</b>" in text
     assert "The runs took 8.2 minutes" in text
     assert text.count("<b>Not run yet:</b>") == sum(len(names) for names in HOLES.values())
-    assert text.count("The paper&#39;s claims and what was found here</caption>") == 1  # the main result, at the top
+    claims = "The paper's claims and what was found here</caption>"
+    assert html.unescape(text).count(claims) == 1  # the main result, at the top
     assert text.count("Few-shot assessment: 25, 50 labelled pictures</caption>") == 1
 
 
