@@ -4,9 +4,6 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 .DEFAULT_GOAL := help
-# Every run record, several at a time, and the grids' stages after it. The sweep has then looked at each record, so DVC only
-# notes them: to run 55 commands that find their record there takes it minutes.
-RUNS := grmp mend && dvc repro backbone pretrain && grmp sweep && dvc commit --force
 .PHONY: help install demo real study paper bench test test-all lint format lock clean
 
 help: ## list the commands
@@ -23,19 +20,19 @@ install: .venv/.installed ## make .venv and install the project with pinned vers
 
 demo: install ## the small world, end to end, under 10 minutes on 2 cores; results in demo/results
 	@test -d demo/data || { echo "a fresh clone: computing anew what demo/results/runs holds"; rm -rf demo/results/runs; }
-	@cd demo && $(RUNS) adapt ablation full cross && dvc repro
+	@cd demo && grmp mend && dvc repro
 	@echo "open demo/results/site/index.html"
 
 real: install ## the small backbone on real photographs: make real FROM=/path/to/ChallengeDB_release
 	@test -n "$(FROM)" || { echo "error: give LIVE Challenge's folder or archive: make real FROM=/path/to/ChallengeDB_release" >&2; exit 1; }
 	@cd real && grmp data fetch livec --from "$(abspath $(FROM))"
-	@cd real && $(RUNS) adapt && dvc repro
+	@cd real && grmp mend && dvc repro
 	@echo "open real/results/site/index.html"
 
 study: install ## every method under both protocols, also on real photographs, into docs/study.md (hours): make study FROM=PATH
 	@test -n "$(FROM)" || { echo "error: give LIVE Challenge's folder or archive: make study FROM=/path/to/ChallengeDB_release" >&2; exit 1; }
 	@cd study && grmp data fetch livec --from "$(abspath $(FROM))"
-	@cd study && grmp mend && dvc repro backbone pretrain && grmp sweep && dvc repro collect && $(CURDIR)/$(BIN)/python page.py
+	@cd study && grmp mend && dvc repro collect && $(CURDIR)/$(BIN)/python page.py
 
 paper: install ## the paper: downloads the databases and runs everything (a GPU is advised)
 	@grmp mend && dvc repro

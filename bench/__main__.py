@@ -10,7 +10,6 @@ The first takes about 15 minutes on 2 CPU cores, the second about 10. See docs/s
 import argparse
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ import torch
 from bench import draw
 from bench.measure import alternate, machine, peak_flops
 from bench.work import VIT_B16, WORK, Setting
+from grmp.precision import reduced
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -31,10 +31,9 @@ def compare(
 ) -> list[dict[str, Any]]:
     """One row a recipe: medians over the repetitions, and of the ratios of neighbours."""
     work, device, count = WORK[name](setting, **options), setting.device, len(setting.target)
-    autocast = partial(torch.autocast, device.type, getattr(torch, precision))
 
     def in_precision(recipe: Callable[[], Any]) -> Any:
-        with autocast() if precision != "float32" else nullcontext():
+        with reduced(device, precision):
             return recipe()
 
     recipes = {n: partial(in_precision, r) for n, r in work.recipes.items()}

@@ -1,8 +1,5 @@
 """Time, memory and operations of recipes that do the same work, alternating in one run."""
 
-import contextlib
-import ctypes
-import gc
 import platform
 import re
 import time
@@ -12,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
+
+from grmp.memory import peak, reset_peak
 
 
 @dataclass(frozen=True)
@@ -47,11 +45,12 @@ def counted(recipe: Callable[[], Any]) -> tuple[Any, float]:
 def timed(recipe: Callable[[], Any], device: torch.device) -> tuple[float, float]:
     """Seconds, and bytes at the highest beyond what was there before."""
     synchronize(device)
-    before = _reset_peak(device)
+    before = reset_peak(device)
     start = time.perf_counter()
     recipe()
     synchronize(device)
-    return time.perf_counter() - start, _peak(device) - before
+    seconds, most = time.perf_counter() - start, peak(device)
+    return seconds, float(np.nan) if most is None else float(most - before)
 
 
 def alternate(recipes: dict[str, Callable[[], Any]], device: torch.device, repeats: int) -> dict[str, Measurement]:
@@ -80,29 +79,5 @@ def machine(device: torch.device) -> str:
         return torch.cuda.get_device_name(device)
     info = Path("/proc/cpuinfo")
     names = re.findall(r"model name\s*: (.*)", info.read_text()) if info.is_file() else []
-    return f"{names[0] if names else platform.processor()}, {torch.get_num_threads()} threads"
-
-
-def _reset_peak(device: torch.device) -> float:
-    """Bytes in use now; the highest mark starts from here."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        return float(torch.cuda.memory_allocated(device))
-    gc.collect()
-    with contextlib.suppress(
-        AttributeError, OSError
-    ):  # glibc: what is free goes back to the system, to be counted anew
-        ctypes.CDLL(None).malloc_trim(0)
-    mark = Path("/proc/self/clear_refs")
-    if mark.exists():  # Linux: proc(5), 5 resets the peak of the resident size
-        mark.write_text("5")
-    return float(psutil.Process().memory_info().rss)
-
-
-def _peak(device: torch.device) -> float:
-    """Bytes at the highest mark; nan where the system keeps none."""
-    if device.type == "cuda":
-        return float(torch.cuda.max_memory_allocated(device))
-    status = Path("/proc/self/status")
-    found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.exists() else None
-    return float(found[1]) * 1024 if found else float(np.nan)
+    threads = torch.get_num_threads()
+    return f"{names[0] if names else platform.processor()}, {threads} thread{'s' if threads > 1 else ''}"

@@ -30,7 +30,7 @@ def main(method: str, *schedules: str) -> None:
         rate, epochs = schedule.split(",")
         adapt = loaded.adapt.model_copy(update={"learning_rate": float(rate), "epochs": int(epochs)})
         changed = loaded.model_copy(update={"adapt": adapt})
-        case = methods.Case(changed, world, pictures, parts, SHOTS, clip, torch.device("cpu"))
+        case = methods.Case(changed, world, pictures, pictures, parts, parts, SHOTS, clip, torch.device("cpu"))
         both, start = methods.prepare(case, method), time.perf_counter()
         found = [spearmanr(o.scores, case.quality[parts.test(i)])[0] for i, o in enumerate(both([0, 1]))]
         seconds = (time.perf_counter() - start) / len(found)

@@ -96,9 +96,12 @@ def look(database: str, params: ParamsFile = HERE) -> None:
 @app.command()
 def sweep(
     params: ParamsFile = HERE,
-    jobs: Annotated[int, typer.Option("-j", min=0, help="processes; 0: one a GPU, or one a CPU")] = 0,
+    jobs: Annotated[int, typer.Option("-j", min=0, help="processes; 0: one a GPU, or as many as the CPUs allow")] = 0,
     dry: Annotated[bool, typer.Option("--dry", help="list what would run and what it would take")] = False,
     time_limit: Annotated[float, typer.Option(min=0, help="minutes that one run may take; 0: any")] = 0,
+    allow_failed: Annotated[
+        bool, typer.Option("--allow-failed", help="exit 0 though splits failed, if records say so")
+    ] = False,
     cluster: Annotated[str, typer.Option(help="local or slurm")] = "local",
     partition: Annotated[str, typer.Option(help="Slurm: where to")] = "",
     gpus_per_job: Annotated[int, typer.Option(min=0, help="Slurm")] = 0,
@@ -119,7 +122,7 @@ def sweep(
     threads = load(params).adapt.threads
     wanted = Jobs(partition, gpus_per_job, threads, time, jobs or 256, more) if cluster == "slurm" else None
     command = shlex.join(["grmp", *sys.argv[1:]])
-    print(f"{run(params, jobs, wanted, time_limit * 60 or None, command)} runs computed")
+    print(f"{run(params, jobs, wanted, time_limit * 60 or None, command, allow_failed)} runs computed")
 
 
 @app.command()
@@ -165,14 +168,19 @@ def collect(params: ParamsFile = HERE) -> None:
 
 @app.command()
 def notebook(
-    name: str,
+    name: Annotated[str, typer.Argument(help="without it all of report.notebooks, several at a time")] = "",
     params: ParamsFile = HERE,
-    parameter: Annotated[list[str] | None, typer.Option("-p", help="name=value, as YAML")] = None,
+    parameter: Annotated[list[str] | None, typer.Option("-p", help="name=value, as YAML; of one notebook")] = None,
 ) -> None:
-    """Execute one notebook: .ipynb, .html, tables and figures below results/."""
-    from grmp.report.notebook import execute
+    """Execute a notebook: .ipynb, .html, tables and figures below results/."""
+    from grmp.report.notebook import execute, execute_all
 
-    execute(name, params, parameter or [])
+    if name:
+        execute(name, params, parameter or [])
+    elif parameter:
+        raise UserError("-p is for one notebook: name it")
+    else:
+        execute_all(params)
 
 
 @app.command()

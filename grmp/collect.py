@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from grmp.errors import UserError
-from grmp.evaluate import METRICS, holm, interval, paired, scores
+from grmp.evaluate import METRICS, holm, interval, paired, scores, srcc
 from grmp.files import read_json, write_json, write_text
-from grmp.params import Evaluate, Params
+from grmp.params import ACROSS, Evaluate, Params
 from grmp.records import LEFT_OUT, Record, Run, one_line, read_records
 
 SAME_INPUTS = ("backbone", "database", "splits")  # what two runs must share to be compared
@@ -65,13 +65,13 @@ def summary_table(table: pd.DataFrame, settings: Evaluate) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS["summary.csv"])
 
 
-def pair_table(records: list[Record], table: pd.DataFrame, settings: Evaluate) -> pd.DataFrame:
+def pair_table(params: Params, records: list[Record], table: pd.DataFrame) -> pd.DataFrame:
     """Paired differences for every question of ``evaluate.pairs``, where both sides have been run.
 
-    Two runs are compared only if they saw the same pictures, splits and backbone, and share their settings apart from the
-    method's own; otherwise the row says what differs and holds no number. ``p_holm`` corrects over all rows (methods,
-    databases, shots) of one protocol, question and metric: many methods under one question are one family.
+    Two runs that may not be compared have a row that says why and holds no number. ``p_holm`` corrects over all rows
+    (methods, databases, shots) of one protocol, question, metric and :func:`family`.
     """
+    settings = params.evaluate
     by_cell = {record.cell: record for record in records}
     values = dict(iter(table.groupby(_CELL)))
     rows = []
@@ -82,7 +82,7 @@ def pair_table(records: list[Record], table: pd.DataFrame, settings: Evaluate) -
             if method != pair.method or other not in by_cell:
                 continue
             a, b = values[cell], values[other]
-            differs = _difference(by_cell[cell].run, by_cell[other].run)
+            differs = incomparable(params, by_cell[cell].run, by_cell[other].run)
             for metric in ("srcc", "plcc"):
                 found = {} if differs else _compare(a[metric], b[metric], settings)
                 rows.append(
@@ -92,8 +92,11 @@ def pair_table(records: list[Record], table: pd.DataFrame, settings: Evaluate) -
                     | {"status": f"not comparable: {differs}" if differs else "ok"}
                 )
     pairs = pd.DataFrame(rows, columns=COLUMNS["pairs.csv"])
-    for _, family in pairs.groupby(["protocol", "question", "metric"])["p"]:
-        pairs.loc[family.index, "p_holm"] = holm(family.astype(float).tolist())
+    kinds = [family(d, k) for d, k in zip(pairs["database"], pairs["shots"], strict=True)]
+    for _, part in pairs.groupby(["protocol", "question", "metric", pd.Series(kinds, index=pairs.index, dtype=object)])[
+        "p"
+    ]:
+        pairs.loc[part.index, "p_holm"] = holm(part.astype(float).tolist())
     return pairs
 
 
@@ -101,15 +104,32 @@ def _compare(a: pd.Series, b: pd.Series, settings: Evaluate) -> dict[str, float]
     return paired(a.to_numpy(), b.to_numpy(), settings.level, settings.resamples, settings.seed)
 
 
-def _difference(a: Run, b: Run) -> str:
-    """What two runs must share and do not, or an empty string."""
+def family(database: str, shots: int | str) -> str:
+    """Which experiment a cell belongs to: its comparisons are corrected, and shown, apart from those of the others."""
+    return "across databases" if ACROSS in database else "many labels" if isinstance(shots, str) else "few labels"
+
+
+def incomparable(params: Params, a: Run, b: Run) -> str:
+    """Why two runs may not be compared, or an empty string.
+
+    They must have seen the same pictures, splits and backbone, and may differ in the settings of adaptation only where one of
+    the two methods sets a value for itself (``set``).
+    """
     for name in SAME_INPUTS:
         if a.inputs.get(name) != b.inputs.get(name):
             return f"another {name}"
-    for name in sorted((set(a.parameters) & set(b.parameters)) - {"method"}):
-        if a.parameters[name] != b.parameters[name]:
-            return f"other settings ({name})"
+    own = {key for run in (a, b) for key in getattr(params.methods[run.method], "set", {})}
+    for group in sorted((set(a.parameters) & set(b.parameters)) - {"method", "teacher"}):
+        one, other = (_flat(group, run.parameters[group]) for run in (a, b))
+        for key in sorted(set(one) | set(other)):
+            if key not in own and one.get(key) != other.get(key):
+                return f"other settings ({key})"
     return ""
+
+
+def _flat(group: str, value: Any) -> dict[str, Any]:
+    """A group of a record's settings under the names that params.yaml has: adapt.epochs."""
+    return {f"{group}.{key}": v for key, v in value.items()} if isinstance(value, dict) else {group: value}
 
 
 def _states(status: pd.Series) -> str:
@@ -133,7 +153,7 @@ def collect(params: Params, results: Path) -> None:
     summary = summary_table(table, params.evaluate)
     _write(results / "scores.csv", table)
     _write(results / "summary.csv", summary)
-    pairs = pair_table(records, table, params.evaluate)
+    pairs = pair_table(params, records, table)
     _write(results / "pairs.csv", pairs)
     kinds = {d: found for d in targets if (found := distortions(results.parent, d)) is not None}
     _write(results / "distortions.csv", distortion_table(records, kinds))
@@ -186,11 +206,11 @@ def distortion_table(records: list[Record], kinds: dict[str, pd.DataFrame]) -> p
             groups = [(kind, "", g) for kind, g in part.groupby("distortion")]
             groups += [("", level, g) for level, g in part.dropna(subset="level").groupby("level")]
             for kind, level, group in groups:
-                found = scores(group["quality"], group["score"], 0, 1)
+                value, status = srcc(group["quality"], group["score"])
                 rows.append(
                     dict(zip(_CELL, record.cell, strict=True))
                     | {"split": split, "distortion": kind, "level": level, "pictures": len(group)}
-                    | {"srcc": found["srcc"], "status": found["status"] if np.isnan(found["srcc"]) else "ok"}
+                    | {"srcc": value, "status": status}
                 )
     return pd.DataFrame(rows, columns=COLUMNS["distortions.csv"])
 
@@ -223,6 +243,7 @@ def _cost(run: Run) -> dict[str, Any]:
         "device": run.device,
         "threads": run.threads,
         "trained_values": run.trained_values,
+        "peak_bytes": run.peak_bytes,
     }
 
 

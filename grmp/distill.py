@@ -12,7 +12,6 @@ The student: four 3x3 convolutions of stride 2 with 16, 32, 64 and 128 channels 
 97,569 values. No normalisation layers: brightness and contrast are part of quality.
 """
 
-from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -53,7 +52,6 @@ def learn(
     settings: Fit,
     seed: tuple[int, int],
     device: torch.device,
-    report: Callable[[int], None] = lambda epoch: None,
 ) -> tuple[Student, list[dict[str, float]]]:
     """A student of the teacher's ``scores`` (M,) on the pictures ``rows`` (M,), and its history.
 
@@ -77,7 +75,7 @@ def learn(
     targets = torch.from_numpy(scores.astype(np.float32)).to(device)
     student = fresh(Student, torch.Generator().manual_seed(1000 * seed[0] + seed[1]), device)
     start_at(student.head, float(targets.mean()))
-    return student, fit(student, inputs, targets, settings, seed, report)
+    return student, fit(student, inputs, targets, settings, seed)
 
 
 @torch.no_grad()

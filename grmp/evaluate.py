@@ -42,6 +42,18 @@ def fit_logistic(quality: ArrayLike, score: ArrayLike) -> Array | None:
     return np.array([high, low, middle * spread + centre, width * spread])
 
 
+def srcc(quality: ArrayLike, score: ArrayLike) -> tuple[float, str]:
+    """Spearman's rank correlation and "ok", or NaN and why there is none."""
+    q, s = np.asarray(quality, float), np.asarray(score, float)
+    if len(q) < FEWEST:
+        return np.nan, f"{len(q)} test pictures, fewer than {FEWEST}"
+    if not np.isfinite(s).all():
+        return np.nan, f"{np.count_nonzero(~np.isfinite(s))} of {len(s)} predictions are not finite"
+    if np.ptp(s) == 0 or np.ptp(q) == 0:
+        return np.nan, "constant predictions" if np.ptp(s) == 0 else "constant opinions"
+    return float(stats.spearmanr(q, s).statistic), "ok"
+
+
 def scores(quality: ArrayLike, score: ArrayLike, low: float, high: float) -> dict[str, float | str]:
     """How well ``score`` (N,) predicts ``quality`` (N,), both higher-is-better.
 
@@ -58,14 +70,11 @@ def scores(quality: ArrayLike, score: ArrayLike, low: float, high: float) -> dic
     """
     q, s = np.asarray(quality, float), np.asarray(score, float)
     found: dict[str, float | str] = dict.fromkeys(METRICS, np.nan)
-    if len(q) < FEWEST:
-        return found | {"status": f"{len(q)} test pictures, fewer than {FEWEST}"}
-    if not np.isfinite(s).all():
-        return found | {"status": f"{np.count_nonzero(~np.isfinite(s))} of {len(s)} predictions are not finite"}
-    if np.ptp(s) == 0 or np.ptp(q) == 0:
-        return found | {"status": "constant predictions" if np.ptp(s) == 0 else "constant opinions"}
+    rank, status = srcc(q, s)
+    if status != "ok":
+        return found | {"status": status}
     found |= {
-        "srcc": float(stats.spearmanr(q, s).statistic),
+        "srcc": rank,
         "krcc": float(stats.kendalltau(q, s).statistic),
         "plcc": float(stats.pearsonr(q, s).statistic),
     }

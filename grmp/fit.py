@@ -49,7 +49,6 @@ def fit(
     targets: Tensor,
     settings: Fit,
     seed: tuple[int, ...],
-    report: Callable[[int], None] = lambda epoch: None,
 ) -> list[dict[str, float]]:
     """Train ``model`` in place; returns its history, one row an epoch.
 
@@ -83,7 +82,6 @@ def fit(
             optimizer.step()
             total += value * len(members) / len(targets)
         history.append({"epoch": epoch, "learning_rate": rate, "task_loss": total})
-        report(epoch)
     return history
 
 

@@ -8,8 +8,6 @@ smaller width first, as K labels have to carry every trained value; every pictur
 reported, where the released code (models/deiqt.py, main.py) keeps the one that is best on the test pictures.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -57,7 +55,6 @@ def panel(
     test_images: np.ndarray,
     test: np.ndarray,
     seed: tuple[int, int],
-    report: Callable[[int], None] = lambda epoch: None,
 ) -> Outcome:
     """One split: train the decoder on the rows ``train`` of ``images``, score the rows ``test`` of ``test_images``.
 
@@ -86,7 +83,7 @@ def panel(
     sizes = shape.vision_width, method.width, method.members, method.heads
     decoder = fresh(lambda: Decoder(*sizes), torch.Generator().manual_seed(1000 * seed[0] + seed[1]), device)
     start_at(decoder.head, float(targets.mean()))
-    history = fit(decoder, lambda members, epoch: kept[epoch % len(kept)][members], targets, method.fit, seed, report)
+    history = fit(decoder, lambda members, epoch: kept[epoch % len(kept)][members], targets, method.fit, seed)
     with torch.no_grad():
         sides = [centre(test[i : i + BATCH], margin) for i in range(0, len(test), BATCH)]
         scores = torch.cat([decoder(tokens(test_images, crops)) for crops in sides])

@@ -45,6 +45,7 @@ class Run(BaseModel):
     device: Text
     threads: Annotated[int, Field(gt=0)]
     seconds: list[Seconds]
+    peak_bytes: Annotated[int, Field(ge=0)] | None = None  # of the process or the GPU
     trained_values: Annotated[int, Field(ge=0)]
 
     @model_validator(mode="after")

@@ -74,6 +74,7 @@ class Finished(BaseModel):
     history: list[dict[str, int | float]]
     trained_values: int
     seconds: float
+    peak_bytes: int | None = None  # of the process or the GPU up to then
     status: str
 
 
@@ -188,11 +189,11 @@ def identity(params: Params, world: Path, key: Key) -> str:
     return sha256_of({"schema": SCHEMA, "parameters": parameters(params, key), "inputs": inputs(params, world, key)})
 
 
-def is_done(params: Params, world: Path, key: Key) -> bool:
-    """True if the record of this very run exists and no split of it failed."""
+def is_done(params: Params, world: Path, key: Key, failed: bool = False) -> bool:
+    """True if the record of this very run exists and no split of it failed (or even then: ``failed``)."""
     try:
         run = read_json(key.folder(world) / "run.json")
-        return bool(run["identity"] == identity(params, world, key) and set(run["status"]) == {"ok"})
+        return bool(run["identity"] == identity(params, world, key) and (failed or set(run["status"]) == {"ok"}))
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
@@ -235,6 +236,7 @@ def write(params: Params, world: Path, key: Key, results: list[dict[str, Any]], 
         "device": device,
         "threads": params.adapt.threads,
         "seconds": [r["seconds"] for r in results],
+        "peak_bytes": max((b for r in results if (b := r["peak_bytes"])), default=None),
         "trained_values": max(r["trained_values"] for r in results),
     }
     with whole_folder(key.folder(world)) as folder:

@@ -75,6 +75,7 @@ def _run(params: Params, world: Path, key: Key, progress: bool) -> bool:
     from grmp.check import check
     from grmp.databases import prepared as databases
     from grmp.databases import splits as split_files
+    from grmp.memory import peak, reset_peak
 
     check(params, world, [key])
     ident = runs.identity(params, world, key)
@@ -98,6 +99,7 @@ def _run(params: Params, world: Path, key: Key, progress: bool) -> bool:
     compute = methods.prepare(case, key.method) if todo else lambda numbers: []
     # as many at a time as are computed together, so that an interruption loses little
     size = of_run.adapt.splits_at_once or (1 if device.type == "cpu" else splits.count)
+    reset_peak(device)
     for group, outcomes, seconds in in_groups(compute, todo, size, str(key)):
         for split, outcome in zip(group, outcomes, strict=True):
             status = "ok"
@@ -113,6 +115,7 @@ def _run(params: Params, world: Path, key: Key, progress: bool) -> bool:
                 "history": outcome.history,
                 "trained_values": outcome.trained_values,
                 "seconds": seconds,
+                "peak_bytes": peak(device),
                 "status": status,
             }
             runs.write_split(folder, split, results[split])
@@ -180,6 +183,7 @@ def sweep(
     cluster: Jobs | None = None,
     limit: float | None = None,
     command: str = "grmp sweep",
+    allow_failed: bool = False,
 ) -> int:
     """Compute every lacking run, on this machine or as jobs of a cluster; returns how many were computed here.
 
@@ -193,6 +197,8 @@ def sweep(
         Seconds that one run may take here.
     command
         What the user typed, for the line that says how to try again.
+    allow_failed
+        A run with splits that failed (a loss that is not finite) is no error if its record says so, as the pages will.
 
     Raises
     ------
@@ -205,7 +211,7 @@ def sweep(
     params, world = settings.load(params_file), params_file.parent
     keys = lacking(params, world)
     check(params, world, keys)
-    where = places(params.adapt.device, jobs)
+    where = places(params.adapt.device, jobs, params.adapt.threads)
     with_what = "Slurm" if cluster else f"{len(where)} processes"
     print(f"{len(keys)} runs to compute with {with_what}", flush=True)
 
@@ -229,6 +235,9 @@ def sweep(
             watch.see(key, state, word)
     if watch.failed:
         print("\n".join(f"failed: {key}: {reason}" for key, reason in watch.failed.items()))
+    if watch.failed and not (
+        allow_failed and all(runs.is_done(params, world, key, failed=True) for key in watch.failed)
+    ):
         raise UserError(
             f"{len(watch.failed)} of {len(keys)} runs failed (listed above); what is done is kept, "
             f"try the others again with: {command}"
@@ -245,7 +254,7 @@ def plan(params_file: Path, jobs: int = 0) -> str:
         each = cost.estimate(key, known)
         lines.append(f"{key}  {'unknown' if each is None else 'about ' + duration(each * splits)}")
     seconds, unknown = cost.total(keys, known, splits)
-    at_once = len(places(params.adapt.device, jobs))
+    at_once = len(places(params.adapt.device, jobs, params.adapt.threads))
     lines.append(
         f"{len(keys)} runs to compute: about {duration(seconds)} of one process, {duration(seconds / at_once)} with {at_once}"
         + (f"; {unknown} of them of unknown cost (no record of their method)" if unknown else "")
@@ -253,8 +262,11 @@ def plan(params_file: Path, jobs: int = 0) -> str:
     return "\n".join(lines)
 
 
-def places(device: str, jobs: int) -> list[str | None]:
-    """Where processes run: GPUs by turns, or None for each CPU process; ``jobs`` 0 is one a GPU or one a CPU."""
+def places(device: str, jobs: int, threads: int = 1) -> list[str | None]:
+    """Where processes run: GPUs by turns, or None for each CPU process.
+
+    ``jobs`` 0 is one a GPU, or as many as there are CPUs for when each has ``threads``.
+    """
     gpus: list[str] = []
     if device != "cpu" and shutil.which("nvidia-smi"):
         import torch
@@ -263,4 +275,4 @@ def places(device: str, jobs: int) -> list[str | None]:
         gpus = seen.split(",") if seen else [str(i) for i in range(torch.cuda.device_count())]
     if gpus:
         return [gpus[i % len(gpus)] for i in range(jobs or len(gpus))]
-    return [None] * (jobs or len(os.sched_getaffinity(0)))
+    return [None] * (jobs or max(1, len(os.sched_getaffinity(0)) // threads))

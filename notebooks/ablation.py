@@ -11,13 +11,14 @@ method: str = "grmp"  # the whole method, whose parts are taken away
 shots: str = ""  # labels of the sweeps, as in params.yaml; empty: the first of run.ablation
 
 # %%
+from grmp.params import shots as number_of
 from grmp.report import Sheet, ablation, effects
 from grmp.report.sweeps import sweeps
 
 sheet = Sheet("ablation", world, protocol)
 grid = sheet.world.params.run.ablation
 databases = grid.databases or sheet.world.grid.databases
-shots = shots or str((grid.shots or sheet.world.grid.shots)[0])
+labels = number_of(shots) if shots else (grid.shots or sheet.world.grid.shots)[0]
 
 # %% [markdown]
 # ## The two parts
@@ -36,7 +37,7 @@ sheet.figure(
     "Mean difference of SRCC over splits with its interval, every split a dot; right of the line the part helps. Each "
     "panel has its own scale.",
     alt="One panel per question, one row per database and number of labels; the table above holds the numbers.",
-    stage="adapt ablation",
+    stage="sweep",
 )
 
 # %% [markdown]
@@ -49,12 +50,12 @@ sheet.figure(
 found = sweeps(sheet.world.params, sheet.world.params.methods)
 sheet.figure(
     "sweeps",
-    ablation.sweep_figure(sheet.world, found, databases, shots),
-    f"SRCC against one setting, {shots} labels: median over splits with its interval, every split a dot. The filled marker "
+    ablation.sweep_figure(sheet.world, found, databases, labels),
+    f"SRCC against one setting, {labels} labels: median over splits with its interval, every split a dot. The filled marker "
     "is the value that all other experiments use.",
     alt="One row of panels per setting, one column per database; the table below holds the numbers.",
-    stage="ablation",
+    stage="sweep",
 )
 
 # %%
-sheet.table("sweeps", ablation.sweep_table(sheet.world, found, databases, shots))
+sheet.table("sweeps", ablation.sweep_table(sheet.world, found, databases, labels))

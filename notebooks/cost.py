@@ -24,5 +24,5 @@ sheet.figure(
     cost.cost_figure(sheet.world, shots),
     f"Median SRCC after {shots} labels against the number of trained values and against the seconds that a split takes.",
     alt="Two rows of panels, one column per database, one marker per method; the tables hold the numbers.",
-    stage="adapt",
+    stage="sweep",
 )

@@ -30,5 +30,5 @@ sheet.figure(
     transfer.pairs_figure(sheet.world),
     "SRCC on the other database: median over training sides with its interval, every training side a dot.",
     alt="One group per pair of databases, one marker per method; the table above holds the numbers.",
-    stage="cross",
+    stage="sweep",
 )

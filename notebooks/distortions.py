@@ -27,7 +27,7 @@ sheet.figure(
     distortions.heat_map(sheet.world, methods, shots),
     f"SRCC on the test pictures of one distortion type, median over splits, {shots} labels; light is high.",
     alt="A heat map per database, one row per distortion type, one column per method; each cell holds its number.",
-    stage="adapt collect",
+    stage="sweep collect",
 )
 
 # %%
@@ -44,5 +44,5 @@ sheet.figure(
     distortions.by_level(sheet.world, methods, shots),
     f"SRCC among the test pictures of one level, {shots} labels; every split a dot, the marker their median.",
     alt="One panel per database: SRCC against the level of distortion, one line per method.",
-    stage="adapt collect",
+    stage="sweep collect",
 )

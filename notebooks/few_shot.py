@@ -10,7 +10,7 @@ protocol: str = ""  # of params.yaml; empty: its first one
 shots: list[int] = []  # numbers of labelled pictures; empty: those of params.yaml
 
 # %%
-from grmp.report import Sheet, figures, scores, tables
+from grmp.report import Sheet, effects, scores, tables
 
 sheet = Sheet("few_shot", world, protocol)
 shots = shots or sheet.world.grid.shots
@@ -19,7 +19,7 @@ shots = shots or sheet.world.grid.shots
 # ## Scores
 
 # %%
-sheet.table("scores", scores.score_table(sheet.world, "few_shot", shots), "Scores after few labels.", "adapt")
+sheet.table("scores", scores.score_table(sheet.world, "few_shot", shots), "Scores after few labels.", "sweep")
 sheet.table("left_out", tables.left_out(sheet.world))
 
 # %%
@@ -29,7 +29,7 @@ for metric in ("srcc", "plcc"):
         scores.curves(sheet.world, "few_shot", shots, metric),
         f"{metric.upper()} against the number of labelled pictures: median over splits with its interval, every split a dot.",
         alt=f"One panel per database: {metric.upper()} against labels, one line per method; the table above holds the numbers.",
-        stage="adapt",
+        stage="sweep",
     )
 
 # %% [markdown]
@@ -38,14 +38,15 @@ for metric in ("srcc", "plcc"):
 # Both sides of a comparison saw the same splits, so their difference is taken split by split.
 
 # %%
-sheet.table("pairs", tables.pair_table(sheet.world))
+differences = effects.answers(sheet.world)
+sheet.table("pairs", effects.answer_table(sheet.world, differences))
 
 # %%
 sheet.figure(
     "pairs",
-    figures.forest(sheet.world),
+    effects.forest(sheet.world, differences),
     "Mean difference of SRCC over splits with its interval, every split a dot; right of the line the first method is better. "
     "Each panel has its own scale.",
     alt="One panel per question, one row per database and number of labels; the table above holds the numbers.",
-    stage="adapt",
+    stage="sweep",
 )

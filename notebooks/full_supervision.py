@@ -37,5 +37,5 @@ sheet.figure(
     scores.curves(sheet.world, "full", shots),
     "SRCC against the share of the training side that is labelled: median over splits with its interval, every split a dot.",
     alt="One panel per database: SRCC against the share of labels, one line per method; the table above holds the numbers.",
-    stage="full",
+    stage="sweep",
 )

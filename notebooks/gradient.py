@@ -12,12 +12,13 @@ method: str = "grmp"  # the method with the rule as published
 shots: str = ""  # labels, as in params.yaml; empty: the first of run.ablation
 
 # %%
+from grmp.params import shots as number_of
 from grmp.report import Sheet, effects, gradient
 
 sheet = Sheet("gradient", world, protocol)
 grid = sheet.world.params.run.ablation
 databases = grid.databases or sheet.world.grid.databases
-shots = shots or str((grid.shots or sheet.world.grid.shots)[0])
+labels = number_of(shots) if shots else (grid.shots or sheet.world.grid.shots)[0]
 rules = gradient.rules(sheet.world, method)
 
 # %% [markdown]
@@ -26,12 +27,12 @@ rules = gradient.rules(sheet.world, method)
 # %%
 sheet.figure(
     "strength",
-    gradient.strength(sheet.world, method, databases, shots),
-    f"Above: SRCC against λ, {shots} labels, median over splits with its interval, every split a dot; 0 is no rule, the filled "
-    "marker the published value. Below: the semantic loss on the labelled pictures at the end, which tells how far the "
+    gradient.strength(sheet.world, method, databases, labels),
+    f"Above: SRCC against λ, {labels} labels, median over splits with its interval, every split a dot; 0 is no rule, the "
+    "filled marker the published value. Below: the semantic loss on the labelled pictures at the end, which tells how far the "
     "model has moved from CLIP's scenes.",
     alt="Two rows of panels, one column per database: SRCC and the last semantic loss against λ.",
-    stage="adapt ablation",
+    stage="sweep",
 )
 
 # %% [markdown]
@@ -42,18 +43,18 @@ sheet.figure(
 # %%
 sheet.figure(
     "angles",
-    gradient.angles(sheet.world, rules[:6], databases, shots),
-    f"Angle between the gradients of the two losses over training, {shots} labels: median over splits, the band from the "
+    gradient.angles(sheet.world, rules[:6], databases, labels),
+    f"Angle between the gradients of the two losses over training, {labels} labels: median over splits, the band from the "
     "least to the greatest. All tensors taken together, before the rule.",
     alt="One panel per database: angle in degrees against the epoch, one line per rule, with a line at 90 degrees.",
-    stage="adapt ablation",
+    stage="sweep",
 )
 
 # %% [markdown]
 # ## Other rules, from the same start
 
 # %%
-sheet.table("rules", gradient.rule_table(sheet.world, method, databases, shots))
+sheet.table("rules", gradient.rule_table(sheet.world, method, databases, labels))
 
 # %%
 questions = gradient.variants(sheet.world, method)
@@ -62,5 +63,5 @@ sheet.figure(
     effects.forest(sheet.world, effects.effects(sheet.world, questions)),
     "Each rule against none: mean difference of SRCC over splits with its interval, every split a dot.",
     alt="One panel per rule, one row per database and number of labels.",
-    stage="adapt ablation",
+    stage="sweep",
 )

@@ -28,7 +28,7 @@ sheet.figure(
     figures.scatter(sheet.world, methods, shots, split),
     f"Predicted against given quality, test pictures of split {split}, {shots} labels; the line is the logistic fit.",
     alt=f"Scatter plots, one row per database, one column per method: {', '.join(methods)}. Each panel names its SRCC.",
-    stage="adapt",
+    stage="sweep",
 )
 
 # %%
@@ -47,7 +47,7 @@ sheet.figure(
     f"{label}: the test pictures furthest from their opinion, {shots} labels. Below each: what was "
     "predicted for what opinion, both in [0, 1].",
     alt="One row of pictures per database, judged too high on the left half, too low on the right half.",
-    stage="adapt",
+    stage="sweep",
 )
 
 # %% [markdown]
@@ -65,5 +65,5 @@ sheet.figure(
     f"{label}: least to greatest prediction of each picture that several splits test (line) and "
     "their mean (dot), against opinion.",
     alt="One panel per database: predicted against given quality, one vertical line per picture.",
-    stage="adapt",
+    stage="sweep",
 )

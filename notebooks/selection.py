@@ -28,7 +28,7 @@ sheet.figure(
     selection.protocol_figure(sheet.world, one, other, shots),
     f"Median SRCC after {shots} labels under the {one} protocol (hollow) and the {other} one (filled), with their intervals.",
     alt="One panel per database, one row per method, two markers each; the table above holds the numbers.",
-    stage="adapt",
+    stage="sweep",
 )
 
 # %% [markdown]

@@ -9,17 +9,23 @@ from collections.abc import Callable
 from pathlib import Path
 
 from grmp.files import write_text
-from grmp.report import scores, selection, tables
+from grmp.report import effects, scores, selection
 from grmp.report.table import Table
 from grmp.report.world import World
 
 ROOT = Path(__file__).parents[1]
 PLACE = re.compile(r"(<!-- ([\w ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def _pairs(world: World) -> Table:
+    return effects.answer_table(world, effects.answers(world))
+
+
 TABLES: dict[str, Callable[[World], Table | None]] = {
     "scores sound": lambda w: scores.score_table(w.under("sound"), "few_shot", w.grid.shots, ("srcc",)),
     "scores published": lambda w: scores.score_table(w.under("published"), "few_shot", w.grid.shots, ("srcc",)),
-    "pairs sound": lambda w: tables.pair_table(w.under("sound")),
-    "pairs published": lambda w: tables.pair_table(w.under("published")),
+    "pairs sound": lambda w: _pairs(w.under("sound")),
+    "pairs published": lambda w: _pairs(w.under("published")),
     "protocols": lambda w: selection.protocol_table(w, "published", "sound"),
     "reading": selection.reading_table,
 }

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from grmp.collect import COLUMNS, collect
+from grmp.collect import COLUMNS, collect, family
 from grmp.evaluate import METRICS, holm, scores
 from grmp.params import load
 from grmp.records import read_record
@@ -252,7 +252,7 @@ def test_all_splits_failed(world: Path):
     [
         ({"inputs": {"splits": "1" * 64, "backbone": "9" * 64, "database": "3" * 64}}, "another backbone"),
         ({"inputs": {"splits": "9" * 64, "backbone": "2" * 64, "database": "3" * 64}}, "another splits"),
-        ({"parameters": {"adapt": {"epochs": 1}, "shots": 25, "splits": 5}}, "other settings (adapt)"),
+        ({"parameters": {"shots": 25, "splits": 7}}, "other settings (splits)"),
     ],
 )
 def test_runs_that_differ_are_never_compared(world: Path, change: dict, reason: str):
@@ -294,3 +294,18 @@ def test_methods_under_one_question_are_one_family(world: Path):
     pairs = run(world)["pairs"].query("metric == 'srcc'")
     assert len(pairs) == 3
     np.testing.assert_allclose(pairs["p_holm"], holm(pairs["p"].tolist()), atol=2e-6)
+
+
+def test_a_method_may_differ_in_what_it_sets_for_itself(world: Path):
+    raw = yaml.safe_load((world / "params.yaml").read_text())
+    given = json.loads((world / CELL / "run.json").read_text())["parameters"]
+    edit(parameters=given | {"adapt": given["adapt"] | {"epochs": 1}})(world)
+    assert run(world)["pairs"]["status"].str.contains("adapt.epochs").sum() == 2  # srcc and plcc
+    raw["methods"]["meta"]["set"] = {"adapt.epochs": 1}
+    (world / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
+    assert (run(world)["pairs"]["status"] == "ok").all()
+
+
+def test_experiments_are_families_of_their_own():
+    cells = [("alpha", 50), ("alpha", "20pct"), ("alpha_to_gamma", 50), ("alpha_to_gamma", "20pct")]
+    assert [family(*cell) for cell in cells] == ["few labels", "many labels", "across databases", "across databases"]

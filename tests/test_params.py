@@ -118,8 +118,7 @@ def test_grids_share_no_cell(tmp_path):
     assert "is in the grids few_shot and full" in broken(tmp_path, twice)
     run = params.load(ROOT / "demo/params.yaml").run
     assert len(run.cells()) == len(set(run.cells()))
-    assert run.stage(("sound", "sim_wild", "grmp", "20pct")) == "full@sound-sim_wild-grmp-20pct"
-    assert run.stage(("published", "sim_wild", "grmp", 20)) == "adapt@published-sim_wild-grmp-20"
+    assert params.command(("sound", "sim_wild", "grmp", "20pct")) == "grmp adapt sim_wild grmp 20pct --protocol sound"
 
 
 @pytest.mark.parametrize("text", ["0", "-5", "200pct", "0pct", "many", "../x"])

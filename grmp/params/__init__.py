@@ -8,7 +8,7 @@ into the groups they belong to: ``load`` gives the settings under the first prot
 
 from grmp.params.base import Fraction, Group, Natural, Positive, Rate
 from grmp.params.file import Params, load
-from grmp.params.grids import ACROSS, Cell, Grid, Run, Shots, shots
+from grmp.params.grids import ACROSS, Cell, Grid, Run, Shots, command, shots
 from grmp.params.groups import (
     Adapt,
     AnyVariant,
@@ -88,6 +88,7 @@ __all__ = [
     "Tune",
     "Variant",
     "ZeroShot",
+    "command",
     "load",
     "shots",
 ]

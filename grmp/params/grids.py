@@ -45,8 +45,14 @@ class Grid(Group):
                         yield p, d, m, k
 
 
+def command(cell: Cell) -> str:
+    """The command that computes a cell alone."""
+    protocol, database, method, labels = cell
+    return f"grmp adapt {database} {method} {labels} --protocol {protocol}"
+
+
 class Run(Group):
-    """What is run: four grids without a common cell, each a stage of the pipeline (few_shot is the stage ``adapt``)."""
+    """What is run: four grids without a common cell."""
 
     few_shot: Grid
     ablation: Grid
@@ -60,11 +66,6 @@ class Run(Group):
     def cells(self) -> list[Cell]:
         """All combinations of all grids, in order."""
         return [cell for grid in self.grids().values() for cell in grid.cells()]
-
-    def stage(self, cell: Cell) -> str:
-        """The pipeline's stage that computes a cell."""
-        grid = next((name for name, grid in self.grids().items() if cell in grid.cells()), "few_shot")
-        return f"{'adapt' if grid == 'few_shot' else grid}@{'-'.join(map(str, cell))}"
 
     @model_validator(mode="after")
     def _disjoint(self) -> "Run":

@@ -5,7 +5,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from grmp.report.effects import Comparison, at, effects, holes, signed
+from grmp.report.effects import Comparison, at, effects
+from grmp.report.notes import join, lacking, signed
 from grmp.report.panels import label_left, note, panels
 from grmp.report.style import PAGE, looks, styled
 from grmp.report.sweeps import Sweep, definition, differs_in, value_text
@@ -119,7 +120,7 @@ def sweep_table(
                     "Difference": "–",
                 }
                 if row.empty:
-                    missing.append((database, name, shots))
+                    missing.append((world.params.protocol, database, name, shots))
                 else:
                     first = row.iloc[0]
                     cells[metric.upper()] = with_interval(first["median"], first["median_low"], first["median_high"])
@@ -138,7 +139,7 @@ def sweep_table(
     text = (
         "Median over splits with its interval; the difference is the mean of paired ones to the value used elsewhere."
     )
-    text += holes(world, missing)
+    text = join(text, lacking(world, missing))
     if not found:
         text = (
             "No method of params.yaml sets one value alone (`set: {adapt.tuned_blocks: 0}`); add some to run.ablation."

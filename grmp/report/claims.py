@@ -2,19 +2,19 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from grmp.errors import UserError
-from grmp.params import Cell
+from grmp.params import Cell, command
 from grmp.report.notes import join
 from grmp.report.published import beside, published
 from grmp.report.scores import PAPER
+from grmp.report.sourced import is_number, sourced
 from grmp.report.style import COLUMN, looks, styled
-from grmp.report.table import Table, merged, number, with_interval
+from grmp.report.table import Table, amount, merged, number, with_interval
 from grmp.report.world import World
 
 COLUMNS = ["claim", "kind", "database", "method", "against", "shots", "metric", "value", "source"]
@@ -56,31 +56,15 @@ def claims(world: Path) -> pd.DataFrame:
     UserError
         If a row has other columns, an unknown kind, no source, or no number where its kind needs one.
     """
-    tables = [_read(Path(__file__).parent / "claims.csv")]
-    if (own := world / "claims.csv").is_file():
-        tables.append(_read(own))
-    return pd.concat(tables, ignore_index=True)
+    return sourced(world, "claims.csv", COLUMNS, _trouble)
 
 
-def _read(path: Path) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (ValueError, OSError) as error:
-        raise UserError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
-    if list(table.columns) != COLUMNS:
-        raise UserError(f"{path} needs the columns {', '.join(COLUMNS)}; it has {', '.join(table.columns)}")
-    for line, row in enumerate(table.itertuples(), start=2):
-        if row.kind not in RULES:
-            raise UserError(f"{path}, line {line}: kind '{row.kind}' is none of {', '.join(RULES)}")
-        if not str(row.source).strip():
-            raise UserError(f"{path}, line {line}: a claim needs its source")
-        try:
-            float(str(row.value) if row.kind in ("level", "above") else 0)
-        except ValueError:
-            raise UserError(
-                f"{path}, line {line}: '{row.value}' is no number; a claim of this kind needs one"
-            ) from None
-    return table
+def _trouble(row: Any) -> str:
+    if row.kind not in RULES:
+        return f"kind '{row.kind}' is none of {', '.join(RULES)}"
+    if row.kind in ("level", "above") and not is_number(row.value):
+        return f"'{row.value}' is no number; a claim of this kind needs one"
+    return ""
 
 
 def judge(kind: str, value: float, found: Found, unlike: str) -> Verdict:
@@ -172,7 +156,7 @@ def _fill(world: World, claim: pd.Series) -> str:
     cells = [cell for cell in _cells(world, claim) if cell[0] == world.params.protocol]
     if not cells:
         return "params.yaml of this world does not ask for it"
-    return f"`dvc repro {world.params.run.stage(cells[0])}`" + (" and its like" if len(cells) > 1 else "")
+    return f"`{command(cells[0])}`" + (" and its like" if len(cells) > 1 else "")
 
 
 def claim_table(world: World) -> Table:
@@ -227,7 +211,7 @@ def claim_figure(world: World) -> Figure | None:
         axis.plot(row.claimed, y, "*", color="black", mfc="white", markersize=8, label="stated by the paper")
     handles = dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2)
-    axis.set_yticks(range(len(rows)), [f"{database}, {shots.replace('pct', ' %')}" for database, shots in rows])
+    axis.set_yticks(range(len(rows)), [f"{database}, {amount(shots)}" for database, shots in rows])
     axis.set_ylim(len(rows) - 0.4, -0.6)
     axis.grid(axis="y", visible=False)
     axis.set_xlabel("SRCC")

@@ -124,5 +124,5 @@ def distortion_table(world: World, methods: list[str], shots: int | str, pair: t
         shown["Difference"] = [("+" if v > 0 else "") + number(v) for v in data["difference"]]
         text += f" Difference: {label[pair[0]]} − {label[pair[1]]}, mean over splits."
     if data.empty:
-        text = "–: not run; a database with distortion types and `dvc repro adapt collect` fill this."
+        text = "–: not run; a database with distortion types and `dvc repro` fill this."
     return Table(data, shown, f"SRCC by distortion type, {shots} labels", text)

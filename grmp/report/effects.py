@@ -1,7 +1,7 @@
-"""Paired differences between two methods on the same splits, wherever both have been run, and their forest plot.
+"""Paired differences between two methods on the same splits, wherever both have been run: their table and forest plot.
 
-``evaluate.pairs`` asks a few questions of every world (pairs.csv); the ablations ask many more, and these are answered here
-from scores.csv by the same statistics.
+The questions of params.yaml are answered once, by ``collect`` (pairs.csv); the ablations ask many more, and these are
+answered here from scores.csv by the same statistics and the same rule on what may be compared.
 """
 
 import itertools
@@ -13,11 +13,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from grmp.collect import SAME_INPUTS
+from grmp.collect import family, incomparable
 from grmp.evaluate import paired
+from grmp.report.notes import FEW_SPLITS_NOTE, SPLITS_NOTE, join, side, signed
 from grmp.report.panels import panels
 from grmp.report.style import looks, styled
-from grmp.report.table import Table, merged, number, with_interval
+from grmp.report.table import Table, amount, merged, number, title
 from grmp.report.world import World
 
 Comparison = tuple[str, str, str]  # question, method, against
@@ -31,54 +32,43 @@ def at(table: pd.DataFrame, **where: Any) -> pd.DataFrame:
     return table
 
 
-def holes(world: World, cells: Iterable[tuple[str, str, int | str]]) -> str:
-    """A sentence that names the commands that fill these (database, method, shots), or nothing where there are none."""
-    run, protocol = world.params.run, world.params.protocol
-    asked, wanted = set(run.cells()), [(protocol, *cell) for cell in dict.fromkeys(cells)]
-    stages = [run.stage(cell) for cell in wanted if cell in asked]
-    unknown = list(dict.fromkeys(method for _, _, method, _ in (c for c in wanted if c not in asked)))
-    text = ""
-    if len(stages) > 3:
-        grids = " ".join(dict.fromkeys(stage.partition("@")[0] for stage in stages))
-        text += (
-            f" –: {len(stages)} runs are missing; fill them with `dvc repro {grids}`, one with `dvc repro {stages[0]}`."
-        )
-    elif stages:
-        text += " –: not run; fill with " + ", ".join(f"`dvc repro {stage}`" for stage in stages) + "."
-    if unknown:
-        text += (
-            f" –: not asked for: add {', '.join(unknown)} to run.ablation in params.yaml, then `dvc repro ablation`."
-        )
-    return text
-
-
 def effects(world: World, comparisons: Iterable[Comparison], metric: str = "srcc") -> pd.DataFrame:
     """One row a (comparison, database, shots): what evaluate.paired says of the differences, which stand in ``differences``.
 
-    A cell in which one side is missing, or in which the two saw other pictures, splits or another backbone, has no row.
+    A cell in which one side is missing, or in which the two may not be compared (``collect.incomparable``), has no row.
     """
     scores, settings = world.scores, world.params.evaluate
     cells = list(scores[["database", "shots"]].drop_duplicates().itertuples(index=False, name=None))
     found = []
     for (question, method, against), (database, shots) in itertools.product(comparisons, cells):
-        part = at(scores, database=database, shots=shots)
-        one, other = (at(part, method=m).set_index("split")[metric].astype(float) for m in (method, against))
-        if one.empty or other.empty or not _comparable(world, database, shots, method, against):
+        runs = [one.run for name in (method, against) if (one := world.record(database, name, shots)) is not None]
+        apart = _differences(scores, database, shots, method, against, metric)
+        if len(runs) < 2 or apart.empty or incomparable(world.params, *runs):
             continue
-        a, b = one.align(other)
         found.append(
             {"question": question, "method": method, "against": against, "database": database, "shots": shots}
-            | paired(a.to_numpy(), b.to_numpy(), settings.level, settings.resamples, settings.seed)
-            | {"differences": (one - other).dropna().tolist()}
+            | paired(apart.to_numpy(), np.zeros(len(apart)), settings.level, settings.resamples, settings.seed)
+            | {"differences": apart.dropna().tolist()}
         )
     return pd.DataFrame(found, columns=COLUMNS)
 
 
-def _comparable(world: World, database: str, shots: int | str, method: str, against: str) -> bool:
-    """True if both runs saw the same pictures, splits and backbone."""
-    runs = [world.record(database, name, shots) for name in (method, against)]
-    inputs = [{key: r.run.inputs.get(key) for key in SAME_INPUTS} for r in runs if r is not None]
-    return len(inputs) == 2 and inputs[0] == inputs[1]
+def answers(world: World, metric: str = "srcc") -> pd.DataFrame:
+    """The rows of pairs.csv about few labels within a database, each with its ``differences``."""
+    rows = world.pairs[world.pairs["metric"] == metric]
+    few = [family(d, k) == "few labels" for d, k in zip(rows["database"], rows["shots"], strict=True)]
+    rows = rows[pd.Series(few, index=rows.index, dtype=bool)].reset_index(drop=True)
+    apart = [_differences(world.scores, r.database, r.shots, r.method, r.against, metric) for r in rows.itertuples()]
+    return rows.assign(differences=[one.dropna().tolist() for one in apart])
+
+
+def _differences(
+    scores: pd.DataFrame, database: str, shots: int | str, method: str, against: str, metric: str
+) -> pd.Series:
+    """``method`` minus ``against``, split by split; empty where either has not been run."""
+    part = at(scores, database=database, shots=shots)
+    one, other = (at(part, method=m).set_index("split")[metric].astype(float) for m in (method, against))
+    return pd.Series(dtype=float) if one.empty or other.empty else one - other
 
 
 @styled
@@ -101,7 +91,7 @@ def forest(world: World, table: pd.DataFrame, metric: str = "srcc") -> Figure | 
             axis.hlines(y, row.mean_low, row.mean_high, color=style["color"], linewidth=1.4)
             axis.plot(row.mean, y, color=style["color"], marker=style["marker"], mfc=style["markerfacecolor"])
         axis.axvline(0, color="black", linewidth=0.7)
-        axis.set_yticks(range(len(part)), [f"{r.database}, {r.shots}" for r in part.itertuples()])
+        axis.set_yticks(range(len(part)), [f"{title(r.database)}, {amount(r.shots)}" for r in part.itertuples()])
         axis.set_ylim(len(part) - 0.4, -0.6)
         axis.locator_params(axis="x", nbins=5)
         axis.grid(axis="y", visible=False)
@@ -112,34 +102,53 @@ def forest(world: World, table: pd.DataFrame, metric: str = "srcc") -> Figure | 
     return figure
 
 
-def effect_table(world: World, table: pd.DataFrame, comparisons: Sequence[Comparison], caption: str) -> Table:
-    """The same as a table; comparisons that nobody has run are named with the command that runs them."""
+def _shown(world: World, data: pd.DataFrame, *averages: str) -> pd.DataFrame:
+    """The columns that tables of differences share."""
     label = {name: method.label for name, method in world.params.methods.items()}
+    columns: dict[str, Sequence[str]] = {
+        "Question": merged(data["question"]),
+        "Difference": merged(data["method"].map(label) + " − " + data["against"].map(label)),
+        "Database": [title(d) for d in data["database"]],
+        "Labels": [amount(k) for k in data["shots"]],
+    }
+    for average in averages:
+        three = data[[average, f"{average}_low", f"{average}_high"]]
+        columns[average.capitalize()] = [signed(*v) for v in three.itertuples(index=False, name=None)]
+    won = zip(data["won"], data["scored"], strict=True)
+    columns["Won"] = ["–" if pd.isna(w) else f"{w:.0f} of {n:.0f}" for w, n in won]
+    return pd.DataFrame(columns | {"p": [number(p) for p in data["p"]]})
+
+
+def effect_table(world: World, table: pd.DataFrame, comparisons: Sequence[Comparison], caption: str) -> Table:
+    """``effects`` as a table; comparisons that nobody has run are named with the command that runs them."""
     data = table.drop(columns="differences")
-    shown = pd.DataFrame(
-        {
-            "Question": merged(data["question"]),
-            "Difference": merged(data["method"].map(label) + " − " + data["against"].map(label)),
-            "Database": data["database"],
-            "Labels": data["shots"].astype(str),
-            "Mean": [signed(*v) for v in zip(data["mean"], data["mean_low"], data["mean_high"], strict=True)],
-            "Won": [f"{w:.0f} of {n:.0f}" for w, n in zip(data["won"], data["scored"], strict=True)],
-            "p": [number(p) for p in data["p"]],
-        }
-    )
     there = set(table["question"])
     absent = [f"{question} needs {a} and {b}" for question, a, b in comparisons if question not in there]
     level = round(100 * world.params.evaluate.level)
-    note = (
+    note = join(
         f"Differences over the same splits with {level}% bootstrap intervals; p: two-sided Wilcoxon signed-rank test, not "
-        "corrected for the number of rows."
+        "corrected for the number of rows.",
+        f"–: not run: {'; '.join(absent)}; fill with `dvc repro`." if absent else "",
     )
-    if absent:
-        note += f" –: not run: {'; '.join(absent)}; fill with `dvc repro adapt ablation`."
-    return Table(data, shown, caption, note)
+    return Table(data, _shown(world, data, "mean"), caption, note)
 
 
-def signed(value: float, low: float, high: float) -> str:
-    """A difference with its interval and its sign; effects are small, so four digits."""
-    text = with_interval(value, low, high, 4)
-    return f"+{text}" if pd.notna(value) and value > 0 else text
+def answer_table(world: World, table: pd.DataFrame, metric: str = "srcc") -> Table:
+    """``answers`` as a table: the questions of params.yaml."""
+    data = table.drop(columns="differences")
+    shown = _shown(world, data, "mean", "median")
+    shown["p (Holm)"] = [number(v) for v in data["p_holm"]]
+    shown["Interval"] = [side(*v) for v in zip(data["mean_low"], data["mean_high"], data["status"], strict=True)]
+    there = set(zip(data["question"], data["method"], data["against"], strict=True))
+    asked = [(p.question, p.method, p.against) for p in world.params.evaluate.pairs]
+    absent = [f"{question} needs {a} and {b}" for question, a, b in asked if (question, a, b) not in there]
+    level, splits = round(100 * world.params.evaluate.level), world.params.splits.count
+    note = join(
+        f"Differences of {metric.upper()} on the same splits, with {level}% bootstrap intervals; the last column is about "
+        f"the mean's. p: two-sided Wilcoxon signed-rank test, which over {splits} splits cannot fall below "
+        f"{2 / 2**splits:.3g}; Holm's correction runs over the rows of a question, all methods together.",
+        FEW_SPLITS_NOTE if splits < 20 else "",
+        SPLITS_NOTE,
+        f"Not run: {'; '.join(absent)}; fill with `dvc repro`." if absent else "",
+    )
+    return Table(data, shown, f"Paired differences of {metric.upper()}", note)

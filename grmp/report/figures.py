@@ -136,42 +136,6 @@ def task_losses(world: World, database: str) -> Figure | None:
     return figure
 
 
-# ------------------------------------------------------------------------------------------------------------- few shot
-
-
-@styled
-def forest(world: World, metric: str = "srcc") -> Figure | None:
-    """Mean paired difference and its interval, question by question; every split is a dot."""
-    pairs = world.pairs[(world.pairs["metric"] == metric) & world.pairs["mean"].notna()]
-    if pairs.empty:
-        return None
-    keys = ["database", "method", "shots"]
-    scores = {k: g.set_index("split")[metric] for k, g in world.scores.groupby(keys)}
-    look = looks(world.params.methods)
-    questions = pairs["question"].drop_duplicates().tolist()
-    most = max((pairs["question"] == q).sum() for q in questions)
-    figure, axes = panels(len(questions), 0.19 * most + 0.55, 2)
-    for axis, question in zip(axes, questions, strict=True):
-        part = pairs[pairs["question"] == question].reset_index(drop=True)
-        for y, row in enumerate(part.itertuples()):
-            one, other = scores[row.database, row.method, row.shots], scores[row.database, row.against, row.shots]
-            colour = look[row.method]["color"]
-            axis.plot(one - other, np.full(len(one), y + 0.3), "o", color=colour, alpha=0.55, markersize=2.2, mew=0)
-            axis.hlines(y, row.mean_low, row.mean_high, color=colour, linewidth=1.4)
-            axis.plot(
-                row.mean, y, color=colour, marker=look[row.method]["marker"], mfc=look[row.method]["markerfacecolor"]
-            )
-        axis.axvline(0, color="black", linewidth=0.7)
-        axis.set_yticks(range(len(part)), [f"{r.database}, {r.shots}" for r in part.itertuples()])
-        axis.set_ylim(len(part) - 0.4, -0.6)
-        axis.locator_params(axis="x", nbins=6)
-        axis.grid(axis="y", visible=False)
-        axis.set_title(textwrap.fill(question, 50))
-        label = {n: m.label for n, m in world.params.methods.items()}
-        axis.set_xlabel(f"{metric.upper()}: {label[part['method'][0]]} −\n{label[part['against'][0]]}")
-    return figure
-
-
 # ---------------------------------------------------------------------------------------------------------- predictions
 
 

@@ -5,9 +5,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from grmp.report.ablation import draw_sweep
-from grmp.report.effects import Comparison, at, holes
+from grmp.report.effects import Comparison, at
+from grmp.report.notes import join, lacking
 from grmp.report.panels import every, label_left, legend, note, panels
-from grmp.report.style import PAGE, looks, styled
+from grmp.report.style import LINES, MARKERS, PAGE, looks, styled
 from grmp.report.sweeps import definition, differs_in, sweep
 from grmp.report.table import Table, number, with_interval
 from grmp.report.world import World
@@ -89,16 +90,16 @@ def angles(world: World, methods: list[str], databases: list[str], shots: int | 
     figure, axes = panels(len(databases), 1.9, 3, 0.16 * -(-len(methods) // 3), sharey=True)
     for axis, database in zip(axes, databases, strict=True):
         drawn = False
-        for name in methods:
+        for place, name in enumerate(methods):
             history = histories.get((database, name))
             if history is None or history.empty:
                 continue
             by = history.groupby("epoch")["angle_deg"]
-            middle, style, drawn = by.median(), look[name], True
+            middle, drawn = by.median(), True
+            # methods far apart in params.yaml may share a marker, and here their lines run close together
+            style = look[name] | {"marker": MARKERS[place % 8], "linestyle": LINES[place % 8], "markersize": 3.5}
             axis.fill_between(middle.index, by.min(), by.max(), color=style["color"], alpha=0.12, linewidth=0)
-            axis.plot(
-                middle.index, middle, label=label[name], markevery=every(len(middle)), **style | {"markersize": 3.5}
-            )
+            axis.plot(middle.index, middle, label=label[name], markevery=every(len(middle)), **style)
         if not drawn:
             note(axis, "not run")
         axis.axhline(90, color="black", linewidth=0.7)
@@ -125,7 +126,7 @@ def rule_table(world: World, full: str, databases: list[str], shots: int | str, 
             cells = {"Rule": own["rule"], "λ": f"{own['strength']:g}", "What it does": RULES.get(own["rule"], "")}
             cells |= {"Database": database, metric.upper(): "–"}
             if row.empty:
-                missing.append((database, name, shots))
+                missing.append((world.params.protocol, database, name, shots))
             else:
                 first = row.iloc[0]
                 cells[metric.upper()] = with_interval(first["median"], first["median_low"], first["median_high"])
@@ -141,5 +142,4 @@ def rule_table(world: World, full: str, databases: list[str], shots: int | str, 
     for column in heads[:3]:
         frame[column] = frame[column].mask(repeated, "")
     text = "Medians over splits; losses and angle (degrees) are those of the last epoch in which they were taken."
-    text += holes(world, missing)
-    return Table(data, frame, f"The rule and its variants, {shots} labels", text)
+    return Table(data, frame, f"The rule and its variants, {shots} labels", join(text, lacking(world, missing)))

@@ -5,10 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from grmp.errors import UserError
+from grmp.report.notes import holes, join
 from grmp.report.pictures import shrunk
 from grmp.report.style import COLOURS, MARKERS, PAGE, styled
 from grmp.report.table import Table, number
@@ -74,7 +77,7 @@ def maps(world: World, database: str, pixels: int = 72) -> Figure | None:
     count = len(look.images)
     side = (PAGE - 0.7) / count
     tight = ConstrainedLayoutEngine(w_pad=0.015, h_pad=0.01, wspace=0.02, hspace=0.01)
-    figure = Figure((PAGE, (1 + len(look.models)) * (side + 0.16)), layout=tight)
+    figure = Figure((PAGE, (1 + len(look.models)) * (side + 0.16) + 0.35), layout=tight)
     grid = figure.subplots(1 + len(look.models), count, squeeze=False)
     index = look.table.set_index("image")
     for column, image in enumerate(look.images):
@@ -90,6 +93,9 @@ def maps(world: World, database: str, pixels: int = 72) -> Figure | None:
         axis.spines[:].set_linewidth(0.3)
     for row, name in enumerate(["picture", *(look.label(world, m) for m in look.models)]):
         grid[row, 0].set_ylabel(name.replace(" ", "\n", 1), fontsize=6.5)
+    greys = ScalarMappable(Normalize(-1, 1), "gray")
+    bar = figure.colorbar(greys, ax=grid.ravel().tolist(), orientation="horizontal", shrink=0.4, aspect=40, pad=0.01)
+    bar.set_ticks([-1, 0, 1], labels=["lowers the score", "nothing", "raises the score"], fontsize=6.5)
     return figure
 
 
@@ -135,11 +141,11 @@ def _bare(axis: Axes) -> None:
 
 def summary(world: World, databases: list[str]) -> Table:
     """How like the maps of two models are, how well they add up, and how far quality shows on the two axes."""
-    rows, holes = [], []
+    rows, absent = [], []
     for database in databases:
         look = read(world, database)
         if look is None:
-            holes.append(f"look@{database}")
+            absent.append(f"look@{database}")
             continue
         for i, model in enumerate(look.models):
             scored = look.table[f"score_{model}"].corr(look.table["quality"], "spearman")
@@ -159,6 +165,4 @@ def summary(world: World, databases: list[str]) -> Table:
         "with those of the same picture before adaptation. Gap: what the finite sum of integrated gradients leaves over, as a "
         "share of a map's largest sum. Axis: absolute SRCC of the embedding's principal component with opinion."
     )
-    if holes:
-        text += " –: not run; fill with " + ", ".join(f"`dvc repro {h}`" for h in holes) + "."
-    return Table(data, shown, "What the maps are of", text)
+    return Table(data, shown, "What the maps are of", join(text, holes(absent)))

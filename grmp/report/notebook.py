@@ -15,6 +15,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from grmp.errors import UserError
 from grmp.files import whole, write_text
 from grmp.ownership import own
 from grmp.report.page import notebook_page
+from grmp.workers import work
 
 SECONDS = 600  # per cell; a notebook that draws from records needs a few
 _TYPES = {"str": str, "int": int, "float": float, "bool": bool, "list": list}
@@ -68,6 +70,32 @@ def execute(name: str, params_file: Path, overrides: Sequence[str] = ()) -> None
         with whole(target) as beside:
             nbformat.write(executed, beside)
         write_text(target.with_suffix(".html"), page)
+
+
+def execute_all(params_file: Path) -> None:
+    """Run every notebook of ``report.notebooks``, one a CPU; one that fails leaves the others alone.
+
+    Raises
+    ------
+    UserError
+        If some failed, with the reason of each.
+    """
+    names = settings.load(params_file).report.notebooks
+    places = [None] * len(os.sched_getaffinity(0))
+    failed = []
+    for number, (name, state, reason) in enumerate(work(partial(_execute_one, params_file), names, places), start=1):
+        print(f"notebook {name}: {state}; {number} of {len(names)}", flush=True)
+        if state == "failed":
+            failed.append(name)
+            print(f"notebook {name}: {reason}", flush=True)
+    if failed:
+        raise UserError(
+            f"{len(failed)} of {len(names)} notebooks failed, see above; try one with: grmp notebook {failed[0]}"
+        )
+
+
+def _execute_one(params_file: Path, name: str) -> None:
+    execute(name, params_file)
 
 
 def parameters(notebook: NotebookNode) -> dict[str, tuple[str, Any, str]]:

@@ -1,8 +1,12 @@
 """The sentences below tables: what an interval means, what is missing and the command that fills it, what went wrong."""
 
+from collections.abc import Iterable
+
 import pandas as pd
 
+from grmp.params import Cell, command
 from grmp.report.table import with_interval
+from grmp.report.world import World
 
 SPLITS_NOTE = (
     "Splits draw their test pictures from one database, so the same pictures come back in several and the splits are not "
@@ -39,12 +43,20 @@ def side(low: float, high: float, status: str) -> str:
 
 
 def holes(stages: list[str]) -> str:
-    """A line that names the commands that fill what is missing."""
-    if not stages:
-        return ""
-    if len(stages) > 4:
-        return f"–: {len(stages)} runs are missing; fill them with `dvc repro`, or one with `dvc repro {stages[0]}`."
-    return "–: not run; fill with " + ", ".join(f"`dvc repro {s}`" for s in stages) + "."
+    """A line that names the stages that make what is missing."""
+    return "–: not run; fill with " + ", ".join(f"`dvc repro {s}`" for s in stages) + "." if stages else ""
+
+
+def lacking(world: World, cells: Iterable[Cell]) -> str:
+    """A line that names the commands for those of these cells that nobody has scored, and what params.yaml does not ask for."""
+    missing, asked = world.missing(dict.fromkeys(cells)), set(world.params.run.cells())
+    commands = [f"`{command(cell)}`" for cell in missing if cell in asked]
+    unknown = ", ".join(dict.fromkeys(cell[2] for cell in missing if cell not in asked))
+    how = ", ".join(commands) if len(commands) < 4 else f"`grmp sweep`, one of them with {commands[0]}"
+    return join(
+        f"–: {len(commands)} runs are missing; fill with {how}, then `dvc repro`." if commands else "",
+        f"–: not asked for: add {unknown} to run.ablation in params.yaml, then `dvc repro`." if unknown else "",
+    )
 
 
 def join(*parts: str) -> str:

@@ -8,7 +8,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from grmp.evaluate import fit_logistic, logistic
 from grmp.params import ACROSS
 from grmp.records import Record
-from grmp.report.effects import holes
+from grmp.report.notes import join, lacking
 from grmp.report.panels import label_left, note, panels
 from grmp.report.pictures import shrunk
 from grmp.report.style import PAGE, looks, styled
@@ -123,6 +123,5 @@ def agreement_table(world: World, methods: list[str], databases: list[str], shot
         "Spread: standard deviation of a picture's predictions, median over pictures. Distance: root mean square of mean "
         "prediction minus opinion."
     )
-    missing = [(d, m, shots) for d, m, n, *_ in rows if pd.isna(n) and world.record(d, m, shots) is None]
-    text += holes(world, missing)
-    return Table(data, shown, f"Agreement between splits, {shots} labels", text)
+    cells = [(world.params.protocol, d, m, shots) for d in databases for m in methods]
+    return Table(data, shown, f"Agreement between splits, {shots} labels", join(text, lacking(world, cells)))

@@ -16,7 +16,7 @@ def provenance(world: World, notebook: str) -> str:
     scores = world.results / "scores.csv"
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     parts = [
-        f"stage notebook@{notebook}",
+        f"notebook {notebook}",
         f"settings {sha256_of(world.params.model_dump())[:12]}",
         f"scores {sha256(scores)[:12]}" if scores.is_file() else "no scores yet",
         f"code {commit(world.folder / world.params.paths.code)}",

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from grmp.errors import UserError
 from grmp.params import ACROSS
+from grmp.report.sourced import is_number, sourced
 
 COLUMNS = ["table", "dataset", "setting", "method", "metric", "value", "source", "note"]
 KINDS = {"few_shot": ["few_shot"], "full": ["full", "data_efficiency"], "cross": ["cross_dataset"]}
@@ -21,27 +22,12 @@ def published(world: Path) -> pd.DataFrame:
     UserError
         If the user's file has other columns, a value that is no number, or a row without a source.
     """
-    tables = [_read(Path(__file__).parent / "published.csv")]
-    if (own := world / "published.csv").is_file():
-        tables.append(_read(own))
-    return pd.concat(tables, ignore_index=True)
-
-
-def _read(path: Path) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (ValueError, OSError) as error:
-        raise UserError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
-    if list(table.columns) != COLUMNS:
-        raise UserError(f"{path} needs the columns {', '.join(COLUMNS)}; it has {', '.join(table.columns)}")
-    for line, row in enumerate(table.itertuples(), start=2):
-        if not str(row.source).strip():
-            raise UserError(f"{path}, line {line}: a published number needs its source")
-        try:
-            float(row.value or "nan")
-        except ValueError:
-            raise UserError(f"{path}, line {line}: '{row.value}' is no number; leave it blank if unknown") from None
+    table = sourced(world, "published.csv", COLUMNS, _trouble)
     return table.assign(value=table["value"].replace("", "nan").astype(float))
+
+
+def _trouble(row: Any) -> str:
+    return "" if is_number(row.value or "nan") else f"'{row.value}' is no number; leave it blank if unknown"
 
 
 SETTINGS = {"80/20": "100pct", "full": "100pct"}  # how papers call our numbers of labels; "20%" is "20pct"

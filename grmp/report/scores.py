@@ -7,12 +7,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from grmp.params import ACROSS, Cell
-from grmp.report.notes import PUBLISHED_NOTE, SPLITS_NOTE, holes, join, troubles
+from grmp.params import Cell
+from grmp.report.notes import PUBLISHED_NOTE, SPLITS_NOTE, join, lacking, troubles
 from grmp.report.panels import label_left, legend, note, panels
 from grmp.report.published import BLANK, beside, published
 from grmp.report.style import looks, styled
-from grmp.report.table import Table, merged, number, with_interval
+from grmp.report.table import Table, amount, merged, number, title, with_interval
 from grmp.report.world import World
 
 Shots = Sequence[int | str]
@@ -23,16 +23,6 @@ CAPTIONS = {
     "cross": "Trained on one database, tested on another: {} labels",
 }
 COLUMNS = ["database", "method", "shots", "metric", "median", "median_low", "median_high", "origin"]
-
-
-def amount(shots: int | str) -> str:
-    """A number of labels as it is written: 50, or 20 %."""
-    return str(shots).replace("pct", " %")
-
-
-def title(database: str) -> str:
-    """A database's name on a page; koniq10k_to_livec is koniq10k → livec."""
-    return database.replace(ACROSS, " → ")
 
 
 def cells(world: World, kind: str, shots: Shots) -> list[Cell]:
@@ -92,7 +82,7 @@ def score_table(world: World, kind: str, shots: Shots, metrics: Sequence[str] = 
         PUBLISHED_NOTE if (frame["Method"].str.endswith(", published")).any() else "",
         f"n.p.: {BLANK}." if (frame == "n.p.").to_numpy().any() else "",
         "; ".join(troubles(ours)),
-        holes([world.params.run.stage(cell) for cell in world.missing(cells(world, kind, shots))]),
+        lacking(world, cells(world, kind, shots)),
     )
     caption = CAPTIONS[kind].format(", ".join(amount(k) for k in shots))
     return Table(pd.DataFrame(data, columns=COLUMNS), frame, caption, below)

@@ -7,7 +7,7 @@ from scipy import stats
 
 from grmp.evaluate import paired
 from grmp.params import Params, Tune
-from grmp.report.notes import FEW_SPLITS_NOTE, SPLITS_NOTE, holes, join, side, signed
+from grmp.report.notes import FEW_SPLITS_NOTE, SPLITS_NOTE, join, lacking, side, signed
 from grmp.report.panels import legend, panels
 from grmp.report.style import looks, styled
 from grmp.report.table import Table, merged, with_interval
@@ -82,15 +82,14 @@ def protocol_table(world: World, one: str, other: str, metric: str = "srcc") -> 
         }
     )
     wanted = [(p, *cell[1:]) for cell in world.params.run.cells() if cell[0] == one for p in (one, other)]
-    asked = set(world.params.run.cells())
-    lacking = [world.params.run.stage(cell) for cell in world.missing(wanted) if cell in asked]
+    wanted = [cell for cell in wanted if cell in set(world.params.run.cells())]
     text = (
         f"Median {metric.upper()} over splits. The two protocols draw their splits differently (departure 15) and may hold "
         "other pictures (departure 14), so a difference is taken between medians and its interval is unpaired: each side is "
         "resampled by itself. It holds all departures together, not the choice of the epoch alone."
     )
     caption = f"{metric.upper()} under the {one} and under the {other} protocol"
-    return Table(data.assign(protocol=one), shown, caption, join(text, SPLITS_NOTE, holes(lacking)))
+    return Table(data.assign(protocol=one), shown, caption, join(text, SPLITS_NOTE, lacking(world, wanted)))
 
 
 @styled

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from grmp.collect import COLUMNS
 from grmp.errors import UserError
 from grmp.files import read_json, whole_folder
-from grmp.params import Params
+from grmp.params import Params, command
 from grmp.report import tables
 from grmp.report.cost import cost_table
 from grmp.report.page import render, script
@@ -84,7 +84,7 @@ def build(params: Params, results: Path) -> None:
         labels=[params.methods[name].label for name in params.run.few_shot.methods],
         done=cells - len(missing),
         cells=cells,
-        first_missing=params.run.stage(missing[0]) if missing else "",
+        first_missing=command(missing[0]) if missing else "",
         minutes=world.cost["seconds"].sum() / 60,
         cost=Markup(cost_table(world).html()) if len(world.cost) else "",
         left_out=Markup(out.html()) if out else "",
@@ -114,7 +114,7 @@ def section(results: Path, name: str, code: str = ".") -> Section:
         told = notebook["metadata"].get("grmp", {}).get("parameters", [])
         return Section(name, title, items, about=about, source=link, parameters=told)
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is damaged ({error}); make it again with: dvc repro -f notebook@{name}") from None
+        raise UserError(f"{path} is damaged ({error}); make it again with: grmp notebook {name}") from None
 
 
 def _item(results: Path, notebook: str, output: dict[str, Any]) -> Item:

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from grmp.report.notes import holes, join
 from grmp.report.panels import label_left, legend, panels
 from grmp.report.style import COLOURS, styled
 from grmp.report.table import Table, merged, number
@@ -55,11 +56,11 @@ def steps_figure(world: World, variant: str, database: str, measure: str = "quer
 
 def steps_table(world: World) -> Table:
     """Mean over distortion types, by variant and database: loss and SRCC on query pictures after so many steps."""
-    rows, holes = [], []
+    rows, absent = [], []
     for variant in world.params.steps.variants:
         table = read(world, variant)
         if table is None:
-            holes.append(f"steps@{variant}")
+            absent.append(f"steps@{variant}")
             continue
         by = table.groupby(["database", "seen", "start", "steps"], sort=False)
         means = by.agg(query_loss=("query_loss", "mean"), query_srcc=("query_srcc", "mean"), types=("task", "nunique"))
@@ -87,6 +88,4 @@ def steps_table(world: World) -> Table:
         "Means over distortion types on query pictures, after so many inner steps on support pictures. The random start is "
         "the one from which pre-training set out; on a database that it has seen, its query pictures were seen too."
     )
-    if holes:
-        text += " –: not run; fill with " + ", ".join(f"`dvc repro {h}`" for h in holes) + "."
-    return Table(data, frame, "How far a few inner steps go", text)
+    return Table(data, frame, "How far a few inner steps go", join(text, holes(absent)))

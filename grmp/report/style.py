@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.style import context
-from PIL import Image
+from PIL import Image, ImageChops
 
 from grmp.files import whole
 
@@ -21,6 +21,7 @@ STYLE = [
     str(Path(__file__).parent / "paper.mplstyle"),
 ]  # the default first: no user's matplotlibrc shows through
 FORMATS = ("png", "pdf", "svg")
+UNSEEN = 16  # of 255, in one channel of one pixel
 
 # Okabe and Ito's colours without the yellow, then eight of Tol's "muted" ones: told apart with any colour vision within each
 # eight; the second eight have open markers. In black and white, marker and line style tell all sixteen apart.
@@ -79,10 +80,13 @@ def save(figure: Figure, base: Path) -> bytes:
 
 
 def _fewer_colours(path: Path) -> None:
-    """A palette of 256 colours makes a PNG a third as large; the PDF and the SVG keep every colour."""
+    """A palette of 256 colours makes a PNG a third as large, and is taken where nobody can see it (not beside photographs)."""
     with Image.open(path) as picture:
-        light = picture.convert("RGB").quantize(256)
-    light.save(path, format="png", optimize=True)
+        full = picture.convert("RGB")
+    light = full.quantize(256)
+    apart = ImageChops.difference(full, light.convert("RGB")).getextrema()
+    most = max(high for _, high in apart)
+    (light if most <= UNSEEN else full).save(path, format="png", optimize=True)
 
 
 def version() -> str:

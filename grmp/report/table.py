@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from grmp.files import write_text
+from grmp.params import ACROSS
 
 BOLD = re.compile(r"\*\*(.+?)\*\*")
 CODE = re.compile(r"`(.+?)`")
@@ -107,6 +108,16 @@ class Table:
 def number(value: float, digits: int = 3) -> str:
     """A number with a real minus sign; a dash where there is none."""
     return "–" if pd.isna(value) else f"{value:.{digits}f}".replace("-", "−")
+
+
+def amount(shots: int | str) -> str:
+    """A number of labels, or a share of the training side: ``50``, ``20 %``."""
+    return str(shots).replace("pct", " %")
+
+
+def title(database: str) -> str:
+    """A database's name on a page; koniq10k_to_livec is ``koniq10k → livec``."""
+    return database.replace(ACROSS, " → ")
 
 
 def with_interval(value: float, low: float, high: float, digits: int = 3) -> str:

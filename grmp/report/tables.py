@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 
 from grmp.params import ACROSS
-from grmp.report.notes import FEW_SPLITS_NOTE, SPLITS_NOTE, holes, join, side, signed
+from grmp.report.notes import holes, join, lacking
 from grmp.report.table import Table, merged, number, with_interval
 from grmp.report.world import World
 
@@ -100,44 +100,9 @@ def measures(world: World, methods: list[str], shots: int) -> Table:
         f"Medians over {world.params.splits.count} splits. PLCC is of the raw scores; the last two are taken through the "
         "four-parameter logistic fit, RMSE in the units of the database. A fit may fall, and then its PLCC hides that "
         "predictions run against quality: SRCC shows it.",
-        holes([world.params.run.stage(c) for c in world.missing(world.cells([shots])) if c[2] in methods]),
+        lacking(world, [cell for cell in world.cells([shots]) if cell[2] in methods]),
     )
     return Table(data, shown, f"Every measure, after {shots} labels", note)
-
-
-def pair_table(world: World, metric: str = "srcc") -> Table:
-    """The questions of params.yaml: paired differences over splits."""
-    data = world.pairs[world.pairs["metric"] == metric].reset_index(drop=True)
-    label = {name: method.label for name, method in world.params.methods.items()}
-    shown = pd.DataFrame(
-        {
-            "Question": merged(data["question"]),
-            "Difference": merged(data["method"].map(label) + " − " + data["against"].map(label)),
-            "Database": data["database"],
-            "Labels": data["shots"].astype(str),
-            "Mean": [signed(*v) for v in zip(data["mean"], data["mean_low"], data["mean_high"], strict=True)],
-            "Median": [signed(*v) for v in zip(data["median"], data["median_low"], data["median_high"], strict=True)],
-            "Won": [
-                "–" if pd.isna(w) else f"{w:.0f} of {n:.0f}" for w, n in zip(data["won"], data["scored"], strict=True)
-            ],
-            "p": [number(v) for v in data["p"]],
-            "p (Holm)": [number(v) for v in data["p_holm"]],
-            "Interval": [side(*v) for v in zip(data["mean_low"], data["mean_high"], data["status"], strict=True)],
-        }
-    )
-    asked = [(p.question, p.method, p.against) for p in world.params.evaluate.pairs]
-    there = set(zip(data["question"], data["method"], data["against"], strict=True))
-    lacking = [f"{question} needs {a} and {b}" for question, a, b in asked if (question, a, b) not in there]
-    level, splits = round(100 * world.params.evaluate.level), world.params.splits.count
-    note = join(
-        f"Differences of {metric.upper()} on the same splits, with {level}% bootstrap intervals; the last column is about "
-        f"the mean's. p: two-sided Wilcoxon signed-rank test, which over {splits} splits cannot fall below "
-        f"{2 / 2**splits:.3g}; Holm's correction runs over the rows of a question.",
-        FEW_SPLITS_NOTE if splits < 20 else "",
-        SPLITS_NOTE,
-        f"Not run: {'; '.join(lacking)}; fill with `dvc repro`." if lacking else "",
-    )
-    return Table(data, shown, f"Paired differences of {metric.upper()}", note)
 
 
 def pretraining(world: World) -> Table:

@@ -5,11 +5,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from grmp.params import ACROSS
-from grmp.report.notes import holes, join
+from grmp.report.notes import join, lacking
 from grmp.report.published import beside, published
-from grmp.report.scores import title
 from grmp.report.style import PAGE, looks, styled
-from grmp.report.table import Table, merged, with_interval
+from grmp.report.table import Table, amount, merged, title, with_interval
 from grmp.report.world import World
 
 
@@ -45,10 +44,9 @@ def matrix(world: World, shots: int | str, metric: str = "srcc") -> Table | None
         "database is tested; on it the test side alone, where those runs are there. A dash off the diagonal is not run or not "
         "asked for."
     )
-    lacking = holes([world.params.run.stage(cell) for cell in world.missing(wanted)])
     columns = ["database", "method", "shots", "metric", "median", "median_low", "median_high"]
     table = pd.DataFrame(data, columns=columns)
-    return Table(table, frame, f"{metric.upper()} across databases", join(text, lacking))
+    return Table(table, frame, f"{metric.upper()} across databases", join(text, lacking(world, wanted)))
 
 
 @styled
@@ -61,7 +59,7 @@ def pairs_figure(world: World, metric: str = "srcc") -> Figure | None:
     summary = world.summary[world.summary["metric"] == metric].set_index(["database", "method", "shots"])
     look, theirs = looks(world.params.methods), published(world.folder)
     step = min(0.8 / (len(grid.methods) * len(grid.shots)), 0.2)
-    figure = Figure((PAGE, 2.3), layout="constrained")
+    figure = Figure((min(PAGE, 2.6 + 1.1 * len(grid.databases)), 2.3), layout="constrained")  # 2.6: axis and legend
     axis = figure.subplots()
     for place, database in enumerate(grid.databases):
         ways = [(name, k) for name in grid.methods for k in grid.shots]
@@ -83,7 +81,7 @@ def pairs_figure(world: World, metric: str = "srcc") -> Figure | None:
                 mew=0,
             )
             axis.vlines(x, one["median_low"], one["median_high"], color=style["color"], linewidth=0.9)
-            label = world.params.methods[name].label + (f", {k}" if len(grid.shots) > 1 else "")
+            label = world.params.methods[name].label + (f", {amount(k)}" if len(grid.shots) > 1 else "")
             axis.plot(x, one["median"], **(style | {"linestyle": "none", "label": label}))
         rows = beside(theirs, "cross", database, grid.shots)
         rows = rows[rows["metric"] == metric].dropna(subset="value")

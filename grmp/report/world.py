@@ -92,7 +92,17 @@ class World:
     @property
     def cost(self) -> pd.DataFrame:
         """cost.json: what every run took."""
-        columns = ["protocol", "database", "method", "shots", "seconds", "device", "threads", "trained_values"]
+        columns = [
+            "protocol",
+            "database",
+            "method",
+            "shots",
+            "seconds",
+            "device",
+            "threads",
+            "trained_values",
+            "peak_bytes",
+        ]
         try:
             return pd.DataFrame(self._json("results/cost.json") or [], columns=columns)
         except (ValueError, TypeError, AttributeError):

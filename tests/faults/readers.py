@@ -250,6 +250,7 @@ def _partial(folder: Path) -> None:
     result = {
         "predictions": {"image": ["a", "b"], "quality": [0.5, 1.0], "score": [0.25, float("nan")]},
         "history": [{"epoch": 0, "learning_rate": 0.1, "task_loss": 1.0, "semantic_loss": 1.0, "angle_deg": 9.0}],
+        "peak_bytes": 400_000_000,
         "trained_values": 3,
         "seconds": 0.5,
         "status": "ok",

@@ -21,7 +21,7 @@ def records(world: Path) -> dict[str, Any]:
         if path.is_file():
             content: Any = path.read_bytes()
             if path.name == "run.json":
-                content = {k: v for k, v in json.loads(content).items() if k != "seconds"}
+                content = {k: v for k, v in json.loads(content).items() if k not in ("seconds", "peak_bytes")}
             found[path.relative_to(world).as_posix()] = content
     return found
 

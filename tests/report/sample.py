@@ -145,6 +145,7 @@ def make_record(
         "device": "cpu",
         "threads": 1,
         "seconds": [1.5] * splits,
+        "peak_bytes": 400_000_000,
         "trained_values": 12345 if tuned else 0,
     }
     folder = world / "results/runs" / protocol / database / method / str(shots)

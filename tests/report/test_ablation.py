@@ -164,15 +164,15 @@ def test_tables_of_what_has_not_been_run_name_the_command(tmp_path: Path):
     empty = World.open(with_ablations(tmp_path))
     found = sweeps(empty.params, empty.params.methods)
     table = ablation.sweep_table(empty, found, TARGETS, 25)
-    assert "`dvc repro ablation adapt`" in table.note
+    assert "`grmp sweep`, one of them with" in table.note
     assert set(table.shown["SRCC"]) == {"–"}
-    assert "`dvc repro adapt@sound-alpha-meta-25`" in gradient.rule_table(empty, "grmp", TARGETS, 25).note
+    assert "`grmp adapt alpha meta 25 --protocol sound`" in gradient.rule_table(empty, "grmp", TARGETS, 25).note
     asked = ablation.parts(empty, "grmp")
     assert (
         "not run: MPP, without the rule needs"
         in effects.effect_table(empty, effects.effects(empty, asked), asked, "").note
     )
-    assert "`dvc repro adapt collect`" in distortions.distortion_table(empty, ["grmp"], 25, None).note
+    assert "`dvc repro`" in distortions.distortion_table(empty, ["grmp"], 25, None).note
 
 
 def test_a_rule_that_no_grid_asks_for_is_said_to_be_so(tmp_path: Path):

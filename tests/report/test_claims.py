@@ -111,7 +111,7 @@ def test_what_is_not_run_names_its_command(claimed: Path):
     shutil.rmtree(claimed / "results/runs/sound/gamma/grmp/50")
     collect(World.open(claimed).params, claimed / "results")
     table = verdicts(World.open(claimed)).set_index(["claim", "protocol"])
-    assert table.loc[("gamma is easy", "sound"), "why"] == "`dvc repro adapt@sound-gamma-grmp-50`"
+    assert table.loc[("gamma is easy", "sound"), "why"] == "`grmp adapt gamma grmp 50 --protocol sound`"
     assert table.loc[("gamma is easy", "sound"), "verdict"] == "not run"
     assert table.loc[("more labels", "sound"), "why"] == "params.yaml of this world does not ask for it"
 
@@ -135,7 +135,7 @@ def test_stars_are_the_stated_numbers(claimed: Path):
         ("x,guess,a,b,,50,srcc,0.1,us", "line 2: kind 'guess' is none of level"),
         ("x,level,a,b,,50,srcc,much,us", "line 2: 'much' is no number"),
         ("x,level,a,b,,50,srcc,,us", "line 2: '' is no number"),
-        ("x,level,a,b,,50,srcc,0.1,", "line 2: a claim needs its source"),
+        ("x,level,a,b,,50,srcc,0.1,", "line 2: a row needs its source"),
     ],
 )
 def test_bad_claims_are_named(tmp_path: Path, row: str, message: str):

@@ -142,8 +142,9 @@ def test_cost_is_what_the_records_say(whole: World):
     row = table.data.query("protocol == 'sound' and method == 'GRMP-IQA'").iloc[0]
     assert row[["runs", "seconds", "trained_values"]].tolist() == [9, 9 * 7.5, 12345]
     assert row["seconds_a_split"] == pytest.approx(1.5)
+    assert row["peak_memory_mb"] == pytest.approx(400)
     axes = cost.cost_figure(whole, 50).axes
-    assert [a.get_xlabel() for a in axes] == ["trained values"] * 3 + ["seconds a split"] * 3
+    assert [a.get_xlabel() for a in axes] == ["trained values"] * 3 + ["seconds a split"] * 3 + ["peak memory (MB)"] * 3
     points = [line.get_xdata()[0] for line in axes[3].lines]
     assert points == pytest.approx([1.5] * len(METHODS))
 

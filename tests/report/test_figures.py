@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from grmp.collect import collect
-from grmp.report import figures, scores, tables
+from grmp.report import effects, figures, scores, tables
 from grmp.report.world import World
 from tests.report.sample import DATABASES, DISTORTIONS, METHODS, make_settings, settings
 
@@ -75,7 +75,7 @@ def test_a_method_keeps_its_colour(whole: World):
 
 
 def test_forest_shows_the_pairs(whole: World):
-    figure = figures.forest(whole)
+    figure = effects.forest(whole, effects.answers(whole))
     assert [a.get_title("left") for a in figure.axes] == [p["question"] for p in settings()["evaluate"]["pairs"]]
     rows = len(DATABASES) * len(SHOTS)
     middles = [line.get_xdata()[0] for line in figure.axes[0].lines if len(line.get_xdata()) == 1]
@@ -120,7 +120,7 @@ DISTORTIONS_SORTED = sorted(DISTORTIONS)
         figures.losses,
         lambda w: figures.task_losses(w, "pre"),
         lambda w: scores.curves(w, "few_shot", SHOTS),
-        figures.forest,
+        lambda w: effects.forest(w, effects.answers(w)),
         lambda w: figures.scatter(w, list(METHODS), 50, 0),
     ],
     ids=["histograms", "samples", "losses", "tasks", "curves", "forest", "scatter"],
@@ -158,7 +158,8 @@ def test_one_database_has_its_legend_beside_it(world: Path):
     raw["run"]["few_shot"]["databases"] = ["gamma"]
     (world / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
     collect(World.open(world).params, world / "results")
-    for figure in (scores.curves(World.open(world), "few_shot", SHOTS), figures.forest(World.open(world))):
+    opened = World.open(world)
+    for figure in (scores.curves(opened, "few_shot", SHOTS), effects.forest(opened, effects.answers(opened))):
         assert texts_apart(figure)
         FigureCanvasAgg(figure).draw()
         assert all(axes.get_position().width > 0.3 for axes in figure.axes)
@@ -195,7 +196,7 @@ def test_holes_name_their_command(world: Path):
     opened = World.open(world)
     table = scores.score_table(opened, "few_shot", SHOTS)
     assert table.shown.iloc[9].tolist() == ["", "GRMP-IQA", "–", "–", "–", "–"]
-    assert "`dvc repro adapt@sound-beta-grmp-25`, `dvc repro adapt@sound-beta-grmp-50`" in table.note
+    assert "`grmp adapt beta grmp 25 --protocol sound`, `grmp adapt beta grmp 50 --protocol sound`" in table.note
     assert "0.000" not in table.markdown()
     assert not (opened.pairs.query("database == 'beta'")["method"] == "grmp").any()
     scatter = figures.scatter(opened, ["meta", "grmp"], 50, 0)
@@ -207,10 +208,14 @@ def test_tables_of_an_empty_world(empty: World):
     assert "`dvc repro backbone`" in tables.backbone(empty).note
     assert "`dvc repro pretrain@reptile`" in tables.pretraining(empty).note
     assert "30 runs are missing" in scores.score_table(empty, "few_shot", SHOTS).note
-    assert "Not run" in tables.pair_table(empty).note
+    assert "Not run" in effects.answer_table(empty, effects.answers(empty)).note
     assert tables.left_out(empty) is None
-    assert "`dvc repro adapt@sound-alpha-grmp-50`" in tables.measures(empty, ["grmp"], 50).note
-    for table in (tables.databases(empty), scores.score_table(empty, "few_shot", SHOTS), tables.pair_table(empty)):
+    assert "`grmp adapt alpha grmp 50 --protocol sound`" in tables.measures(empty, ["grmp"], 50).note
+    for table in (
+        tables.databases(empty),
+        scores.score_table(empty, "few_shot", SHOTS),
+        effects.answer_table(empty, effects.answers(empty)),
+    ):
         assert table.markdown()
         assert table.tex()
         assert table.html()
@@ -251,7 +256,7 @@ def test_missing_splits_are_counted_in_the_cell(world: Path):
 
 
 def test_pair_table_counts_and_judges(whole: World):
-    table = tables.pair_table(whole)
+    table = effects.answer_table(whole, effects.answers(whole))
     row = whole.pairs.query("metric == 'srcc'").iloc[0]
     assert table.shown["Won"].iloc[0] == f"{row['won']:.0f} of 5"
     sides = {"above 0", "below 0", "holds 0: no effect shown"}

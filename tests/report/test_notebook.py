@@ -68,9 +68,7 @@ def test_each_notebook_shows_and_saves(executed: Path, name: str):
         folder, endings = {"figure": ("figures", "png pdf svg"), "table": ("tables", "csv md tex")}[note["kind"]]
         for ending in endings.split():
             assert (executed / "results" / folder / name / f"{note['name']}.{ending}").stat().st_size > 0
-        assert re.search(
-            rf"stage notebook@{name} · settings \w{{12}} · scores \w{{12}} · code .* · Python 3", note["line"]
-        )
+        assert re.search(rf"notebook {name} · settings \w{{12}} · scores \w{{12}} · code .* · Python 3", note["line"])
         assert note["kind"] == "table" or len(note["alt"]) > 20
 
 
@@ -156,8 +154,10 @@ def test_nothing_run_is_holes_with_their_commands(tmp_path: Path):
     Page(text)
     assert "<title>&lt;b&gt;Nothing&lt;/b&gt; &amp; more</title>" in text
     assert "0 of 66 runs" in text
-    for command in ("adapt", "pretrain", "notebook@databases", "adapt@sound-alpha-zero_shot-25", "pretrain@reptile"):
-        assert f"<code>dvc repro {command}</code>" in text, command
+    for stage in ("sweep", "pretrain", "pretrain@reptile"):
+        assert f"<code>dvc repro {stage}</code>" in text, stage
+    for command in ("grmp notebook databases", "grmp adapt alpha zero_shot 25 --protocol sound"):
+        assert f"<code>{command}</code>" in text, command
     assert list((tmp_path / "results/figures/few_shot").iterdir()) == []
 
 

@@ -73,7 +73,10 @@ def test_looks_that_lack_are_named(empty: World):
     table = looking.summary(empty, ["alpha"])
     assert "`dvc repro look@alpha`" in table.note
     assert "`dvc repro steps@reptile`" in steps.steps_table(empty).note
-    assert "`dvc repro adapt@sound-alpha-grmp-25`" in predictions.agreement_table(empty, ["grmp"], ["alpha"], 25).note
+    assert (
+        "`grmp adapt alpha grmp 25 --protocol sound`"
+        in predictions.agreement_table(empty, ["grmp"], ["alpha"], 25).note
+    )
 
 
 def test_a_picture_counts_once_with_its_mean(whole: World):

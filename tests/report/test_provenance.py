@@ -39,7 +39,7 @@ def test_commit_is_that_of_the_code(tmp_path: Path):
 def test_line(collected: Path, world: Path):
     line = provenance(World.open(collected), "few_shot")
     assert line == provenance(World.open(collected), "few_shot")
-    assert line.startswith("stage notebook@few_shot · settings ")
+    assert line.startswith("notebook few_shot · settings ")
     (world / "results/scores.csv").write_text("changed")
     other = provenance(World.open(world), "few_shot")
     same = [a == b for a, b in zip(line.split(" · "), other.split(" · "), strict=True)]

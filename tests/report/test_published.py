@@ -44,7 +44,7 @@ def test_users_add_rows(tmp_path: Path):
     [
         ("a,b\n1,2\n", "needs the columns table, dataset"),
         (f"{HEAD}\nfew_shot,mine,50,Ours,srcc,good,our paper,\n", "line 2: 'good' is no number"),
-        (f"{HEAD}\nfew_shot,mine,50,Ours,srcc,0.9,,\n", "line 2: a published number needs its source"),
+        (f"{HEAD}\nfew_shot,mine,50,Ours,srcc,0.9,,\n", "line 2: a row needs its source"),
         ("", "cannot be read"),
     ],
 )
