@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.style import context
 from PIL import Image, ImageChops
@@ -21,7 +22,7 @@ STYLE = [
     str(Path(__file__).parent / "paper.mplstyle"),
 ]  # the default first: no user's matplotlibrc shows through
 FORMATS = ("png", "pdf", "svg")
-UNSEEN = 16  # of 255, in one channel of one pixel
+UNSEEN, RARE = 16, 0.01  # a palette may change a channel by that much (of 255), and this share of the pixels by more
 
 # Okabe and Ito's colours without the yellow, then eight of Tol's "muted" ones: told apart with any colour vision within each
 # eight; the second eight have open markers. In black and white, marker and line style tell all sixteen apart.
@@ -84,9 +85,8 @@ def _fewer_colours(path: Path) -> None:
     with Image.open(path) as picture:
         full = picture.convert("RGB")
     light = full.quantize(256)
-    apart = ImageChops.difference(full, light.convert("RGB")).getextrema()
-    most = max(high for _, high in apart)
-    (light if most <= UNSEEN else full).save(path, format="png", optimize=True)
+    apart = np.asarray(ImageChops.difference(full, light.convert("RGB"))).max(axis=2)
+    (light if (apart > UNSEEN).mean() < RARE else full).save(path, format="png", optimize=True)
 
 
 def version() -> str:
