@@ -184,7 +184,7 @@ def _own_kernel(scratch: Path) -> Iterator[None]:
         "ipykernel_launcher",
         "-f",
         "{connection_file}",
-        "--log-level=ERROR",
+        "--log-level=CRITICAL",
     ]
     spec.write_text(json.dumps({"argv": argv, "display_name": "Python 3", "language": "python"}))
     ours = {

@@ -6,6 +6,7 @@ executed notebooks too, with those of an undisturbed run.
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -73,7 +74,8 @@ def test_killed_at_thirty_moments(tmp_path):
         try:
             process.wait(rng.uniform(3, 30))
             assert process.returncode == 0, process.stderr.read().decode()[-3000:]
-            (disturbed / "dvc.lock").unlink()  # done before the last kill: all stages once more
+            (disturbed / "dvc.lock").unlink()  # done before the last kill: all stages once more, and all runs
+            shutil.rmtree(disturbed / "results/runs")
         except subprocess.TimeoutExpired:
             kills += 1
             (os.killpg if rng.random() < 0.6 else os.kill)(process.pid, signal.SIGKILL)
