@@ -1,6 +1,5 @@
 """Can this machine run what params.yaml asks for? Ten lines, each "ok", "note" or "FAIL"."""
 
-import os
 import platform
 import shutil
 import sys
@@ -16,6 +15,7 @@ from grmp.databases import registry
 from grmp.errors import UserError
 from grmp.ownership import own
 from grmp.params import Params, PretrainedBackbone
+from grmp.workers import cpus
 
 Finding = tuple[str, str]  # ok, note or FAIL, and what was found
 PYTHON = (3, 11)
@@ -93,7 +93,7 @@ def _memory(params: Params | None) -> Finding:
     memory = psutil.virtual_memory()
     kept = params.adapt.cache_gb if params else 0.0  # "auto" takes what is free
     needed = MEMORY + (int(kept * 2**30) if isinstance(kept, float) else 0)
-    told = f"{len(os.sched_getaffinity(0))} CPUs, {memory.available / 2**30:.0f} of {memory.total / 2**30:.0f} GiB free"
+    told = f"{cpus()} CPUs, {memory.available / 2**30:.0f} of {memory.total / 2**30:.0f} GiB free"
     if memory.available < needed:
         return "note", f"{told}; {needed / 2**30:.0f} GiB are wanted: lower adapt.cache_gb"
     return "ok", told

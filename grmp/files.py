@@ -79,7 +79,7 @@ def _clear(path: Path) -> None:
         if not ours.fullmatch(stray.name):
             continue
         if stray.is_dir() and not stray.is_symlink():
-            shutil.rmtree(stray)
+            shutil.rmtree(stray, ignore_errors=True)  # a killed writer's last worker may still put a file there
         else:
             stray.unlink(missing_ok=True)
 

@@ -20,7 +20,7 @@ from grmp.ownership import Busy, own
 from grmp.params import Params
 from grmp.runs import Key
 from grmp.watch import Watch
-from grmp.workers import work
+from grmp.workers import cpus, work
 
 if TYPE_CHECKING:
     import torch
@@ -275,4 +275,4 @@ def places(device: str, jobs: int, threads: int = 1) -> list[str | None]:
         gpus = seen.split(",") if seen else [str(i) for i in range(torch.cuda.device_count())]
     if gpus:
         return [gpus[i % len(gpus)] for i in range(jobs or len(gpus))]
-    return [None] * (jobs or max(1, len(os.sched_getaffinity(0)) // threads))
+    return [None] * (jobs or max(1, cpus() // threads))

@@ -21,6 +21,11 @@ TRIES = 2  # of a piece of work whose worker vanished
 _context = get_context("spawn")
 
 
+def cpus() -> int:
+    """How many CPUs this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class Worker:
     """One process, and what it is at."""
 

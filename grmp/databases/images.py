@@ -5,7 +5,6 @@ picture a thread whatever the database's size. Blocks that are done are noted, s
 moved into place when it is whole, info.json last.
 """
 
-import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,6 +19,7 @@ from grmp.databases import fetch, registry, scores
 from grmp.databases.prepared import COLUMNS
 from grmp.errors import UserError
 from grmp.files import read_json, sha256, sha256_of, write_json, write_text
+from grmp.workers import cpus
 
 BLOCK = 64  # pictures a thread takes at a time
 ENDINGS = (".bmp", ".jpg", ".jpeg", ".png")
@@ -150,10 +150,9 @@ def _decode(
         return failed
 
     todo = [start for start in range(0, len(paths), BLOCK) if start not in done]
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     print(f"{name}: decoding {len(paths)} pictures" + (f", {len(done)} blocks are done" if done else ""), flush=True)
     with (
-        ThreadPoolExecutor(threads) as pool,
+        ThreadPoolExecutor(cpus()) as pool,
         noted.open("a") as note,
         tqdm(total=len(todo) * BLOCK, desc=f"prepare {name}", unit="picture", disable=None) as bar,
     ):

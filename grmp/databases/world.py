@@ -11,9 +11,9 @@ photographs of the backbone's training serve again in the pre-training databases
 """
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import cv2
@@ -28,6 +28,7 @@ from grmp.databases.scenes import RENDERERS, render_scene
 from grmp.distortions import KINDS, LEVELS, distort
 from grmp.errors import UserError
 from grmp.files import whole_folder
+from grmp.workers import cpus, work
 
 SIZE = 122  # pixels; the models crop 112
 RATERS = 20
@@ -117,13 +118,18 @@ def render(name: str, folder: Path) -> None:
     if name not in _DESIGNS:
         raise UserError(f"unknown simulated database '{name}'; choose one of: {', '.join(NAMES)}")
     design = _DESIGNS[name]
+    at_once = cpus()
+    shares = [range(i, design.contents, 4 * at_once) for i in range(4 * at_once)]
     with whole_folder(folder) as beside:
         (beside / "images").mkdir()
         rows = []
         total = design.contents * (len(design.kinds) * len(LEVELS) or 1)
-        for row, picture in tqdm(_pictures(design), f"render {name}", total, unit="picture", disable=None):
-            Image.fromarray(picture).save(beside / "images" / str(row["image"]), compress_level=1)
-            rows.append(row)
+        with tqdm(total=total, desc=f"render {name}", unit="picture", disable=None) as bar:
+            for _, state, made in work(partial(_make, design, beside / "images"), shares, [None] * at_once):
+                if state == "failed":
+                    raise UserError(f"{name} could not be rendered: {made}")
+                rows += made
+                bar.update(len(made))
         pd.DataFrame(rows).sort_values("image").to_csv(beside / "scores.csv", index=False)
         (beside / "README.txt").write_text(_README.format(name=name, raters=RATERS, sd=RATER_SD))
 
@@ -183,28 +189,39 @@ def quality(picture: np.ndarray, clean: np.ndarray) -> float:
     return float(5 - 4 * np.sqrt(np.clip(1 - ssim, 0, 1)))
 
 
-def _pictures(design: _Design) -> Iterator[tuple[dict[str, object], np.ndarray]]:
-    """Rows of scores.csv and their pictures."""
-    for content, label in _labelled(design):
-        if not design.kinds:
-            name = f"{label}_mix.png"
-            yield _row(name, content, picture := _mixed(content.picture, name), "", ""), picture
-        for kind in design.kinds:
-            for level in LEVELS:
-                name = f"{label}_{KINDS.index(kind) + 1:02d}_{level}.png"
-                picture = distort(content.picture, kind, level, seed=_seed(name))
-                yield _row(name, content, picture, kind, level), picture
+def _make(design: _Design, images: Path, numbers: Iterable[int]) -> list[dict[str, object]]:
+    """Write the pictures of these contents; their rows of scores.csv."""
+    rows = []
+    for number in numbers:
+        for row, picture in _pictures(design, number):
+            Image.fromarray(picture).save(images / str(row["image"]), compress_level=1)
+            rows.append(row)
+    return rows
 
 
-def _labelled(design: _Design) -> Iterator[tuple[Content, str]]:
-    """A database's contents and their names in file names: the crops of photographs first, then rendered scenes."""
+def _pictures(design: _Design, number: int) -> Iterator[tuple[dict[str, object], np.ndarray]]:
+    """Rows of scores.csv and the pictures of one content."""
+    content, label = _labelled(design, number)
+    if not design.kinds:
+        name = f"{label}_mix.png"
+        yield _row(name, content, picture := _mixed(content.picture, name), "", ""), picture
+    for kind in design.kinds:
+        for level in LEVELS:
+            name = f"{label}_{KINDS.index(kind) + 1:02d}_{level}.png"
+            picture = distort(content.picture, kind, level, seed=_seed(name))
+            yield _row(name, content, picture, kind, level), picture
+
+
+def _labelled(design: _Design, number: int) -> tuple[Content, str]:
+    """A content of a database and its name in file names: the crops of photographs come first, then rendered scenes."""
     photographs = [(name, crop) for name in _ROLES[design.role] for crop in range(design.crops)]
-    for name, crop in photographs:
-        yield _photograph(name, crop), name if design.crops == 1 else f"{name}-crop{crop}"
-    for i in range(design.contents - len(photographs)):
-        kind = list(RENDERERS)[(i + _seed(design.role)) % len(RENDERERS)]
-        content = _scene(kind, design.role, i)
-        yield content, content.reference
+    if number < len(photographs):
+        name, crop = photographs[number]
+        return _photograph(name, crop), name if design.crops == 1 else f"{name}-crop{crop}"
+    place = number - len(photographs)
+    kind = list(RENDERERS)[(place + _seed(design.role)) % len(RENDERERS)]
+    content = _scene(kind, design.role, place)
+    return content, content.reference
 
 
 def _row(name: str, content: Content, picture: np.ndarray, kind: str, level: int | str) -> dict[str, object]:

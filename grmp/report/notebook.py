@@ -30,7 +30,7 @@ from grmp.errors import UserError
 from grmp.files import whole, write_text
 from grmp.ownership import own
 from grmp.report.page import notebook_page
-from grmp.workers import work
+from grmp.workers import cpus, work
 
 SECONDS = 600  # per cell; a notebook that draws from records needs a few
 _TYPES = {"str": str, "int": int, "float": float, "bool": bool, "list": list}
@@ -81,7 +81,7 @@ def execute_all(params_file: Path) -> None:
         If some failed, with the reason of each.
     """
     names = settings.load(params_file).report.notebooks
-    places = [None] * len(os.sched_getaffinity(0))
+    places = [None] * cpus()
     failed = []
     for number, (name, state, reason) in enumerate(work(partial(_execute_one, params_file), names, places), start=1):
         print(f"notebook {name}: {state}; {number} of {len(names)}", flush=True)
