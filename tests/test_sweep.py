@@ -1,12 +1,14 @@
 """Many runs: two sweeps at once, workers that die or hang, any order and number of processes, the same bytes."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 
 import pytest
+import yaml
 
 from grmp import cost, params, runs, sweep, workers
 from grmp.errors import UserError
@@ -230,3 +232,17 @@ def test_the_deterministic_switch_is_on_only_where_it_is_asked_for(monkeypatch):
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
     assert sweep.choose_device("cpu", 1).type == "cpu"
     assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_failed_splits_are_no_error_where_they_are_allowed(world, capsys):
+    """A loss that is not finite is a result: the pipeline goes on to the pages, which name it."""
+    raw = yaml.safe_load(world.read_text())
+    raw["methods"]["grmp"]["set"] = {"adapt.learning_rate": 1.0e30}
+    world.write_text(yaml.safe_dump(raw, sort_keys=False))
+    with pytest.raises(UserError, match="2 of 8 runs failed"):
+        sweep.sweep(world, jobs=2)
+    assert sweep.sweep(world, jobs=2, allow_failed=True) == 0
+    assert "failed: sound-target-grmp-6: splits failed" in capsys.readouterr().out
+    shutil.rmtree(world.parent / "data")
+    with pytest.raises(UserError):
+        sweep.sweep(world, jobs=2, allow_failed=True)

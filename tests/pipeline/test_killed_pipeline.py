@@ -12,40 +12,20 @@ import subprocess
 from pathlib import Path
 
 import pytest
-import yaml
 
-from tests.conftest import ROOT
-from tests.pipeline.test_whole import SMALLER, TRAINING
-from tests.worlds import merge
+from tests.pipeline.tiny import called, clone, environment
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.slow, pytest.mark.timeout(5400)]
 KILLS = 30
 
 
-def tiny(place: Path) -> Path:
-    """A fresh clone with a tiny world in it; nothing is run."""
-    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(place)], check=True)
-    folder = place / "tiny"
-    folder.mkdir()
-    (folder / "dvc.yaml").symlink_to("../dvc.yaml")
-    raw = yaml.safe_load((ROOT / "demo/params.yaml").read_text())
-    merge(raw, SMALLER)
-    raw["backbone"]["training"] |= TRAINING
-    raw["steps"]["databases"] = ["sim_pre1"]
-    raw["report"]["notebooks"] = ["few_shot", "predictions"]
-    (folder / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
-    return folder
-
-
 def start(folder: Path) -> subprocess.Popen:
     """`grmp mend && dvc repro`, in a process group of its own."""
-    environment = os.environ | {"PYTHONPATH": str(folder.parent), "DVC_NO_ANALYTICS": "1"}
-    environment["PATH"] = f"{ROOT / '.venv/bin'}{os.pathsep}{environment['PATH']}"
-    subprocess.run(["grmp", "mend"], cwd=folder, env=environment, check=True)
+    called(folder, "grmp", "mend")
     return subprocess.Popen(
         ["dvc", "repro"],
         cwd=folder,
-        env=environment,
+        env=environment(folder),
         start_new_session=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -66,7 +46,7 @@ def tables(folder: Path) -> dict[str, bytes]:
 
 
 def test_killed_at_thirty_moments(tmp_path):
-    undisturbed, disturbed = tiny(tmp_path / "a"), tiny(tmp_path / "b")
+    undisturbed, disturbed = (clone(tmp_path / name, ["few_shot", "predictions"]) for name in "ab")
     finish(undisturbed)
     rng, kills = random.Random(5), 0
     while kills < KILLS:

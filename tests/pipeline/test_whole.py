@@ -1,7 +1,6 @@
 """The whole pipeline in a temporary clone: every stage runs, a second run does nothing, a change reaches what depends on it."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -11,57 +10,22 @@ import pandas as pd
 import pytest
 import yaml
 
-from tests.conftest import ROOT
-from tests.worlds import merge
+from tests.pipeline.tiny import called, clone, environment
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(600)]
 
-SMALLER = {
-    "data": {"databases": ["sim_pre1", "sim_wild"]},
-    "splits": {"count": 3},
-    "pretrain": {"databases": ["sim_pre1"], "epochs": 1, "support_batch": 60, "query_batch": 16},
-    "adapt": {"views": 1},
-    "protocols": {name: {"adapt": {"epochs": 4}} for name in ("sound", "published")},
-    "run": {
-        "few_shot": {"databases": ["sim_wild"], "shots": [10]},
-        "ablation": {"databases": ["sim_wild"], "methods": ["random_qgr"], "shots": [10]},
-        "full": {"methods": ["ridge"], "shots": ["20pct"]},
-        "cross": {"databases": ["sim_pre1_to_sim_wild"], "methods": ["ridge"], "shots": [10]},
-    },
-    "steps": {"databases": ["sim_pre1"], "counts": [0, 1]},
-    "look": {"shots": 10, "pictures": 1},
-    "evaluate": {"resamples": 200},
-    "report": {"notebooks": ["summary", "databases", "meta_training", "few_shot", "where_it_looks", "predictions"]},
-}
-TRAINING = {"pictures": 96, "steps": 6, "batch": 32}
+NOTEBOOKS = ["summary", "databases", "meta_training", "few_shot", "where_it_looks", "predictions"]
 
 
-def dvc(world: Path, *arguments: str) -> str:
+def dvc(folder: Path, *arguments: str) -> str:
     """Output of a DVC command in the tiny world."""
-    return called(world, "dvc", *arguments)
-
-
-def called(world: Path, *command: str) -> str:
-    """Output of a command in the tiny world; the clone's code comes first on the path."""
-    environment = os.environ | {"PYTHONPATH": str(world.parent), "DVC_NO_ANALYTICS": "1", "COLUMNS": "200"}
-    environment["PATH"] = f"{ROOT / '.venv/bin'}{os.pathsep}{environment['PATH']}"
-    done = subprocess.run([*command], cwd=world, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
-    return done.stdout
+    return called(folder, "dvc", *arguments)
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory) -> tuple[Path, str]:
     """A fresh clone with a tiny world in it, run once; (its folder, what DVC printed)."""
-    clone = tmp_path_factory.mktemp("clone") / "project"
-    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
-    folder = clone / "tiny"
-    folder.mkdir()
-    (folder / "dvc.yaml").symlink_to("../dvc.yaml")
-    raw = yaml.safe_load((ROOT / "demo/params.yaml").read_text())
-    merge(raw, SMALLER)
-    raw["backbone"]["training"] |= TRAINING
-    (folder / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
+    folder = clone(tmp_path_factory.mktemp("clone") / "project", NOTEBOOKS)
     return folder, dvc(folder, "repro")
 
 
@@ -122,9 +86,8 @@ def test_unknown_key_stops_before_anything_is_written(world):
     raw = yaml.safe_load((other / "params.yaml").read_text())
     raw["adapt"]["lerning_rate"] = 1.0
     (other / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
-    environment = os.environ | {"PYTHONPATH": str(other.parent)}
-    command = [str(ROOT / ".venv/bin/grmp"), "adapt", "sim_wild", "grmp", "10"]
-    done = subprocess.run(command, cwd=other, env=environment, capture_output=True, text=True, check=False)
+    command = ["grmp", "adapt", "sim_wild", "grmp", "10"]
+    done = subprocess.run(command, cwd=other, env=environment(other), capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "unknown key 'adapt.lerning_rate'" in done.stderr
     assert sorted(p.name for p in other.iterdir()) == ["dvc.yaml", "params.yaml"]

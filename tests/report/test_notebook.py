@@ -15,7 +15,7 @@ import yaml
 
 from grmp.errors import UserError
 from grmp.params import load
-from grmp.report.notebook import check_parameters, execute, parameters
+from grmp.report.notebook import check_parameters, execute, execute_all, parameters
 from grmp.report.site import build
 from tests.report.sample import NOTEBOOKS, ROOT, make_settings, settings
 
@@ -248,3 +248,18 @@ def test_a_user_error_in_a_notebook_is_its_own_line(world: Path):
     (world / "results/scores.csv").write_text("a,b\n1,2\n")
     with pytest.raises(UserError, match=r"^results/scores\.csv was written by another version"):
         execute("few_shot", world / "params.yaml")
+
+
+def test_one_failing_notebook_leaves_the_others_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    code, world = tmp_path / "code", tmp_path / "world"
+    (code / "notebooks").mkdir(parents=True)
+    head = "# %% tags=['parameters']\nworld: str = '.'\n# %%\n"
+    (code / "notebooks/good.py").write_text(f"{head}print('fine')\n")
+    (code / "notebooks/bad.py").write_text(f"{head}raise ValueError('no')\n")
+    make_settings(world)
+    raw = settings() | {"paths": {"code": "../code"}, "report": {"notebooks": ["bad", "good"], "title": "Two"}}
+    (world / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
+    with pytest.raises(UserError, match=r"^1 of 2 notebooks failed, see above; try one with: grmp notebook bad$"):
+        execute_all(world / "params.yaml")
+    assert "notebook bad: a notebook cell failed, ValueError: no" in capsys.readouterr().out
+    assert [p.name for p in (world / "results/notebooks").glob("*.ipynb")] == ["good.ipynb"]

@@ -1,0 +1,55 @@
+"""A fresh clone with a tiny world in it: every stage of the pipeline in a minute or two."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import yaml
+
+from tests.conftest import ROOT
+from tests.worlds import merge
+
+SMALLER = {
+    "data": {"databases": ["sim_pre1", "sim_wild"]},
+    "splits": {"count": 3},
+    "pretrain": {"databases": ["sim_pre1"], "epochs": 1, "support_batch": 60, "query_batch": 16},
+    "adapt": {"views": 1},
+    "protocols": {name: {"adapt": {"epochs": 4}} for name in ("sound", "published")},
+    "run": {
+        "few_shot": {"databases": ["sim_wild"], "shots": [10]},
+        "ablation": {"databases": ["sim_wild"], "methods": ["random_qgr"], "shots": [10]},
+        "full": {"methods": ["ridge"], "shots": ["20pct"]},
+        "cross": {"databases": ["sim_pre1_to_sim_wild"], "methods": ["ridge"], "shots": [10]},
+    },
+    "steps": {"databases": ["sim_pre1"], "counts": [0, 1]},
+    "look": {"shots": 10, "pictures": 1},
+    "evaluate": {"resamples": 200},
+}
+TRAINING = {"pictures": 96, "steps": 6, "batch": 32}
+
+
+def clone(place: Path, notebooks: list[str]) -> Path:
+    """The tiny world's folder in a clone at ``place``; nothing is run."""
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(place)], check=True)
+    folder = place / "tiny"
+    folder.mkdir()
+    (folder / "dvc.yaml").symlink_to("../dvc.yaml")
+    raw = yaml.safe_load((ROOT / "demo/params.yaml").read_text())
+    merge(raw, SMALLER)
+    raw["backbone"]["training"] |= TRAINING
+    raw["report"]["notebooks"] = notebooks
+    (folder / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
+    return folder
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """For commands in the tiny world: the clone's code comes first on the path."""
+    found = os.environ | {"PYTHONPATH": str(folder.parent), "DVC_NO_ANALYTICS": "1", "COLUMNS": "200"}
+    return found | {"PATH": f"{ROOT / '.venv/bin'}{os.pathsep}{found['PATH']}"}
+
+
+def called(folder: Path, *command: str) -> str:
+    """Output of a command in the tiny world."""
+    done = subprocess.run([*command], cwd=folder, env=environment(folder), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    return done.stdout
