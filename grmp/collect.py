@@ -219,14 +219,19 @@ def _metrics(params: Params, summary: pd.DataFrame, pairs: pd.DataFrame) -> dict
     """The headline for ``dvc metrics``, first protocol alone; everything else is in summary.csv and pairs.csv.
 
     Median SRCC of each method that a question of ``evaluate.pairs`` is about, and of each question the mean paired
-    difference over all its cells; null where there is none.
+    difference over its cells of few labels; null where there is none.
     """
     asked = {pair.method for pair in params.evaluate.pairs} or set(params.methods)
     rows = summary[(summary["metric"] == "srcc") & (summary["protocol"] == params.protocol)]
     found = {
         f"{r.protocol} {r.database} {r.method} {r.shots}": r.median for r in rows.itertuples() if r.method in asked
     }
-    part = pairs[(pairs["metric"] == "srcc") & (pairs["protocol"] == params.protocol)]
+    few = [family(d, k) == "few labels" for d, k in zip(pairs["database"], pairs["shots"], strict=True)]
+    part = pairs[
+        pd.Series(few, index=pairs.index, dtype=bool)
+        & (pairs["metric"] == "srcc")
+        & (pairs["protocol"] == params.protocol)
+    ]
     for (method, against), group in part.groupby(["method", "against"], sort=False):
         found[f"{params.protocol} {method} - {against}"] = group["mean"].mean()
     return {name: round(value, 4) if np.isfinite(value) else None for name, value in found.items()}

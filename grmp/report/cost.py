@@ -67,6 +67,7 @@ def cost_figure(world: World, shots: int | str, metric: str = "srcc") -> Figure 
     both = cost.merge(middle[[*keys, "splits", "median", "median_low", "median_high"]], on=keys)
     both = both.assign(seconds=both["seconds"] / both["splits"], memory=megabytes(both["peak_bytes"]))
     grid = world.grid
+    both = both[both["method"].isin(grid.methods)]
     if both.empty:
         return None
     look = looks(world.params.methods)
