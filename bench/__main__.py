@@ -97,8 +97,13 @@ def main(arguments: list[str]) -> None:
         print(pd.DataFrame(rows[-2:]).drop(columns="machine").to_string(index=False), flush=True)
     given.out.mkdir(exist_ok=True, parents=True)
     path = given.out / f"{device.type}.csv"
-    pd.DataFrame(rows).to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
-    draw.ratios(pd.DataFrame(rows), path.with_suffix(".png"))
+    table = pd.DataFrame(rows)
+    if path.is_file():  # what an earlier run on this machine measured of other work stays
+        before = pd.read_csv(path)
+        before = before[~before["work"].isin(table["work"]) & (before["machine"] == table["machine"].iloc[0])]
+        table = pd.concat([before, table]).sort_values("work", kind="stable")
+    table.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
+    draw.ratios(table, path.with_suffix(".png"))
     print(f"written: {path} and its figure")
 
 

@@ -25,10 +25,15 @@ def ratios(table: pd.DataFrame, path: Path) -> None:
             part = table[table["recipe"] == recipe].set_index("work").loc[work]
             places = np.arange(len(work)) + (i - 0.5) * 0.38
             bars = axis.bar(places, part[column], 0.36, label=recipe)
-            axis.bar_label(bars, fmt="{:.3g}", fontsize=7)
-            if column == "ratio":
+            axis.bar_label(
+                bars,
+                fmt="{:,.0f}" if column == "memory_mb" else "{:.2f}",
+                fontsize=6,
+                padding=7 if column == "ratio" else 1,
+            )
+            if column == "ratio" and recipe == "ours":
                 reach = np.abs(part[["ratio_lowest", "ratio_highest"]].sub(part["ratio"], axis=0)).T.to_numpy()
-                axis.errorbar(places, part[column], reach, fmt="none", ecolor="black", lw=0.8)
+                axis.errorbar(places, part[column], reach, fmt="none", ecolor="black", lw=0.8, zorder=3)
         axis.set_xticks(np.arange(len(work)), [w.replace("_", "\n") for w in work])
         axis.set_ylabel(label)
         axis.margins(y=0.15)
