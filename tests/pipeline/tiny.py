@@ -43,8 +43,9 @@ def clone(place: Path, notebooks: list[str]) -> Path:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """For commands in the tiny world: the clone's code comes first on the path."""
+    """For commands in the tiny world: the clone's code comes first on the path, and Python leaves its bytecode beside it."""
     found = os.environ | {"PYTHONPATH": str(folder.parent), "DVC_NO_ANALYTICS": "1", "COLUMNS": "200"}
+    found.pop("PYTHONDONTWRITEBYTECODE", None)
     return found | {"PATH": f"{ROOT / '.venv/bin'}{os.pathsep}{found['PATH']}"}
 
 
