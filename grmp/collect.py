@@ -69,7 +69,7 @@ def pair_table(params: Params, records: list[Record], table: pd.DataFrame) -> pd
     """Paired differences for every question of ``evaluate.pairs``, where both sides have been run.
 
     Two runs that may not be compared have a row that says why and holds no number. ``p_holm`` corrects over all rows
-    (methods, databases, shots) of one protocol, question, metric and :func:`family`.
+    (methods, databases, shots) of one protocol, question, metric and :func:`families`.
     """
     settings = params.evaluate
     by_cell = {record.cell: record for record in records}
@@ -92,10 +92,7 @@ def pair_table(params: Params, records: list[Record], table: pd.DataFrame) -> pd
                     | {"status": f"not comparable: {differs}" if differs else "ok"}
                 )
     pairs = pd.DataFrame(rows, columns=COLUMNS["pairs.csv"])
-    kinds = [family(d, k) for d, k in zip(pairs["database"], pairs["shots"], strict=True)]
-    for _, part in pairs.groupby(["protocol", "question", "metric", pd.Series(kinds, index=pairs.index, dtype=object)])[
-        "p"
-    ]:
+    for _, part in pairs.groupby(["protocol", "question", "metric", families(pairs)])["p"]:
         pairs.loc[part.index, "p_holm"] = holm(part.astype(float).tolist())
     return pairs
 
@@ -104,9 +101,13 @@ def _compare(a: pd.Series, b: pd.Series, settings: Evaluate) -> dict[str, float]
     return paired(a.to_numpy(), b.to_numpy(), settings.level, settings.resamples, settings.seed)
 
 
-def family(database: str, shots: int | str) -> str:
-    """Which experiment a cell belongs to: its comparisons are corrected, and shown, apart from those of the others."""
-    return "across databases" if ACROSS in database else "many labels" if isinstance(shots, str) else "few labels"
+def families(cells: pd.DataFrame) -> pd.Series:
+    """Which experiment each row belongs to: its comparisons are corrected, and shown, apart from those of the others."""
+    kinds = [
+        "across databases" if ACROSS in database else "many labels" if isinstance(shots, str) else "few labels"
+        for database, shots in zip(cells["database"], cells["shots"], strict=True)
+    ]
+    return pd.Series(kinds, index=cells.index, dtype=object)
 
 
 def incomparable(params: Params, a: Run, b: Run) -> str:
@@ -226,11 +227,8 @@ def _metrics(params: Params, summary: pd.DataFrame, pairs: pd.DataFrame) -> dict
     found = {
         f"{r.protocol} {r.database} {r.method} {r.shots}": r.median for r in rows.itertuples() if r.method in asked
     }
-    few = [family(d, k) == "few labels" for d, k in zip(pairs["database"], pairs["shots"], strict=True)]
     part = pairs[
-        pd.Series(few, index=pairs.index, dtype=bool)
-        & (pairs["metric"] == "srcc")
-        & (pairs["protocol"] == params.protocol)
+        (pairs["metric"] == "srcc") & (pairs["protocol"] == params.protocol) & (families(pairs) == "few labels")
     ]
     for (method, against), group in part.groupby(["method", "against"], sort=False):
         found[f"{params.protocol} {method} - {against}"] = group["mean"].mean()

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from grmp.collect import COLUMNS, collect, family
+from grmp.collect import COLUMNS, collect, families
 from grmp.evaluate import METRICS, holm, scores
 from grmp.params import load
 from grmp.records import read_record
@@ -307,5 +307,6 @@ def test_a_method_may_differ_in_what_it_sets_for_itself(world: Path):
 
 
 def test_experiments_are_families_of_their_own():
-    cells = [("alpha", 50), ("alpha", "20pct"), ("alpha_to_gamma", 50), ("alpha_to_gamma", "20pct")]
-    assert [family(*cell) for cell in cells] == ["few labels", "many labels", "across databases", "across databases"]
+    databases, shots = ["alpha", "alpha", "alpha_to_gamma", "alpha_to_gamma"], [50, "20pct", 50, "20pct"]
+    cells = pd.DataFrame({"database": databases, "shots": pd.Series(shots, dtype=object)})
+    assert families(cells).tolist() == ["few labels", "many labels", "across databases", "across databases"]

@@ -243,6 +243,7 @@ def test_failed_splits_are_no_error_where_they_are_allowed(world, capsys):
         sweep.sweep(world, jobs=2)
     assert sweep.sweep(world, jobs=2, allow_failed=True) == 0
     assert "failed: sound-target-grmp-6: splits failed" in capsys.readouterr().out
-    shutil.rmtree(world.parent / "data")
-    with pytest.raises(UserError):
+    shutil.rmtree(world.parent / "results/runs/sound/target/ridge")
+    (world.parent / "results/runs/sound/target/ridge").write_text("in the way")  # a run without a record is an error
+    with pytest.raises(UserError, match="4 of 4 runs failed"):
         sweep.sweep(world, jobs=2, allow_failed=True)

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from grmp.collect import family, incomparable
+from grmp.collect import families, incomparable
 from grmp.evaluate import paired
 from grmp.report.notes import FEW_SPLITS_NOTE, SPLITS_NOTE, join, side, signed
 from grmp.report.panels import panels
@@ -55,9 +55,8 @@ def effects(world: World, comparisons: Iterable[Comparison], metric: str = "srcc
 
 def answers(world: World, metric: str = "srcc") -> pd.DataFrame:
     """The rows of pairs.csv about few labels within a database, each with its ``differences``."""
-    rows = world.pairs[world.pairs["metric"] == metric]
-    few = [family(d, k) == "few labels" for d, k in zip(rows["database"], rows["shots"], strict=True)]
-    rows = rows[pd.Series(few, index=rows.index, dtype=bool)].reset_index(drop=True)
+    rows = world.pairs
+    rows = rows[(rows["metric"] == metric) & (families(rows) == "few labels")].reset_index(drop=True)
     apart = [_differences(world.scores, r.database, r.shots, r.method, r.against, metric) for r in rows.itertuples()]
     return rows.assign(differences=[one.dropna().tolist() for one in apart])
 
@@ -73,17 +72,15 @@ def _differences(
 
 @styled
 def forest(world: World, table: pd.DataFrame, metric: str = "srcc") -> Figure | None:
-    """Mean paired difference and its interval, question by question; every split is a dot."""
+    """Mean paired difference and its interval, a panel for each question and pair of methods; every split is a dot."""
     table = table[table["mean"].notna()]
     if table.empty:
         return None
     look = looks(world.params.methods)
-    questions = table["question"].drop_duplicates().tolist()
-    most = max((table["question"] == q).sum() for q in questions)
-    figure, axes = panels(len(questions), 0.19 * most + 0.6, 2)
+    parts = list(table.groupby(["question", "method", "against"], sort=False))
+    figure, axes = panels(len(parts), 0.19 * max(len(part) for _, part in parts) + 0.6, 2)
     label = {n: m.label for n, m in world.params.methods.items()}
-    for axis, question in zip(axes, questions, strict=True):
-        part = table[table["question"] == question]
+    for axis, ((question, method, against), part) in zip(axes, parts, strict=True):
         for y, row in enumerate(part.itertuples()):
             style = look[row.method]
             dots = np.full(len(row.differences), y + 0.3)
@@ -96,17 +93,15 @@ def forest(world: World, table: pd.DataFrame, metric: str = "srcc") -> Figure | 
         axis.locator_params(axis="x", nbins=5)
         axis.grid(axis="y", visible=False)
         axis.set_title(textwrap.fill(question, 50))
-        first = part.iloc[0]
-        names = f"{label[first['method']]} −\n{label[first['against']]}"
-        axis.set_xlabel(f"{metric.upper()}: {names}")
+        axis.set_xlabel(f"{metric.upper()}: {label[method]} −\n{label[against]}")
     return figure
 
 
-def _shown(world: World, data: pd.DataFrame, *averages: str) -> pd.DataFrame:
+def columns_of(world: World, data: pd.DataFrame, *averages: str) -> pd.DataFrame:
     """The columns that tables of differences share."""
     label = {name: method.label for name, method in world.params.methods.items()}
-    columns: dict[str, Sequence[str]] = {
-        "Question": merged(data["question"]),
+    columns: dict[str, Sequence[str]] = {"Question": merged(data["question"])} if "question" in data else {}
+    columns |= {
         "Difference": merged(data["method"].map(label) + " − " + data["against"].map(label)),
         "Database": [title(d) for d in data["database"]],
         "Labels": [amount(k) for k in data["shots"]],
@@ -130,13 +125,13 @@ def effect_table(world: World, table: pd.DataFrame, comparisons: Sequence[Compar
         "corrected for the number of rows.",
         f"–: not run: {'; '.join(absent)}; fill with `dvc repro`." if absent else "",
     )
-    return Table(data, _shown(world, data, "mean"), caption, note)
+    return Table(data, columns_of(world, data, "mean"), caption, note)
 
 
 def answer_table(world: World, table: pd.DataFrame, metric: str = "srcc") -> Table:
     """``answers`` as a table: the questions of params.yaml."""
     data = table.drop(columns="differences")
-    shown = _shown(world, data, "mean", "median")
+    shown = columns_of(world, data, "mean", "median")
     shown["p (Holm)"] = [number(v) for v in data["p_holm"]]
     shown["Interval"] = [side(*v) for v in zip(data["mean_low"], data["mean_high"], data["status"], strict=True)]
     there = set(zip(data["question"], data["method"], data["against"], strict=True))

@@ -83,7 +83,9 @@ def execute_all(params_file: Path) -> None:
     names = settings.load(params_file).report.notebooks
     places = [None] * cpus()
     failed = []
-    for number, (name, state, reason) in enumerate(work(partial(_execute_one, params_file), names, places), start=1):
+    for number, (name, state, reason) in enumerate(
+        work(partial(execute, params_file=params_file), names, places), start=1
+    ):
         print(f"notebook {name}: {state}; {number} of {len(names)}", flush=True)
         if state == "failed":
             failed.append(name)
@@ -92,10 +94,6 @@ def execute_all(params_file: Path) -> None:
         raise UserError(
             f"{len(failed)} of {len(names)} notebooks failed, see above; try one with: grmp notebook {failed[0]}"
         )
-
-
-def _execute_one(params_file: Path, name: str) -> None:
-    execute(name, params_file)
 
 
 def parameters(notebook: NotebookNode) -> dict[str, tuple[str, Any, str]]:

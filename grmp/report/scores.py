@@ -7,7 +7,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from grmp.params import Cell
 from grmp.report.notes import PUBLISHED_NOTE, SPLITS_NOTE, join, lacking, troubles
 from grmp.report.panels import label_left, legend, note, panels
 from grmp.report.published import BLANK, beside, published
@@ -25,19 +24,13 @@ CAPTIONS = {
 COLUMNS = ["database", "method", "shots", "metric", "median", "median_low", "median_high", "origin"]
 
 
-def cells(world: World, kind: str, shots: Shots) -> list[Cell]:
-    """The runs of a grid under this protocol at these numbers of labels."""
-    grid = world.params.run.grids()[kind]
-    return [(world.params.protocol, d, m, k) for d in grid.databases for m in grid.methods for k in shots]
-
-
 def score_table(world: World, kind: str, shots: Shots, metrics: Sequence[str] = ("srcc", "plcc")) -> Table | None:
     """Medians over splits with their intervals, database by database; published numbers below ours where there are any.
 
     ``kind`` names a grid (few_shot, full, cross); None where params.yaml leaves it empty.
     """
     grid, params, theirs = world.params.run.grids()[kind], world.params, published(world.folder)
-    if not cells(world, kind, shots):
+    if not world.cells(shots, kind):
         return None
     keyed = world.summary.set_index(["database", "method", "shots", "metric"])
     data, shown = [], []
@@ -82,7 +75,7 @@ def score_table(world: World, kind: str, shots: Shots, metrics: Sequence[str] = 
         PUBLISHED_NOTE if (frame["Method"].str.endswith(", published")).any() else "",
         f"n.p.: {BLANK}." if (frame == "n.p.").to_numpy().any() else "",
         "; ".join(troubles(ours)),
-        lacking(world, cells(world, kind, shots)),
+        lacking(world, world.cells(shots, kind)),
     )
     caption = CAPTIONS[kind].format(", ".join(amount(k) for k in shots))
     return Table(pd.DataFrame(data, columns=COLUMNS), frame, caption, below)

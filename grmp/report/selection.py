@@ -5,8 +5,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy import stats
 
-from grmp.evaluate import paired
 from grmp.params import Params, Tune
+from grmp.report.effects import columns_of, effects
 from grmp.report.notes import FEW_SPLITS_NOTE, SPLITS_NOTE, join, lacking, side, signed
 from grmp.report.panels import legend, panels
 from grmp.report.style import looks, styled
@@ -142,32 +142,12 @@ def readers(params: Params) -> list[tuple[str, str]]:
 
 def reading_table(world: World, metric: str = "srcc") -> Table | None:
     """What choosing the epoch on the test split adds, everything else alike: paired over splits; None if nobody does."""
-    settings, scores = world.params.evaluate, world.scores
-    label = {name: method.label for name, method in world.params.methods.items()}
-    rows = []
-    for name, base in readers(world.params):
-        keys = ["database", "shots"]
-        sides = [dict(iter(scores[scores["method"] == m].groupby(keys))) for m in (name, base)]
-        for cell in (k for k in sides[0] if k in sides[1]):
-            a, b = (s[cell].set_index("split")[metric] for s in sides)
-            found = paired(
-                a.to_numpy(), b.reindex(a.index).to_numpy(), settings.level, settings.resamples, settings.seed
-            )
-            rows.append(dict(zip(keys, cell, strict=True)) | {"method": name, "against": base} | found)
-    if not rows:
+    asked = [("choosing the epoch on the test split", name, base) for name, base in readers(world.params)]
+    data = effects(world, asked, metric).drop(columns=["question", "differences"])
+    if data.empty:
         return None
-    data = pd.DataFrame(rows)
-    shown = pd.DataFrame(
-        {
-            "Difference": merged(data["method"].map(label) + " − " + data["against"].map(label)),
-            "Database": data["database"],
-            "Labels": data["shots"].astype(str),
-            "Mean": [signed(*v) for v in _triples(data, "mean")],
-            "Median": [signed(*v) for v in _triples(data, "median")],
-            "Won": [f"{w:.0f} of {n:.0f}" for w, n in zip(data["won"], data["scored"], strict=True)],
-            "Interval": [side(low, high, "ok") for _, low, high in _triples(data, "mean")],
-        }
-    )
+    shown = columns_of(world, data, "mean", "median")
+    shown["Interval"] = [side(low, high, "ok") for _, low, high in _triples(data, "mean")]
     few = FEW_SPLITS_NOTE if world.params.splits.count < 20 else ""
     text = f"Differences of {metric.upper()} on the same splits; the last column is about the mean's interval"
     return Table(data, shown, "What choosing the epoch on the test split adds", join(text, few, SPLITS_NOTE))

@@ -147,9 +147,9 @@ class World:
         done = set(zip(*(scores[c] for c in ("protocol", "database", "method", "shots")), strict=True))
         return [cell for cell in (self.params.run.cells() if cells is None else cells) if cell not in done]
 
-    def cells(self, shots: Sequence[int | str]) -> list[Cell]:
-        """The cells of the grid of few labels under this protocol, at these numbers of labels."""
-        grid = self.grid
+    def cells(self, shots: Sequence[int | str], kind: str = "few_shot") -> list[Cell]:
+        """The cells of a grid under this protocol, at these numbers of labels."""
+        grid = self.params.run.grids()[kind]
         return [(self.params.protocol, d, m, k) for d in grid.databases for m in grid.methods for k in shots]
 
     def table(self, name: str) -> pd.DataFrame:

@@ -1,5 +1,7 @@
 """Two protocols, other databases, shares of the labels, and what they cost: numbers as the records have them."""
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +86,9 @@ def test_reading_the_test_split_is_found_by_its_setting(world: Path):
         cells[5] = f"{float(cells[5]) + 0.01:.6f}"
         better.append(",".join(cells))
     (world / "results/scores.csv").write_text("\n".join([*text, *better]) + "\n")
+    record = shutil.copytree(world / "results/runs/sound/alpha/grmp/25", world / "results/runs/sound/alpha/peek/25")
+    run = json.loads((record / "run.json").read_text())
+    (record / "run.json").write_text(json.dumps(run | {"method": "peek"}))
     table = reading_table(World.open(world))
     assert table.data["mean"].tolist() == pytest.approx([0.01])
     assert table.data["won"].tolist() == [5]
