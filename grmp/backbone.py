@@ -27,6 +27,7 @@ def save(path: Path, tensors: Tensors, metadata: dict[str, Any]) -> None:
         contiguous = {n: t.detach().cpu().contiguous() for n, t in tensors.items()}
         # under one key: safetensors writes several in an order that changes from run to run
         save_file(contiguous, beside, {KEY: json.dumps(metadata, sort_keys=True)})
+        beside.chmod(0o644)  # safetensors writes for the owner alone; a cluster has other readers
 
 
 def read(path: Path, remedy: str) -> tuple[Tensors, dict[str, Any]]:
@@ -46,7 +47,7 @@ def read(path: Path, remedy: str) -> tuple[Tensors, dict[str, Any]]:
                 raise ValueError("its metadata is no table")
             return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
     except (SafetensorError, ValueError, OSError, RecursionError) as error:
-        raise UserError(f"{path} is damaged ({' '.join(str(error).split())}); delete it, then {remedy}") from None
+        raise UserError(f"{path} is damaged ({' '.join(str(error).split())[:200]}); delete it, then {remedy}") from None
 
 
 def outline(folder: Path) -> Backbone:

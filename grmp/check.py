@@ -15,7 +15,7 @@ from grmp.databases import splits as split_files
 from grmp.databases.prepared import Prepared
 from grmp.databases.splits import Splits
 from grmp.errors import UserError
-from grmp.params import STARTS, Params
+from grmp.params import Params
 from grmp.runs import Key
 
 LEAST_TEST = 5  # test pictures; a correlation of fewer says nothing
@@ -54,8 +54,7 @@ def check(params: Params, world: Path, keys: Iterable[Key]) -> None:
                     f"{key}: the backbone reads {wanted} x {wanted} pictures, {name} is prepared at {size} x {size}; "
                     f"set data.size to {wanted} or more, then: dvc repro prepare@{name}"
                 )
-        method = params.adapting(key.method)
-        if method and (start := of_run.start_of(method)) not in STARTS:
+        if start := runs.learned_start(of_run, key.method):
             checkpoints.load_prompts(world, start, backbone(), of_run.prompts)
 
 

@@ -126,6 +126,56 @@ def sweep(
 
 
 @app.command()
+def train(
+    ratings: Annotated[Path, typer.Argument(help="CSV beside its pictures: image, mos and perhaps reference")],
+    out: Annotated[Path | None, typer.Option("-o", help="the model; RATINGS.safetensors without it")] = None,
+    method: Annotated[str, typer.Option(help="of kind tune in params.yaml")] = "grmp",
+    against: Annotated[list[str] | None, typer.Option(help="compared with; zero_shot and ridge without it")] = None,
+    scale: Annotated[
+        tuple[float, float] | None, typer.Option(help="ends of the rating scale; those that occur without it")
+    ] = None,
+    lower_is_better: Annotated[
+        bool, typer.Option("--lower-is-better", help="ratings tell how bad a picture is")
+    ] = False,
+    folds: Annotated[int, typer.Option(min=0, help="of cross-validation; 0: none")] = 5,
+    protocol: Annotated[str, typer.Option(help="of params.yaml; without it the first one")] = "",
+    params: ParamsFile = HERE,
+) -> None:
+    """Rated pictures of your own -> a model in a file, and by cross-validation how good it is on them."""
+    loaded = load(params)
+    loaded = loaded.under(protocol or loaded.protocol)
+    if folds == 1:
+        raise UserError("--folds 1 leaves nothing to learn from; give 0 or at least 2")
+    from grmp import train as room
+    from grmp.databases.ratings import read
+
+    rated = read(ratings, loaded.data.size, loaded.data.aspect, scale, not lower_is_better)
+    print(
+        f"{len(rated.index)} rated pictures, scale {rated.info['range'][0]:g} to {rated.info['range'][1]:g}", flush=True
+    )
+    path = out or ratings.with_suffix(".safetensors")
+    found = room.train(loaded, params.parent, rated, path, method, against or ["zero_shot", "ridge"], folds)
+    if folds:
+        print(room.told(found, loaded, method))
+    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB; use it with: grmp score {path} PICTURES")
+
+
+@app.command()
+def score(
+    model: Annotated[Path, typer.Argument(help="what grmp train wrote")],
+    pictures: Annotated[list[Path], typer.Argument(help="files, and folders that are searched for pictures")],
+    out: Annotated[Path | None, typer.Option("-o", help="CSV to write; without it it is printed")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+) -> None:
+    """Score pictures with a trained model: quality in [0, 1], higher is better, and on the scale of the ratings."""
+    from grmp.score import score as run
+
+    unread = run(model, pictures, out, device)
+    if unread:
+        raise UserError(f"{unread} pictures could not be read (named above); the others are scored")
+
+
+@app.command()
 def rerun(
     record: Annotated[Path, typer.Argument(help="a folder below results/runs")], params: ParamsFile = HERE
 ) -> None:

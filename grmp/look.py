@@ -10,7 +10,6 @@ The embedding map shows the test pictures' image embeddings on their first two p
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +20,13 @@ from torch import Tensor
 from grmp import backbone as checkpoints
 from grmp import clip, methods
 from grmp.adapt import TEACHER_SCENE, SplitFailure
-from grmp.clip import Shape, Tensors
+from grmp.clip import Tensors
 from grmp.crops import centre, crop
 from grmp.databases import prepared as databases
 from grmp.databases import splits as split_files
 from grmp.errors import UserError
 from grmp.files import whole, write_text
+from grmp.model import Model
 from grmp.params import Params, Tune
 from grmp.runs import Key, settled, split_file
 from grmp.sweep import choose_device
@@ -36,25 +36,7 @@ STEPS = 32  # points on the way; the gap they leave is written beside the maps
 BEFORE = "before"
 
 
-@dataclass(frozen=True)
-class Eye:
-    """A prompted CLIP that judges quality: its tensors, and its two texts' embeddings (2, E), the better one first."""
-
-    tensors: Tensors
-    text: Tensor
-    shape: Shape
-
-    def embed(self, x: Tensor) -> Tensor:
-        """(B, 3, S, S) normalised pixels -> unit-length embeddings (B, E)."""
-        return clip.image_embedding(self.tensors, x, self.shape)
-
-    def logit(self, x: Tensor) -> Tensor:
-        """(B, 3, S, S) -> (B,): log-odds of "high quality"; the score is its sigmoid."""
-        both = clip.logits(self.tensors, self.embed(x), self.text)
-        return both[:, 0] - both[:, 1]
-
-
-def relevance(eye: Eye, x: Tensor, steps: int = STEPS) -> tuple[Tensor, Tensor]:
+def relevance(eye: Model, x: Tensor, steps: int = STEPS) -> tuple[Tensor, Tensor]:
     """Integrated gradients of ``eye.logit`` on normalised pixels (B, 3, S, S), patch by patch.
 
     Returns
@@ -105,7 +87,7 @@ def look(params: Params, world: Path, database: str) -> None:
     for name in settings.methods:
         if not isinstance(params.methods.get(name), Tune):
             raise UserError(f"look.methods: '{name}' is no method of kind tune that is defined under methods")
-    eyes: dict[str, Eye] = {}
+    eyes: dict[str, Model] = {}
     for name in settings.methods:
         case = _case(params, world, Key(params.protocol, database, name, settings.shots))
         eyes |= _eyes(case, name, settings.split, first=not eyes)
@@ -166,16 +148,16 @@ def _scenes(case: methods.Case, pixels: Callable[[np.ndarray], Tensor], rows: np
     return [scenes[i] for i in torch.cat(found).tolist()]
 
 
-def _eyes(case: methods.Case, name: str, split: int, first: bool) -> dict[str, Eye]:
+def _eyes(case: methods.Case, name: str, split: int, first: bool) -> dict[str, Model]:
     """The method's model after adaptation to one split and, for the ``first``, before it."""
     method, weights = case.params.methods[name], case.backbone.weights
     assert isinstance(method, Tune)  # look has seen to it
     texts, job = methods.jobs(case, method)
 
-    def eye(tensors: Tensors) -> Eye:
+    def eye(tensors: Tensors) -> Model:
         with torch.no_grad():
             text = clip.text_embedding(tensors, texts.quality, case.backbone.shape, tensors.get("ctx"))
-        return Eye(tensors, text, case.backbone.shape)
+        return Model(tensors, text, case.backbone.shape)
 
     found = {BEFORE: eye(weights | job(split).prompts)} if first else {}
     (ready,) = methods.with_teachers(case, method, texts, [job(split)])

@@ -156,8 +156,7 @@ def inputs(params: Params, world: Path, key: Key) -> dict[str, str]:
         name = "" if end == key.source else ".target"
         files[f"splits{name}"] = (split_file(world, end, key.protocol), f"prepare@{end}")
         infos[f"database{name}"] = (world / "data/prepared" / end / "info.json", f"prepare@{end}")
-    method = params.adapting(key.method)
-    if method and (start := params.under(key.protocol).start_of(method)) not in STARTS:
+    if start := learned_start(params.under(key.protocol), key.method):
         files["prompts"] = (world / f"models/prompts/{start}.safetensors", f"pretrain@{start}")
     for path, stage in [*infos.values(), *files.values()]:
         if not path.is_file():
@@ -168,9 +167,20 @@ def inputs(params: Params, world: Path, key: Key) -> dict[str, str]:
             found[name] = sha256_of(read_json(path)["sha256"])
         except (ValueError, KeyError, TypeError):
             raise UserError(f"{path} is damaged; make it again with: dvc repro -f prepare@{path.parent.name}") from None
+    return found | {"code": code(params.methods[key.method].kind)}
+
+
+def learned_start(params: Params, method: str) -> str:
+    """The variant whose prompts the method, or its teacher, starts from under the protocol of ``params``; "" without one."""
+    adapting = params.adapting(method)
+    start = params.start_of(adapting) if adapting else ""
+    return "" if start in STARTS else start
+
+
+def code(kind: str) -> str:
+    """sha256 of what computes the numbers of this kind of method."""
     here = Path(__file__).parent
-    found["code"] = sha256_of({name: sha256(here / name) for name in CODE[params.methods[key.method].kind]})
-    return found
+    return sha256_of({name: sha256(here / name) for name in CODE[kind]})
 
 
 def _digest(path: Path) -> str:

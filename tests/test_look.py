@@ -10,21 +10,22 @@ import torch
 from grmp import backbone as checkpoints
 from grmp import clip, steps
 from grmp.errors import UserError
-from grmp.look import Eye, ends, look, principal, relevance
+from grmp.look import ends, look, principal, relevance
+from grmp.model import Model
 from grmp.params import load
 from tests import worlds
 from tests.golden import weights
 
 
 @pytest.fixture(scope="module")
-def eye() -> Eye:
+def eye() -> Model:
     """A CLIP of random weights with random prompts."""
     shape, generator = worlds.SHAPE, torch.Generator().manual_seed(3)
     tensors = weights.clip_weights(shape) | clip.random_prompts(shape, 3, 0, 4, "identity", generator)
     with torch.no_grad():
         tokens = clip.tokenize(clip.prompted_texts(["high quality", "low quality"], 4))
         text = clip.text_embedding(tensors, tokens, shape, tensors["ctx"])
-    return Eye(tensors, text, shape)
+    return Model(tensors, text, shape)
 
 
 def pictures(count: int, seed: int = 0) -> torch.Tensor:
@@ -32,7 +33,7 @@ def pictures(count: int, seed: int = 0) -> torch.Tensor:
     return noise + torch.linspace(-1, 1, 32)
 
 
-def test_patches_add_up_to_the_difference(eye: Eye):
+def test_patches_add_up_to_the_difference(eye: Model):
     x = pictures(3)
     maps, gap = relevance(eye, x, steps=64)
     assert maps.shape == (3, 4, 4)
@@ -42,13 +43,13 @@ def test_patches_add_up_to_the_difference(eye: Eye):
     assert gap.abs().max() < 0.02 * maps.abs().sum((1, 2)).max()
 
 
-def test_more_steps_leave_less_over(eye: Eye):
+def test_more_steps_leave_less_over(eye: Model):
     x = pictures(3)
     few, many = (relevance(eye, x, steps=count)[1].abs().max() for count in (2, 64))
     assert many < few
 
 
-def test_a_patch_that_is_flat_in_mean_colour_has_no_relevance(eye: Eye):
+def test_a_patch_that_is_flat_in_mean_colour_has_no_relevance(eye: Model):
     x = pictures(1)
     x[:, :, 8:16, 8:16] = 0
     for channel in x[0]:  # the rest has mean 0 as well, so the flat picture is 0 there
@@ -60,7 +61,7 @@ def test_a_patch_that_is_flat_in_mean_colour_has_no_relevance(eye: Eye):
     assert maps.abs().max() > 1e-4
 
 
-def test_the_score_is_the_sigmoid_of_the_logit(eye: Eye):
+def test_the_score_is_the_sigmoid_of_the_logit(eye: Model):
     x = pictures(2)
     both = clip.logits(eye.tensors, eye.embed(x), eye.text)
     assert torch.allclose(torch.sigmoid(eye.logit(x)), both.softmax(-1)[:, 0], atol=1e-6)

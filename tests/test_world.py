@@ -27,9 +27,9 @@ def scores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pd.DataFrame]:
         patch.setattr(world, "render_scene", lambda *_: grey)
         patch.setattr(world, "distort", lambda image, *_, **__: image)
         patch.setattr(world, "quality", lambda *_: 3.0)
-        for name in world.NAMES:
-            world.render(name, folder / name)
-    return {name: pd.read_csv(folder / name / "scores.csv") for name in world.NAMES}
+        # in this process: what is patched here is not patched in the workers of ``render``
+        rows = {n: world._make(design, folder, range(design.contents)) for n, design in world._DESIGNS.items()}
+    return {name: pd.DataFrame(of).replace("", np.nan) for name, of in rows.items()}
 
 
 def test_layout_and_scores(rendered: Path) -> None:
@@ -132,9 +132,7 @@ def test_faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(pd.DataFrame, "to_csv", full)
-    monkeypatch.setattr(world, "_labelled", lambda _: [])
     monkeypatch.setattr(world, "_DESIGNS", {"sim_syn1": world._Design("syn1", 1, ("jpeg",))})
-    monkeypatch.setattr(world, "_pictures", lambda _: [({"image": "a.png"}, np.zeros((4, 4, 3), np.uint8))])
     with pytest.raises(UserError, match="No space left on device; free some space"):
         world.render("sim_syn1", tmp_path / "full")
     assert list(tmp_path.iterdir()) == []

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
 from grmp.databases import fetch, registry, scores
@@ -33,10 +33,13 @@ CODE = (
 )  # what is prepared depends on these
 
 
-def picture(path: Path, size: int, aspect: str) -> np.ndarray:
-    """One picture as (3, size, size) uint8: squashed (as published), or shorter side to ``size`` and the centre; bicubic."""
+def picture(path: Path, size: int, aspect: str, upright: bool = False) -> np.ndarray:
+    """One picture as (3, size, size) uint8: squashed (as published), or shorter side to ``size`` and the centre; bicubic.
+
+    ``upright`` turns it as its camera noted; the databases are read as published code reads them, without that.
+    """
     with Image.open(path) as opened:
-        image = opened.convert("RGB")
+        image = (ImageOps.exif_transpose(opened) if upright else opened).convert("RGB")
     if aspect == "keep":
         side = min(image.size)
         left, top = (image.width - side) / 2, (image.height - side) / 2
@@ -44,6 +47,18 @@ def picture(path: Path, size: int, aspect: str) -> np.ndarray:
     else:
         image = image.resize((size, size), Image.Resampling.BICUBIC)
     return np.asarray(image).transpose(2, 0, 1)
+
+
+def try_picture(path: Path, size: int, aspect: str, upright: bool = False) -> np.ndarray | str:
+    """``picture``, or why there is none."""
+    try:
+        return picture(path, size, aspect, upright)
+    except UnidentifiedImageError:
+        return "broken"
+    except FileNotFoundError:
+        return "missing"
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        return f"broken: {error}"
 
 
 def locate(names: pd.Series, folder: Path, prefer: str) -> list[Path | None]:
@@ -136,17 +151,10 @@ def _decode(
         for i in range(start, min(start + BLOCK, len(paths))):
             path = paths[i]
             if path is not None:
-                try:
-                    images[i] = picture(path, size, aspect)
-                except (
-                    OSError,
-                    ValueError,
-                    SyntaxError,
-                    UnidentifiedImageError,
-                    Image.DecompressionBombError,
-                ) as error:
-                    failed[i] = "broken" if isinstance(error, UnidentifiedImageError) else f"broken: {error}"
-                    images[i] = 0
+                found = try_picture(path, size, aspect)
+                if isinstance(found, str):
+                    failed[i] = found
+                images[i] = 0 if isinstance(found, str) else found
         return failed
 
     todo = [start for start in range(0, len(paths), BLOCK) if start not in done]

@@ -113,7 +113,7 @@ def section(results: Path, name: str, code: str = ".") -> Section:
         items = [_item(results, name, output) for output in outputs]
         told = notebook["metadata"].get("grmp", {}).get("parameters", [])
         return Section(name, title, items, about=about, source=link, parameters=told)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is damaged ({error}); make it again with: grmp notebook {name}") from None
 
 

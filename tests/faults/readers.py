@@ -72,6 +72,38 @@ def _read_prompts(folder: Path) -> object:
     return backbone.load_prompts(folder, "meta", loaded, params.load(folder / "params.yaml").prompts)
 
 
+def _model(folder: Path) -> None:
+    import torch
+
+    from grmp import backbone, clip
+    from grmp.model import Model
+
+    _world(folder / "w")
+    loaded = backbone.load(folder / "w")
+    shutil.rmtree(folder / "w")
+    text = clip.text_embedding(loaded.weights, clip.tokenize(["good", "bad"]), loaded.shape)
+    card = {"size": worlds.SIZE, "aspect": "squash", "scale": {"low": 1.0, "high": 5.0, "higher_better": True}}
+    Model(loaded.weights, torch.as_tensor(text), loaded.shape, card).save(folder / "m.safetensors")
+
+
+def _read_model(folder: Path) -> object:
+    from grmp import model
+
+    loaded = model.load(folder / "m.safetensors")
+    return loaded.scale.mos(loaded.score(np.zeros((2, 3, loaded.card["size"], loaded.card["size"]), np.uint8)))
+
+
+def _ratings(folder: Path) -> None:
+    tree = {f"p{i}.png": layouts.PICTURES[".png", i % 7] for i in range(12)}
+    layouts.unpack(tree | {"ratings.csv": _csv(image=list(tree), mos=np.linspace(1, 5, 12), reference="r")}, folder)
+
+
+def _read_ratings(folder: Path) -> object:
+    from grmp.databases import ratings
+
+    return ratings.read(folder / "ratings.csv", 8, "squash", None, higher_better=True).index["quality"].sum()
+
+
 def _read_prepared(folder: Path) -> object:
     from grmp.databases import prepared
 
@@ -290,6 +322,8 @@ READERS: dict[str, Reader] = {
     "run record": Reader(_record, _read_record),
     "backbone": Reader(_world, _read_backbone, "models/backbone.safetensors"),
     "prompts": Reader(_prompts, _read_prompts, "models/prompts/meta.safetensors"),
+    "trained model": Reader(_model, _read_model),
+    "ratings": Reader(_ratings, _read_ratings),
     "prepared database": Reader(_world, _read_prepared, "data/prepared/target/*"),
     "splits": Reader(_splits, _read_splits, "splits.csv"),
     "params.yaml": Reader(_world, _read_params, "params.yaml"),
