@@ -4,11 +4,13 @@ Needs ``sinfo`` to answer. With GRMP_SLURM_UP set to a script that starts a one-
 """
 
 import os
+import socket
 import subprocess
 import sys
 import time
 
 import pytest
+import yaml
 
 from grmp import cluster, params, runs, sweep
 from grmp.collect import collect
@@ -17,6 +19,7 @@ from tests import worlds
 from tests.faults import worlds as copies
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1200)]
+LONG = {"sound": {"adapt": {"epochs": 80}}}  # enough to be interrupted
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -33,7 +36,7 @@ def pristine(tmp_path_factory):
     file = worlds.build(
         tmp_path_factory.mktemp("world") / "w",
         run={"few_shot": {"methods": ["zero_shot", "ridge", "random_prompts", "grmp"], "shots": [6, 12, 18]}},
-        protocols={"sound": {"adapt": {"epochs": 80}}},
+        protocols=LONG,
     )
     pretrain(params.load(file), file.parent, "fomaml")
     return file
@@ -65,6 +68,18 @@ def squeue(form: str) -> list[str]:
     return done.stdout.split()
 
 
+def hurry() -> None:
+    """Slurm keeps a requeued job back for two minutes; a test does not wait."""
+    for job in squeue("%i,%r"):
+        name, _, reason = job.partition(",")
+        if reason == "BeginTime":  # it may just have begun, so this may fail
+            control(False, "update", f"JobId={name}", "StartTime=now")
+
+
+def control(needed: bool, *words: str) -> None:
+    subprocess.run(["scontrol", *words], capture_output=True, check=needed)
+
+
 def listens(world, job: str) -> bool:
     """Whether submitit has begun with the job's work a few seconds ago: a signal before that ends a process unheard."""
     log = world / f"results/slurm/{job}_0_log.out"
@@ -84,12 +99,7 @@ def test_cancelled_jobs_are_requeued_and_the_tables_are_a_local_runs(pristine, b
                     # it may just have ended, so this may fail
                     subprocess.run(["scancel", "--signal=USR2", job], capture_output=True, check=False)
                     signalled.add(job)
-        for job in squeue("%i,%r"):  # Slurm keeps a requeued job back for two minutes; a test does not wait
-            if job.endswith(",BeginTime"):
-                name = job.split(",")[0]
-                subprocess.run(
-                    ["scontrol", "update", f"JobId={name}", "StartTime=now"], capture_output=True, check=False
-                )
+        hurry()
         time.sleep(1)
     said = began.communicate()[0]
     assert began.returncode == 0, said[-3000:]
@@ -108,6 +118,36 @@ def test_cancelled_jobs_are_requeued_and_the_tables_are_a_local_runs(pristine, b
         collect(loaded, file.parent / "results")
     assert copies.tables(there.parent) == copies.tables(here.parent)
     assert sweep.sweep(there, jobs=1) == 0
+
+
+def test_runs_of_a_lost_node_are_taken_up_again(pristine, begin, tmp_path):
+    if os.getuid():
+        pytest.skip("only root may take Slurm's node down")
+    here, there = copies.copy(pristine, tmp_path / "local"), copies.copy(pristine, tmp_path / "slurm")
+    few = worlds.settings(run={"few_shot": {"methods": ["random_prompts", "grmp"]}}, protocols=LONG)
+    for file in (here, there):
+        file.write_text(yaml.safe_dump(few, sort_keys=False))
+    began, node, lost = begin(there), socket.gethostname().split(".")[0], set()
+    try:
+        while began.poll() is None:
+            running = {job.split(",")[0] for job in squeue("%i,%T") if job.endswith("RUNNING")}
+            if not lost and list((there.parent / "results/partial").glob("?" * 64 + "/*.json")) and running:
+                lost = running
+                control(True, "update", f"NodeName={node}", "State=DOWN", "Reason=lost")
+                time.sleep(2)
+                control(False, "update", f"NodeName={node}", "State=RESUME")  # some come back by themselves
+            hurry()
+            time.sleep(1)
+    finally:
+        control(False, "update", f"NodeName={node}", "State=RESUME")
+    said = began.communicate()[0]
+    assert began.returncode == 0, said[-3000:]
+    assert lost
+    assert "done 4 of 4, running 0, failed 0" in said
+    loaded = params.load(here)
+    for key in runs.keys(loaded):
+        sweep.run(loaded, here.parent, key, progress=False)
+    assert copies.records(there.parent) == copies.records(here.parent)
 
 
 def test_a_job_that_slurm_ends_for_good_is_a_failure_with_its_log(pristine, begin, tmp_path):

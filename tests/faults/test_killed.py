@@ -98,14 +98,11 @@ def disturb(file, kills: int, seed: int) -> None:
     rng = random.Random(seed)
     for command, leaves, share in STEPS:
         seconds, met, at_its_end, wanted = complete(file, *command), 0, True, round(share * kills)
-        for _ in range(10 * kills):
-            if met == wanted:
-                break
+        while met < wanted:  # the time limit of the test ends what is always done before its kill
             if at_its_end:
                 forget(file, leaves)
             at_its_end = not killed(file, rng.uniform(0.1, seconds), rng.random() < 0.7, *command)
             met += not at_its_end
-        assert met == wanted, f"{command} is done before it can be killed"
         if wanted:
             complete(file, *command)
 
