@@ -14,15 +14,17 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.stats import binomtest
 from tqdm import tqdm
 
 from grmp import methods, train
 from grmp.adapt import Outcome
 from grmp.databases import prepared
 from grmp.databases.prepared import Prepared
+from grmp.databases.ratings import folds, units
 from grmp.databases.splits import Splits
 from grmp.evaluate import srcc
-from grmp.files import write_text
+from grmp.files import claim, write_text
 from grmp.params import Params, load
 
 RESULTS = Path(__file__).parent / "results"
@@ -30,23 +32,31 @@ FOLDS = 5
 
 
 def draw(params: Params, world: Path, whole: Prepared, rows: np.ndarray, names: list[str]) -> pd.DataFrame:
-    """One draw: a row a method with what cross-validation says of ``rows``, and the truth on all others."""
+    """One draw: a row a method with what cross-validation says of ``rows``, and the truth on all pictures of other sources.
+
+    The same for the gains of the first method over the others.
+    """
     index = whole.index.iloc[rows].reset_index(drop=True)
     rated = Prepared(train.NAME, index, np.array(whole.images[rows]), {})
-    ranks = np.full((1, len(whole.index)), -1)
+    start = train.begin(params, world, rated, folds(index, FOLDS, params.splits.seed))
+    of = units(whole.index)
+    ranks = np.where(np.isin(of, of[rows]), -2, -1)[None]
     ranks[0, rows] = np.arange(len(rows))
-    rest = np.flatnonzero(ranks[0] < 0)
+    rest = Splits(ranks).test(0)
     scores, truth = {}, {}
     for name in names:
-        case = train.case_of(params, world, rated, name, FOLDS)
+        case = train.case_of(start, name)
         with tempfile.TemporaryDirectory() as place:
-            scores[name] = train.out_of_fold(case, name, Path(place))
+            scores[name], _ = train.out_of_fold(case, name, Path(place))
         case = replace(case, source=whole, target=whole, splits=Splits(ranks), tested=Splits(ranks))
         (found,) = methods.prepare(case, name)([0])
         assert isinstance(found, Outcome)
         truth[name] = srcc(whole.index["quality"].to_numpy()[rest], found.scores)[0]
-    told = train.compare(index, scores, names[0], params)[["srcc", "low", "high"]]
-    return told.assign(truth=pd.Series(truth)).reset_index()
+    told = train.compare(index, scores, names[0], params)
+    alone = told[["srcc", "low", "high"]].assign(truth=pd.Series(truth)).rename_axis("what")
+    gains = told[["gain", "gain_low", "gain_high"]].drop(index=names[0]).set_axis(["srcc", "low", "high"], axis=1)
+    gains = gains.assign(truth=truth[names[0]] - pd.Series(truth)).rename(index=lambda name: f"{names[0]} - {name}")
+    return pd.concat([alone, gains]).rename_axis("what").reset_index()
 
 
 def main() -> None:
@@ -57,17 +67,29 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=50)
     parser.add_argument("--draws", type=int, default=30)
     parser.add_argument("--methods", nargs="+", default=["grmp", "zero_shot", "ridge"])
+    parser.add_argument("--out", type=Path, default=RESULTS / "coverage.csv")
     given = parser.parse_args()
     params, whole = load(given.world / "params.yaml"), prepared.load(given.world / "data/prepared" / given.database)
+    claim(given.out)
     parts = []
     for number in tqdm(range(given.draws), unit="draw"):
         rows = np.sort(np.random.default_rng(number).choice(len(whole.index), given.pictures, replace=False))
         parts.append(draw(params, given.world, whole, rows, given.methods).assign(draw=number))
     table = pd.concat(parts)
-    write_text(RESULTS / "coverage.csv", table.to_csv(index=False, float_format="%.4f", lineterminator="\n"))
-    held = table["truth"].between(table["low"], table["high"])
-    shown = table.assign(held=held).groupby("method", sort=False).agg({"srcc": "mean", "truth": "mean", "held": "sum"})
-    print(shown.assign(draws=given.draws).to_string(float_format="%.3f"))
+    write_text(given.out, table.to_csv(index=False, float_format="%.4f", lineterminator="\n"))
+    print(summary(table).to_string(index=False, float_format="%.3f"))
+
+
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """What was stated and what was true in the mean, the difference's standard error, and how often the interval held."""
+    rows = []
+    for what, of in table.groupby("what", sort=False):
+        held = int(of["truth"].between(of["low"], of["high"]).sum())
+        ends = binomtest(held, len(of)).proportion_ci()
+        error = (of["srcc"] - of["truth"]).sem()
+        row = {"what": what, "stated": of["srcc"].mean(), "true": of["truth"].mean(), "error": error}
+        rows.append(row | {"held": f"{held} of {len(of)} [{ends.low:.0%}, {ends.high:.0%}]"})
+    return pd.DataFrame(rows)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as to_bytes
 
 from grmp.clip import Backbone, Shape, Tensors, random_prompts
 from grmp.errors import UserError
@@ -23,20 +23,20 @@ HEAD_WIDTH = 64  # of every CLIP that OpenAI released
 
 def save(path: Path, tensors: Tensors, metadata: dict[str, Any]) -> None:
     """Tensors and plain metadata as one whole file."""
+    contiguous = {n: t.detach().cpu().contiguous() for n, t in tensors.items()}
+    # under one key: safetensors writes several in an order that changes from run to run
+    content = to_bytes(contiguous, {KEY: json.dumps(metadata, sort_keys=True)})
     with whole(path) as beside:
-        contiguous = {n: t.detach().cpu().contiguous() for n, t in tensors.items()}
-        # under one key: safetensors writes several in an order that changes from run to run
-        save_file(contiguous, beside, {KEY: json.dumps(metadata, sort_keys=True)})
-        beside.chmod(0o644)  # safetensors writes for the owner alone; a cluster has other readers
+        beside.write_bytes(content)  # its save_file leaves a stray when it is killed, and lets the owner alone read
 
 
-def read(path: Path, remedy: str) -> tuple[Tensors, dict[str, Any]]:
+def read(path: Path, remedy: str, first: str = "delete it, then ") -> tuple[Tensors, dict[str, Any]]:
     """Tensors and metadata of a checkpoint.
 
     Raises
     ------
     UserError
-        If it is missing or damaged; the message ends with ``remedy``.
+        If it is missing or damaged; the message ends with ``remedy``, and what is to be done ``first`` with a damaged one.
     """
     if not path.is_file():
         raise UserError(f"{path} not found; {remedy}")
@@ -47,7 +47,7 @@ def read(path: Path, remedy: str) -> tuple[Tensors, dict[str, Any]]:
                 raise ValueError("its metadata is no table")
             return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
     except (SafetensorError, ValueError, OSError, RecursionError) as error:
-        raise UserError(f"{path} is damaged ({' '.join(str(error).split())[:200]}); delete it, then {remedy}") from None
+        raise UserError(f"{path} is damaged ({' '.join(str(error).split())[:200]}); {first}{remedy}") from None
 
 
 def outline(folder: Path) -> Backbone:

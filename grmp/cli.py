@@ -115,12 +115,14 @@ def sweep(
 
     if cluster not in ("local", "slurm"):
         raise UserError(f"--cluster {cluster}: known are local and slurm")
-    if dry:
-        print(plan(params, jobs))
-        return
+    if cluster == "slurm" and time_limit:
+        raise UserError("--time-limit is for processes of this machine; with Slurm give --time")
     more = dict(text.partition("=")[::2] for text in option or [])
     threads = load(params).adapt.threads
     wanted = Jobs(partition, gpus_per_job, threads, time, jobs or 256, more) if cluster == "slurm" else None
+    if dry:
+        print(plan(params, jobs, wanted))
+        return
     command = shlex.join(["grmp", *sys.argv[1:]])
     print(f"{run(params, jobs, wanted, time_limit * 60 or None, command, allow_failed)} runs computed")
 
@@ -149,12 +151,12 @@ def train(
     from grmp import train as room
     from grmp.databases.ratings import read
 
+    others, path = against or ["zero_shot", "ridge"], out or ratings.with_suffix(".safetensors")
+    room.check(loaded, method, others if folds else [])
     rated = read(ratings, loaded.data.size, loaded.data.aspect, scale, not lower_is_better)
-    print(
-        f"{len(rated.index)} rated pictures, scale {rated.info['range'][0]:g} to {rated.info['range'][1]:g}", flush=True
-    )
-    path = out or ratings.with_suffix(".safetensors")
-    found = room.train(loaded, params.parent, rated, path, method, against or ["zero_shot", "ridge"], folds)
+    low, high = rated.info["scale"]["low"], rated.info["scale"]["high"]
+    print(f"{len(rated.index)} rated pictures, scale {low:g} to {high:g}", flush=True)
+    found = room.train(loaded, params.parent, rated, path, method, others, folds)
     if folds:
         print(room.told(found, loaded, method))
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB; use it with: grmp score {path} PICTURES")
@@ -258,3 +260,8 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:
         os._exit(1)
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's, which this file does not import
+            raise
+        print("error: the GPU's memory is full; lower pretrain.support_batch or adapt.batch", file=sys.stderr)
+        sys.exit(1)

@@ -1,6 +1,7 @@
 """Runs as jobs of a Slurm cluster, through submitit: one job array, requeued on pre-emption, logs in results/slurm."""
 
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,8 @@ from grmp.errors import UserError
 
 POLL = 2.0  # seconds between two looks at the jobs
 TIMEOUTS = 100  # times that a job may run into its time limit and be taken up again
-GONE = 3  # looks in a row that find a job neither finished nor in the queue
+GONE = 30.0  # seconds that a job is neither finished nor in the queue; NFS may show what it wrote that much later
+IDLE = 2  # times in a row
 
 
 @dataclass(frozen=True)
@@ -29,28 +31,40 @@ class Jobs:
 class Task:
     """One item of work; Slurm's signal before a job is taken away makes submitit call ``checkpoint`` and requeue it."""
 
-    def __init__(self, do: Callable[[Any], Any]) -> None:
-        """``do`` must go on from what it left when it is called again."""
-        self.do = do
+    def __init__(self, do: Callable[[Any], Any], progress: Callable[[Any], int], seconds: float) -> None:
+        """``do`` must go on from what it left when it is called again; ``progress`` says how much that is.
+
+        A job that twice in a row gets no further in half of its ``seconds`` hangs, or needs more of them: it is not requeued.
+        """
+        self.do, self.progress, self.seconds = do, progress, seconds
+        self.idle, self.before, self.since = 0, 0, 0.0
 
     def __call__(self, item: Any) -> tuple[str, Any]:
         """("done" or "failed", result or reason)."""
+        self.before, self.since = self.progress(item), time.monotonic()
         try:
             return "done", self.do(item)
         except UserError as error:
             return "failed", str(error)
 
     def checkpoint(self, item: Any) -> Any:
-        """The same once more: what is done lies in the world's folder already."""
+        """The same once more: what is done lies in the world's folder already. None ends the job."""
         from submitit.helpers import DelayedSubmission
 
-        return DelayedSubmission(self, item)
+        further = self.progress(item) > self.before
+        if time.monotonic() - self.since > self.seconds / 2:  # before that it was pre-empted
+            self.idle = 0 if further else self.idle + 1
+        return DelayedSubmission(self, item) if self.idle < IDLE else None
 
 
-def work(do: Callable[[Any], Any], items: Sequence[Any], folder: Path, jobs: Jobs) -> Iterator[tuple[Any, str, Any]]:
+def work(
+    do: Callable[[Any], Any], items: Sequence[Any], folder: Path, jobs: Jobs, progress: Callable[[Any], int]
+) -> Iterator[tuple[Any, str, Any]]:
     """Submit all ``items`` as an array and yield (item, "done" or "failed", result or reason) of each as it ends.
 
-    ``folder`` must lie on a file system that all nodes share. Left early (an interrupt), the jobs are cancelled.
+    ``folder`` must lie on a file system that all nodes share; submitit's files go to a new folder in it, which nobody else may
+    write, as they are pickles: none of an earlier sweep, or of another's, is read. Left early (an interrupt), the jobs are
+    cancelled.
 
     Raises
     ------
@@ -59,14 +73,18 @@ def work(do: Callable[[Any], Any], items: Sequence[Any], folder: Path, jobs: Job
     """
     import submitit
 
+    refusals = (RuntimeError, ValueError, OSError, subprocess.SubprocessError, submitit.core.utils.FailedJobError)
     try:
-        executor = submitit.SlurmExecutor(folder=folder.resolve(), max_num_timeout=TIMEOUTS)
+        folder.mkdir(parents=True, exist_ok=True)
+        own = Path(tempfile.mkdtemp(prefix=time.strftime("%Y%m%d-%H%M%S-"), dir=folder.resolve()))
+        executor = submitit.SlurmExecutor(folder=own, max_num_timeout=TIMEOUTS)
         executor.update_parameters(**_options(jobs))
         with executor.batch():
-            sent = [executor.submit(Task(do), item) for item in items]
-    except (RuntimeError, ValueError, OSError, subprocess.SubprocessError, submitit.core.utils.FailedJobError) as error:
+            sent = [executor.submit(Task(do, progress, 60 * jobs.minutes), item) for item in items]
+    except refusals as error:
         raise UserError(f"Slurm took no jobs: {' '.join(str(error).split())[:400]}") from None
-    waiting, unseen, again = dict(zip(sent, items, strict=True)), dict.fromkeys(sent, 0), set()
+    waiting, again = dict(zip(sent, items, strict=True)), set()
+    seen = dict.fromkeys(sent, time.monotonic())  # when the job was last in the queue
     try:
         while waiting:
             queued = _queue({job.job_id.split("_")[0] for job in waiting})
@@ -78,8 +96,9 @@ def work(do: Callable[[Any], Any], items: Sequence[Any], folder: Path, jobs: Job
                         yield waiting.pop(job), *found
                         continue
                 else:
-                    unseen[job] = 0 if queued is None or job.job_id in queued else unseen[job] + 1
-                    if unseen[job] < GONE:
+                    if queued is None or job.job_id in queued:
+                        seen[job] = time.monotonic()
+                    if time.monotonic() - seen[job] < GONE:
                         continue
                 item = waiting.pop(job)
                 if job in again:
@@ -87,8 +106,17 @@ def work(do: Callable[[Any], Any], items: Sequence[Any], folder: Path, jobs: Job
                     yield item, "failed", f"Slurm job {job.job_id}, the second one: {trouble}; see {job.paths.stderr}"
                     continue
                 # its node was lost, or a signal met it in its first seconds, before submitit listens
-                anew = executor.submit(Task(do), item)
-                waiting[anew], unseen[anew] = item, 0
+                try:
+                    anew = executor.submit(Task(do, progress, 60 * jobs.minutes), item)
+                except refusals as error:
+                    reason = " ".join(str(error).split())[:300]
+                    yield (
+                        item,
+                        "failed",
+                        f"Slurm job {job.job_id}: {trouble or 'lost'}; Slurm took no second one: {reason}",
+                    )
+                    continue
+                waiting[anew], seen[anew] = item, time.monotonic()
                 again.add(anew)
             if waiting:
                 time.sleep(POLL)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from grmp.files import read_json
+from grmp.records import Run
 from grmp.runs import Key
 
 Past = dict[Key, float]  # seconds of one split
@@ -14,13 +15,17 @@ def past(world: Path) -> Past:
     """Mean seconds of a split of every record below results/runs; what cannot be read is passed over."""
     found: Past = {}
     for path in sorted((world / "results/runs").glob("*/*/*/*/run.json")):
-        try:
-            run = read_json(path)
-            seconds = [float(s) for s in run["seconds"]]
-            found[Key(run["protocol"], run["database"], run["method"], run["shots"])] = sum(seconds) / len(seconds)
-        except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
-            continue
+        found |= of_record(path)
     return found
+
+
+def of_record(path: Path) -> Past:
+    """The same of one run.json; nothing if it cannot be read."""
+    try:
+        run = Run.model_validate(read_json(path))
+        return {Key(run.protocol, run.database, run.method, run.shots): sum(run.seconds) / run.splits}
+    except (OSError, ValueError):
+        return {}
 
 
 def estimate(key: Key, known: Past) -> float | None:

@@ -3,6 +3,7 @@
 import platform
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
@@ -117,7 +118,7 @@ def _disk(params: Params, world: Path) -> Finding:
             needed += entry.download + entry.disk
         if not (world / f"data/prepared/{entry.name}/info.json").is_file():
             needed += entry.count * 3 * params.data.size**2
-    free = shutil.disk_usage(world).free
+    free = shutil.disk_usage(next(p for p in (world.resolve(), *world.resolve().parents) if p.exists())).free
     told = f"{free / 1e9:.0f} GB free at {world.resolve()}, {needed / 1e9:.1f} GB still needed"
     return ("ok", told) if free > needed else ("FAIL", f"{told}: free some space, or take fewer data.databases")
 
@@ -144,9 +145,12 @@ def _weights(params: Params, world: Path) -> Finding:
 
 
 def _locks(world: Path) -> Finding:
+    """Tried in a folder of its own there, which is taken away again."""
     try:
-        with own(world, "doctor"):
+        with tempfile.TemporaryDirectory(prefix=".doctor.", dir=world) as place, own(Path(place), "doctor"):
             return "ok", f"{world.resolve()} can be written and locked"
+    except OSError as error:
+        return "FAIL", f"cannot write in {world.resolve()}: {error.strerror}"
     except UserError as error:
         return "FAIL", str(error)
 

@@ -49,6 +49,20 @@ def whole(path: Path) -> Iterator[Path]:
             beside.unlink(missing_ok=True)
 
 
+def claim(path: Path) -> None:
+    """See that the file ``path`` can be written, before the work that it is for.
+
+    Raises
+    ------
+    UserError
+        If it is a folder, or its folder cannot be written.
+    """
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; name a file in it")
+    with _named(path), tempfile.TemporaryFile(dir=path.parent):
+        pass
+
+
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """The same for a folder; an older ``path`` is replaced."""

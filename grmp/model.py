@@ -32,6 +32,7 @@ AT_ONCE = 64  # pictures of a batch
 LARGEST = 4096  # pixels a side of a prepared picture; a file that says more is damaged
 NEEDED = ("visual.", "logit_scale")  # of an adapted CLIP: the text tower has said what it had to say
 TEXT = "text"
+GIVE = "give a file that `grmp train` wrote"
 
 
 @dataclass(frozen=True)
@@ -92,16 +93,14 @@ def load(path: Path, device: torch.device | str = "cpu") -> Model:
     UserError
         If it is missing, damaged, or something else.
     """
-    tensors, card = checkpoints.read(path, "make it with: grmp train")
+    tensors, card = checkpoints.read(path, GIVE, first="")
     try:
         shape, text = Shape(**card["config"]), tensors.pop(TEXT).to(device)
         model = Model({n: t.to(device) for n, t in tensors.items()}, text, shape, card)
-        fits = isinstance(card["size"], int) and shape.image_size <= card["size"] <= LARGEST
-        if not (fits and card["aspect"] in ("squash", "keep") and model.scale):
+        fits = isinstance(card["size"], int) and 0 < shape.patch_size <= shape.image_size <= card["size"] <= LARGEST
+        if not (fits and card["aspect"] in ("squash", "keep") and model.scale.low < model.scale.high):
             raise ValueError("its card does not fit its shape")
         model.score(np.zeros((1, 3, card["size"], card["size"]), np.uint8))  # tensors that are missing or do not fit
     except (KeyError, TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
-        raise UserError(
-            f"{path} is no model of `grmp train` ({' '.join(str(error).split())[:120]}); give a file that it wrote"
-        ) from None
+        raise UserError(f"{path} is no model ({' '.join(str(error).split())[:120]}); {GIVE}") from None
     return model

@@ -7,11 +7,12 @@ seeded with (seed, epoch, database, task), so an interrupted run that takes up i
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 import torch
+from pydantic import Field, TypeAdapter
 from scipy.stats import spearmanr
 from torch import Tensor
 from tqdm import tqdm
@@ -27,6 +28,11 @@ from grmp.files import sha256, sha256_of, write_text
 from grmp.params import Params, Pretrain, Triplets, Variant
 from grmp.sweep import choose_device
 
+STATE: dict[str, TypeAdapter[Any]] = {  # what half a pre-training tells beside its tensors
+    "epoch": TypeAdapter(Annotated[int, Field(ge=0)]),
+    "rows": TypeAdapter(list[dict[str, int | float | str]]),
+    "best": TypeAdapter(float),
+}
 CODE = ("clip.py", "crops.py", "meta.py", "pretrain.py", "stack.py")
 CODE_OF_TRIPLETS = (*CODE, "triplets.py")
 
@@ -68,7 +74,7 @@ def pretrain(params: Params, world: Path, name: str) -> None:
     learner: Any = triplets.Learner(theta, variant) if isinstance(variant, Triplets) else meta.Learner(theta, variant)
     state = _restore(partial, identity, learner.models)
     best: float = state["best"]
-    best_theta = {n: t.detach().clone() for n, t in learner.prompts.items()}
+    best_theta = {n: state["theta"].get(n, t).detach().clone() for n, t in learner.prompts.items()}
     rows: list[dict[str, Any]] = state["rows"]
 
     pictures = {d: place(db.images, device) for d, db in loaded.items()}
@@ -113,7 +119,7 @@ def pretrain(params: Params, world: Path, name: str) -> None:
             value = _target_srcc(backbone, learner.prompts, tokens, loaded[settings.target])
             if value > best:
                 best, best_theta = value, {n: t.detach().clone() for n, t in learner.prompts.items()}
-        _keep(partial, identity, epoch + 1, learner.models, rows, best)
+        _keep(partial, identity, epoch + 1, learner.models, rows, best, best_theta)
     bar.close()
     learned = best_theta if settings.select == "target" else learner.prompts
     write_text(world / "results/pretrain" / f"{name}.csv", pd.DataFrame(rows).to_csv(index=False))
@@ -253,9 +259,11 @@ def _holds(path: Path, identity: str) -> bool:
         return False
 
 
-def _keep(partial: Path, identity: str, epoch: int, models: meta.Models, rows: list[Any], best: float) -> None:
-    """Checkpoint after an epoch: the models' parameters with their optimisers' states."""
-    tensors: Tensors = {}
+def _keep(
+    partial: Path, identity: str, epoch: int, models: meta.Models, rows: list[Any], best: float, theta: Tensors
+) -> None:
+    """Checkpoint after an epoch: the models' parameters with their optimisers' states, and the best prompts so far."""
+    tensors: Tensors = {f"best/{n}": t for n, t in theta.items()}
     for side, (parameters, optimizer) in models.items():
         tensors |= {f"{side}/{n}": t for n, t in parameters.items()}
         for i, entry in optimizer.state_dict()["state"].items():
@@ -264,25 +272,29 @@ def _keep(partial: Path, identity: str, epoch: int, models: meta.Models, rows: l
 
 
 def _restore(partial: Path, identity: str, models: meta.Models) -> dict[str, Any]:
-    """Take up a checkpoint of this very run, if there is one; returns the epoch to start from and the rows so far."""
-    fresh = {"epoch": 0, "rows": [], "best": -1.0}
-    if not partial.is_file():
-        return fresh
+    """Take up a checkpoint of this very run, if there is one: its epoch, the rows so far, the best prompts and their value."""
+    fresh: dict[str, Any] = {"epoch": 0, "rows": [], "best": -1.0, "theta": {}}
     try:
         tensors, metadata = checkpoints.read(partial, "run this again")
-    except UserError:
-        return fresh  # damaged: start anew
-    if metadata.get("identity") != identity:
-        return fresh
+        kept = {side: {n: tensors[f"{side}/{n}"] for n in parameters} for side, (parameters, _) in models.items()}
+        fits = all(
+            kept[side][n].shape == t.shape for side, (parameters, _) in models.items() for n, t in parameters.items()
+        )
+        if metadata.get("identity") != identity or not fits:
+            return fresh
+        state = {name: adapter.validate_python(metadata[name]) for name, adapter in STATE.items()}
+    except (UserError, KeyError, ValueError):
+        return fresh  # none, or damaged: start anew
     with torch.no_grad():
         for side, (parameters, _) in models.items():
             for n, t in parameters.items():
-                t.copy_(tensors[f"{side}/{n}"])
+                t.copy_(kept[side][n])
     for side, (_, optimizer) in models.items():
-        state: dict[int, dict[str, Tensor]] = {}
+        moments: dict[int, dict[str, Tensor]] = {}
         for key, tensor in tensors.items():
             head, *rest = key.split("/")
             if head == f"{side}.state":
-                state.setdefault(int(rest[0]), {})[rest[1]] = tensor
-        optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
-    return metadata
+                moments.setdefault(int(rest[0]), {})[rest[1]] = tensor
+        optimizer.load_state_dict(optimizer.state_dict() | {"state": moments})
+    theta = {key.removeprefix("best/"): tensor for key, tensor in tensors.items() if key.startswith("best/")}
+    return state | {"theta": {n: t.to(next(iter(parameters.values())).device) for n, t in theta.items()}}

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from grmp.files import sha256
 from grmp.params import ACROSS, Cell, Params, Shots
 
 LARGEST = {"run.json": 2**20, "predictions.csv": 2**28, "history.csv": 2**27}  # bytes
@@ -31,7 +32,7 @@ class Run(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    schema_: Literal[2] = Field(alias="schema")
+    schema_: Literal[3] = Field(alias="schema")
     protocol: Name
     database: Name
     method: Name
@@ -47,6 +48,7 @@ class Run(BaseModel):
     seconds: list[Seconds]
     peak_bytes: Annotated[int, Field(ge=0)] | None = None  # of the process or the GPU
     trained_values: Annotated[int, Field(ge=0)]
+    files: dict[str, Hash]  # of the two tables
 
     @model_validator(mode="after")
     def _lengths(self) -> "Run":
@@ -104,6 +106,9 @@ def read_record(folder: Path) -> Record:
     place = (run.protocol, run.database, run.method, str(run.shots))
     if folder.parts[-4:] != place:
         raise Damaged(f"run.json says {'/'.join(place)}")
+    for name, digest in run.files.items():
+        if name not in LARGEST or sha256(folder / name) != digest:
+            raise Damaged(f"{name} is not the one that run.json was written with"[:200])
     predictions = _table(folder / "predictions.csv", {"split": int, "image": str, "quality": float, "score": float})
     numbers = ("learning_rate", "task_loss", "semantic_loss", "angle_deg")
     history = _table(folder / "history.csv", {"split": int, "epoch": int, **dict.fromkeys(numbers, float)})
@@ -152,13 +157,13 @@ def read_records(params: Params, results: Path) -> tuple[list[Record], pd.DataFr
     wanted = params.run.cells()
     records, left_out = [], []
     for folder in _folders(root):
-        place = _plain(folder.relative_to(root).as_posix())
+        place = plain(folder.relative_to(root).as_posix())
         try:
             if root.resolve() not in folder.resolve().parents:
                 raise Damaged("a link that leads out of results/runs")
             record = read_record(folder)
         except Damaged as damage:
-            left_out.append((place, _plain(str(damage))))
+            left_out.append((place, plain(str(damage))))
             continue
         if record.cell in wanted:
             records.append(record)
@@ -181,6 +186,6 @@ def one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:160]
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Names and messages as they may go to a terminal: no control characters."""
     return re.sub(r"[^\x20-\x7e]", "?", text)[:240]

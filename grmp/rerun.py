@@ -6,7 +6,7 @@ world's, and where their sha256 is no longer the record's, that is said.
 
 import tempfile
 from dataclasses import dataclass, field
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from grmp import runs, sweep
 from grmp.errors import UserError
 from grmp.params import Params
-from grmp.records import Damaged, Record, read_record
+from grmp.records import Damaged, Record, plain, read_record
 from grmp.runs import Key
 
 TOLERANCE = 1e-4  # largest difference of a score, in units of quality, that another machine's arithmetic may make
@@ -31,9 +31,9 @@ class Comparison:
     changed: list[str] = field(default_factory=list)  # inputs and versions that are no longer the record's
 
     def lines(self) -> str:
-        """For people."""
+        """For people; a record may come from elsewhere, so nothing of it goes to a terminal as it is."""
         told = f"{self.verdict}: the largest difference of a score is {self.largest:.3g}"
-        return "\n".join([*self.changed, told])
+        return "\n".join([*map(plain, self.changed), told])
 
 
 def rerun(params: Params, world: Path, folder: Path) -> Comparison:
@@ -47,9 +47,9 @@ def rerun(params: Params, world: Path, folder: Path) -> Comparison:
     try:
         old = read_record(folder.resolve())
     except Damaged as damage:
-        raise UserError(f"{folder}: {damage}") from None
+        raise UserError(f"{folder}: {plain(str(damage))}") from None
     key = Key(old.run.protocol, old.run.database, old.run.method, old.run.shots)
-    settled = restore(params, key, old.run.parameters)
+    settled = restore(params, key, old.run.parameters, old.run.threads)
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch)
         for name in ("data", "models"):
@@ -59,8 +59,8 @@ def rerun(params: Params, world: Path, folder: Path) -> Comparison:
     return compare(old, new)
 
 
-def restore(params: Params, key: Key, recorded: dict[str, Any]) -> Params:
-    """Settings under which ``key`` has exactly the recorded parameters.
+def restore(params: Params, key: Key, recorded: dict[str, Any], threads: int) -> Params:
+    """Settings under which ``key`` has exactly the recorded parameters, on as many threads.
 
     Raises
     ------
@@ -81,18 +81,21 @@ def restore(params: Params, key: Key, recorded: dict[str, Any]) -> Params:
         protocol = raw["protocols"].setdefault(key.protocol, raw["protocols"][params.protocol])
         groups: dict[str, Any] = {name: recorded[name] for name in ("adapt", "prompts") if name in recorded}
         groups["splits"], groups["backbone"] = {"count": recorded["splits"]}, {"normalize": recorded["normalize"]}
+        groups["adapt"] = groups.get("adapt", {}) | {"threads": threads}
         if "seed" in recorded:
-            groups["adapt"] = groups.get("adapt", {}) | {"seed": recorded["seed"]}
+            groups["adapt"] |= {"seed": recorded["seed"]}
         for name, values in groups.items():
             raw[name] |= values
             protocol[name] |= {k: v for k, v in values.items() if k in protocol[name]}
         made = Params.model_validate(raw)
-    except (ValidationError, KeyError, TypeError) as error:
-        reason = " ".join(str(error).split())[:300]
+    except (ValidationError, KeyError, TypeError, ValueError) as error:
+        reason = plain(" ".join(str(error).split()))
         raise UserError(f"{key}: its record was written by a version with other settings ({reason})") from None
     now = runs.parameters(made, key)
     if different := sorted(k for k in now.keys() | recorded.keys() if now.get(k) != recorded.get(k)):
-        raise UserError(f"{key}: its record was written by a version with other settings: {', '.join(different)}")
+        raise UserError(
+            f"{key}: its record was written by a version with other settings: {plain(', '.join(different))}"
+        )
     return made
 
 
@@ -108,9 +111,13 @@ def compare(old: Record, new: Record) -> Comparison:
         for name, was in sorted(old.run.versions.items())
         if _now(name, new) != was
     ]
+    if old.run.device != new.run.device:
+        changed.append(f"device: {old.run.device} in the record, {new.run.device} now")
     a, b = old.predictions, new.predictions
     if list(a["split"]) != list(b["split"]) or list(a["image"]) != list(b["image"]):
         return Comparison("differs: other pictures were tested", np.nan, changed)
+    if not a["quality"].equals(b["quality"]):
+        return Comparison("differs: the opinions are others", np.nan, changed)
     gap = np.abs(a["score"].to_numpy() - b["score"].to_numpy())
     same_failures = a["score"].isna().equals(b["score"].isna())
     largest = float(np.nanmax(gap, initial=0.0))
@@ -122,4 +129,7 @@ def compare(old: Record, new: Record) -> Comparison:
 
 
 def _now(name: str, new: Record) -> str:
-    return new.run.versions.get(name) or version(name)
+    try:
+        return new.run.versions.get(name) or version(name)
+    except (PackageNotFoundError, ValueError):  # the latter: no name of a package
+        return "not installed"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, model_validator
@@ -21,7 +21,10 @@ from grmp.errors import UserError
 from grmp.files import read_json, sha256, sha256_of, whole_folder, write_json
 from grmp.params import ACROSS, STARTS, Distill, Panel, Params
 
-SCHEMA = 2
+if TYPE_CHECKING:
+    from grmp.job import Outcome
+
+SCHEMA = 3
 FROZEN = ("clip.py", "crops.py", "job.py", "methods.py")
 ADAPTING = (
     *FROZEN,
@@ -46,6 +49,7 @@ CODE = {  # what computes the numbers of a record, by the kind of its method: no
 }
 PACKAGES = ("grmp", "torch", "numpy", "scipy", "open_clip_torch")
 PREDICTIONS = ["split", "image", "quality", "score"]
+TABLES = ("predictions.csv", "history.csv")
 HISTORY = ["split", "epoch", "learning_rate", "task_loss", "semantic_loss", "angle_deg"]
 
 
@@ -177,8 +181,12 @@ def learned_start(params: Params, method: str) -> str:
     return "" if start in STARTS else start
 
 
+@cache
 def code(kind: str) -> str:
-    """sha256 of what computes the numbers of this kind of method."""
+    """sha256 of what computes the numbers of this kind of method, as it was when this process first asked.
+
+    That is before it imports that code: a file that is edited meanwhile does not put its name to another one's numbers.
+    """
     here = Path(__file__).parent
     return sha256_of({name: sha256(here / name) for name in CODE[kind]})
 
@@ -200,10 +208,12 @@ def identity(params: Params, world: Path, key: Key) -> str:
 
 
 def is_done(params: Params, world: Path, key: Key, failed: bool = False) -> bool:
-    """True if the record of this very run exists and no split of it failed (or even then: ``failed``)."""
+    """True if the record of this very run exists, whole, and no split of it failed (or even then: ``failed``)."""
+    folder = key.folder(world)
     try:
-        run = read_json(key.folder(world) / "run.json")
-        return bool(run["identity"] == identity(params, world, key) and (failed or set(run["status"]) == {"ok"}))
+        run = read_json(folder / "run.json")
+        same = run["identity"] == identity(params, world, key) and (failed or set(run["status"]) == {"ok"})
+        return bool(same and run["files"] == {name: sha256(folder / name) for name in TABLES})
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
@@ -211,6 +221,24 @@ def is_done(params: Params, world: Path, key: Key, failed: bool = False) -> bool
 def partial(world: Path, identity_: str) -> Path:
     """Folder of the finished splits of an unfinished run."""
     return world / "results/partial" / identity_
+
+
+def finished(
+    rows: pd.DataFrame, outcome: "Outcome", seconds: float, peak_bytes: int | None, status: str = "ok"
+) -> dict[str, Any]:
+    """What a split gave on its test pictures, which are ``rows`` of the index; as ``Finished`` has it."""
+    return {
+        "predictions": {
+            "image": rows["image"].tolist(),
+            "quality": rows["quality"].tolist(),
+            "score": [float(s) for s in outcome.scores],
+        },
+        "history": outcome.history,
+        "trained_values": outcome.trained_values,
+        "seconds": seconds,
+        "peak_bytes": peak_bytes,
+        "status": status,
+    }
 
 
 def write_split(folder: Path, split: int, result: dict[str, Any]) -> None:
@@ -226,11 +254,18 @@ def read_split(folder: Path, split: int) -> dict[str, Any] | None:
         return None
 
 
-def write(params: Params, world: Path, key: Key, results: list[dict[str, Any]], device: str) -> None:
-    """Put the splits together into the record, then forget the partial ones."""
+def write(params: Params, world: Path, key: Key, results: list[dict[str, Any]], device: str, ident: str) -> None:
+    """Put the splits together into the record of identity ``ident``, then forget the partial ones that are good.
+
+    Raises
+    ------
+    UserError
+        If what the run reads has changed while it was computed.
+    """
+    if ident != identity(params, world, key):
+        raise UserError(f"{key}: what it reads was changed while it was computed; run it again")
     predictions = pd.concat([pd.DataFrame(r["predictions"]).assign(split=i) for i, r in enumerate(results)])
     history = pd.concat([pd.DataFrame(r["history"]).assign(split=i) for i, r in enumerate(results)])
-    ident = identity(params, world, key)
     run = {
         "schema": SCHEMA,
         "protocol": key.protocol,
@@ -252,7 +287,11 @@ def write(params: Params, world: Path, key: Key, results: list[dict[str, Any]], 
     with whole_folder(key.folder(world)) as folder:
         predictions.reindex(columns=PREDICTIONS).to_csv(folder / "predictions.csv", index=False)
         history.reindex(columns=HISTORY).to_csv(folder / "history.csv", index=False)
-        write_json(folder / "run.json", run)
-    shutil.rmtree(partial(world, ident), ignore_errors=True)
+        write_json(folder / "run.json", run | {"files": {name: sha256(folder / name) for name in TABLES}})
+    failed = [i for i, r in enumerate(results) if r["status"] != "ok"]
+    for split in failed:  # only these are tried again
+        (partial(world, ident) / f"{split}.json").unlink(missing_ok=True)
+    if not failed:
+        shutil.rmtree(partial(world, ident), ignore_errors=True)
     with contextlib.suppress(OSError):  # others may still be at work in there
         partial(world, ident).parent.rmdir()

@@ -25,6 +25,8 @@ from grmp.workers import cpus, work
 if TYPE_CHECKING:
     import torch
 
+    from grmp.methods import Case
+
 
 def choose_device(wanted: str, threads: int) -> "torch.device":
     """The device asked for; sets the number of CPU threads, which is part of what fixes a result's bytes.
@@ -45,7 +47,9 @@ def choose_device(wanted: str, threads: int) -> "torch.device":
     torch.use_deterministic_algorithms(deterministic)
     found = torch.cuda.is_available()
     if wanted in ("cuda", "cuda_deterministic") and not found:
-        raise UserError(f"adapt.device is {wanted}, but torch sees no GPU here; set it to auto or cpu")
+        raise UserError(
+            f"the device asked for is {wanted}, but torch sees no GPU here; choose auto or cpu (adapt.device)"
+        )
     return torch.device("cuda" if found and wanted != "cpu" else "cpu")
 
 
@@ -96,36 +100,39 @@ def _run(params: Params, world: Path, key: Key, progress: bool) -> bool:
     clip = backbone.load(world, device, of_run.backbone.normalize)
     case = methods.Case(of_run, world, source, target, splits, tested, key.shots, clip, device)
     todo = [i for i in range(splits.count) if i not in results]
+    start = time.perf_counter()
     compute = methods.prepare(case, key.method) if todo else lambda numbers: []
-    # as many at a time as are computed together, so that an interruption loses little
-    size = of_run.adapt.splits_at_once or (1 if device.type == "cpu" else splits.count)
+    prepared = (time.perf_counter() - start) / max(1, len(todo))  # what all splits share
     reset_peak(device)
-    for group, outcomes, seconds in in_groups(compute, todo, size, str(key)):
+    for group, outcomes, seconds in in_groups(compute, todo, at_once(case, key.method), str(key)):
         for split, outcome in zip(group, outcomes, strict=True):
             status = "ok"
             if isinstance(outcome, SplitFailure):
                 outcome, status = Outcome(np.full(len(tested.test(split)), np.nan)), f"failed: {outcome}"
             rows = target.index.iloc[tested.test(split)]
-            results[split] = {
-                "predictions": {
-                    "image": rows["image"].tolist(),
-                    "quality": rows["quality"].tolist(),
-                    "score": [float(s) for s in outcome.scores],
-                },
-                "history": outcome.history,
-                "trained_values": outcome.trained_values,
-                "seconds": seconds,
-                "peak_bytes": peak(device),
-                "status": status,
-            }
+            results[split] = runs.finished(rows, outcome, prepared + seconds, peak(device), status)
             runs.write_split(folder, split, results[split])
             bar.update()
     bar.close()
-    runs.write(params, world, key, [results[i] for i in range(splits.count)], str(device))
+    runs.write(params, world, key, [results[i] for i in range(splits.count)], str(device), ident)
     for split, result in sorted(results.items()):
         if result["status"] != "ok":
             print(f"{key}, split {split} {result['status']}")
     return True
+
+
+def at_once(case: "Case", name: str) -> int:
+    """Splits that are computed as one batch, after which they are kept: an interruption loses no more.
+
+    One on a CPU, where a batch is no faster and would change the last bits.
+    """
+    from grmp.adapt import fitting
+
+    settings, method = case.params.adapt, case.params.adapting(name)
+    if case.device.type == "cpu" or not method:
+        return 1
+    labels = len(case.splits.train(0, case.shots))
+    return settings.splits_at_once or min(case.splits.count, fitting(case.backbone, method, settings, labels))
 
 
 def in_groups(
@@ -138,26 +145,34 @@ def in_groups(
     UserError
         If not even one split fits.
     """
-    import torch
-
     while todo:
         group, start = todo[:size], time.perf_counter()
-        try:
-            outcomes = compute(group)
-        except torch.OutOfMemoryError:
-            if len(group) == 1:
-                raise UserError(
-                    f"{name}: one split alone does not fit into the GPU's memory; lower adapt.cache_gb or adapt.batch"
-                ) from None
-            size = len(group) // 2
-            print(
-                f"{name}: {len(group)} splits at once do not fit into the GPU's memory; going on with {size}",
-                flush=True,
-            )
-            torch.cuda.empty_cache()
+        outcomes = _computed(compute, group)
+        if outcomes is not None:
+            yield group, outcomes, (time.perf_counter() - start) / len(group)
+            todo = todo[len(group) :]
             continue
-        yield group, outcomes, (time.perf_counter() - start) / len(group)
-        todo = todo[len(group) :]
+        if len(group) == 1:
+            raise UserError(
+                f"{name}: one split alone does not fit into the GPU's memory; lower adapt.cache_gb or adapt.batch"
+            )
+        size = len(group) // 2
+        print(f"{name}: {len(group)} splits at once do not fit into the GPU's memory; going on with {size}", flush=True)
+
+
+def _computed(compute: Callable[[list[int]], list[Any]], group: list[int]) -> list[Any] | None:
+    """What ``compute`` gives, or None where the GPU's memory is full; it is free again then."""
+    import torch
+
+    try:
+        return compute(group)
+    except torch.OutOfMemoryError:
+        pass
+    except RuntimeError as error:
+        if "ALLOC_FAILED" not in str(error):  # of cuBLAS and cuDNN, which ask for memory of their own
+            raise
+    torch.cuda.empty_cache()  # not above: there the exception still holds the tensors
+    return None
 
 
 def lacking(params: Params, world: Path) -> list[Key]:
@@ -211,7 +226,7 @@ def sweep(
     params, world = settings.load(params_file), params_file.parent
     keys = lacking(params, world)
     check(params, world, keys)
-    where = places(params.adapt.device, jobs, params.adapt.threads)
+    where = [] if cluster else places(params.adapt.device, jobs, params.adapt.threads)
     with_what = "Slurm" if cluster else f"{len(where)} processes"
     print(f"{len(keys)} runs to compute with {with_what}", flush=True)
 
@@ -220,17 +235,24 @@ def sweep(
         if cluster:
             from grmp.cluster import work as submit
 
-            return submit(do, todo, world / "results/slurm", cluster)
-        return work(do, todo, where, limit)
+            found = submit(do, todo, world / "results/slurm", cluster, partial(_splits_done, params_file))
+        else:
+            found = work(do, todo, where, limit)
+        for key, state, word in found:
+            if state == "done" and word != "busy" and not runs.is_done(params, world, key):
+                state, word = "failed", "it is said to be done, but its record is not there or does not hold"
+            yield key, state, word
 
-    watch = Watch(len(keys), min(len(where), len(keys)))
+    watch = Watch(keys, cluster.parallel if cluster else len(where), world, params.splits.count)
     left = []
-    if keys:
-        for key, state, word in ends(keys, wait=False):
-            left += [key] if (state, word) == ("done", "busy") else []
-            watch.see(key, state, word)
+    for key, state, word in ends(keys, wait=False) if keys else ():
+        left += [key] if (state, word) == ("done", "busy") else []
+        watch.see(key, state, word)
     if left:
         print(f"{len(left)} runs are another sweep's; waiting for them", flush=True)
+        for key in left:  # here and not in the workers, whose time counts
+            with own(world, str(key)):
+                pass
         for key, state, word in ends(left, wait=True):
             watch.see(key, state, word)
     if watch.failed:
@@ -245,7 +267,13 @@ def sweep(
     return watch.computed
 
 
-def plan(params_file: Path, jobs: int = 0) -> str:
+def _splits_done(params_file: Path, key: Key) -> int:
+    """How many splits of an unfinished run are kept."""
+    params, world = settings.load(params_file), params_file.parent
+    return len(list(runs.partial(world, runs.identity(params, world, key)).glob("*.json")))
+
+
+def plan(params_file: Path, jobs: int = 0, cluster: Jobs | None = None) -> str:
     """What a sweep would compute, and what that would take by the records that are there; computes nothing."""
     params, world = settings.load(params_file), params_file.parent
     keys, known, splits = lacking(params, world), cost.past(world), params.splits.count
@@ -254,11 +282,14 @@ def plan(params_file: Path, jobs: int = 0) -> str:
         each = cost.estimate(key, known)
         lines.append(f"{key}  {'unknown' if each is None else 'about ' + duration(each * splits)}")
     seconds, unknown = cost.total(keys, known, splits)
-    at_once = len(places(params.adapt.device, jobs, params.adapt.threads))
-    lines.append(
-        f"{len(keys)} runs to compute: about {duration(seconds)} of one process, {duration(seconds / at_once)} with {at_once}"
-        + (f"; {unknown} of them of unknown cost (no record of their method)" if unknown else "")
-    )
+    parallel = cluster.parallel if cluster else len(places(params.adapt.device, jobs, params.adapt.threads))
+    parallel = max(1, min(parallel, len(keys)))
+    total = f"{len(keys)} runs to compute"
+    if unknown < len(keys):
+        total += f": about {duration(seconds)} of one process, {duration(seconds / parallel)} with {parallel}"
+    if unknown:
+        total += f"; {unknown} of them of unknown cost (no record of their method)"
+    lines.append(total)
     return "\n".join(lines)
 
 
@@ -268,7 +299,8 @@ def places(device: str, jobs: int, threads: int = 1) -> list[str | None]:
     ``jobs`` 0 is one a GPU, or as many as there are CPUs for when each has ``threads``.
     """
     gpus: list[str] = []
-    if device != "cpu" and shutil.which("nvidia-smi"):
+    # torch takes seconds to import, so it is asked only where there may be one
+    if device != "cpu" and (shutil.which("nvidia-smi") or Path("/dev/nvidia0").exists()):
         import torch
 
         seen = os.environ.get("CUDA_VISIBLE_DEVICES")

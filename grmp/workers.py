@@ -17,6 +17,7 @@ from typing import Any
 from grmp.errors import UserError
 
 TRIES = 2  # of a piece of work whose worker vanished
+STARTING = 600.0  # seconds that a process may take to import what it needs
 # spawned, not forked: torch's thread pools do not survive a fork
 _context = get_context("spawn")
 
@@ -33,6 +34,7 @@ class Worker:
         """``do`` is called in the process for each item; ``gpu`` is the only GPU that it sees, None changes nothing."""
         self.gpu, self.item, self.ready = gpu, None, False
         self.since = math.inf  # when it began: not before it is ready
+        self.born = time.monotonic()
         self.pipe, theirs = _context.Pipe()
         self.process = _context.Process(target=_serve, args=(theirs, do, gpu), daemon=True)
         self.process.start()
@@ -43,10 +45,18 @@ class Worker:
         self.item, self.since = item, time.monotonic() if self.ready else math.inf
         self.pipe.send(item)
 
+    def late(self, limit: float | None) -> str:
+        """Why it should be stopped, or an empty text."""
+        now = time.monotonic()
+        if not self.ready and now - self.born > STARTING:
+            return f"its process did not start within {STARTING:g} s"
+        return f"stopped after {limit:g} s (--time-limit)" if limit is not None and now - self.since > limit else ""
+
     def stop(self) -> None:
         """End the process: at once if it is at something, by itself if not."""
         if self.item is not None:
             self.process.kill()
+        self.item = None
         self.pipe.close()
         self.process.join(10)
         self.process.kill()
@@ -57,7 +67,8 @@ def _serve(pipe: Connection, do: Callable[[Any], Any], gpu: str | None) -> None:
     """The worker's side: ends when the other side is gone."""
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # before torch looks
-    pipe.send(("ready", None))
+    with contextlib.suppress(OSError):  # nobody waits for it any more: the next line finds that out
+        pipe.send(("ready", None))
     while True:
         try:
             item = pipe.recv()
@@ -106,6 +117,8 @@ def work(
                         workers[number] = Worker(do, worker.gpu)
                         waiting.appendleft((item, tries[number]))
             busy = [w for w in workers if w.item is not None]
+            if not busy:
+                continue  # the only one that was given something had died; it has been replaced
             wait([w.pipe for w in busy] + [w.process.sentinel for w in busy], timeout=_patience(busy, limit))
             for number, worker in enumerate(workers):
                 if worker.item is None:
@@ -120,17 +133,18 @@ def work(
                     worker.item = None
                     yield item, *ended
                     continue
-                late = limit is not None and time.monotonic() - worker.since > limit
+                late = worker.late(limit)
                 if worker.process.is_alive() and not late:
                     continue
                 worker.stop()
                 code = worker.process.exitcode
-                workers[number] = Worker(do, worker.gpu)
-                if late:
-                    yield item, "failed", f"stopped after {limit:g} s (--time-limit)"
-                elif tries[number] < TRIES:
+                if not late and tries[number] < TRIES:
                     waiting.append((item, tries[number] + 1))
-                else:
+                if waiting:
+                    workers[number] = Worker(do, worker.gpu)
+                if late:
+                    yield item, "failed", late
+                elif tries[number] >= TRIES:
                     how = f"signal {-code}" if code and code < 0 else f"exit code {code}"
                     yield item, "failed", f"its process vanished {TRIES} times ({how}); out of memory?"
     finally:
@@ -140,7 +154,5 @@ def work(
 
 def _patience(busy: Sequence[Worker], limit: float | None) -> float | None:
     """Seconds until the first worker is late."""
-    first = min((w.since for w in busy), default=math.inf)
-    if limit is None or first == math.inf:
-        return None
-    return max(0.05, first + limit - time.monotonic())
+    ends = [w.born + STARTING for w in busy if not w.ready] + [w.since + limit for w in busy if w.ready and limit]
+    return max(0.05, min(ends) - time.monotonic()) if ends else None

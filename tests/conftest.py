@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+# two test processes with two threads each wait for one another on two cores; torch reads this when it is first imported
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).parent.parent
 
 

@@ -15,7 +15,7 @@ from grmp.collect import COLUMNS, collect, families
 from grmp.evaluate import METRICS, holm, scores
 from grmp.params import load
 from grmp.records import read_record
-from tests.report.sample import METHODS, make_prepared, make_record, make_settings
+from tests.report.sample import METHODS, make_prepared, make_record, make_settings, seal
 
 CELL = Path("results/runs/sound/alpha/meta/25")
 
@@ -59,6 +59,16 @@ def rows(change: Callable[[pd.DataFrame], pd.DataFrame], name: str = "prediction
     def do(world: Path) -> None:
         path = world / CELL / name
         change(pd.read_csv(path)).to_csv(path, index=False)
+
+    return sealed(do)
+
+
+def sealed(change: Callable[[Path], None]) -> Callable[[Path], None]:
+    """The record says that it was written so: what it holds is looked at all the same."""
+
+    def do(world: Path) -> None:
+        change(world)
+        seal(world / CELL)
 
     return do
 
@@ -161,16 +171,20 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
     "half run.json": (truncate("run.json", 0.5), "run.json cannot be read"),
     "no run.json": (lambda w: (w / CELL / "run.json").unlink(), "run.json is missing"),
     "no history": (lambda w: (w / CELL / "history.csv").unlink(), "history.csv is missing"),
-    "half predictions": (truncate("predictions.csv", 0.5), "lacks split"),
-    "empty predictions": (truncate("predictions.csv", 0), "predictions.csv cannot be read"),
+    "cut predictions": (
+        truncate("predictions.csv", 0.99),
+        "predictions.csv is not the one that run.json was written with",
+    ),
+    "half predictions": (sealed(truncate("predictions.csv", 0.5)), "lacks split"),
+    "empty predictions": (sealed(truncate("predictions.csv", 0)), "predictions.csv cannot be read"),
     "nested json": (nested, "run.json cannot be read"),
     "huge file": (huge, "larger than 256 MB"),
-    "not text": (binary, "predictions.csv cannot be read"),
+    "not text": (sealed(binary), "predictions.csv cannot be read"),
     "linked file": (link_file, "history.csv is a link"),
     "linked folder": (link_folder, "a link that leads out"),
     "another cell's record": (wrong_place, "run.json says sound/alpha/meta/50"),
     "escaping name": (edit(database="../../etc"), "database: String should match"),
-    "another schema": (edit(schema=1), "schema: Input should be 2"),
+    "another schema": (edit(schema=1), "schema: Input should be 3"),
     "unknown key": (edit(extra=1), "extra: Extra inputs"),
     "missing key": (edit(identity=None), "identity: Field required"),
     "number as text": (edit(shots="25"), "Input should be a valid integer"),

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from grmp import cluster, doctor, params
 from grmp.cli import app
+from grmp.errors import UserError
 from tests import worlds
 from tests.conftest import ROOT
 
@@ -47,6 +48,15 @@ def test_a_database_nobody_knows(world):
     assert run(world)["databases"] == ("FAIL", "not known: pre, target; see grmp data list")
 
 
+def test_it_leaves_nothing_behind_and_makes_no_folder(demo):
+    before = sorted(demo.parent.rglob("*"))
+    run(demo)
+    assert sorted(demo.parent.rglob("*")) == before
+    found = run(demo.parent / "no/such/params.yaml")
+    assert found["settings"][0] == found["locks"][0] == "FAIL"
+    assert sorted(demo.parent.rglob("*")) == before
+
+
 def test_a_full_disk(demo, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: usage(1, 1, 5_000_000))
@@ -76,9 +86,12 @@ def test_weights_that_cannot_be_had(tmp_path, monkeypatch):
     assert "grmp backbone --from" in told
 
 
-def test_a_place_that_cannot_be_locked(demo):
-    (demo.parent / "results").write_text("in the way")
-    assert run(demo)["locks"][0] == "FAIL"
+def test_a_place_that_cannot_be_locked(demo, monkeypatch):
+    def own(*_):
+        raise UserError("no locks here")
+
+    monkeypatch.setattr(doctor, "own", own)
+    assert run(demo)["locks"] == ("FAIL", "no locks here")
 
 
 def test_slurm_is_told(demo, monkeypatch):

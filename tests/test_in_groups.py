@@ -26,6 +26,21 @@ def test_halved_until_it_fits_and_nothing_is_lost(most, groups, capsys):
     assert ("a-b-1: 10 splits at once do not fit into the GPU's memory; going on with 5" in told) == (most < 10)
 
 
+def test_libraries_that_ask_for_memory_of_their_own_count_too():
+    def compute(splits):
+        if len(splits) > 1:
+            raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
+        return splits
+
+    assert [len(splits) for splits, _, _ in in_groups(compute, [0, 1, 2], 3, "a-b-1")] == [1, 1, 1]
+
+    def broken(_splits):
+        raise RuntimeError("something else")
+
+    with pytest.raises(RuntimeError, match="something else"):
+        list(in_groups(broken, [0], 1, "a-b-1"))
+
+
 def test_one_split_that_does_not_fit_is_named():
     with pytest.raises(UserError, match=r"a-b-1: one split alone does not fit .* lower adapt.cache_gb"):
         list(in_groups(fits(0), [0, 1], 2, "a-b-1"))

@@ -180,9 +180,11 @@ def test_a_record_depends_on_its_own_kind_of_code(world, monkeypatch):
 
     def renewed(file):
         true = runs.sha256
+        runs.code.cache_clear()
         monkeypatch.setattr(runs, "sha256", lambda path: "0" if path.name == file else true(path))
         after = {k.method: runs.identity(loaded, world.parent, k) for k in keys}
         monkeypatch.setattr(runs, "sha256", true)
+        runs.code.cache_clear()
         return {m for m in before if before[m] != after[m]}
 
     assert renewed("panel.py") == {"panel"}

@@ -78,6 +78,40 @@ def test_interrupted_pretraining_ends_at_the_same_weights(world, name, monkeypat
     assert not list(target.parent.glob(".*"))
 
 
+@pytest.mark.parametrize("stop", [1, 2, 3])
+def test_the_best_prompts_survive_an_interruption(world, stop, monkeypatch):
+    """The best epoch on the target is the second of four, before or after which the run is interrupted."""
+    import grmp.pretrain as room
+
+    raw = yaml.safe_load(world.read_text())
+    raw["pretrain"]["epochs"] = 4
+    world.write_text(yaml.safe_dump(raw))
+    loaded, target = params.load(world), world.parent / "models/prompts/reptile_published.safetensors"
+    values, keep = {}, room._keep
+
+    def score(_backbone, theta, *_):
+        epoch = values.setdefault(theta["ctx"].sum().item(), len(values))
+        return [0.1, 0.9, 0.2, 0.3][epoch]
+
+    def stops(*arguments):
+        keep(*arguments)
+        if arguments[2] == stop:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(room, "_target_srcc", score)
+    target.unlink(missing_ok=True)
+    pretrain(loaded, world.parent, "reptile_published")
+    whole = target.read_bytes()
+    target.unlink()
+    monkeypatch.setattr(room, "_keep", stops)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(loaded, world.parent, "reptile_published")
+    monkeypatch.setattr(room, "_keep", keep)
+    pretrain(loaded, world.parent, "reptile_published")
+    assert len(values) == 4
+    assert target.read_bytes() == whole
+
+
 @pytest.mark.parametrize("variant", [{"order": 1}, {"order": 0, "query": "inner"}, {"order": 2}])
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 def test_tasks_together_give_what_each_gives_alone(world, monkeypatch, variant, dropout):

@@ -11,10 +11,11 @@ from grmp import params, sweep
 from grmp.cli import app
 from grmp.errors import UserError
 from grmp.pretrain import pretrain
-from grmp.rerun import rerun
+from grmp.rerun import rerun, restore
 from grmp.runs import Key
 from tests import worlds
 from tests.faults import worlds as copies
+from tests.report.sample import seal
 
 METHODS = ["zero_shot", "ridge", "random_prompts", "grmp"]
 
@@ -70,17 +71,46 @@ def test_a_slightly_different_score_is_within_tolerance(world):
     table = pd.read_csv(path)
     table["score"] += 2e-6
     table.to_csv(path, index=False)
+    seal(path.parent)
     assert rerun(params.load(world), world.parent, folder(world)).verdict == "within tolerance"
 
 
-def test_versions_that_changed_are_named(world):
+def test_other_opinions_are_a_difference(world):
+    path = folder(world) / "predictions.csv"
+    table = pd.read_csv(path)
+    table["quality"] = 1 - table["quality"]
+    table.to_csv(path, index=False)
+    seal(path.parent)
+    assert rerun(params.load(world), world.parent, folder(world)).verdict == "differs: the opinions are others"
+
+
+def test_a_table_that_was_changed_is_refused(world):
+    path = folder(world) / "predictions.csv"
+    path.write_text(path.read_text().replace("0.5", "0.6", 1))
+    with pytest.raises(UserError, match=r"predictions\.csv is not the one that run.json was written with"):
+        rerun(params.load(world), world.parent, folder(world))
+
+
+def test_what_changed_is_named_and_no_control_character_printed(world):
     path = folder(world, "ridge") / "run.json"
     run = json.loads(path.read_text())
-    run["versions"]["torch"] = "1.0"
+    run["versions"] |= {"torch": "1.0", "no-such-package": "2.0\n\x1b[31m", "..": "1"}
+    run["device"] = "cuda"
     path.write_text(json.dumps(run))
     found = rerun(params.load(world), world.parent, folder(world, "ridge"))
     assert found.verdict == "identical"
-    assert found.changed[0].startswith("version of torch: 1.0 in the record")
+    told = found.lines().splitlines()
+    assert len(told) == 5
+    assert "version of no-such-package: 2.0??[31m in the record, not installed now" in told
+    assert any(line.startswith("version of torch: 1.0 in the record") for line in told)
+    assert "device: cuda in the record, cpu now" in told
+
+
+def test_as_many_threads_as_the_record_had(world):
+    loaded = params.load(world)
+    recorded = json.loads((folder(world, "ridge") / "run.json").read_text())
+    made = restore(loaded, Key("sound", "target", "ridge", 6), recorded["parameters"], 7)
+    assert made.adapt.threads == 7
 
 
 def test_a_record_of_other_settings_or_damaged_is_refused(world):
@@ -91,6 +121,10 @@ def test_a_record_of_other_settings_or_damaged_is_refused(world):
     with pytest.raises(UserError, match="a version with other settings") as caught:
         rerun(params.load(world), world.parent, folder(world))
     assert "\n" not in str(caught.value)
+    run["parameters"]["adapt"] = "abc"
+    path.write_text(json.dumps(run))
+    with pytest.raises(UserError, match="a version with other settings"):
+        rerun(params.load(world), world.parent, folder(world))
     path.write_text("{")
     with pytest.raises(UserError, match=r"run.json cannot be read"):
         rerun(params.load(world), world.parent, folder(world))

@@ -82,8 +82,8 @@ def control(needed: bool, *words: str) -> None:
 
 def listens(world, job: str) -> bool:
     """Whether submitit has begun with the job's work a few seconds ago: a signal before that ends a process unheard."""
-    log = world / f"results/slurm/{job}_0_log.out"
-    return log.is_file() and "Loading pickle" in log.read_text() and time.time() - log.stat().st_mtime > 3
+    logs = list((world / "results/slurm").rglob(f"{job}_0_log.out"))
+    return any("Loading pickle" in p.read_text() and time.time() - p.stat().st_mtime > 3 for p in logs)
 
 
 def test_cancelled_jobs_are_requeued_and_the_tables_are_a_local_runs(pristine, begin, tmp_path):
@@ -105,8 +105,8 @@ def test_cancelled_jobs_are_requeued_and_the_tables_are_a_local_runs(pristine, b
     assert began.returncode == 0, said[-3000:]
     assert "12 runs to compute with Slurm" in said
     assert "done 12 of 12, running 0, failed 0" in said
-    logs = "".join(p.read_text() for p in (there.parent / "results/slurm").glob("*.out"))
-    logs += "".join(p.read_text() for p in (there.parent / "results/slurm").glob("*.err"))
+    logs = "".join(p.read_text() for p in (there.parent / "results/slurm").rglob("*.out"))
+    logs += "".join(p.read_text() for p in (there.parent / "results/slurm").rglob("*.err"))
     assert signalled
     assert logs.count("Requeued job") >= 1
 

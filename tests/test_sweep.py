@@ -7,10 +7,11 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 import yaml
 
-from grmp import cost, params, runs, sweep, workers
+from grmp import cost, methods, params, runs, sweep, watch, workers
 from grmp.errors import UserError
 from grmp.pretrain import pretrain
 from grmp.runs import Key
@@ -155,6 +156,40 @@ def test_one_bad_piece_of_work_takes_nothing_else_with_it(do, reason):
     assert reason in again[0][2]
 
 
+def die_when_idle(item):
+    return os.getpid()
+
+
+@pytest.mark.timeout(60)
+def test_a_worker_that_dies_between_two_pieces_is_replaced():
+    seen = []
+    for _, state, pid in workers.work(die_when_idle, ["a", "b", "c"], [None]):
+        assert state == "done"
+        seen.append(pid)
+        os.kill(pid, signal.SIGKILL)
+        while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.05)
+    assert len(set(seen)) == 3
+
+
+def test_no_process_is_begun_for_nothing(monkeypatch, capfd):
+    begun, worker = [], workers.Worker
+    monkeypatch.setattr(workers, "Worker", lambda *arguments: begun.append(1) or worker(*arguments))
+    assert [state for _, state, _ in workers.work(vanish, ["bad"], [None, None])] == ["failed"]
+    assert len(begun) == 2
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def never_ready(*_):
+    time.sleep(600)
+
+
+def test_a_process_that_does_not_start_is_given_up(monkeypatch):
+    monkeypatch.setattr(workers, "STARTING", 3.0)
+    monkeypatch.setattr(workers, "_serve", never_ready)
+    assert [word for _, _, word in workers.work(fail, ["a"], [None])] == ["its process did not start within 3 s"]
+
+
 def test_an_unforeseen_error_is_one_line_and_one_run(capfd):
     ended = {item: word for item, _, word in workers.work(fail, ["a", "worse"], [None])}
     assert ended["a"] == "a"
@@ -191,7 +226,7 @@ def test_dry_lists_and_estimates_and_computes_nothing(world):
     loaded = params.load(world)
     text = sweep.plan(world, jobs=2)
     assert text.count("unknown") == 9
-    assert "8 runs to compute" in text
+    assert text.endswith("8 runs to compute; 8 of them of unknown cost (no record of their method)")
     sweep.run(loaded, world.parent, Key("sound", "target", "ridge", 6), progress=False)
     text = sweep.plan(world, jobs=2)
     assert "sound-target-ridge-12  about" in text
@@ -210,6 +245,61 @@ def test_estimates_come_from_the_nearest_record():
     assert cost.total([Key("p", "a", "m", 50), Key("p", "a", "x", 1)], known, 3) == (30, 1)
 
 
+def test_time_left_is_that_of_the_runs_that_are_left(world, capsys):
+    cheap, dear = Key("sound", "target", "ridge", 6), Key("sound", "target", "grmp", 6)
+    seen = watch.Watch([cheap, dear, Key("sound", "target", "grmp", 12)], 2, world.parent, 3)
+    assert seen.left() == "unknown time"
+    seen.known = {Key("sound", "other", "ridge", 6): 1.0, Key("sound", "other", "grmp", 6): 100.0}
+    seen.see(cheap, "done", "computed")
+    assert "done 1 of 3, running 2, failed 0" in capsys.readouterr().out
+    assert seen.left() == "about 5 min"  # two runs of three splits at once
+    seen.see(dear, "failed", "no")
+    assert "done 1 of 3, running 1, failed 1" in capsys.readouterr().out
+
+
+def test_a_cut_table_is_computed_again(world):
+    loaded, key = params.load(world), Key("sound", "target", "ridge", 6)
+    sweep.run(loaded, world.parent, key, progress=False)
+    table = key.folder(world.parent) / "predictions.csv"
+    whole = table.read_bytes()
+    assert runs.is_done(loaded, world.parent, key)
+    os.truncate(table, len(whole) // 2)
+    assert not runs.is_done(loaded, world.parent, key)
+    sweep.run(loaded, world.parent, key, progress=False)
+    assert table.read_bytes() == whole
+
+
+def test_what_changes_under_a_run_gives_no_record(world, monkeypatch):
+    loaded, key = params.load(world), Key("sound", "target", "ridge", 6)
+    prepare = methods.prepare
+
+    def and_meanwhile(case, name):
+        splits = runs.split_file(world.parent, "target", "sound")
+        splits.write_text(splits.read_text().replace("test", "0", 1))
+        return prepare(case, name)
+
+    monkeypatch.setattr(methods, "prepare", and_meanwhile)
+    with pytest.raises(UserError, match="what it reads was changed while it was computed; run it again"):
+        sweep.run(loaded, world.parent, key, progress=False)
+    assert not key.folder(world.parent).exists()
+
+
+def test_code_is_known_as_it_was_when_first_asked_for(monkeypatch):
+    before = runs.code("ridge")
+    monkeypatch.setattr(runs, "sha256", lambda path: "edited")
+    assert runs.code("ridge") == before
+
+
+def test_same_bytes_whatever_the_batch_of_splits(world, undisturbed):
+    raw = yaml.safe_load(world.read_text())
+    raw["adapt"]["splits_at_once"] = 3
+    world.write_text(yaml.safe_dump(raw, sort_keys=False))
+    sweep.run(params.load(world), world.parent, Key("sound", "target", "grmp", 12), progress=False)
+    found = copies.records(world.parent)
+    assert len(found) == 3
+    assert found == {name: content for name, content in undisturbed.items() if name in found}
+
+
 def test_without_slurm_it_says_so(world, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     from grmp.cluster import Jobs
@@ -223,7 +313,7 @@ def test_the_deterministic_switch_is_on_only_where_it_is_asked_for(monkeypatch):
     import torch
 
     if not torch.cuda.is_available():
-        with pytest.raises(UserError, match=r"adapt.device is cuda_deterministic, but torch sees no GPU"):
+        with pytest.raises(UserError, match="the device asked for is cuda_deterministic, but torch sees no GPU"):
             sweep.choose_device("cuda_deterministic", 1)
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

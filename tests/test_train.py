@@ -1,6 +1,7 @@
 """Rated pictures -> a model in a file -> scores: the numbers of the adaptation itself, and honest out-of-fold ones."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,11 @@ from tests import worlds
 METHOD = "random_prompts"
 
 
+def many(index: pd.DataFrame) -> pd.DataFrame:
+    """The same pictures, each a source of its own."""
+    return index.assign(reference=None)
+
+
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A world with a backbone, and beside it pictures of its target with their ratings; returns params.yaml."""
@@ -33,7 +39,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (file.parent / "mine/photos").mkdir(parents=True)
     for name, image in zip(index["image"], images, strict=True):
         Image.fromarray(image.transpose(1, 2, 0)).save(file.parent / "mine/photos" / name)
-    index[["image", "mos", "reference"]].to_csv(file.parent / "mine/ratings.csv", index=False)
+    index[["image", "mos"]].to_csv(file.parent / "mine/ratings.csv", index=False)
     return file
 
 
@@ -57,8 +63,8 @@ def trained(world: Path, rated: Prepared, params: Params) -> Path:
 
 def test_the_model_scores_as_the_adaptation_does(world: Path, rated: Prepared, params: Params, trained: Path):
     everything = np.arange(len(rated.index))
-    case = room.case_of(params, world.parent, rated, METHOD, 2)
-    case = methods.replace(case, splits=Splits(everything[None]), tested=Splits(np.full((1, len(everything)), -1)))
+    start = room.begin(params, world.parent, rated, Splits(everything[None]))
+    case = replace(room.case_of(start, METHOD), tested=Splits(np.full((1, len(everything)), -1)))
     (found,) = methods.prepare(case, METHOD)([0])
     model = load(trained)
     assert model.score(rated.images) == pytest.approx(found.scores, abs=1e-6)
@@ -100,10 +106,12 @@ def test_an_interrupted_training_goes_on_to_the_same_bytes(
 def test_no_picture_is_scored_by_a_model_that_saw_it(world: Path, rated: Prepared, params: Params, tmp_path: Path):
     def scores(index: pd.DataFrame, place: Path) -> np.ndarray:
         changed = Prepared("own", index, rated.images, rated.info)
-        return room.out_of_fold(room.case_of(params, world.parent, changed, "ridge", 4), "ridge", place)
+        start = room.begin(params, world.parent, changed, parts)
+        return room.out_of_fold(room.case_of(start, "ridge"), "ridge", place)[0]
 
+    parts = ratings.folds(many(rated.index), 4, seed=1)
     before, index = scores(rated.index, tmp_path / "before"), rated.index.copy()
-    mine = (index["reference"] == index["reference"][0]).to_numpy()  # one source: a fold's part of the pictures
+    mine = np.isin(np.arange(len(index)), parts.test(0))
     index.loc[mine, "quality"] = 1 - index.loc[mine, "quality"]
     after = scores(index, tmp_path / "after")
     assert (after[mine] == before[mine]).all()
@@ -150,9 +158,27 @@ def test_what_gives_no_model_is_refused(world: Path, rated: Prepared, params: Pa
         room.train(params, world.parent, rated, out, "ridge", [], 3)
     with pytest.raises(UserError, match=r"'rigde' is not defined in params\.yaml"):
         room.train(params, world.parent, rated, out, METHOD, ["rigde"], 3)
-    with pytest.raises(UserError, match="'published' chooses its epoch on test pictures"):
+    with pytest.raises(UserError, match="under protocol 'published' chooses its epoch on test pictures"):
         room.train(params.under("published"), world.parent, rated, out, METHOD, [], 3)
+    with pytest.raises(UserError, match="'grmp_reads_test' under protocol 'sound' chooses its epoch on test pictures"):
+        room.train(params, world.parent, rated, out, METHOD, ["grmp_reads_test"], 3)
+    with pytest.raises(UserError, match=r"fomaml.safetensors not found; make it with: dvc repro pretrain@fomaml"):
+        room.train(params, world.parent, rated, out, "grmp", ["ridge"], 3)
     assert not out.exists()
+    (tmp_path / "file").touch()
+    for place, said in ((tmp_path, "is a folder; name a file in it"), (tmp_path / "file/m", "cannot write")):
+        with pytest.raises(UserError, match=said):
+            room.train(params, world.parent, rated, place, METHOD, ["ridge"], 3)
+
+
+def test_folds_of_other_pictures_or_parts_are_not_taken_up(world: Path, rated: Prepared, params: Params):
+    def known_by(pictures: Prepared, seed: int) -> str:
+        start = room.begin(params, world.parent, pictures, ratings.folds(many(pictures.index), 3, seed))
+        return room._identity(room.case_of(start, "ridge"), "ridge")
+
+    flipped = Prepared("own", rated.index, rated.images[..., ::-1], rated.info)
+    assert len({known_by(rated, 1), known_by(rated, 2), known_by(flipped, 1)}) == 3
+    assert known_by(rated, 1) == known_by(rated, 1)
 
 
 def test_commands(world: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -169,6 +195,7 @@ def test_commands(world: Path, trained: Path, tmp_path: Path, capsys: pytest.Cap
     assert list(scores.columns) == ["image", "quality", "mos"]
     assert len(scores) == 24  # the folder's, and the same one again
     assert scores["mos"].to_numpy() == pytest.approx(1 + 4 * scores["quality"].to_numpy(), abs=1e-5)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["quick.safetensors", "s.csv"]
     printed = run.invoke(app, ["score", str(trained), str(one)], catch_exceptions=False).stdout
     assert printed.splitlines()[0] == "image,quality,mos"
 
@@ -182,6 +209,32 @@ def test_pictures_that_cannot_be_read_are_named_and_cost_the_exit_code(world: Pa
     assert isinstance(found.exception, UserError)
     scores = pd.read_csv(tmp_path / "s.csv")
     assert scores["quality"].isna().tolist() == [i == 3 for i in range(24)]
+
+
+def test_interrupted_scoring_goes_on(world: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from grmp import model, score
+
+    photos, out = shutil.copytree(world.parent / "mine/photos", tmp_path / "photos"), tmp_path / "s.csv"
+    score.score(trained, [photos], tmp_path / "whole.csv", "cpu")
+    whole, judged = (tmp_path / "whole.csv").read_text(), model.Model.judge
+
+    def stops_after_ten(self, paths):
+        for number, found in enumerate(judged(self, paths)):
+            if number == 10:
+                raise KeyboardInterrupt
+            yield found
+
+    monkeypatch.setattr(model.Model, "judge", stops_after_ten)
+    with pytest.raises(KeyboardInterrupt):
+        score.score(trained, [photos], out, "cpu")
+    assert not out.exists()
+    asked = []
+    monkeypatch.setattr(model.Model, "judge", lambda self, paths: asked.extend(paths) or judged(self, paths))
+    sorted(photos.iterdir())[4].touch()  # written since: scored again
+    score.score(trained, [photos], out, "cpu")
+    assert len(asked) == 24 - 10 + 1
+    assert out.read_text() == whole
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["photos", "s.csv", "whole.csv"]
 
 
 @pytest.mark.parametrize("what", ["backbone", "prompts", "text", "size", "pickle", "nothing"])
@@ -202,8 +255,7 @@ def test_other_files_are_no_models(world: Path, trained: Path, tmp_path: Path, w
         import torch
 
         torch.save(tensors, path)
-    with pytest.raises(
-        UserError, match=r"no model of `grmp train`|is damaged|not found; make it with: grmp train"
-    ) as told:
+    with pytest.raises(UserError, match=r"no model|is damaged|not found") as told:
         load(path)
+    assert str(told.value).endswith("; give a file that `grmp train` wrote")
     assert "\n" not in str(told.value)

@@ -31,8 +31,8 @@ def listing(folder: Path) -> list[tuple[str, int]]:
     for here, folders, files in os.walk(folder):
         folders[:] = [f for f in folders if not f.startswith(".") and f != "__MACOSX"]
         for file in files:
-            if not file.startswith("."):
-                path = Path(here, file)
+            path = Path(here, file)
+            if not file.startswith(".") and path.is_file():  # a link to nothing is none
                 found.append((path.relative_to(folder).as_posix(), path.stat().st_size))
     return sorted(found)
 

@@ -6,13 +6,14 @@ moved into place when it is whole, info.json last.
 """
 
 import shutil
+import struct
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 from tqdm import tqdm
 
 from grmp.databases import fetch, registry, scores
@@ -23,6 +24,16 @@ from grmp.workers import cpus
 
 BLOCK = 64  # pictures a thread takes at a time
 ENDINGS = (".bmp", ".jpg", ".jpeg", ".png")
+MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "LAB")  # of 8 bits a channel
+TURNS = {  # what brings a picture upright, by its EXIF orientation
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 CODE = (
     "images.py",
     "scores.py",
@@ -39,7 +50,12 @@ def picture(path: Path, size: int, aspect: str, upright: bool = False) -> np.nda
     ``upright`` turns it as its camera noted; the databases are read as published code reads them, without that.
     """
     with Image.open(path) as opened:
-        image = (ImageOps.exif_transpose(opened) if upright else opened).convert("RGB")
+        if opened.mode not in MODES:
+            raise ValueError(f"pixels of mode {opened.mode}; save it with 8 bits a channel")
+        image = opened.convert("RGB")
+        turn = TURNS.get(opened.getexif().get(ExifTags.Base.Orientation, 1)) if upright else None
+    if turn is not None:
+        image = image.transpose(turn)
     if aspect == "keep":
         side = min(image.size)
         left, top = (image.width - side) / 2, (image.height - side) / 2
@@ -57,7 +73,7 @@ def try_picture(path: Path, size: int, aspect: str, upright: bool = False) -> np
         return "broken"
     except FileNotFoundError:
         return "missing"
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError, struct.error, Image.DecompressionBombError) as error:
         return f"broken: {error}"
 
 

@@ -1,6 +1,7 @@
-"""Rated pictures of one's own: a table beside its pictures, read into memory as a prepared database."""
+"""Rated pictures of one's own: a table beside its pictures, read into memory as a prepared database; and their folds."""
 
 import math
+from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -10,13 +11,15 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from grmp.databases.images import locate, try_picture
+from grmp.databases.fetch import listing
+from grmp.databases.images import try_picture
 from grmp.databases.prepared import COLUMNS, Prepared
 from grmp.databases.splits import Splits
 from grmp.errors import UserError
 from grmp.workers import cpus
 
 FEWEST = 10  # rated pictures; below that nothing can be said of a model
+FOLD = 5  # sources of a fold, at least
 
 
 @dataclass(frozen=True)
@@ -39,10 +42,10 @@ class Scale:
 
 
 def read(path: Path, size: int, aspect: str, bounds: tuple[float, float] | None, higher_better: bool) -> Prepared:
-    """The pictures that the CSV file ``path`` rates, found below its folder by the ends of their paths.
+    """The pictures that the CSV file ``path`` rates.
 
-    Its columns: ``image``, ``mos`` (the mean opinion, or the one opinion), and, where several pictures show the same source,
-    ``reference``. Others are passed over.
+    Its columns: ``image`` (a path seen from the table's folder, or its end), ``mos`` (the mean opinion, or the one opinion),
+    and, where several pictures show the same source, ``reference``. Others are passed over.
 
     Parameters
     ----------
@@ -56,18 +59,20 @@ def read(path: Path, size: int, aspect: str, bounds: tuple[float, float] | None,
     """
     table = _table(path)
     low, high = bounds or (float(table["mos"].min()), float(table["mos"].max()))
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+    if bounds and not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise UserError(
-            f"{path}: the scale goes from {low:g} to {high:g}; ratings must differ: give its ends with --scale"
+            f"--scale {low:g} {high:g}: give the lower end first; --lower-is-better says that low ratings are good"
         )
+    if low == high:
+        raise UserError(f"{path}: all ratings are {low:g}; there is nothing to learn from them")
     outside = table[~table["mos"].between(low, high)]
     if len(outside):
         first = outside.iloc[0]
         raise UserError(f"{path}: {first['image']} is rated {first['mos']:g}, outside the scale {low:g} to {high:g}")
     scale = Scale(low, high, higher_better)
     index = table.assign(quality=scale.quality(table["mos"].to_numpy()).round(9) + 0.0).reindex(columns=COLUMNS)
-    info = {"kind": "own", "range": [low, high], "size": size, "aspect": aspect, "scale": asdict(scale)}
-    return Prepared(path.stem, index, _pictures(path, index["image"], size, aspect), info)
+    info = {"size": size, "aspect": aspect, "scale": asdict(scale)}
+    return Prepared(path.stem, index, _pictures(path, index["image"].tolist(), size, aspect), info)
 
 
 def _table(path: Path) -> pd.DataFrame:
@@ -80,7 +85,8 @@ def _table(path: Path) -> pd.DataFrame:
         raise UserError(f"{path} could not be read as CSV: {' '.join(str(error).split())[:200]}") from None
     for column in ("image", "mos"):
         if column not in table:
-            raise UserError(f"{path} has no column '{column}'; its columns are {', '.join(map(str, table.columns))}")
+            columns = ", ".join(map(str, table.columns))[:200]
+            raise UserError(f"{path} has no column '{column}'; its columns are {columns}")
     table["mos"] = pd.to_numeric(table["mos"], errors="coerce")
     for trouble, rows in (
         ("has no name of a picture", table["image"].isna()),
@@ -94,14 +100,9 @@ def _table(path: Path) -> pd.DataFrame:
     return table.sort_values("image", ignore_index=True)
 
 
-def _pictures(path: Path, names: pd.Series, size: int, aspect: str) -> np.ndarray:
+def _pictures(path: Path, names: list[str], size: int, aspect: str) -> np.ndarray:
     """(N, 3, size, size) uint8."""
-    paths = locate(names, path.parent, "")
-    missing = [name for name, found in zip(names, paths, strict=True) if found is None]
-    if missing:
-        raise UserError(
-            f"{path}: {len(missing)} of {len(names)} pictures are not below {path.parent}: {_some(missing)}; put them there"
-        )
+    paths = locate(path, names)
     with ThreadPoolExecutor(cpus()) as pool:
         reading = pool.map(partial(try_picture, size=size, aspect=aspect, upright=True), paths)
         read = list(tqdm(reading, desc=f"read {path.name}", total=len(names), unit="picture", disable=None))
@@ -113,25 +114,71 @@ def _pictures(path: Path, names: pd.Series, size: int, aspect: str) -> np.ndarra
     return np.stack([picture for picture in read if not isinstance(picture, str)])
 
 
+def locate(table: Path, names: list[str]) -> list[Path]:
+    """The file of each name: seen from the table's folder, else the one below it whose path ends so, letter case aside.
+
+    Raises
+    ------
+    UserError
+        If a name fits no file or several, or two names fit the same file.
+    """
+    folder, by_name = table.parent, defaultdict(list)
+    for place, _ in listing(folder):
+        by_name[Path(place).name.lower()].append(Path(place))
+    found, missing = [], []
+    for name in names:
+        end = Path(name.lower()).parts
+        fits = [p for p in by_name[Path(name).name.lower()] if Path(str(p).lower()).parts[-len(end) :] == end]
+        if (folder / name).is_file():
+            found.append(folder / name)
+        elif len(fits) == 1:
+            found.append(folder / fits[0])
+        elif fits:
+            raise UserError(f"{table}: {name} may be {_some(sorted(map(str, fits)))}; write more of its path")
+        else:
+            missing.append(name)
+    if missing:
+        raise UserError(f"{table}: {len(missing)} of {len(names)} pictures are not below {folder}: {_some(missing)}")
+    known: dict[Path, str] = {}
+    for name, path in zip(names, found, strict=True):
+        if (other := known.setdefault(path.resolve(), name)) != name:
+            raise UserError(f"{table}: {other} and {name} are the same file; give one mean rating a picture")
+    return found
+
+
 def _some(names: list[str]) -> str:
     return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
 def units(index: pd.DataFrame) -> np.ndarray:
     """Which source each picture shows (N,): its ``reference``, or itself."""
-    return pd.factorize(index["reference"].fillna(index["image"]), sort=True)[0]
+    return pd.factorize(index["reference"].astype(object).fillna(index["image"]), sort=True)[0]
 
 
 def folds(index: pd.DataFrame, count: int, seed: int) -> Splits:
-    """Splits whose test sides are ``count`` parts of about equal size; pictures of one source are in the same part."""
+    """Splits whose test sides are ``count`` parts of alike size and alike quality; a source's pictures are in one part.
+
+    Alike in quality because the scores of all parts are ranked together: the model that is to score a part of good pictures
+    has learned from what is left, the worse ones, and would score all of the part too low.
+
+    Raises
+    ------
+    UserError
+        If a part would have fewer than 5 sources.
+    """
     rng, of = np.random.default_rng(seed), units(index)
     sizes = np.bincount(of)
-    if len(sizes) < count:
-        raise UserError(f"{len(sizes)} sources cannot be parted into {count} folds; choose fewer with --folds")
-    part, filled = np.zeros(len(sizes), int), np.zeros(count, int)
-    for unit in sorted(rng.permutation(len(sizes)), key=lambda u: -sizes[u]):  # the largest first: sizes stay even
-        part[unit] = filled.argmin()
-        filled[part[unit]] += sizes[unit]
+    if len(sizes) < FOLD * count:
+        most = len(sizes) // FOLD
+        raise UserError(
+            f"{len(sizes)} sources cannot be parted into {count} folds of at least {FOLD}; choose --folds "
+            + (f"{most}, or 0 for none" if most > 1 else "0 for none")
+        )
+    quality = np.bincount(of, index["quality"]) / sizes
+    order, part = np.lexsort((quality, -sizes)), np.zeros(len(sizes), int)
+    for start in range(0, len(order), count):  # neighbours in size and quality are dealt to different parts
+        some = order[start : start + count]
+        part[some] = rng.permutation(count)[: len(some)]
     ranks = np.full((count, len(of)), -1)
     for fold in range(count):
         train = np.flatnonzero(part[of] != fold)

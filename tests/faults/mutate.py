@@ -4,6 +4,7 @@ import io
 import json
 import re
 import struct
+import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -43,7 +44,20 @@ def damage(data: bytes, name: str, rng: Rng) -> bytes:
         kind = kinds[rng.integers(len(kinds))]
         try:
             out = kind(out, rng)
-        except (ValueError, IndexError, KeyError, struct.error, zipfile.BadZipFile, zlib.error, RecursionError):
+        except (
+            ValueError,
+            IndexError,
+            KeyError,
+            struct.error,
+            zipfile.BadZipFile,
+            tarfile.TarError,
+            zlib.error,
+            EOFError,
+            OSError,
+            RecursionError,
+            AttributeError,
+            TypeError,
+        ):
             out = out[: len(out) // 2]  # damaged already: it cannot be taken apart any more
     return out
 
@@ -197,6 +211,25 @@ def member(data: bytes, rng: Rng) -> bytes:
     return out.getvalue()
 
 
+def tar_member(data: bytes, rng: Rng) -> bytes:
+    """The same in a tar: a name that leads out, or a link that does."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=io.BytesIO(data)) as source, tarfile.open(fileobj=out, mode="w") as target:
+        members = source.getmembers()
+        chosen = members[rng.integers(len(members))]
+        for info in members:
+            content = source.extractfile(info)
+            if info is chosen and rng.random() < 0.6:
+                info.name = [OUTSIDE, "/tmp/grmp-escaped", "a/../../../escaped", "..", "a/./../escaped"][
+                    rng.integers(5)
+                ]
+            elif info is chosen:
+                info.type = [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE][rng.integers(4)]
+                info.linkname, info.size, content = OUTSIDE, 0, None
+            target.addfile(info, content)
+    return out.getvalue()
+
+
 BYTES = (cut, flip, head, insert, repeat, remove, noise)
 TEXT = (_swap(r"-?\d+\.?\d*", NUMBERS), _swap(r"[A-Za-z_]+", WORDS), lines)
 OF: dict[str, tuple[Callable[[bytes, Rng], bytes], ...]] = {
@@ -208,4 +241,8 @@ OF: dict[str, tuple[Callable[[bytes, Rng], bytes], ...]] = {
     "npy": (array,),
     "zip": (member,),
     "xlsx": (member,),
+    "npz": (member,),
+    "tar": (tar_member,),
+    "tgz": (tar_member,),
+    "rwlock": (json_value, json_value, *TEXT),
 }

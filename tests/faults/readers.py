@@ -2,17 +2,21 @@
 
 import contextlib
 import io
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import yaml
 
 from tests import worlds
 from tests.conftest import ROOT
 from tests.databases import layouts
+from tests.report.sample import seal
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,7 @@ class Reader:
     make: Callable[[Path], None]
     read: Callable[[Path], object]
     only: str = "*"  # which of the files are damaged
+    writes: str = ""  # the folder that it may write to; "" is any
 
 
 def _world(folder: Path) -> None:
@@ -43,6 +48,8 @@ def _read_record(folder: Path) -> object:
     from grmp.records import read_record
 
     (run,) = {path.parent for path in folder.rglob("*.csv")} | {path.parent for path in folder.rglob("run.json")}
+    with contextlib.suppress(ValueError, TypeError, RecursionError):  # else a table that is another is not looked at
+        seal(run)
     return read_record(run)
 
 
@@ -318,6 +325,94 @@ def _read_tables(folder: Path) -> object:
     return [world.table(name) for name in COLUMNS], world.cost, world.backbone, world.pretrain("meta")
 
 
+def _rerun(folder: Path) -> None:
+    _record(folder)
+    (folder / "params.yaml").write_text(yaml.safe_dump(worlds.settings(), sort_keys=False))
+
+
+def _restore(folder: Path) -> object:
+    from grmp import params, rerun, runs
+    from grmp.records import read_record
+
+    (run,) = folder.rglob("run.json")
+    record = read_record(run.parent).run
+    key = runs.Key(record.protocol, record.database, record.method, record.shots)
+    again = rerun.restore(params.load(folder / "params.yaml"), key, record.parameters, record.threads)
+    return runs.parameters(again, key), rerun.compare(read_record(run.parent), read_record(run.parent)).lines()
+
+
+def _past(folder: Path) -> object:
+    from grmp import cost, runs
+
+    (run,) = folder.rglob("run.json")
+    known = cost.of_record(run)
+    wanted = [runs.Key("sound", "target", "ridge", shots) for shots in (6, 50, "20pct")]
+    return [cost.estimate(key, known) for key in wanted], cost.total(wanted, known, 10)
+
+
+def _learner(folder: Path) -> Any:
+    import torch
+
+    from grmp import clip, meta, params
+
+    loaded = params.load(folder / "params.yaml")
+    theta = clip.random_prompts(worlds.SHAPE, 3, 0, 4, "identity", torch.Generator().manual_seed(1))
+    return meta.Learner(theta, loaded.variants["fomaml"])
+
+
+def _copies(tensors: dict[str, Any]) -> dict[str, Any]:
+    return {name: tensor.detach().clone() for name, tensor in tensors.items()}
+
+
+def _half(folder: Path) -> None:
+    from grmp import pretrain
+
+    (folder / "params.yaml").write_text(yaml.safe_dump(worlds.settings(), sort_keys=False))
+    learner = _learner(folder)
+    rows = [{"epoch": 0, "database": "pre", "task": "blur", "support_loss": 1.0, "query_loss": 1.0, "seconds": 0.1}]
+    pretrain._keep(folder / "half.safetensors", "0" * 64, 1, learner.models, rows, 0.5, _copies(learner.prompts))
+
+
+def _read_half(folder: Path) -> object:
+    from grmp import pretrain
+
+    state = pretrain._restore(folder / "half.safetensors", "0" * 64, _learner(folder).models)
+    return (
+        pd.DataFrame(state["rows"]),
+        range(state["epoch"]),
+        state["best"] > 0,
+        {n: t + 1 for n, t in state["theta"].items()},
+    )
+
+
+def _locks(folder: Path) -> None:
+    lines = (ROOT / "demo/dvc.lock").read_text().splitlines(keepends=True)
+    (folder / "dvc.lock").write_text("".join(lines[:60]))
+    owner = {"pid": 1, "cmd": "dvc repro"}
+    (folder / ".dvc/tmp").mkdir(parents=True)
+    (folder / ".dvc/tmp/rwlock").write_text(json.dumps({"write": {"/a": owner}, "read": {"/b": [owner]}}))
+
+
+def _mend(folder: Path) -> object:
+    from grmp.mend import mend
+
+    return mend(folder), mend(folder) == [] or 1 / 0  # a mended file needs no mending
+
+
+def _look(folder: Path) -> None:
+    from tests.report import sample
+
+    sample.make_world(folder)
+
+
+def _read_look(folder: Path) -> object:
+    from grmp import params
+    from grmp.report import looking
+    from grmp.report.world import World
+
+    return looking.read(World(folder, params.load(folder / "params.yaml")), "alpha")
+
+
 READERS: dict[str, Reader] = {
     "run record": Reader(_record, _read_record),
     "backbone": Reader(_world, _read_backbone, "models/backbone.safetensors"),
@@ -327,9 +422,15 @@ READERS: dict[str, Reader] = {
     "prepared database": Reader(_world, _read_prepared, "data/prepared/target/*"),
     "splits": Reader(_splits, _read_splits, "splits.csv"),
     "params.yaml": Reader(_world, _read_params, "params.yaml"),
-    "archive .zip": Reader(_archive(".zip"), _unpack),
-    "archive .tar": Reader(_archive(".tar"), _unpack),
-    "archive .tgz": Reader(_archive(".tgz"), _unpack),
+    "archive .zip": Reader(_archive(".zip"), _unpack, writes="out/deep/er"),
+    "archive .tar": Reader(_archive(".tar"), _unpack, writes="out/deep/er"),
+    "archive .tgz": Reader(_archive(".tgz"), _unpack, writes="out/deep/er"),
+    "record to run again": Reader(_rerun, _restore, "r/*/*/*/*/run.json"),
+    "costs of records": Reader(_record, _past, "r/*/*/*/*/run.json"),
+    "half a pre-training": Reader(_half, _read_half, "half.safetensors"),
+    "dvc.lock": Reader(_locks, _mend, "dvc.lock"),
+    "dvc's table of locks": Reader(_locks, _mend, ".dvc/tmp/rwlock"),
+    "look": Reader(_look, _read_look, "results/look/*.npz"),
     "receipt": Reader(_fetched, _receipt, "livec.json"),
     "checksums": Reader(_checksums, _read_checksums, "checksums.json"),
     "published.csv": Reader(_published, _read_published),

@@ -24,9 +24,11 @@ def dvc(folder: Path, *arguments: str) -> str:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory) -> tuple[Path, str]:
-    """A fresh clone with a tiny world in it, run once; (its folder, what DVC printed)."""
+    """A fresh clone with a tiny world in it, run once, its runs by a sweep; (its folder, what DVC printed)."""
     folder = clone(tmp_path_factory.mktemp("clone") / "project", NOTEBOOKS)
-    return folder, dvc(folder, "repro")
+    before = dvc(folder, "repro", "pretrain")
+    called(folder, "grmp", "sweep")
+    return folder, before + dvc(folder, "repro")
 
 
 def stages(output: str) -> list[str]:
@@ -54,6 +56,10 @@ def test_every_stage_ran_and_left_its_results(world):
     links = re.findall(r'(?:href|src)="([^"#:]+)"', page)
     assert links
     assert [link for link in links if not (results / "site" / link).exists()] == []
+
+
+def test_a_repro_after_a_sweep_finds_its_runs_done(world):
+    assert re.findall(r"^\d+ runs to compute", world[1], re.MULTILINE) == ["0 runs to compute"]
 
 
 def test_second_run_does_nothing(world):

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from grmp.collect import collect
 from grmp.params import load
@@ -27,10 +28,15 @@ def world(collected: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def executed(collected: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The whole world with its notebooks and its site; do not change it."""
-    world = shutil.copytree(collected, tmp_path_factory.mktemp("executed") / "world")
-    for name in NOTEBOOKS:
-        execute(name, world / "params.yaml")
-    build(load(world / "params.yaml"), world / "results")
+def executed(collected: Path, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """The whole world with its notebooks and its site, made once for all processes of a test run; do not change it."""
+    base = tmp_path_factory.getbasetemp()
+    world = (base if worker_id == "master" else base.parent) / "executed"
+    with FileLock(world.with_suffix(".lock")):
+        if not world.exists():
+            beside = shutil.copytree(collected, world.with_suffix(".partial"), dirs_exist_ok=True)
+            for name in NOTEBOOKS:
+                execute(name, beside / "params.yaml")
+            build(load(beside / "params.yaml"), beside / "results")
+            beside.rename(world)
     return world

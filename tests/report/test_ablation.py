@@ -15,7 +15,7 @@ from grmp.evaluate import paired
 from grmp.report import ablation, distortions, effects, gradient
 from grmp.report.sweeps import definition, differs_in, sweep, sweeps, value_text
 from grmp.report.world import World
-from tests.report.sample import make_settings, settings
+from tests.report.sample import make_settings, seal, settings
 from tests.report.test_figures import texts_apart
 
 TARGETS = ["alpha", "beta"]
@@ -57,6 +57,7 @@ def world(collected: Path, tmp_path_factory: pytest.TempPathFactory) -> World:
             table = pd.read_csv(runs / name / "25/predictions.csv")
             table["score"] += np.random.default_rng(number).normal(0, 0.002 * (1 + number), len(table))
             table.to_csv(runs / name / "25/predictions.csv", index=False)
+            seal(runs / name / "25")
     collect(World.open(folder).params, folder / "results")
     return World.open(folder)
 
