@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bleach import clean
 from markupsafe import Markup
 
 from grmp.collect import COLUMNS
@@ -17,6 +18,8 @@ from grmp.report.cost import cost_table
 from grmp.report.page import render, script
 from grmp.report.style import FORMATS
 from grmp.report.world import World
+
+TAGS = {"table", "caption", "thead", "tbody", "tr", "th", "td", "div", "p", "b", "code"}  # of which tables are made
 
 
 @dataclass
@@ -128,7 +131,7 @@ def _item(results: Path, notebook: str, output: dict[str, Any]) -> Item:
         name=note["name"],
         caption=note["caption"],
         line=note["line"],
-        body=Markup("".join(output["data"]["text/html"])) if note["kind"] != "figure" else Markup(),
+        body=_table(output) if note["kind"] != "figure" else Markup(),
         alt=note.get("alt", ""),
         width=note.get("width", 0),
         height=note.get("height", 0),
@@ -137,6 +140,11 @@ def _item(results: Path, notebook: str, output: dict[str, Any]) -> Item:
         records=groups(results, (str(results.parent / place) for place in note["records"])),
         all_records=any(place in {f"results/{name}" for name in (*COLUMNS, "cost.json")} for place in note["read"]),
     )
+
+
+def _table(output: dict[str, Any]) -> Markup:
+    """The HTML of a table, or of a line that names what was not run: nothing else, as a notebook may come from elsewhere."""
+    return Markup(clean("".join(output["data"]["text/html"]), TAGS, ["class", "scope"]))
 
 
 def _link(results: Path, place: str) -> str:

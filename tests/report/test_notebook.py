@@ -168,6 +168,21 @@ def test_damaged_records_stand_on_the_page(executed: Path, tmp_path: Path):
     assert '<td class="left">run.json is &lt;missing&gt;</td>' in (world / "results/site/index.html").read_text()
 
 
+def test_a_notebook_from_elsewhere_brings_no_script(executed: Path, tmp_path: Path):
+    world = shutil.copytree(executed, tmp_path / "world")
+    path = world / "results/notebooks/few_shot.ipynb"
+    whole = path.read_text()
+    hostile = "<script>alert(1)</script><td onclick='alert(2)' class='left'>x</td><a href='javascript:alert(3)'>y</a>"
+    assert "</tbody>" in whole
+    path.write_text(whole.replace("</tbody>", hostile + "</tbody>", 1))
+    build(load(world / "params.yaml"), world / "results")
+    page = (world / "results/site/index.html").read_text()
+    assert "&lt;script&gt;alert(1)" in page
+    assert '<td class="left">x</td>' in page
+    assert "onclick" not in page
+    assert "<a href='javascript" not in page
+
+
 def test_parameters_are_typed():
     notebook = jupytext.read(ROOT / "notebooks/predictions.py")
     known = parameters(notebook)
