@@ -169,7 +169,7 @@ class Adapt(Group):
     seed: Natural
     lora_rank: Positive
     cache_gb: Annotated[float, Field(ge=0)] | Literal["auto"]
-    splits_at_once: Natural  # 0: as many as a GPU has room for, one on a CPU
+    splits_at_once: Natural  # on a GPU; 0: as many as it has room for
     threads: Positive
     device: Literal["auto", "cpu", "cuda", "cuda_deterministic"]
 
