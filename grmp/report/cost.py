@@ -105,7 +105,8 @@ def _scale(axis: Axes, values: pd.Series) -> None:
     else:
         axis.set_xscale("log")
         axis.set_xlim(least / 1.6, most * 1.6)
-    within = [1] if most / least > 300 else [1, 3] if most / least > 20 else [1, 2, 5]
+    finer = ((300, [1]), (20, [1, 3]), (4, [1, 2, 5]), (0, [1, 1.5, 2, 3, 5, 7]))
+    within = next(steps for ratio, steps in finer if most / least > ratio)
     powers = 10.0 ** np.arange(np.floor(np.log10(least)), np.ceil(np.log10(most)) + 1)
     ticks = [m * p for p in powers for m in within if least / 1.5 <= m * p <= most * 1.5]
     # a tick below the least value would stand on that of 0
