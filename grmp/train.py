@@ -20,6 +20,7 @@ from tqdm import tqdm
 from grmp import backbone as checkpoints
 from grmp import clip, methods, runs
 from grmp.adapt import SplitFailure, adapt_splits
+from grmp.batches import at_once, in_groups
 from grmp.cost import duration
 from grmp.databases.prepared import Prepared
 from grmp.databases.ratings import folds as draw_folds
@@ -34,7 +35,7 @@ from grmp.model import Model
 from grmp.ownership import own
 from grmp.params import Params, Tune
 from grmp.runs import Key
-from grmp.sweep import at_once, choose_device, in_groups
+from grmp.sweep import choose_device
 
 LABELS = "100pct"  # of a fold's training side
 NAME = "own"
