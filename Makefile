@@ -47,10 +47,10 @@ format: install ## let ruff format the code
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
 test: lint ## linter, type checker and all tests but the slow ones (under 10 minutes)
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 test-all: lint ## every test
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lock: install ## renew constraints.txt from what is installed
 	@$(BIN)/python -m pip freeze --exclude-editable | grep -v '^-e' > constraints.txt
