@@ -7,6 +7,8 @@ import pytest
 
 # two test processes with two threads each wait for one another on two cores; torch reads this when it is first imported
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# many tests start commands of the project, which otherwise would compile it each time
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 ROOT = Path(__file__).parent.parent
 
 

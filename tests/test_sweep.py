@@ -328,12 +328,13 @@ def test_failed_splits_are_no_error_where_they_are_allowed(world, capsys):
     """A loss that is not finite is a result: the pipeline goes on to the pages, which name it."""
     raw = yaml.safe_load(world.read_text())
     raw["methods"]["grmp"]["set"] = {"adapt.learning_rate": 1.0e30}
+    raw["run"]["few_shot"]["methods"] = ["ridge", "grmp"]
     world.write_text(yaml.safe_dump(raw, sort_keys=False))
-    with pytest.raises(UserError, match="2 of 8 runs failed"):
-        sweep.sweep(world, jobs=2)
-    assert sweep.sweep(world, jobs=2, allow_failed=True) == 0
+    with pytest.raises(UserError, match="2 of 4 runs failed"):
+        sweep.sweep(world, jobs=1)
+    assert sweep.sweep(world, jobs=1, allow_failed=True) == 0
     assert "failed: sound-target-grmp-6: splits failed" in capsys.readouterr().out
     shutil.rmtree(world.parent / "results/runs/sound/target/ridge")
     (world.parent / "results/runs/sound/target/ridge").write_text("in the way")  # a run without a record is an error
     with pytest.raises(UserError, match="4 of 4 runs failed"):
-        sweep.sweep(world, jobs=2, allow_failed=True)
+        sweep.sweep(world, jobs=1, allow_failed=True)

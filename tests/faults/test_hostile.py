@@ -22,7 +22,7 @@ def feed(name, count, seed, folder):
 
 def test_many_damaged_files_are_refused_in_a_line(tmp_path):
     """A few of the readers in the fast tests, so that the machinery is known to work."""
-    for name in ("run record", "params.yaml", "archive .zip"):
+    for name in ("run record", "archive .zip"):
         (tmp_path / name).mkdir()
         assert feed(name, 20, 7, tmp_path / name)["refused"] > 5
 

@@ -121,7 +121,7 @@ def strays(file):
 
 def test_killed_a_few_times(pristine, undisturbed, tmp_path):
     file = copies.copy(pristine, tmp_path)
-    disturb(file, 3, seed=1)
+    disturb(file, 2, seed=1)
     assert outcome(file) == undisturbed
     assert strays(file) == []
 

@@ -14,7 +14,7 @@ from tests.pipeline.tiny import called, clone, environment
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(600)]
 
-NOTEBOOKS = ["summary", "databases", "meta_training", "few_shot", "where_it_looks", "predictions"]
+NOTEBOOKS = ["meta_training", "few_shot", "where_it_looks"]
 
 
 def dvc(folder: Path, *arguments: str) -> str:
@@ -45,7 +45,7 @@ def test_every_stage_ran_and_left_its_results(world):
     assert len(scores) == (2 * 5 + 1 + 1 + 1) * 3
     assert not scores["status"].str.startswith("failed").any()
     assert scores["srcc"].between(-1, 1).all()
-    for name in ("databases", "meta_training", "few_shot", "predictions"):
+    for name in NOTEBOOKS:
         notebook = json.loads((results / f"notebooks/{name}.ipynb").read_text())
         outputs = [o for cell in notebook["cells"] for o in cell.get("outputs", [])]
         assert outputs

@@ -10,18 +10,18 @@ from tests.conftest import ROOT
 from tests.worlds import merge
 
 SMALLER = {
-    "data": {"databases": ["sim_pre1", "sim_wild"]},
+    "data": {"databases": ["sim_syn1", "sim_wild"]},
     "splits": {"count": 3},
-    "pretrain": {"databases": ["sim_pre1"], "epochs": 1, "support_batch": 60, "query_batch": 16},
+    "pretrain": {"databases": ["sim_syn1"], "epochs": 1, "support_batch": 60, "query_batch": 16},
     "adapt": {"views": 1},
     "protocols": {name: {"adapt": {"epochs": 4}} for name in ("sound", "published")},
     "run": {
         "few_shot": {"databases": ["sim_wild"], "shots": [10]},
         "ablation": {"databases": ["sim_wild"], "methods": ["random_qgr"], "shots": [10]},
         "full": {"methods": ["ridge"], "shots": ["20pct"]},
-        "cross": {"databases": ["sim_pre1_to_sim_wild"], "methods": ["ridge"], "shots": [10]},
+        "cross": {"databases": ["sim_syn1_to_sim_wild"], "methods": ["ridge"], "shots": [10]},
     },
-    "steps": {"databases": ["sim_pre1"], "counts": [0, 1]},
+    "steps": {"databases": ["sim_syn1"], "counts": [0, 1]},
     "look": {"shots": 10, "pictures": 1},
     "evaluate": {"resamples": 200},
 }
