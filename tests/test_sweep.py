@@ -93,6 +93,7 @@ def test_two_sweeps_at_once_compute_each_split_once(world, undisturbed, tmp_path
     assert copies.records(world.parent) == undisturbed
 
 
+@pytest.mark.slow
 def test_two_commands_at_once_both_end_well(world, undisturbed):
     both = [
         subprocess.Popen(command("--params", str(world), "-j", "2"), stdout=subprocess.PIPE, text=True)

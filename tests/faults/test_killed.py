@@ -119,6 +119,7 @@ def strays(file):
     return [p.name for p in file.parent.rglob(".*") if p.suffix in (".partial", ".old")]
 
 
+@pytest.mark.slow
 def test_killed_a_few_times(pristine, undisturbed, tmp_path):
     file = copies.copy(pristine, tmp_path)
     disturb(file, 2, seed=1)
