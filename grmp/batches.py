@@ -1,14 +1,44 @@
-"""How many splits are computed as one batch, and what happens where the GPU's memory does not hold them."""
+"""All splits of a case, batch by batch: what is done is kept, and taken up again; a batch that is too large is halved."""
 
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from tqdm import tqdm
 
-from grmp.adapt import fitting
+from grmp import methods, runs
+from grmp.adapt import Outcome, SplitFailure, fitting
 from grmp.errors import UserError
+from grmp.memory import peak, reset_peak
 from grmp.methods import Case
+
+
+def complete(case: Case, name: str, folder: Path, label: str, progress: bool = True) -> list[dict[str, Any]]:
+    """What every split gave (``runs.Finished``), in their order.
+
+    Those that are kept in ``folder`` are read; the others are computed by the method ``name``, and kept there. A split that
+    cannot be finished has a ``status`` that says why, and NaN for scores.
+    """
+    count = case.splits.count
+    results = {i: r for i in range(count) if (r := runs.read_split(folder, i))}
+    todo, start = [i for i in range(count) if i not in results], time.perf_counter()
+    compute = methods.prepare(case, name) if todo else lambda numbers: []
+    prepared = (time.perf_counter() - start) / max(1, len(todo))  # what all splits share
+    reset_peak(case.device)
+    hidden = None if progress else True
+    with tqdm(total=count, initial=len(results), desc=label, unit="split", disable=hidden) as bar:
+        for group, outcomes, seconds in in_groups(compute, todo, at_once(case, name), label):
+            for split, outcome in zip(group, outcomes, strict=True):
+                rows, status = case.target.index.iloc[case.tested.test(split)], "ok"
+                if isinstance(outcome, SplitFailure):
+                    outcome, status = Outcome(np.full(len(rows), np.nan)), f"failed: {outcome}"
+                results[split] = runs.finished(rows, outcome, prepared + seconds, peak(case.device), status)
+                runs.write_split(folder, split, results[split])
+                bar.update()
+    return [results[i] for i in range(count)]
 
 
 def at_once(case: Case, name: str) -> int:

@@ -152,7 +152,6 @@ def train(
     from grmp.databases.ratings import read
 
     others, path = against or ["zero_shot", "ridge"], out or ratings.with_suffix(".safetensors")
-    room.check(loaded, method, others if folds else [])
     rated = read(ratings, loaded.data.size, loaded.data.aspect, scale, not lower_is_better)
     low, high = rated.info["scale"]["low"], rated.info["scale"]["high"]
     print(f"{len(rated.index)} rated pictures, scale {low:g} to {high:g}", flush=True)

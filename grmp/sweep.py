@@ -2,14 +2,10 @@
 
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
-from tqdm import tqdm
 
 from grmp import cost, runs
 from grmp import params as settings
@@ -73,12 +69,10 @@ def _run(params: Params, world: Path, key: Key, progress: bool) -> bool:
     if runs.is_done(params, world, key):
         return False
     from grmp import backbone, methods
-    from grmp.adapt import Outcome, SplitFailure
-    from grmp.batches import at_once, in_groups
+    from grmp.batches import complete
     from grmp.check import check
     from grmp.databases import prepared as databases
     from grmp.databases import splits as split_files
-    from grmp.memory import peak, reset_peak
 
     check(params, world, [key])
     ident = runs.identity(params, world, key)
@@ -91,30 +85,11 @@ def _run(params: Params, world: Path, key: Key, progress: bool) -> bool:
         tested = split_files.load(runs.split_file(world, key.target, key.protocol), target.index["image"]).whole(
             splits.count
         )
-    folder = runs.partial(world, ident)
-    results = {i: r for i in range(splits.count) if (r := runs.read_split(folder, i))}
-    bar = tqdm(
-        total=splits.count, initial=len(results), desc=str(key), unit="split", disable=None if progress else True
-    )
     clip = backbone.load(world, device, of_run.backbone.normalize)
     case = methods.Case(of_run, world, source, target, splits, tested, key.shots, clip, device)
-    todo = [i for i in range(splits.count) if i not in results]
-    start = time.perf_counter()
-    compute = methods.prepare(case, key.method) if todo else lambda numbers: []
-    prepared = (time.perf_counter() - start) / max(1, len(todo))  # what all splits share
-    reset_peak(device)
-    for group, outcomes, seconds in in_groups(compute, todo, at_once(case, key.method), str(key)):
-        for split, outcome in zip(group, outcomes, strict=True):
-            status = "ok"
-            if isinstance(outcome, SplitFailure):
-                outcome, status = Outcome(np.full(len(tested.test(split)), np.nan)), f"failed: {outcome}"
-            rows = target.index.iloc[tested.test(split)]
-            results[split] = runs.finished(rows, outcome, prepared + seconds, peak(device), status)
-            runs.write_split(folder, split, results[split])
-            bar.update()
-    bar.close()
-    runs.write(params, world, key, [results[i] for i in range(splits.count)], str(device), ident)
-    for split, result in sorted(results.items()):
+    results = complete(case, key.method, runs.partial(world, ident), str(key), progress)
+    runs.write(params, world, key, results, str(device), ident)
+    for split, result in enumerate(results):
         if result["status"] != "ok":
             print(f"{key}, split {split} {result['status']}")
     return True

@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from tqdm import tqdm
+from scipy import stats
 
 from grmp import backbone as checkpoints
 from grmp import clip, methods, runs
 from grmp.adapt import SplitFailure, adapt_splits
-from grmp.batches import at_once, in_groups
+from grmp.batches import complete
 from grmp.cost import duration
 from grmp.databases.prepared import Prepared
 from grmp.databases.ratings import folds as draw_folds
@@ -29,7 +29,6 @@ from grmp.databases.splits import Splits
 from grmp.errors import UserError
 from grmp.evaluate import srcc
 from grmp.files import claim, sha256, sha256_of
-from grmp.memory import peak
 from grmp.methods import Case
 from grmp.model import Model
 from grmp.ownership import own
@@ -154,22 +153,12 @@ def out_of_fold(case: Case, name: str, place: Path) -> tuple[np.ndarray, float]:
 
     Folds that are done in the folder ``place`` are taken up, others are put there.
     """
-    index, scores = case.source.index, np.full(len(case.source.index), np.nan)
-    done = {i: r for i in range(case.splits.count) if (r := runs.read_split(place, i))}
-    todo = [i for i in range(case.splits.count) if i not in done]
-    compute = methods.prepare(case, name) if todo else lambda numbers: []
-    with tqdm(total=case.splits.count, initial=len(done), desc=name, unit="fold", disable=None) as bar:
-        for group, outcomes, seconds in in_groups(compute, todo, at_once(case, name), name):
-            for fold, outcome in zip(group, outcomes, strict=True):
-                if isinstance(outcome, SplitFailure):
-                    raise UserError(f"{name}, fold {fold}: {outcome}; lower adapt.learning_rate")
-                rows = index.iloc[case.splits.test(fold)]
-                done[fold] = runs.finished(rows, outcome, seconds, peak(case.device))
-                runs.write_split(place, fold, done[fold])
-                bar.update()
-    for fold, result in done.items():
+    scores, results = np.full(len(case.source.index), np.nan), complete(case, name, place, name)
+    for fold, result in enumerate(results):
+        if result["status"] != "ok":
+            raise UserError(f"{name}, fold {fold} {result['status']}; lower adapt.learning_rate")
         scores[case.splits.test(fold)] = result["predictions"]["score"]
-    return scores, float(np.mean([result["seconds"] for result in done.values()]))
+    return scores, float(np.mean([result["seconds"] for result in results]))
 
 
 def learn(case: Case, name: str) -> Model:
@@ -203,20 +192,28 @@ def compare(index: pd.DataFrame, scores: dict[str, np.ndarray], method: str, par
     DataFrame
         A row a method: ``srcc, low, high``, and of the difference ``method`` minus it ``gain, gain_low, gain_high``.
     """
+    if not scores:
+        return pd.DataFrame(columns=COLUMNS).set_index("method")
     settings, quality, of = params.evaluate, index["quality"].to_numpy(), units(index)
     members = [np.flatnonzero(of == unit) for unit in range(of.max() + 1)]
-    rng = np.random.default_rng(settings.seed)
-    draws = rng.integers(0, len(members), (settings.resamples if scores else 0, len(members)))
-    resampled = [np.concatenate([members[unit] for unit in draw]) for draw in draws]
-    ends = np.array([1 - settings.level, 1 + settings.level]) / 2
-    whole = {name: srcc(quality, score)[0] for name, score in scores.items()}
-    drawn = {name: np.array([srcc(quality[r], score[r])[0] for r in resampled]) for name, score in scores.items()}
-    rows = []
-    for name in scores:
-        of_gain = [np.nan] * 3
-        if name != method:
-            of_gain = [whole[method] - whole[name], *np.quantile(drawn[method] - drawn[name], ends)]
-        rows.append([name, whole[name], *np.quantile(drawn[name], ends), *of_gain])
+
+    def all_of(drawn: np.ndarray) -> np.ndarray:  # SRCC of every method, then how far `method` is above each
+        rows = np.concatenate([members[unit] for unit in drawn])
+        found = {name: srcc(quality[rows], score[rows])[0] for name, score in scores.items()}
+        return np.array([*found.values(), *(found[method] - value for value in found.values())])
+
+    ci = stats.bootstrap(
+        (np.arange(len(members)),),
+        all_of,
+        vectorized=False,
+        n_resamples=settings.resamples,
+        confidence_level=settings.level,
+        method="percentile",
+        rng=np.random.default_rng(settings.seed),
+    ).confidence_interval
+    alone, gains = np.split(np.column_stack([all_of(np.arange(len(members))), ci.low, ci.high]), 2)
+    gains[list(scores).index(method)] = np.nan  # it is not compared with itself
+    rows = [[name, *alone[i], *gains[i]] for i, name in enumerate(scores)]
     return pd.DataFrame(rows, columns=COLUMNS).set_index("method")
 
 

@@ -7,6 +7,8 @@ moved into place when it is whole, info.json last.
 
 import shutil
 import struct
+from collections import defaultdict
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -77,19 +79,18 @@ def try_picture(path: Path, size: int, aspect: str, upright: bool = False) -> np
         return f"broken: {error}"
 
 
-def locate(names: pd.Series, folder: Path, prefer: str) -> list[Path | None]:
-    """Where each picture is: the file whose path ends in its name, letter case aside; None where there is none.
+def candidates(names: Sequence[str], folder: Path) -> list[list[Path]]:
+    """For each name the files below ``folder`` whose paths end in it, letter case aside; the shortest path first."""
+    by_name = defaultdict(list)
+    for path in sorted((Path(p) for p, _ in fetch.listing(folder)), key=lambda p: (len(p.parts), p)):
+        by_name[path.name.lower()].append(path)
+    ends = [Path(name.lower()).parts for name in names]
+    return [[folder / p for p in by_name[end[-1]] if Path(str(p).lower()).parts[-len(end) :] == end] for end in ends]
 
-    Of several copies the one in the folder ``prefer`` is taken, else the one with the shortest path.
-    """
-    depth = max((name.count("/") for name in names), default=0) + 1
-    files = [Path(p) for p, _ in fetch.listing(folder) if p.lower().endswith(ENDINGS)]
-    files.sort(key=lambda p: (prefer not in p.parts, len(p.parts), p))
-    known: dict[str, Path] = {}
-    for path in files:
-        known.setdefault("/".join(path.parts[-depth:]).lower(), path)
-    found = [known.get(name.lower()) for name in names]
-    return [None if path is None else folder / path for path in found]
+
+def locate(names: Sequence[str], folder: Path, prefer: str) -> list[Path | None]:
+    """Where each picture is: of several copies the one in the folder ``prefer``, else the first; None where there is none."""
+    return [min(found, key=lambda p: prefer not in p.parts, default=None) for found in candidates(names, folder)]
 
 
 def prepare(
@@ -121,7 +122,7 @@ def prepare(
         print(f"{name}: already prepared, {info['count']} pictures")
         return table[~table["image"].isin(info["left_out"])].reset_index(drop=True)
 
-    paths = locate(table["image"], raw / name, entry.prefer)
+    paths = locate(table["image"].tolist(), raw / name, entry.prefer)
     missing = {i: "missing" for i, path in enumerate(paths) if path is None}
     if missing:
         _refuse(name, table, missing, allow_missing)  # before an hour of decoding

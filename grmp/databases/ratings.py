@@ -1,7 +1,6 @@
 """Rated pictures of one's own: a table beside its pictures, read into memory as a prepared database; and their folds."""
 
 import math
-from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -11,8 +10,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from grmp.databases.fetch import listing
-from grmp.databases.images import try_picture
+from grmp.databases.images import candidates, try_picture
 from grmp.databases.prepared import COLUMNS, Prepared
 from grmp.databases.splits import Splits
 from grmp.errors import UserError
@@ -122,19 +120,15 @@ def locate(table: Path, names: list[str]) -> list[Path]:
     UserError
         If a name fits no file or several, or two names fit the same file.
     """
-    folder, by_name = table.parent, defaultdict(list)
-    for place, _ in listing(folder):
-        by_name[Path(place).name.lower()].append(Path(place))
-    found, missing = [], []
-    for name in names:
-        end = Path(name.lower()).parts
-        fits = [p for p in by_name[Path(name).name.lower()] if Path(str(p).lower()).parts[-len(end) :] == end]
+    folder, found, missing = table.parent, [], []
+    for name, fits in zip(names, candidates(names, folder), strict=True):
         if (folder / name).is_file():
             found.append(folder / name)
         elif len(fits) == 1:
-            found.append(folder / fits[0])
+            found += fits
         elif fits:
-            raise UserError(f"{table}: {name} may be {_some(sorted(map(str, fits)))}; write more of its path")
+            which = _some(sorted(str(p.relative_to(folder)) for p in fits))
+            raise UserError(f"{table}: {name} may be {which}; write more of its path")
         else:
             missing.append(name)
     if missing:
