@@ -21,7 +21,7 @@ import torch
 from bench import draw
 from bench.measure import alternate, machine, peak_flops
 from bench.work import VIT_B16, WORK, Setting
-from grmp.precision import reduced
+from grmp.clip.precision import reduced
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -17,14 +17,15 @@ import pandas as pd
 from scipy.stats import binomtest
 from tqdm import tqdm
 
-from grmp import methods, train
-from grmp.adapt import Outcome
-from grmp.databases import prepared
-from grmp.databases.prepared import Prepared
-from grmp.databases.ratings import folds, units
-from grmp.databases.splits import Splits
-from grmp.evaluate import srcc
+from grmp.data import dataset as prepared
+from grmp.data.custom import folds, units
+from grmp.data.dataset import Prepared
+from grmp.data.splits import Splits
+from grmp.experiments import crossval as train
 from grmp.files import claim, write_text
+from grmp.finetune.adapt import Outcome
+from grmp.methods import registry as methods
+from grmp.metrics import srcc
 from grmp.params import Params, load
 
 RESULTS = Path(__file__).parent / "results"

@@ -17,8 +17,9 @@ import torch
 
 from bench import draw
 from bench.measure import machine, timed
-from grmp import adapt, clip
-from grmp.clip import Backbone, Shape
+from grmp.clip import model as clip
+from grmp.clip.model import Backbone, Shape
+from grmp.finetune import adapt
 from grmp.params import Adapt, Tune, load
 from tests.golden import weights
 

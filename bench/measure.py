@@ -13,7 +13,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from grmp.memory import peak, reset_peak
+from grmp.device import peak, reset_peak
 
 
 @dataclass(frozen=True)

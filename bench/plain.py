@@ -13,13 +13,13 @@ import torch.nn.functional as F
 from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 from torch import Tensor, nn
 
-from grmp import clip
-from grmp.adapt import Job, Texts
-from grmp.clip import Shape, Tensors
-from grmp.crops import centre, crop, draw_batches, draw_crops
+from grmp.clip import model as clip
+from grmp.clip.model import Shape, Tensors
+from grmp.data.crops import centre, crop, draw_batches, draw_crops
+from grmp.finetune.adapt import Job, Texts
+from grmp.finetune.early_stopping import Search
+from grmp.finetune.gradient_rules import regularize
 from grmp.params import Adapt
-from grmp.regularize import regularize
-from grmp.search import Search
 
 
 def build(shape: Shape, weights: Tensors) -> CLIP:
@@ -41,7 +41,7 @@ def build(shape: Shape, weights: Tensors) -> CLIP:
 
 
 class Prompted(nn.Module):
-    """A CLIP with deep visual prompts and a text context, every tensor under its name in grmp.clip."""
+    """A CLIP with deep visual prompts and a text context, every tensor under its name in grmp.clip.model."""
 
     def __init__(self, model: CLIP, prompts: Tensors, quality_tokens: Tensor, dropout: float = 0.0) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class Prompted(nn.Module):
         self.drop: Callable[[Tensor], Tensor] = partial(F.dropout, p=dropout)  # of each image's copy
 
     def named(self) -> dict[str, nn.Parameter]:
-        """Every parameter under its name in grmp.clip."""
+        """Every parameter under its name in grmp.clip.model."""
         own = {n.replace("/", "."): t for n, t in self.prompts.items()}
         return dict(self.model.named_parameters()) | own
 

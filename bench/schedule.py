@@ -12,8 +12,11 @@ from pathlib import Path
 import torch
 from scipy.stats import spearmanr
 
-from grmp import backbone, methods, params
-from grmp.databases import prepared, splits
+from grmp import params
+from grmp.clip import checkpoints as backbone
+from grmp.data import dataset as prepared
+from grmp.data import splits
+from grmp.methods import registry as methods
 
 DATABASE, SHOTS = "sim_pre2", 50
 

@@ -13,9 +13,12 @@ import torch
 from torch import Tensor
 
 from bench import plain
-from grmp import adapt, clip, crops, meta, step
+from grmp.clip import model as clip
+from grmp.data import crops
+from grmp.finetune import adapt, step
+from grmp.finetune.gradient_rules import regularize
 from grmp.params import Adapt, Tune, Variant
-from grmp.regularize import regularize
+from grmp.pretrain import meta
 from tests.golden import weights
 
 VIT_B16 = clip.Shape(512, 224, 16, 768, 12, 12, 512, 12, 8, True, "imagenet")

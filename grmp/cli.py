@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from grmp.errors import UserError
-from grmp.ownership import own
+from grmp.locks import own
 
 if TYPE_CHECKING:
     from grmp.params import Params
@@ -33,7 +33,7 @@ def load(params: Path) -> "Params":
 def backbone(params: ParamsFile = HERE, origin: Annotated[Path | None, typer.Option("--from")] = None) -> None:
     """Fetch CLIP's weights (or take them from a file), or train the small CLIP."""
     loaded = load(params)
-    from grmp.backbone import build
+    from grmp.clip.checkpoints import build
 
     with own(params.parent, "backbone"):
         build(loaded, params.parent, origin)
@@ -46,7 +46,7 @@ def pretrain(variant: str, params: ParamsFile = HERE) -> None:
     if variant not in loaded.variants:
         known = ", ".join(sorted(loaded.variants))
         raise UserError(f"variant '{variant}' is not defined in {params}; known: {known}")
-    from grmp.pretrain import pretrain as run
+    from grmp.pretrain.train import pretrain as run
 
     with own(params.parent, f"pretrain-{variant}"):
         run(loaded, params.parent, variant)
@@ -56,7 +56,7 @@ def pretrain(variant: str, params: ParamsFile = HERE) -> None:
 def steps(variant: str, params: ParamsFile = HERE) -> None:
     """How far a few inner steps bring each distortion type, from a variant's meta-prompts and from random ones."""
     loaded = load(params)
-    from grmp.steps import measure
+    from grmp.pretrain.inner_curves import measure
 
     with own(params.parent, f"steps-{variant}"):
         measure(loaded, params.parent, variant)
@@ -74,9 +74,9 @@ def adapt(
     loaded = load(params)
     if method not in loaded.methods:
         raise UserError(f"method '{method}' is not defined in {params}; known: {', '.join(sorted(loaded.methods))}")
+    from grmp.experiments.runs import Key
+    from grmp.experiments.sweep import run
     from grmp.params import shots as labels
-    from grmp.runs import Key
-    from grmp.sweep import run
 
     key = Key(protocol or loaded.protocol, database, method, labels(shots))
     if not run(loaded, params.parent, key):
@@ -87,7 +87,7 @@ def adapt(
 def look(database: str, params: ParamsFile = HERE) -> None:
     """Relevance maps and embeddings of a database's test pictures, before and after adaptation."""
     loaded = load(params)
-    from grmp.look import look as run
+    from grmp.experiments.explain import look as run
 
     with own(params.parent, f"look-{database}"):
         run(loaded, params.parent, database)
@@ -109,9 +109,9 @@ def sweep(
     option: Annotated[list[str] | None, typer.Option("--slurm", help="Slurm: any other, such as account=me")] = None,
 ) -> None:
     """All runs that the pipeline still lacks, several at a time; a `dvc repro` afterwards finds them done."""
-    from grmp.cluster import Jobs
-    from grmp.sweep import plan
-    from grmp.sweep import sweep as run
+    from grmp.experiments.slurm import Jobs
+    from grmp.experiments.sweep import plan
+    from grmp.experiments.sweep import sweep as run
 
     if cluster not in ("local", "slurm"):
         raise UserError(f"--cluster {cluster}: known are local and slurm")
@@ -148,8 +148,8 @@ def train(
     loaded = loaded.under(protocol or loaded.protocol)
     if folds == 1:
         raise UserError("--folds 1 leaves nothing to learn from; give 0 or at least 2")
-    from grmp import train as room
-    from grmp.databases.ratings import read
+    from grmp.data.custom import read
+    from grmp.experiments import crossval as room
 
     others, path = against or ["zero_shot", "ridge"], out or ratings.with_suffix(".safetensors")
     rated = read(ratings, loaded.data.size, loaded.data.aspect, scale, not lower_is_better)
@@ -169,7 +169,7 @@ def score(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
 ) -> None:
     """Score pictures with a trained model: quality in [0, 1], higher is better, and on the scale of the ratings."""
-    from grmp.score import score as run
+    from grmp.experiments.predict import score as run
 
     unread = run(model, pictures, out, device)
     if unread:
@@ -181,7 +181,7 @@ def rerun(
     record: Annotated[Path, typer.Argument(help="a folder below results/runs")], params: ParamsFile = HERE
 ) -> None:
     """Compute a run record again from its own settings, in a temporary place, and compare: identical, close or different."""
-    from grmp.rerun import rerun as run
+    from grmp.experiments.rerun import rerun as run
 
     found = run(load(params), params.parent, record)
     print(found.lines())
@@ -192,7 +192,7 @@ def rerun(
 @app.command()
 def doctor(params: ParamsFile = HERE) -> None:
     """Ten lines on whether this machine can run what params.yaml asks for; exit code 1 if it cannot."""
-    from grmp.doctor import doctor as run
+    from grmp.experiments.doctor import doctor as run
 
     if not run(params):
         sys.exit(1)
@@ -201,7 +201,7 @@ def doctor(params: ParamsFile = HERE) -> None:
 @app.command()
 def mend(params: ParamsFile = HERE) -> None:
     """Before `dvc repro`, after a kill: mend what DVC itself left half-written. Does nothing otherwise."""
-    from grmp.mend import mend as run
+    from grmp.experiments.mend import mend as run
 
     for line in run(params.parent):
         print(line)
@@ -211,7 +211,7 @@ def mend(params: ParamsFile = HERE) -> None:
 def collect(params: ParamsFile = HERE) -> None:
     """Run records -> scores, medians, intervals and paired differences."""
     loaded = load(params)
-    from grmp.collect import collect as run
+    from grmp.report.collect import collect as run
 
     with own(params.parent, "collect"):
         run(loaded, params.parent / "results")
@@ -246,7 +246,7 @@ def report(params: ParamsFile = HERE) -> None:
 
 def main() -> None:
     """Entry point: a UserError is one line and exit code 1."""
-    from grmp.databases.cli import app as data
+    from grmp.data.cli import app as data
 
     app.add_typer(data, name="data", help="The databases: list, fetch, prepare, show.")
     try:

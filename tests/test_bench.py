@@ -8,7 +8,7 @@ from bench import __main__ as bench
 from bench import growth
 from bench.measure import timed
 from bench.work import WORK, Setting
-from tests.test_adapt import SHAPE
+from tests.finetune.test_adapt import SHAPE
 
 CPU = torch.device("cpu")
 

@@ -71,9 +71,9 @@ def test_help_is_quick_to_start():
 @pytest.mark.parametrize(
     "modules",
     [
-        "grmp.cli, grmp.databases.cli",
-        "grmp.databases.download, grmp.databases.images, grmp.databases.splits, grmp.databases.world",
-        "grmp.runs, grmp.sweep, grmp.collect",
+        "grmp.cli, grmp.data.cli",
+        "grmp.data.download, grmp.data.prepare, grmp.data.splits, grmp.data.simulated.databases",
+        "grmp.experiments.runs, grmp.experiments.sweep, grmp.report.collect",
         "grmp.report.notebook, grmp.report.site, grmp.report",
     ],
 )

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from grmp import backbone as checkpoints
-from grmp.clip import Shape
-from grmp.databases import splits as split_files
+from grmp.clip import checkpoints as checkpoints
+from grmp.clip.model import Shape
+from grmp.data import splits as split_files
 from grmp.files import sha256, write_json
 from tests.conftest import ROOT
 from tests.golden import weights

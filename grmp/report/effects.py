@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from grmp.collect import families, incomparable
-from grmp.evaluate import paired
+from grmp.metrics import paired
+from grmp.report.collect import families, incomparable
 from grmp.report.notes import FEW_SPLITS_NOTE, SPLITS_NOTE, join, side, signed
 from grmp.report.panels import panels
 from grmp.report.style import looks, styled

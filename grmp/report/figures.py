@@ -11,8 +11,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from grmp.databases.prepared import Prepared
-from grmp.evaluate import fit_logistic, logistic
+from grmp.data.dataset import Prepared
+from grmp.metrics import fit_logistic, logistic
 from grmp.report.panels import ACROSS, every, label_left, legend, panels
 from grmp.report.style import COLUMN, PAGE, looks, styled
 from grmp.report.world import World

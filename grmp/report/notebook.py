@@ -28,9 +28,9 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from grmp import params as settings
 from grmp.errors import UserError
 from grmp.files import whole, write_text
-from grmp.ownership import own
+from grmp.locks import own
+from grmp.pool import cpus, work
 from grmp.report.page import notebook_page
-from grmp.workers import cpus, work
 
 SECONDS = 600  # per cell; a notebook that draws from records needs a few
 _TYPES = {"str": str, "int": int, "float": float, "bool": bool, "list": list}

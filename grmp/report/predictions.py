@@ -5,9 +5,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from grmp.evaluate import fit_logistic, logistic
+from grmp.experiments.records import Record
+from grmp.metrics import fit_logistic, logistic
 from grmp.params import ACROSS
-from grmp.records import Record
 from grmp.report.notes import join, lacking
 from grmp.report.panels import label_left, note, panels
 from grmp.report.pictures import shrunk

@@ -9,11 +9,11 @@ from typing import Any
 from bleach import clean
 from markupsafe import Markup
 
-from grmp.collect import COLUMNS
 from grmp.errors import UserError
 from grmp.files import read_json, whole_folder
 from grmp.params import Params, command
 from grmp.report import tables
+from grmp.report.collect import COLUMNS
 from grmp.report.cost import cost_table
 from grmp.report.page import render, script
 from grmp.report.style import FORMATS

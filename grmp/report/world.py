@@ -8,12 +8,12 @@ from typing import Any
 import pandas as pd
 
 from grmp import params as settings
-from grmp.collect import COLUMNS
-from grmp.databases.prepared import Prepared, load
+from grmp.data.dataset import Prepared, load
 from grmp.errors import UserError
+from grmp.experiments.records import Damaged, Record, read_record
 from grmp.files import read_json
 from grmp.params import Cell, Grid, Params
-from grmp.records import Damaged, Record, read_record
+from grmp.report.collect import COLUMNS
 
 TEXTS = (
     "protocol",

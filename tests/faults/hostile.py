@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from grmp.databases.archives import BadArchive
+from grmp.data.archives import BadArchive
 from grmp.errors import UserError
-from grmp.records import Damaged
+from grmp.experiments.records import Damaged
 from tests.faults.mutate import damage
 from tests.faults.readers import READERS
 

@@ -15,7 +15,7 @@ import yaml
 
 from tests import worlds
 from tests.conftest import ROOT
-from tests.databases import layouts
+from tests.data import layouts
 from tests.report.sample import seal
 
 
@@ -34,7 +34,8 @@ def _world(folder: Path) -> None:
 
 
 def _record(folder: Path) -> None:
-    from grmp import params, sweep
+    from grmp import params
+    from grmp.experiments import sweep
 
     file = worlds.build(folder / "w", run={"few_shot": {"methods": ["ridge"]}})
     loaded = params.load(file)
@@ -45,7 +46,7 @@ def _record(folder: Path) -> None:
 
 
 def _read_record(folder: Path) -> object:
-    from grmp.records import read_record
+    from grmp.experiments.records import read_record
 
     (run,) = {path.parent for path in folder.rglob("*.csv")} | {path.parent for path in folder.rglob("run.json")}
     with contextlib.suppress(ValueError, TypeError, RecursionError):  # else a table that is another is not looked at
@@ -54,7 +55,7 @@ def _read_record(folder: Path) -> object:
 
 
 def _read_backbone(folder: Path) -> object:
-    from grmp import backbone
+    from grmp.clip import checkpoints as backbone
 
     return backbone.load(folder)
 
@@ -62,7 +63,9 @@ def _read_backbone(folder: Path) -> object:
 def _prompts(folder: Path) -> None:
     import torch
 
-    from grmp import backbone, clip, params
+    from grmp import params
+    from grmp.clip import checkpoints as backbone
+    from grmp.clip import model as clip
 
     file = worlds.build(folder)
     p, loaded = params.load(file).prompts, backbone.load(folder)
@@ -73,7 +76,8 @@ def _prompts(folder: Path) -> None:
 
 
 def _read_prompts(folder: Path) -> object:
-    from grmp import backbone, params
+    from grmp import params
+    from grmp.clip import checkpoints as backbone
 
     loaded = backbone.load(folder)
     return backbone.load_prompts(folder, "meta", loaded, params.load(folder / "params.yaml").prompts)
@@ -82,8 +86,9 @@ def _read_prompts(folder: Path) -> object:
 def _model(folder: Path) -> None:
     import torch
 
-    from grmp import backbone, clip
-    from grmp.model import Model
+    from grmp.clip import checkpoints as backbone
+    from grmp.clip import model as clip
+    from grmp.finetune.scorer import Model
 
     _world(folder / "w")
     loaded = backbone.load(folder / "w")
@@ -94,7 +99,7 @@ def _model(folder: Path) -> None:
 
 
 def _read_model(folder: Path) -> object:
-    from grmp import model
+    from grmp.finetune import scorer as model
 
     loaded = model.load(folder / "m.safetensors")
     return loaded.scale.mos(loaded.score(np.zeros((2, 3, loaded.card["size"], loaded.card["size"]), np.uint8)))
@@ -106,20 +111,20 @@ def _ratings(folder: Path) -> None:
 
 
 def _read_ratings(folder: Path) -> object:
-    from grmp.databases import ratings
+    from grmp.data import custom as ratings
 
     return ratings.read(folder / "ratings.csv", 8, "squash", None, higher_better=True).index["quality"].sum()
 
 
 def _read_prepared(folder: Path) -> object:
-    from grmp.databases import prepared
+    from grmp.data import dataset as prepared
 
     found = prepared.load(folder / "data/prepared/target")
     return found.images[-1].sum() + found.index["quality"].to_numpy(np.float64).sum() + len(found.info["sha256"])
 
 
 def _read_splits(folder: Path) -> object:
-    from grmp.databases import splits
+    from grmp.data import splits
 
     images = pd.read_csv(folder / "index.csv")["image"]
     found = splits.load(folder / "splits.csv", images)
@@ -149,7 +154,7 @@ def _archive(ending: str) -> Callable[[Path], None]:
 
 
 def _unpack(folder: Path) -> object:
-    from grmp.databases import archives
+    from grmp.data import archives
 
     (archive,) = folder.glob("a.*")
     return archives.unpack(archive, folder / "out/deep/er", 1_000_000)
@@ -157,7 +162,8 @@ def _unpack(folder: Path) -> object:
 
 def _scores(name: str, tree: dict[str, bytes], count: int, **stated: float) -> Reader:
     """A score file in miniature, and the registry's entry cut down to it."""
-    from grmp.databases import registry, scores
+    from grmp.data import labels as scores
+    from grmp.data import registry
 
     entry = replace(registry.get(name), count=count, low=1.0, high=5.0, mean=0.0, sd=0.0)
     return Reader(lambda folder: layouts.unpack(tree, folder) and None, lambda folder: scores.read(entry, folder))
@@ -224,14 +230,14 @@ def _score_files() -> dict[str, Reader]:
 
 
 def _fetched(folder: Path) -> None:
-    from grmp.databases import fetch
+    from grmp.data import fetch
 
     layouts.unpack({"livec/a.txt": b"x", "livec/b/c.txt": b"yy"}, folder)
     fetch.fetch("livec", folder)
 
 
 def _receipt(folder: Path) -> object:
-    from grmp.databases import fetch
+    from grmp.data import fetch
 
     return fetch.receipt("livec", folder)
 
@@ -242,7 +248,7 @@ def _checksums(folder: Path) -> None:
 
 
 def _read_checksums(folder: Path) -> object:
-    from grmp.databases import fetch, sources
+    from grmp.data import fetch, sources
 
     file = sources.File("https://example.org/a.zip", 1)
     return fetch._complaint(file, folder / "f.bin", "1" * 64, folder / "checksums.json")
@@ -284,7 +290,7 @@ def _read_given(folder: Path) -> object:
 
 
 def _partial(folder: Path) -> None:
-    from grmp import runs
+    from grmp.experiments import runs
 
     result = {
         "predictions": {"image": ["a", "b"], "quality": [0.5, 1.0], "score": [0.25, float("nan")]},
@@ -298,7 +304,7 @@ def _partial(folder: Path) -> None:
 
 
 def _read_partial(folder: Path) -> object:
-    from grmp import runs
+    from grmp.experiments import runs
 
     result = runs.read_split(folder, 0)
     if result is None:
@@ -308,7 +314,7 @@ def _read_partial(folder: Path) -> object:
 
 def _tables(folder: Path) -> None:
     from grmp import params
-    from grmp.collect import collect
+    from grmp.report.collect import collect
     from tests.report import sample
 
     sample.make_world(folder)
@@ -318,7 +324,7 @@ def _tables(folder: Path) -> None:
 
 def _read_tables(folder: Path) -> object:
     from grmp import params
-    from grmp.collect import COLUMNS
+    from grmp.report.collect import COLUMNS
     from grmp.report.world import World
 
     world = World(folder, params.load(folder / "params.yaml"))
@@ -331,8 +337,9 @@ def _rerun(folder: Path) -> None:
 
 
 def _restore(folder: Path) -> object:
-    from grmp import params, rerun, runs
-    from grmp.records import read_record
+    from grmp import params
+    from grmp.experiments import rerun, runs
+    from grmp.experiments.records import read_record
 
     (run,) = folder.rglob("run.json")
     record = read_record(run.parent).run
@@ -342,7 +349,7 @@ def _restore(folder: Path) -> object:
 
 
 def _past(folder: Path) -> object:
-    from grmp import cost, runs
+    from grmp.experiments import cost, runs
 
     (run,) = folder.rglob("run.json")
     known = cost.of_record(run)
@@ -353,7 +360,9 @@ def _past(folder: Path) -> object:
 def _learner(folder: Path) -> Any:
     import torch
 
-    from grmp import clip, meta, params
+    from grmp import params
+    from grmp.clip import model as clip
+    from grmp.pretrain import meta
 
     loaded = params.load(folder / "params.yaml")
     theta = clip.random_prompts(worlds.SHAPE, 3, 0, 4, "identity", torch.Generator().manual_seed(1))
@@ -365,7 +374,7 @@ def _copies(tensors: dict[str, Any]) -> dict[str, Any]:
 
 
 def _half(folder: Path) -> None:
-    from grmp import pretrain
+    from grmp.pretrain import train as pretrain
 
     (folder / "params.yaml").write_text(yaml.safe_dump(worlds.settings(), sort_keys=False))
     learner = _learner(folder)
@@ -374,7 +383,7 @@ def _half(folder: Path) -> None:
 
 
 def _read_half(folder: Path) -> object:
-    from grmp import pretrain
+    from grmp.pretrain import train as pretrain
 
     state = pretrain._restore(folder / "half.safetensors", "0" * 64, _learner(folder).models)
     return (
@@ -394,7 +403,7 @@ def _locks(folder: Path) -> None:
 
 
 def _mend(folder: Path) -> object:
-    from grmp.mend import mend
+    from grmp.experiments.mend import mend
 
     return mend(folder), mend(folder) == [] or 1 / 0  # a mended file needs no mending
 

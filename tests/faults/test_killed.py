@@ -10,9 +10,10 @@ import time
 
 import pytest
 
-from grmp import params, runs, sweep
-from grmp.collect import collect
-from grmp.pretrain import pretrain
+from grmp import params
+from grmp.experiments import runs, sweep
+from grmp.pretrain.train import pretrain
+from grmp.report.collect import collect
 from tests import worlds
 from tests.faults import worlds as copies
 

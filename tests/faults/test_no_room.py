@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from grmp import params, runs, sweep
+from grmp import params
 from grmp.errors import UserError
+from grmp.experiments import runs, sweep
 from tests import worlds
 from tests.faults import worlds as copies
 

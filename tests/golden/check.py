@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from grmp import adapt, clip, meta, step
+from grmp.clip import model as clip
+from grmp.finetune import adapt, step
+from grmp.finetune.gradient_rules import angle, regularize
 from grmp.params import Variant
-from grmp.regularize import angle, regularize
+from grmp.pretrain import meta
 from tests.golden import weights
 
 SCENES = ["animal", "cityscape", "human", "indoor", "landscape", "night", "plant", "still_life", "others"]

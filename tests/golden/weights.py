@@ -1,7 +1,7 @@
 """The weights behind a golden file: each tensor follows from its name and shape alone, so that none need be stored.
 
 A standard normal stream seeded with the CRC-32 of the name, scaled by what kind of tensor it is. Names are those of an
-OpenAI CLIP state dict, and of grmp.clip for the prompts.
+OpenAI CLIP state dict, and of grmp.clip.model for the prompts.
 """
 
 import math
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from grmp.clip import Shape, Tensors
+from grmp.clip.model import Shape, Tensors
 
 NORMS = {"ln_1", "ln_2", "ln_pre", "ln_post", "ln_final", "prompt_norm"}
 WIDE = ("positional_embedding", "class_embedding", "prompt_embeddings")  # parts of names scaled by 0.1

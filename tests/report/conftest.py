@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from grmp.collect import collect
 from grmp.params import load
+from grmp.report.collect import collect
 from grmp.report.notebook import execute
 from grmp.report.site import build
 from tests.report.sample import NOTEBOOKS, make_world

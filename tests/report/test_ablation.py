@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 import yaml
 
-from grmp.collect import collect
 from grmp.errors import UserError
-from grmp.evaluate import paired
+from grmp.metrics import paired
 from grmp.report import ablation, distortions, effects, gradient
+from grmp.report.collect import collect
 from grmp.report.sweeps import definition, differs_in, sweep, sweeps, value_text
 from grmp.report.world import World
 from tests.report.sample import make_settings, seal, settings

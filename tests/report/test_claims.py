@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import yaml
 
-from grmp.collect import collect
 from grmp.errors import UserError
 from grmp.report.claims import COLUMNS, RULES, Found, claim_figure, claim_table, claims, judge, unlike, verdicts
+from grmp.report.collect import collect
 from grmp.report.published import published
 from grmp.report.world import World
 from tests.report.sample import make_settings

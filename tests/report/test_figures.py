@@ -13,8 +13,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from grmp.collect import collect
 from grmp.report import effects, figures, scores, tables
+from grmp.report.collect import collect
 from grmp.report.world import World
 from tests.report.sample import DATABASES, DISTORTIONS, METHODS, make_settings, settings
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from grmp.errors import UserError
-from grmp.evaluate import fit_logistic, logistic
+from grmp.metrics import fit_logistic, logistic
 from grmp.report import looking, predictions, steps
 from grmp.report.notebook import execute
 from grmp.report.pictures import shrunk

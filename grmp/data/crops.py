@@ -1,0 +1,67 @@
+"""Which pictures a step sees, and through which window: crops, flips and batches, each from a seed of its own."""
+
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from grmp.device import free_bytes
+from grmp.params import Adapt
+
+Crop = tuple[int, int, int, bool]  # row of the picture in the array, top, left, flipped
+Pictures = np.ndarray | Tensor  # (N, 3, S, S) uint8: memory-mapped, or whole on a GPU
+
+
+def place(images: np.ndarray, device: torch.device) -> Pictures:
+    """The array itself on a CPU, which pages in what is read; on a GPU a copy there, if half of the free memory holds it."""
+    if device.type == "cpu" or images.nbytes > free_bytes(device) / 2:
+        return images
+    return torch.from_numpy(np.array(images)).to(device)  # a copy: torch takes no read-only memory
+
+
+def crop(images: Pictures, crops: Sequence[Crop], size: int) -> Tensor:
+    """(N, 3, S, S) uint8, crops -> (B, 3, size, size) uint8, where the pictures are."""
+    if isinstance(images, Tensor):
+        rows, tops, lefts, flips = (torch.tensor(v, device=images.device)[:, None] for v in zip(*crops, strict=True))
+        along = torch.arange(size, device=images.device)
+        y, x = tops + along, lefts + torch.where(flips, size - 1 - along, along)  # (B, size)
+        return images[rows[:, :, None], :, y[:, :, None], x[:, None]].movedim(-1, 1)
+    views = [images[r, :, y : y + size, x : x + size] for r, y, x, _ in crops]
+    return torch.from_numpy(np.stack([v[:, :, ::-1] if c[3] else v for v, c in zip(views, crops, strict=True)]))
+
+
+def centre(rows: Iterable[int], margin: int) -> list[Crop]:
+    """The test crops."""
+    return [(int(r), margin // 2, margin // 2, False) for r in rows]
+
+
+def draw_crops(
+    rows: np.ndarray, margin: int, settings: Adapt, batches: int, epoch: int, batch: int, seed: int
+) -> list[Crop]:
+    """Crops of a training batch.
+
+    As published (departure 12): one offset for the whole batch, flipped where the column offset is below the middle, from a
+    generator seeded with the step's number. Otherwise per picture, from a generator of its own; with ``views`` > 0 each
+    picture has that many crops, which come round.
+    """
+    if settings.crops == "batch":
+        generator = torch.Generator().manual_seed(batches * epoch + batch)
+        top, left, _ = torch.randint(max(1, margin), (3,), generator=generator).tolist()
+        return [(int(r), top, left, left < margin // 2) for r in rows]
+    view = epoch % settings.views if settings.views else epoch
+    out = []
+    for row in rows:
+        rng = np.random.default_rng([settings.seed, seed, int(row), view])
+        top, left, flip = rng.integers(0, [margin + 1, margin + 1, 2])
+        out.append((int(row), int(top), int(left), bool(flip)))
+    return out
+
+
+def draw_batches(rows: np.ndarray, settings: Adapt, rng: np.random.Generator) -> list[np.ndarray]:
+    """Positions into ``rows``, shuffled; as published the last batch is what remains (departure 11), else all are even."""
+    order, size = rng.permutation(len(rows)), settings.batch
+    if settings.batches == "even":
+        return np.array_split(order, math.ceil(len(rows) / size))
+    return [order[i : i + size] for i in range(0, len(rows), size)]

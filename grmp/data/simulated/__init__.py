@@ -1,0 +1,1 @@
+"""Databases that this project renders and distorts itself."""

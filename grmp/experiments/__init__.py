@@ -1,0 +1,1 @@
+"""What the commands do with methods: runs, sweeps, cross-validation, predictions."""

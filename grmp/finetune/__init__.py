@@ -1,0 +1,1 @@
+"""Few-shot fine-tuning with the gradient rule: the second contribution of the paper."""

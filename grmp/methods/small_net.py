@@ -1,0 +1,90 @@
+"""Small networks of one's own beside CLIP: a seeded start, and a fixed schedule of AdamW on quality or on a teacher's scores.
+
+The loss is Huber's (smooth L1) and the rate falls along a cosine to zero, so there is nothing to choose on any picture.
+"""
+
+import math
+from collections.abc import Callable
+from typing import TypeVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from grmp.finetune.types import SplitFailure
+from grmp.params import Fit
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def fresh(build: Callable[[], Network], generator: torch.Generator, device: torch.device) -> Network:
+    """The module that ``build`` makes, its values drawn from ``generator`` and from no other.
+
+    Matrices start as Glorot's, kernels as He's, scales of norms at one, biases at zero.
+    """
+    with torch.device("meta"):  # the constructors of torch.nn would draw from the global generator
+        model = build()
+    model.to_empty(device="cpu")
+    with torch.no_grad():
+        for name, t in model.named_parameters():
+            if t.ndim == 1:
+                t.fill_(1.0 if name.endswith("weight") else 0.0)
+            elif t.ndim == 2:
+                nn.init.xavier_uniform_(t, generator=generator)
+            else:
+                nn.init.kaiming_normal_(t, nonlinearity="relu", generator=generator)
+    return model.to(device)
+
+
+def start_at(head: nn.Linear, value: float) -> None:
+    """Every input gives ``value`` before training: few labels cannot afford to unlearn a random function first."""
+    nn.init.zeros_(head.weight)
+    nn.init.constant_(head.bias, value)
+
+
+def fit(
+    model: nn.Module,
+    inputs: Callable[[np.ndarray, int], Tensor],
+    targets: Tensor,
+    settings: Fit,
+    seed: tuple[int, ...],
+) -> list[dict[str, float]]:
+    """Train ``model`` in place; returns its history, one row an epoch.
+
+    Parameters
+    ----------
+    inputs
+        From positions into ``targets`` (B,) and the epoch's number to a batch that the model maps to (B,) scores.
+    targets
+        (N,) float32, on the model's device.
+    seed
+        Of the order of the batches.
+
+    Raises
+    ------
+    SplitFailure
+        If a loss is not finite.
+    """
+    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    rng, history = np.random.default_rng(seed), []
+    for epoch in range(settings.epochs):
+        rate = settings.learning_rate * (1 + math.cos(math.pi * epoch / settings.epochs)) / 2
+        optimizer.param_groups[0]["lr"], total = rate, 0.0
+        order = rng.permutation(len(targets))
+        for number, members in enumerate(np.array_split(order, math.ceil(len(order) / settings.batch))):
+            loss = F.smooth_l1_loss(model(inputs(members, epoch)), targets[members])
+            value = float(loss.detach())
+            if not math.isfinite(value):
+                raise SplitFailure(f"loss is not finite at epoch {epoch}, batch {number}, learning rate {rate:g}")
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            total += value * len(members) / len(targets)
+        history.append({"epoch": epoch, "learning_rate": rate, "task_loss": total})
+    return history
+
+
+def trained_values(model: nn.Module) -> int:
+    """How many values ``fit`` moves."""
+    return sum(t.numel() for t in model.parameters())

@@ -1,0 +1,1 @@
+"""Meta-learning of soft prompts: the first contribution of the paper."""

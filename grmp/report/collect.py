@@ -1,0 +1,254 @@
+"""The ``collect`` stage: run records -> scores, summary, pairs, distortions and damaged.csv, metrics.json, cost.json.
+
+A record that is damaged, or that params.yaml does not ask for, is named in damaged.csv and left out. The same predictions
+give the same bytes; what a run took, which differs from run to run, stands apart in cost.json.
+"""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from grmp.errors import UserError
+from grmp.experiments.records import LEFT_OUT, Record, Run, one_line, read_records
+from grmp.files import read_json, write_json, write_text
+from grmp.metrics import METRICS, holm, interval, paired, scores, srcc
+from grmp.params import ACROSS, Evaluate, Params
+
+SAME_INPUTS = ("backbone", "database", "splits")  # what two runs must share to be compared
+
+_CELL = ["protocol", "database", "method", "shots"]
+_INTERVAL = list(interval([], 0.95, 10, 0))
+COLUMNS = {
+    "scores.csv": [*_CELL, "split", *METRICS, "status", "identity"],
+    "summary.csv": [*_CELL, "metric", *_INTERVAL, "status"],
+    "distortions.csv": [*_CELL, "split", "distortion", "level", "pictures", "srcc", "status"],
+    "pairs.csv": ["question", *_CELL, "against", "metric", *_INTERVAL, "won", "p", "p_holm", "status"],
+    "damaged.csv": LEFT_OUT,
+}
+
+
+def score_table(records: list[Record], ranges: dict[str, tuple[float, float]]) -> pd.DataFrame:
+    """One row a run and split: the metrics and a status.
+
+    ``ranges`` are the databases' score ranges; rmse is NaN for a database that is not there.
+    """
+    rows = []
+    for record in records:
+        low, high = ranges.get(record.target, (math.nan, math.nan))
+        by_split = dict(iter(record.predictions.groupby("split")))
+        for split, status in enumerate(record.run.status):
+            found: dict[str, Any] = dict.fromkeys(METRICS, math.nan) | {"status": f"failed: {status}"}
+            if status == "ok":
+                part = by_split[split]
+                found = dict(scores(part["quality"], part["score"], low, high))
+            rows.append(
+                dict(zip(_CELL, record.cell, strict=True))
+                | {"split": split}
+                | found
+                | {"identity": record.run.identity[:12]}
+            )
+    return pd.DataFrame(rows, columns=COLUMNS["scores.csv"])
+
+
+def summary_table(table: pd.DataFrame, settings: Evaluate) -> pd.DataFrame:
+    """One row a run and metric: median and mean over splits with their intervals."""
+    rows = []
+    for cell, part in table.groupby(_CELL, sort=False):
+        for metric in METRICS:
+            found = interval(part[metric], settings.level, settings.resamples, settings.seed)
+            rows.append(
+                dict(zip(_CELL, cell, strict=True)) | {"metric": metric} | found | {"status": _states(part["status"])}
+            )
+    return pd.DataFrame(rows, columns=COLUMNS["summary.csv"])
+
+
+def pair_table(params: Params, records: list[Record], table: pd.DataFrame) -> pd.DataFrame:
+    """Paired differences for every question of ``evaluate.pairs``, where both sides have been run.
+
+    Two runs that may not be compared have a row that says why and holds no number. ``p_holm`` corrects over all rows
+    (methods, databases, shots) of one protocol, question, metric and :func:`families`.
+    """
+    settings = params.evaluate
+    by_cell = {record.cell: record for record in records}
+    values = dict(iter(table.groupby(_CELL)))
+    rows = []
+    for pair in settings.pairs:
+        for cell in by_cell:
+            protocol, database, method, shots = cell
+            other = (protocol, database, pair.against, shots)
+            if method != pair.method or other not in by_cell:
+                continue
+            a, b = values[cell], values[other]
+            differs = incomparable(params, by_cell[cell].run, by_cell[other].run)
+            for metric in ("srcc", "plcc"):
+                found = {} if differs else _compare(a[metric], b[metric], settings)
+                rows.append(
+                    {"question": pair.question, **dict(zip(_CELL, cell, strict=True))}
+                    | {"against": pair.against, "metric": metric}
+                    | found
+                    | {"status": f"not comparable: {differs}" if differs else "ok"}
+                )
+    pairs = pd.DataFrame(rows, columns=COLUMNS["pairs.csv"])
+    for _, part in pairs.groupby(["protocol", "question", "metric", families(pairs)])["p"]:
+        pairs.loc[part.index, "p_holm"] = holm(part.astype(float).tolist())
+    return pairs
+
+
+def _compare(a: pd.Series, b: pd.Series, settings: Evaluate) -> dict[str, float]:
+    return paired(a.to_numpy(), b.to_numpy(), settings.level, settings.resamples, settings.seed)
+
+
+def families(cells: pd.DataFrame) -> pd.Series:
+    """Which experiment each row belongs to: its comparisons are corrected, and shown, apart from those of the others."""
+    kinds = [
+        "across databases" if ACROSS in database else "many labels" if isinstance(shots, str) else "few labels"
+        for database, shots in zip(cells["database"], cells["shots"], strict=True)
+    ]
+    return pd.Series(kinds, index=cells.index, dtype=object)
+
+
+def incomparable(params: Params, a: Run, b: Run) -> str:
+    """Why two runs may not be compared, or an empty string.
+
+    They must have seen the same pictures, splits and backbone, and may differ in the settings of adaptation only where one of
+    the two methods sets a value for itself (``set``).
+    """
+    for name in SAME_INPUTS:
+        if a.inputs.get(name) != b.inputs.get(name):
+            return f"another {name}"
+    own = {key for run in (a, b) for key in getattr(params.methods[run.method], "set", {})}
+    for group in sorted((set(a.parameters) & set(b.parameters)) - {"method", "teacher"}):
+        one, other = (_flat(group, run.parameters[group]) for run in (a, b))
+        for key in sorted(set(one) | set(other)):
+            if key not in own and one.get(key) != other.get(key):
+                return f"other settings ({key})"
+    return ""
+
+
+def _flat(group: str, value: Any) -> dict[str, Any]:
+    """A group of a record's settings under the names that params.yaml has: adapt.epochs."""
+    return {f"{group}.{key}": v for key, v in value.items()} if isinstance(value, dict) else {group: value}
+
+
+def _states(status: pd.Series) -> str:
+    """The distinct troubles with their counts, or ok."""
+    counts = status[status != "ok"].value_counts(sort=False).sort_index()
+    return "; ".join(f"{n} of {len(status)} splits: {text}" for text, n in counts.items()) or "ok"
+
+
+def collect(params: Params, results: Path) -> None:
+    """Write the tables of all records below ``results/runs``.
+
+    Raises
+    ------
+    UserError
+        If the disk is full or the folder cannot be written.
+    """
+    records, left_out = read_records(params, results)
+    targets = dict.fromkeys(record.target for record in records)
+    ranges = {d: found for d in targets if (found := score_range(results.parent, d))}
+    table = score_table(records, ranges)
+    summary = summary_table(table, params.evaluate)
+    _write(results / "scores.csv", table)
+    _write(results / "summary.csv", summary)
+    pairs = pair_table(params, records, table)
+    _write(results / "pairs.csv", pairs)
+    kinds = {d: found for d in targets if (found := distortions(results.parent, d)) is not None}
+    _write(results / "distortions.csv", distortion_table(records, kinds))
+    _write(results / "damaged.csv", left_out)
+    write_json(results / "metrics.json", _metrics(params, summary, pairs))
+    write_json(results / "cost.json", [_cost(record.run) for record in records])
+    for row in left_out.itertuples():
+        print(f"left out: results/runs/{row.record}: {row.reason}")
+
+
+def score_range(world: Path, database: str) -> tuple[float, float] | None:
+    """Score range of a prepared database, from its info.json; None where it is not prepared here."""
+    path = world / "data/prepared" / database / "info.json"
+    try:
+        low, high = read_json(path)["range"]
+        return float(low), float(high)
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path} is damaged ({one_line(error)}); make it again with: dvc repro -f prepare@{database}"
+        ) from None
+
+
+def distortions(world: Path, database: str) -> pd.DataFrame | None:
+    """``image, distortion, level`` of a prepared database, or None where it has no distortion labels or is not here."""
+    try:
+        index = pd.read_csv(world / "data/prepared" / database / "index.csv", dtype={"image": str, "distortion": str})
+        index = index[["image", "distortion", "level"]]
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError) as error:
+        raise UserError(
+            f"the index of {database} is damaged ({one_line(error)}); make it again with: dvc repro -f prepare@{database}"
+        ) from None
+    return index if index["distortion"].notna().any() else None
+
+
+def distortion_table(records: list[Record], kinds: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """SRCC within one distortion type (``level`` empty) and within one level, one row a run and split.
+
+    A group of fewer than five test pictures has no correlation, and a ``status`` that says so.
+    """
+    rows = []
+    for record in records:
+        if record.target not in kinds:
+            continue
+        joined = record.predictions.merge(kinds[record.target], on="image")
+        for split, part in joined.groupby("split"):
+            groups = [(kind, "", g) for kind, g in part.groupby("distortion")]
+            groups += [("", level, g) for level, g in part.dropna(subset="level").groupby("level")]
+            for kind, level, group in groups:
+                value, status = srcc(group["quality"], group["score"])
+                rows.append(
+                    dict(zip(_CELL, record.cell, strict=True))
+                    | {"split": split, "distortion": kind, "level": level, "pictures": len(group)}
+                    | {"srcc": value, "status": status}
+                )
+    return pd.DataFrame(rows, columns=COLUMNS["distortions.csv"])
+
+
+def _metrics(params: Params, summary: pd.DataFrame, pairs: pd.DataFrame) -> dict[str, Any]:
+    """The headline for ``dvc metrics``, first protocol alone; everything else is in summary.csv and pairs.csv.
+
+    Median SRCC of each method that a question of ``evaluate.pairs`` is about, and of each question the mean paired
+    difference over its cells of few labels; null where there is none.
+    """
+    asked = {pair.method for pair in params.evaluate.pairs} or set(params.methods)
+    rows = summary[(summary["metric"] == "srcc") & (summary["protocol"] == params.protocol)]
+    found = {
+        f"{r.protocol} {r.database} {r.method} {r.shots}": r.median for r in rows.itertuples() if r.method in asked
+    }
+    part = pairs[
+        (pairs["metric"] == "srcc") & (pairs["protocol"] == params.protocol) & (families(pairs) == "few labels")
+    ]
+    for (method, against), group in part.groupby(["method", "against"], sort=False):
+        found[f"{params.protocol} {method} - {against}"] = group["mean"].mean()
+    return {name: round(value, 4) if np.isfinite(value) else None for name, value in found.items()}
+
+
+def _cost(run: Run) -> dict[str, Any]:
+    """What one run took."""
+    return {
+        "protocol": run.protocol,
+        "database": run.database,
+        "method": run.method,
+        "shots": run.shots,
+        "seconds": round(sum(run.seconds), 1),
+        "device": run.device,
+        "threads": run.threads,
+        "trained_values": run.trained_values,
+        "peak_bytes": run.peak_bytes,
+    }
+
+
+def _write(path: Path, table: pd.DataFrame) -> None:
+    write_text(path, table.to_csv(index=False, float_format="%.6f", lineterminator="\n"))

@@ -1,0 +1,146 @@
+"""Ratings of one's own: what a table may say, which pictures it means, and folds that keep sources together."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from grmp.data.custom import Scale, folds, read, units
+from grmp.errors import UserError
+
+COUNT = 12
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """Twelve grey pictures in a folder below, the brighter the better."""
+    (tmp_path / "photos").mkdir()
+    for i in range(COUNT):
+        Image.new("RGB", (20, 16), (20 * i,) * 3).save(tmp_path / f"photos/p{i:02}.png")
+    rows = [(f"p{i:02}.png", 1 + 4 * i / (COUNT - 1), f"s{i // 3}") for i in reversed(range(COUNT))]
+    path = tmp_path / "ratings.csv"
+    pd.DataFrame(rows, columns=["image", "mos", "reference"]).to_csv(path, index=False)
+    return path
+
+
+def test_scale_and_back():
+    mos = np.array([1.0, 2.0, 5.0])
+    up, down = Scale(1, 5, higher_better=True), Scale(1, 5, higher_better=False)
+    assert up.quality(mos).tolist() == [0, 0.25, 1]
+    assert down.quality(mos).tolist() == [1, 0.75, 0]
+    for scale in (up, down):
+        assert scale.mos(scale.quality(mos)) == pytest.approx(mos)
+
+
+def test_pictures_are_found_below_the_table_in_the_order_of_their_names(table: Path):
+    rated = read(table, 8, "squash", None, higher_better=True)
+    assert rated.index["image"].tolist() == [f"p{i:02}.png" for i in range(COUNT)]
+    assert rated.index["quality"].to_numpy() == pytest.approx(np.arange(COUNT) / (COUNT - 1))
+    assert rated.images.shape == (COUNT, 3, 8, 8)
+    assert rated.images.mean((1, 2, 3)).tolist() == [20 * i for i in range(COUNT)]
+    assert read(table, 8, "squash", (0, 10), higher_better=False).index["quality"][0] == pytest.approx(0.9)
+
+
+def test_a_sideways_photograph_is_turned(table: Path):
+    picture = Image.new("RGB", (16, 20))
+    picture.paste((255, 255, 255), (0, 0, 16, 10))  # the upper half is white
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held on its side: turn a quarter to the right
+    picture.save(table.parent / "photos/p03.png", exif=exif)
+    (image,) = read(table, 8, "squash", None, higher_better=True).images[3:4]
+    assert image[:, :, 5:].min() > 200  # white is on the right now
+    assert image[:, :, :3].max() < 50
+
+
+def change(table: Path, text: str, into: str) -> None:
+    table.write_text(table.read_text().replace(text, into))
+
+
+@pytest.mark.parametrize(
+    ("text", "into", "said"),
+    [
+        ("image,", "name,", "no column 'image'; its columns are name, mos, reference"),
+        (",mos", ",score", "no column 'mos'"),
+        ("p11.png,5.0", "p11.png,good", "line 2: has no rating that is a number"),
+        ("p11.png,5.0", "p11.png,inf", "line 2: has no rating that is a number"),
+        ("p10.png", "p11.png", "line 3: rates a picture that was rated above"),
+        ("p09.png", "", "line 4: has no name of a picture"),
+        ("p11.png", "q11.png", "1 of 12 pictures are not below .*: q11.png"),
+        (
+            "p11.png",
+            "photos/P10.PNG",
+            "photos/P10.PNG and p10.png are the same file|p10.png and photos/P10.PNG are the same",
+        ),
+        ("p11.png,5.0", "p11.png,6.0", "p11.png is rated 6, outside the scale 1 to 5"),
+    ],
+)
+def test_what_cannot_be_used_is_named(table: Path, text: str, into: str, said: str):
+    change(table, text, into)
+    with pytest.raises(UserError, match=said):
+        read(table, 8, "squash", (1, 5), higher_better=True)
+
+
+def test_broken_pictures_are_named(table: Path):
+    (table.parent / "photos/p02.png").write_bytes(b"no picture")
+    with pytest.raises(UserError, match=r"1 of 12 pictures cannot be used: p02.png \(broken\)"):
+        read(table, 8, "squash", None, higher_better=True)
+
+
+def test_tables_that_say_too_little(table: Path):
+    with pytest.raises(UserError, match="not found; give a CSV file with the columns image and mos"):
+        read(table.with_name("none.csv"), 8, "squash", None, higher_better=True)
+    rows = table.read_text().splitlines()
+    table.write_text("\n".join(rows[:6]))
+    with pytest.raises(UserError, match="rates 5 pictures; at least 10 are needed"):
+        read(table, 8, "squash", None, higher_better=True)
+    table.write_text("\n".join(["image,mos", *(f"p{i:02}.png,3" for i in range(COUNT))]))
+    with pytest.raises(UserError, match="all ratings are 3; there is nothing to learn"):
+        read(table, 8, "squash", None, higher_better=True)
+    with pytest.raises(UserError, match="--scale 5 1: give the lower end first"):
+        read(table, 8, "squash", (5, 1), higher_better=True)
+    table.write_bytes(b"\xff\xfe\x00\x01")
+    with pytest.raises(UserError, match="could not be read as CSV"):
+        read(table, 8, "squash", None, higher_better=True)
+
+
+def test_a_name_that_fits_several_files_is_refused(table: Path):
+    (table.parent / "more").mkdir()
+    shutil.copy(table.parent / "photos/p05.png", table.parent / "more/p05.png")
+    with pytest.raises(UserError, match=r"p05.png may be more/p05.png, photos/p05.png; write more of its path"):
+        read(table, 8, "squash", None, higher_better=True)
+    for whole in ("more/p05.png", "./more/p05.png", str(table.parent / "more/p05.png")):
+        text = table.read_text()
+        change(table, "p05.png", whole)
+        assert len(read(table, 8, "squash", None, higher_better=True).images) == COUNT
+        table.write_text(text)
+
+
+def test_sixteen_bits_are_refused_not_cut(table: Path):
+    Image.fromarray(np.full((8, 8), 3000, np.uint16)).save(table.parent / "photos/p02.png")
+    with pytest.raises(UserError, match=r"p02.png \(broken: pixels of mode I;16; save it with 8 bits a channel\)"):
+        read(table, 8, "squash", None, higher_better=True)
+
+
+def test_folds_are_even_cover_all_and_keep_sources_together():
+    index = pd.DataFrame({"image": [f"{i:02}" for i in range(90)], "reference": [f"s{i // 3}" for i in range(90)]})
+    index["quality"] = np.random.default_rng(0).uniform(size=90)
+    splits = folds(index, 5, seed=1)
+    tested = [splits.test(i) for i in range(5)]
+    assert sorted(np.concatenate(tested).tolist()) == list(range(90))
+    assert {len(t) for t in tested} == {18}
+    means = [index["quality"].to_numpy()[t].mean() for t in tested]
+    assert np.ptp(means) < 0.1  # 0.2 and more where folds are drawn without a look at quality
+    for number, test in enumerate(tested):
+        assert not set(units(index)[test]) & set(units(index)[splits.train(number, None)])
+        assert sorted([*test, *splits.train(number, "100pct")]) == list(range(90))
+    assert (folds(index, 5, seed=1).ranks == splits.ranks).all()
+    assert (folds(index, 5, seed=2).ranks != splits.ranks).any()
+    with pytest.raises(
+        UserError, match="30 sources cannot be parted into 7 folds of at least 5; choose --folds 6, or 0"
+    ):
+        folds(index, 7, seed=1)
+    with pytest.raises(UserError, match="choose --folds 0 for none"):
+        folds(index[:24], 2, seed=1)

@@ -1,0 +1,263 @@
+"""Rated pictures -> a model in a file -> scores: the numbers of the adaptation itself, and honest out-of-fold ones."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from grmp.cli import app
+from grmp.data import custom as ratings
+from grmp.data.dataset import Prepared
+from grmp.data.splits import Splits
+from grmp.errors import UserError
+from grmp.experiments import crossval as room
+from grmp.experiments import runs
+from grmp.finetune.scorer import load
+from grmp.methods import registry as methods
+from grmp.params import Params
+from grmp.params import load as load_params
+from tests import worlds
+
+METHOD = "random_prompts"
+
+
+def many(index: pd.DataFrame) -> pd.DataFrame:
+    """The same pictures, each a source of its own."""
+    return index.assign(reference=None)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A world with a backbone, and beside it pictures of its target with their ratings; returns params.yaml."""
+    file = worlds.build(tmp_path_factory.mktemp("train") / "w")
+    target = file.parent / "data/prepared/target"
+    index, images = pd.read_csv(target / "index.csv"), np.load(target / "images.npy")
+    (file.parent / "mine/photos").mkdir(parents=True)
+    for name, image in zip(index["image"], images, strict=True):
+        Image.fromarray(image.transpose(1, 2, 0)).save(file.parent / "mine/photos" / name)
+    index[["image", "mos"]].to_csv(file.parent / "mine/ratings.csv", index=False)
+    return file
+
+
+@pytest.fixture(scope="module")
+def rated(world: Path) -> Prepared:
+    return ratings.read(world.parent / "mine/ratings.csv", worlds.SIZE, "squash", (1, 5), higher_better=True)
+
+
+@pytest.fixture(scope="module")
+def params(world: Path) -> Params:
+    return load_params(world)
+
+
+@pytest.fixture(scope="module")
+def trained(world: Path, rated: Prepared, params: Params) -> Path:
+    """A model by the command's room, with cross-validation against ridge."""
+    out = world.parent / "trained.safetensors"
+    room.train(params, world.parent, rated, out, METHOD, ["ridge"], 3)
+    return out
+
+
+def test_the_model_scores_as_the_adaptation_does(world: Path, rated: Prepared, params: Params, trained: Path):
+    everything = np.arange(len(rated.index))
+    start = room.begin(params, world.parent, rated, Splits(everything[None]))
+    case = replace(room.case_of(start, METHOD), tested=Splits(np.full((1, len(everything)), -1)))
+    (found,) = methods.prepare(case, METHOD)([0])
+    model = load(trained)
+    assert model.score(rated.images) == pytest.approx(found.scores, abs=1e-6)
+    assert np.ptp(found.scores) > 1e-3
+    paths = [world.parent / "mine/photos" / name for name in rated.index["image"]]
+    assert [(p, t) for p, _, t in model.judge(paths)] == [(p, "") for p in paths]
+    assert [q for _, q, _ in model.judge(paths)] == pytest.approx(found.scores.tolist(), abs=1e-6)
+
+
+def test_the_card_tells_what_it_is(trained: Path, rated: Prepared):
+    card = load(trained).card
+    assert (card["method"], card["pictures"], card["folds"], card["scale"]["high"]) == (METHOD, len(rated.index), 3, 5)
+    assert [row["method"] for row in card["comparison"]] == ["ridge", METHOD]
+    assert card["versions"].keys() == set(runs.PACKAGES)
+
+
+def test_an_interrupted_training_goes_on_to_the_same_bytes(
+    world: Path, rated: Prepared, params: Params, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    wrote, written = runs.write_split, []
+
+    def stop_after_two(folder: Path, fold: int, result: dict) -> None:
+        wrote(folder, fold, result)
+        written.append(fold)
+        if len(written) == 2:
+            raise KeyboardInterrupt
+
+    out = tmp_path / "again.safetensors"
+    monkeypatch.setattr(runs, "write_split", stop_after_two)
+    with pytest.raises(KeyboardInterrupt):
+        room.train(params, world.parent, rated, out, METHOD, ["ridge"], 3)
+    assert not out.exists()
+    room.train(params, world.parent, rated, out, METHOD, ["ridge"], 3)
+    assert written == [0, 1, 2, 0, 1, 2]  # three folds of two methods, none twice
+    assert out.read_bytes() == trained.read_bytes()
+    assert not [p for p in (world.parent / "results/partial").iterdir() if p.name != "locks"]
+
+
+def test_no_picture_is_scored_by_a_model_that_saw_it(world: Path, rated: Prepared, params: Params, tmp_path: Path):
+    def scores(index: pd.DataFrame, place: Path) -> np.ndarray:
+        changed = Prepared("own", index, rated.images, rated.info)
+        start = room.begin(params, world.parent, changed, parts)
+        return room.out_of_fold(room.case_of(start, "ridge"), "ridge", place)[0]
+
+    parts = ratings.folds(many(rated.index), 4, seed=1)
+    before, index = scores(rated.index, tmp_path / "before"), rated.index.copy()
+    mine = np.isin(np.arange(len(index)), parts.test(0))
+    index.loc[mine, "quality"] = 1 - index.loc[mine, "quality"]
+    after = scores(index, tmp_path / "after")
+    assert (after[mine] == before[mine]).all()
+    assert (after[~mine] != before[~mine]).any()
+
+
+def frame(quality: np.ndarray, references: list[str] | None = None) -> pd.DataFrame:
+    names = [f"{i:03}" for i in range(len(quality))]
+    return pd.DataFrame({"image": names, "quality": quality, "reference": references or [None] * len(quality)})
+
+
+def test_comparisons_have_known_answers(params: Params):
+    rng = np.random.default_rng(0)
+    quality = rng.uniform(size=60)
+    noisy = quality + rng.normal(0, 0.3, 60)
+    found = room.compare(
+        frame(quality), {"flat": -quality, "same": quality, "noisy": noisy, "best": quality}, "best", params
+    )
+    assert found.loc["best", ["srcc", "low", "high"]].tolist() == pytest.approx([1, 1, 1])
+    assert found.loc["flat", "srcc"] == -1
+    assert found.loc["flat", ["gain", "gain_low", "gain_high"]].tolist() == pytest.approx([2, 2, 2])
+    assert found.loc["same", ["gain", "gain_low", "gain_high"]].tolist() == [0, 0, 0]
+    assert found.loc["noisy", "gain_low"] > 0
+    assert np.isnan(found.loc["best", "gain"])
+    lines = room.told(
+        found.rename({"flat": "ridge", "same": "coop", "noisy": "zero_shot", "best": "grmp"}), params, "grmp"
+    )
+    assert [line.split("] ")[-1] for line in lines.splitlines()[1:-1]] == ["above 0", "no difference shown", "above 0"]
+
+
+def test_copies_of_a_source_do_not_narrow_the_interval(params: Params):
+    rng = np.random.default_rng(1)
+    quality, noise = rng.uniform(size=15), rng.normal(0, 0.3, 15)
+    four = np.repeat(quality, 4) + rng.normal(0, 1e-3, 60)
+    copies = {"m": np.repeat(quality + noise, 4) + rng.normal(0, 1e-3, 60)}
+    known = room.compare(frame(four, [f"s{i // 4}" for i in range(60)]), copies, "m", params).loc["m"]
+    naive = room.compare(frame(four), copies, "m", params).loc["m"]
+    assert known["high"] - known["low"] > 1.5 * (naive["high"] - naive["low"])
+
+
+def test_what_gives_no_model_is_refused(world: Path, rated: Prepared, params: Params, tmp_path: Path):
+    out = tmp_path / "m.safetensors"
+    with pytest.raises(UserError, match="'ridge' does not adapt CLIP, so there is no model to keep; choose one of"):
+        room.train(params, world.parent, rated, out, "ridge", [], 3)
+    with pytest.raises(UserError, match=r"'rigde' is not defined in params\.yaml"):
+        room.train(params, world.parent, rated, out, METHOD, ["rigde"], 3)
+    with pytest.raises(UserError, match="under protocol 'published' chooses its epoch on test pictures"):
+        room.train(params.under("published"), world.parent, rated, out, METHOD, [], 3)
+    with pytest.raises(UserError, match="'grmp_reads_test' under protocol 'sound' chooses its epoch on test pictures"):
+        room.train(params, world.parent, rated, out, METHOD, ["grmp_reads_test"], 3)
+    with pytest.raises(UserError, match=r"fomaml.safetensors not found; make it with: dvc repro pretrain@fomaml"):
+        room.train(params, world.parent, rated, out, "grmp", ["ridge"], 3)
+    assert not out.exists()
+    (tmp_path / "file").touch()
+    for place, said in ((tmp_path, "is a folder; name a file in it"), (tmp_path / "file/m", "cannot write")):
+        with pytest.raises(UserError, match=said):
+            room.train(params, world.parent, rated, place, METHOD, ["ridge"], 3)
+
+
+def test_folds_of_other_pictures_or_parts_are_not_taken_up(world: Path, rated: Prepared, params: Params):
+    def known_by(pictures: Prepared, seed: int) -> str:
+        start = room.begin(params, world.parent, pictures, ratings.folds(many(pictures.index), 3, seed))
+        return room._identity(room.case_of(start, "ridge"), "ridge")
+
+    flipped = Prepared("own", rated.index, rated.images[..., ::-1], rated.info)
+    assert len({known_by(rated, 1), known_by(rated, 2), known_by(flipped, 1)}) == 3
+    assert known_by(rated, 1) == known_by(rated, 1)
+
+
+def test_commands(world: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    mine, run = world.parent / "mine", CliRunner()
+    out = tmp_path / "quick.safetensors"
+    arguments = [str(mine / "ratings.csv"), "-o", str(out), "--method", METHOD, "--scale", "1", "5", "--folds", "0"]
+    found = run.invoke(app, ["train", *arguments, "--params", str(world)], catch_exceptions=False)
+    assert "24 rated pictures, scale 1 to 5" in found.output
+    assert (load(out).score(np.load(world.parent / "data/prepared/target/images.npy"))).min() > 0
+    table = tmp_path / "s.csv"
+    one = sorted((mine / "photos").iterdir())[0]
+    assert run.invoke(app, ["score", str(trained), str(mine), str(one), "-o", str(table)]).exit_code == 0
+    scores = pd.read_csv(table)
+    assert list(scores.columns) == ["image", "quality", "mos"]
+    assert len(scores) == 24  # the folder's, and the same one again
+    assert scores["mos"].to_numpy() == pytest.approx(1 + 4 * scores["quality"].to_numpy(), abs=1e-5)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["quick.safetensors", "s.csv"]
+    printed = run.invoke(app, ["score", str(trained), str(one)], catch_exceptions=False).stdout
+    assert printed.splitlines()[0] == "image,quality,mos"
+
+
+def test_pictures_that_cannot_be_read_are_named_and_cost_the_exit_code(world: Path, trained: Path, tmp_path: Path):
+    shutil.copytree(world.parent / "mine/photos", tmp_path / "photos")
+    broken = sorted((tmp_path / "photos").iterdir())[3]
+    broken.write_bytes(b"no picture")
+    found = CliRunner().invoke(app, ["score", str(trained), str(tmp_path / "photos"), "-o", str(tmp_path / "s.csv")])
+    assert f"{broken}: broken" in found.stderr
+    assert isinstance(found.exception, UserError)
+    scores = pd.read_csv(tmp_path / "s.csv")
+    assert scores["quality"].isna().tolist() == [i == 3 for i in range(24)]
+
+
+def test_interrupted_scoring_goes_on(world: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from grmp.experiments import predict as score
+    from grmp.finetune import scorer as model
+
+    photos, out = shutil.copytree(world.parent / "mine/photos", tmp_path / "photos"), tmp_path / "s.csv"
+    score.score(trained, [photos], tmp_path / "whole.csv", "cpu")
+    whole, judged = (tmp_path / "whole.csv").read_text(), model.Model.judge
+
+    def stops_after_ten(self, paths):
+        for number, found in enumerate(judged(self, paths)):
+            if number == 10:
+                raise KeyboardInterrupt
+            yield found
+
+    monkeypatch.setattr(model.Model, "judge", stops_after_ten)
+    with pytest.raises(KeyboardInterrupt):
+        score.score(trained, [photos], out, "cpu")
+    assert not out.exists()
+    asked = []
+    monkeypatch.setattr(model.Model, "judge", lambda self, paths: asked.extend(paths) or judged(self, paths))
+    sorted(photos.iterdir())[4].touch()  # written since: scored again
+    score.score(trained, [photos], out, "cpu")
+    assert len(asked) == 24 - 10 + 1
+    assert out.read_text() == whole
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["photos", "s.csv", "whole.csv"]
+
+
+@pytest.mark.parametrize("what", ["backbone", "prompts", "text", "size", "pickle", "nothing"])
+def test_other_files_are_no_models(world: Path, trained: Path, tmp_path: Path, what: str):
+    from grmp.clip import checkpoints as backbone
+
+    path = tmp_path / "m.safetensors"
+    tensors, card = backbone.read(trained, "")
+    if what == "backbone":
+        shutil.copy(world.parent / backbone.PATH, path)
+    elif what == "prompts":
+        backbone.save(path, {n: t for n, t in tensors.items() if "resblocks.1." not in n}, card)
+    elif what == "text":
+        backbone.save(path, tensors | {"text": tensors["text"][:, :3]}, card)
+    elif what == "size":
+        backbone.save(path, tensors, card | {"size": 8})
+    elif what == "pickle":
+        import torch
+
+        torch.save(tensors, path)
+    with pytest.raises(UserError, match=r"no model|is damaged|not found") as told:
+        load(path)
+    assert str(told.value).endswith("; give a file that `grmp train` wrote")
+    assert "\n" not in str(told.value)

@@ -1,0 +1,103 @@
+"""Ten lines on a machine; what would stop the paper is a FAIL and exit code 1."""
+
+import shutil
+from collections import namedtuple
+
+import pytest
+from typer.testing import CliRunner
+
+from grmp import params
+from grmp.cli import app
+from grmp.errors import UserError
+from grmp.experiments import doctor
+from grmp.experiments import slurm as cluster
+from tests import worlds
+from tests.conftest import ROOT
+
+ORDER = ["settings", "Python", "packages", "GPU", "memory", "databases", "disk", "weights", "locks", "cluster"]
+
+
+def run(file):
+    done = CliRunner().invoke(app, ["doctor", "--params", str(file)])
+    found = {line[5:15].strip(): (line[:5].strip(), line[16:]) for line in done.output.splitlines()}
+    assert list(found) == ORDER
+    assert done.exit_code == any(state == "FAIL" for state, _ in found.values())
+    return found
+
+
+@pytest.fixture
+def world(tmp_path):
+    return worlds.build(tmp_path / "w", data={"databases": ["pre", "target"]})
+
+
+@pytest.fixture
+def demo(tmp_path):
+    shutil.copy(ROOT / "demo/params.yaml", tmp_path / "params.yaml")
+    return tmp_path / "params.yaml"
+
+
+def test_the_demo_can_be_run_here(demo, monkeypatch):
+    found = run(demo)
+    assert found["packages"][0] in ("ok", "note")
+    assert found["weights"] == ("ok", "trained here by: dvc repro backbone")
+    count = len(params.load(demo).data.databases)
+    assert found["databases"] == ("note", f"0 of {count} fetched, 0 prepared")
+    assert "GB still needed" in found["disk"][1]
+    assert found["locks"][0] == "ok"
+
+
+def test_a_database_nobody_knows(world):
+    assert run(world)["databases"] == ("FAIL", "not known: pre, target; see grmp data list")
+
+
+def test_it_leaves_nothing_behind_and_makes_no_folder(demo):
+    before = sorted(demo.parent.rglob("*"))
+    run(demo)
+    assert sorted(demo.parent.rglob("*")) == before
+    found = run(demo.parent / "no/such/params.yaml")
+    assert found["settings"][0] == found["locks"][0] == "FAIL"
+    assert sorted(demo.parent.rglob("*")) == before
+
+
+def test_a_full_disk(demo, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: usage(1, 1, 5_000_000))
+    state, told = run(demo)["disk"]
+    assert state == "FAIL"
+    assert "free some space" in told
+
+
+def test_settings_that_cannot_be_read(tmp_path):
+    (tmp_path / "params.yaml").write_text("{")
+    found = run(tmp_path / "params.yaml")
+    assert found["settings"][0] == "FAIL"
+    assert found["disk"] == ("note", "not known without settings")
+
+
+def test_weights_that_cannot_be_had(tmp_path, monkeypatch):
+    import huggingface_hub.constants as hub
+
+    shutil.copy(ROOT / "params.yaml", tmp_path / "params.yaml")
+    monkeypatch.setattr(hub, "ENDPOINT", "http://127.0.0.1:9")
+    import huggingface_hub
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda *a, **k: (_ for _ in ()).throw(OSError("no route")))
+    state, told = run(tmp_path / "params.yaml")["weights"]
+    assert state == "FAIL"
+    assert "no route" in told
+    assert "grmp backbone --from" in told
+
+
+def test_a_place_that_cannot_be_locked(demo, monkeypatch):
+    def own(*_):
+        raise UserError("no locks here")
+
+    monkeypatch.setattr(doctor, "own", own)
+    assert run(demo)["locks"] == ("FAIL", "no locks here")
+
+
+def test_slurm_is_told(demo, monkeypatch):
+    monkeypatch.setattr(doctor, "reachable", lambda: "main 4 idle")
+    assert run(demo)["cluster"] == ("ok", "Slurm: main 4 idle")
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert cluster.reachable() == ""

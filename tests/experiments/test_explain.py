@@ -1,0 +1,149 @@
+"""Relevance maps add up, components are those of the covariance; the stages look and steps give the same bytes twice."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from grmp.clip import checkpoints as checkpoints
+from grmp.clip import model as clip
+from grmp.errors import UserError
+from grmp.experiments.explain import ends, look, principal, relevance
+from grmp.finetune.scorer import Model
+from grmp.params import load
+from grmp.pretrain import inner_curves as steps
+from tests import worlds
+from tests.golden import weights
+
+
+@pytest.fixture(scope="module")
+def eye() -> Model:
+    """A CLIP of random weights with random prompts."""
+    shape, generator = worlds.SHAPE, torch.Generator().manual_seed(3)
+    tensors = weights.clip_weights(shape) | clip.random_prompts(shape, 3, 0, 4, "identity", generator)
+    with torch.no_grad():
+        tokens = clip.tokenize(clip.prompted_texts(["high quality", "low quality"], 4))
+        text = clip.text_embedding(tensors, tokens, shape, tensors["ctx"])
+    return Model(tensors, text, shape)
+
+
+def pictures(count: int, seed: int = 0) -> torch.Tensor:
+    noise = torch.randn((count, 3, 32, 32), generator=torch.Generator().manual_seed(seed))
+    return noise + torch.linspace(-1, 1, 32)
+
+
+def test_patches_add_up_to_the_difference(eye: Model):
+    x = pictures(3)
+    maps, gap = relevance(eye, x, steps=64)
+    assert maps.shape == (3, 4, 4)
+    with torch.no_grad():
+        difference = eye.logit(x) - eye.logit(x.mean((2, 3), keepdim=True).expand_as(x))
+    assert torch.allclose(maps.sum((1, 2)) + gap, difference, atol=1e-6)
+    assert gap.abs().max() < 0.02 * maps.abs().sum((1, 2)).max()
+
+
+def test_more_steps_leave_less_over(eye: Model):
+    x = pictures(3)
+    few, many = (relevance(eye, x, steps=count)[1].abs().max() for count in (2, 64))
+    assert many < few
+
+
+def test_a_patch_that_is_flat_in_mean_colour_has_no_relevance(eye: Model):
+    x = pictures(1)
+    x[:, :, 8:16, 8:16] = 0
+    for channel in x[0]:  # the rest has mean 0 as well, so the flat picture is 0 there
+        rest = torch.ones_like(channel, dtype=torch.bool)
+        rest[8:16, 8:16] = False
+        channel[rest] -= channel[rest].mean()
+    maps, _ = relevance(eye, x)
+    assert maps[0, 1, 1].abs() < 1e-6
+    assert maps.abs().max() > 1e-4
+
+
+def test_the_score_is_the_sigmoid_of_the_logit(eye: Model):
+    x = pictures(2)
+    both = clip.logits(eye.tensors, eye.embed(x), eye.text)
+    assert torch.allclose(torch.sigmoid(eye.logit(x)), both.softmax(-1)[:, 0], atol=1e-6)
+
+
+def test_components_are_those_of_the_covariance():
+    x = np.random.default_rng(0).normal(size=(40, 5)) * [5, 3, 1, 1, 1]
+    xy, explained = principal(x)
+    values, vectors = np.linalg.eigh(np.cov(x.T))
+    assert explained == pytest.approx(values[::-1][:2] / values.sum())
+    assert np.abs(xy) == pytest.approx(np.abs((x - x.mean(0)) @ vectors[:, ::-1][:, :2]))
+    assert np.allclose(principal(x[::-1])[0][::-1], xy)  # the sign does not hang on the order
+
+
+def test_ends_are_worst_then_best():
+    quality = np.array([0.5, 0.1, 0.9, 0.3, 0.7])
+    assert ends(quality, 2).tolist() == [1, 3, 4, 2]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny world with prompts that stand for meta-learned ones."""
+    folder = tmp_path_factory.mktemp("look")
+    worlds.build(folder)
+    generator = torch.Generator().manual_seed(1)
+    prompts = clip.random_prompts(worlds.SHAPE, 3, 0, 4, "identity", generator)
+    metadata = {"backbone": checkpoints.load(folder).sha256}
+    checkpoints.save(folder / "models/prompts/fomaml.safetensors", prompts, metadata)
+    return folder
+
+
+def test_two_looks_same_bytes(world: Path):
+    params = load(world / "params.yaml")
+    files = [world / "results/look/target.csv", world / "results/look/target.npz"]
+    look(params, world, "target")
+    first = [file.read_bytes() for file in files]
+    look(params, world, "target")
+    assert [file.read_bytes() for file in files] == first
+    table, kept = pd.read_csv(files[0]), np.load(files[1])
+    assert kept["models"].tolist() == ["before", "meta_prompts", "grmp"]
+    assert kept["pictures"].shape == (4, 3, 32, 32)
+    assert kept["relevance"].shape == (3, 4, 4, 4)
+    quality = table.set_index("image").loc[kept["images"], "quality"].tolist()
+    assert quality == sorted(quality)
+    assert quality[0] == table["quality"].min()
+    assert set(table["scene"]) <= set(params.adapt.scenes)
+    scores = [table.set_index("image").loc[kept["images"], f"score_{m}"].to_numpy() for m in kept["models"]]
+    assert not np.allclose(scores[0], scores[1])  # adaptation has moved it
+    assert not np.allclose(scores[1], scores[2], atol=0)
+
+
+def test_a_method_that_is_not_tuned_cannot_be_looked_into(world: Path):
+    params = load(world / "params.yaml")
+    params = params.model_copy(update={"look": params.look.model_copy(update={"methods": ["ridge"]})})
+    with pytest.raises(UserError, match=r"look\.methods: 'ridge' is no method of kind tune"):
+        look(params, world, "target")
+
+
+def test_steps_begin_at_the_start_and_go_down(world: Path):
+    params = load(world / "params.yaml")
+    steps.measure(params, world, "fomaml")
+    path = world / "results/steps/fomaml.csv"
+    first, table = path.read_bytes(), pd.read_csv(path)
+    assert table.columns.tolist() == steps.COLUMNS
+    assert len(table) == 2 * 3 * 3  # starts, distortion types of both databases, counts
+    assert dict(zip(table["database"], table["seen"], strict=True)) == {"pre": True, "target": False}
+    assert table["query_loss"].between(0, 5).all()
+    steps.measure(params, world, "fomaml")
+    assert path.read_bytes() == first
+    with pytest.raises(UserError, match="variant 'nobody' is not defined"):
+        steps.measure(params, world, "nobody")
+
+
+def test_a_walk_on_the_query_pictures_lowers_their_loss(world: Path):
+    backbone = checkpoints.load(world)
+    tokens = clip.tokenize(clip.prompted_texts(["high quality", "low quality"], 4))
+    images = torch.from_numpy(np.load(world / "data/prepared/target/images.npy")[:8, :, :32, :32].copy())
+    batch = images, torch.linspace(0, 1, 8)
+    theta = clip.random_prompts(worlds.SHAPE, 3, 0, 4, "identity", torch.Generator().manual_seed(1))
+    inner = steps.meta.Inner(theta, "adam", 1e-2)
+    found = steps.walk(backbone, tokens, inner, [batch], batch, [0, 2, 8])
+    assert [taken for taken, _, _ in found] == [0, 2, 8]
+    losses = [loss for _, loss, _ in found]
+    assert losses[2] < losses[0]

@@ -1,0 +1,118 @@
+"""What is sent to Slurm and what is believed of it, with a Slurm that is played; tests/test_slurm.py asks a real one."""
+
+import pickle
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import submitit
+
+from grmp.experiments import slurm as cluster
+from grmp.experiments.slurm import Jobs, Task, work
+
+
+class Job:
+    """One of its jobs."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.job_id = name
+        self.paths = SimpleNamespace(result_pickle=folder / f"{name}_0_result.pkl", stderr=folder / f"{name}.err")
+
+    def result(self):
+        return pickle.loads(self.paths.result_pickle.read_bytes())
+
+
+class Queue:
+    """submitit's executor: jobs vanish, or end at once with what they are asked to."""
+
+    def __init__(self, folder: Path, ends: bool = True, most: int = 99, **_: object) -> None:
+        self.folder, self.ends, self.most, self.sent = Path(folder), ends, most, []
+
+    def update_parameters(self, **_: object) -> None:
+        pass
+
+    @contextmanager
+    def batch(self):
+        yield
+
+    def submit(self, task, item):
+        if len(self.sent) == self.most:
+            raise RuntimeError("sbatch: error: QOSMaxSubmitJobPerUserLimit\nsecond line")
+        job = Job(f"3_{len(self.sent)}", self.folder)
+        if self.ends:
+            job.paths.result_pickle.write_bytes(pickle.dumps(task(item)))
+        self.sent.append(job)
+        return self.sent[-1]
+
+
+@pytest.fixture
+def slurm(monkeypatch):
+    """Plays Slurm as told."""
+
+    def play(**how: object) -> None:
+        monkeypatch.setattr(submitit, "SlurmExecutor", partial(Queue, **how))
+        monkeypatch.setattr(cluster, "_queue", lambda arrays: set())
+        monkeypatch.setattr(cluster, "POLL", 0.01)
+        monkeypatch.setattr(cluster, "GONE", 0.05)
+        monkeypatch.setattr(cluster.subprocess, "run", lambda *_, **__: None)
+
+    return play
+
+
+def shout(item: str) -> str:
+    return item.upper()
+
+
+def nothing(item: str) -> int:
+    return 0
+
+
+def test_each_sweep_has_a_folder_of_its_own_that_nobody_else_writes(slurm, tmp_path):
+    slurm()
+    for name in ("3_0_0_result.pkl", "3_1_0_result.pkl"):  # of a Slurm whose numbers began anew
+        (tmp_path / name).write_bytes(pickle.dumps(("done", "of yesterday")))
+    for _ in range(2):
+        assert list(work(shout, ["a", "b"], tmp_path, Jobs(), nothing)) == [("a", "done", "A"), ("b", "done", "B")]
+    folders = [path for path in tmp_path.iterdir() if path.is_dir()]
+    assert len(folders) == 2
+    assert all(path.stat().st_mode & 0o777 == 0o700 for path in folders)
+
+
+def test_a_job_that_vanishes_is_sent_once_more_and_then_a_failure(slurm, tmp_path):
+    slurm(ends=False)
+    (one,) = work(shout, ["a"], tmp_path, Jobs(), nothing)
+    assert one[:2] == ("a", "failed")
+    assert one[2].startswith("Slurm job 3_1, the second one: ended without a result; see ")
+
+
+def test_a_second_job_that_slurm_refuses_is_a_failure_of_that_run_alone(slurm, tmp_path):
+    slurm(ends=False, most=3)
+    ended = list(work(shout, ["a", "b"], tmp_path, Jobs(), nothing))
+    assert [(item, state) for item, state, _ in ended] == [("b", "failed"), ("a", "failed")]
+    assert "Slurm took no second one: sbatch: error: QOSMaxSubmitJobPerUserLimit second line" in ended[0][2]
+    assert all("\n" not in reason for *_, reason in ended)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "splits", "requeued"),
+    [
+        ([9, 9, 9, 9], [1, 2, 3, 4], 4),  # gets further each time
+        ([9, 9, 9, 9], [0, 0, 0, 0], 1),  # hangs, or needs more than its time for a split
+        ([9, 9, 9, 9], [1, 1, 2, 2], 4),  # not twice in a row
+        ([1, 1, 1, 1], [0, 0, 0, 0], 4),  # pre-empted before it could
+    ],
+)
+def test_a_job_that_gets_no_further_is_not_requeued_for_ever(monkeypatch, minutes, splits, requeued):
+    clock, done = [0.0], [0]
+    monkeypatch.setattr(cluster.time, "monotonic", lambda: clock[0])
+    task, times = Task(shout, lambda item: done[0], 600), 0
+    for minute, split in zip(minutes, splits, strict=True):
+        assert task("a") == ("done", "A")
+        clock[0] += 60 * minute
+        done[0] = split
+        if task.checkpoint("a") is None:
+            break
+        times += 1
+    assert times == requeued

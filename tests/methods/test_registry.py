@@ -1,0 +1,198 @@
+"""Every kind of method through a whole run: it learns, it repeats its bytes, and its record depends on its own code alone."""
+
+import json
+import re
+import shutil
+from fnmatch import fnmatch
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from scipy.stats import spearmanr
+
+from grmp import params
+from grmp.clip import checkpoints as checkpoints
+from grmp.clip import model as clip
+from grmp.data import dataset as prepared
+from grmp.data import splits
+from grmp.errors import UserError
+from grmp.experiments import runs, sweep
+from grmp.experiments.runs import Key
+from grmp.methods import registry as methods
+from grmp.pretrain.train import pretrain
+from tests import worlds
+from tests.conftest import ROOT
+
+FIT = {"epochs": 60, "learning_rate": 3e-3, "weight_decay": 1e-2, "batch": 8}
+CHANGES = {
+    "adapt": {"learning_rate": 0.05},
+    "protocols": {"sound": {"adapt": {"epochs": 25}}},
+    "methods": {"panel": {"width": 16, "heads": 2, "views": 2, "fit": FIT}, "distill": {"fit": FIT}},
+}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """A tiny world with both kinds of learned prompts."""
+    file = worlds.build(tmp_path_factory.mktemp("world") / "w", **CHANGES)
+    shutil.rmtree(file.parent / "data/prepared/target")
+    worlds.database(file.parent, "target", references=28, kinds=["jpeg"], seed=2)  # 21 test pictures
+    for variant in ("fomaml", "triplets"):
+        pretrain(params.load(file), file.parent, variant)
+    return file
+
+
+def record(world, method, shots=24, protocol="sound"):
+    """Runs it; (median SRCC over splits, bytes of the predictions, run.json)."""
+    key = Key(protocol, "target", method, shots)
+    sweep.run(params.load(world), world.parent, key)
+    folder = key.folder(world.parent)
+    table = pd.read_csv(folder / "predictions.csv")
+    of_splits = [part for _, part in table.groupby("split")]
+    # a constant, as small networks start, orders nothing
+    srcc = [spearmanr(p["score"], p["quality"])[0] if np.ptp(p["score"]) > 1e-6 else 0.0 for p in of_splits]
+    return (
+        float(np.median(srcc)),
+        (folder / "predictions.csv").read_bytes(),
+        json.loads((folder / "run.json").read_text()),
+    )
+
+
+@pytest.mark.parametrize("method", ["panel", "distill", "triplets"])
+def test_it_learns_and_repeats_its_bytes(world, method):
+    srcc, predictions, run = record(world, method)
+    assert run["status"] == ["ok"] * 3
+    assert run["trained_values"] > 0
+    assert run["peak_bytes"] > 10_000_000  # torch alone takes more
+    idle = {
+        "adapt": {"learning_rate": 1e-12},
+        "methods": {m: {"fit": {"learning_rate": 1e-12}} for m in ("panel", "distill")},
+    }
+    other = world.parent.parent / f"idle-{method}"
+    shutil.copytree(world.parent, other)
+    shutil.rmtree(other / "results/runs")
+    raw = yaml.safe_load(world.read_text())
+    for group, values in idle.items():
+        worlds.merge(raw[group], values)
+    (other / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
+    untrained, _, _ = record(other / "params.yaml", method)
+    assert srcc > max(0.6, untrained + 0.2)
+    shutil.rmtree(world.parent / "results/runs")
+    assert record(world, method)[1] == predictions
+
+
+def tiny_case(loaded, base, spoil=None):
+    """Twelve labels of the world's target, whose table ``spoil`` may change."""
+    db = prepared.load(base / "data/prepared/target")
+    parts = splits.load(base / "data/splits/target/sound.csv", db.index["image"])
+    if spoil:
+        spoil(db.index, parts)
+    backbone = checkpoints.load(base, "cpu", loaded.backbone.normalize)
+    return methods.Case(loaded, base, db, db, parts, parts, 12, backbone, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("method", ["ridge", "grmp", "triplets", "panel", "distill", "upper"])
+def test_which_labels_it_reads(world, method):
+    """Of the K labelled pictures those, of the rest of the training side none but by ``upper``, of the test side never."""
+
+    def scores(rows_of):
+        def turn(index, parts):
+            index.loc[rows_of(parts), "quality"] = 1 - index.loc[rows_of(parts), "quality"]
+
+        (found,) = methods.prepare(tiny_case(params.load(world), world.parent, turn), method)([1])
+        return found.scores
+
+    own, tested = scores(lambda parts: []), scores(lambda parts: parts.test(1))
+    beyond, labelled = scores(lambda parts: parts.train(1, None)[12:]), scores(lambda parts: parts.train(1, 12))
+    assert own.tobytes() == tested.tobytes()
+    assert (own.tobytes() == beyond.tobytes()) == (method != "upper")
+    assert not np.allclose(own, labelled)
+
+
+@pytest.mark.parametrize("method", ["panel", "distill", "upper"])
+def test_a_loss_that_is_not_finite_fails_its_split_alone(world, method):
+    """One label that is not finite in split 1, and for ``upper`` one that only its teacher reads."""
+
+    def spoil(index, parts):
+        only_in_1 = np.setdiff1d(parts.train(1, 12 if method != "upper" else None), parts.train(0, None))
+        index.loc[only_in_1[0], "quality"] = np.inf
+
+    case = tiny_case(params.load(world), world.parent, spoil)
+    fine, failed = methods.prepare(case, method)([0, 1])
+    assert np.isfinite(fine.scores).all()
+    assert re.fullmatch(r"loss is not finite at epoch 0, batch \d, learning rate [\d.e-]+", str(failed))
+
+
+def test_upper_is_taught_by_a_clip_that_knows_quality(world):
+    """Its teacher, which saw all labels, predicts better than where it started; the method differs from plain GRMP-IQA."""
+    loaded = params.load(world)
+    random = loaded.methods["upper"].model_copy(update={"prompts": "random"})  # learned ones know this world already
+    loaded = loaded.model_copy(update={"methods": loaded.methods | {"upper": random}})
+    case = tiny_case(loaded, world.parent)
+    db, parts, backbone = case.source, case.splits, case.backbone
+    seen, asked = [], methods.adapt_splits
+
+    def watched(place, texts, method, settings, jobs):
+        found = asked(place, texts, method, settings, jobs)
+        seen.append((method, settings, jobs, found))
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(methods, "adapt_splits", watched)
+        (found,) = methods.prepare(case, "upper")([1])
+    (teaching, schedule, (lesson,), (taught,)), (_, settings, (job,), _) = seen
+    assert sorted(lesson.train.rows) == sorted(parts.train(1, None))
+    assert set(lesson.test.rows) <= set(lesson.train.rows)
+    assert (teaching.rule, teaching.train, schedule.select) == ("none", ["context", "blocks"], "fixed")
+    assert schedule.epochs == settings.epochs  # one batch holds all labels here
+    assert job.teacher is taught.tensors
+    texts = clip.tokenize(clip.prompted_texts(loaded.prompts.classes, 4))
+    shape, x = backbone.shape, clip.pixels(torch.from_numpy(db.images[:, :, 2:34, 2:34].copy()), backbone.shape)
+
+    def loss_on_the_test_side(p):
+        with torch.no_grad():
+            logits = clip.logits(p, clip.image_embedding(p, x, shape), clip.text_embedding(p, texts, shape, p["ctx"]))
+        return float(clip.task_loss(logits[parts.test(1)], torch.from_numpy(case.quality[parts.test(1)])))
+
+    at_start, taught_loss = (loss_on_the_test_side(p) for p in (backbone.weights | job.prompts, job.teacher))
+    assert taught_loss < at_start - 0.05
+    (again,), (plain,) = (methods.prepare(case, m)([1]) for m in ("upper", "random_qgr"))
+    assert again.scores.tobytes() == found.scores.tobytes()
+    assert not np.allclose(found.scores, plain.scores)
+    assert found.history[0]["task_loss"] == plain.history[0]["task_loss"]
+    assert found.history[0]["semantic_loss"] != plain.history[0]["semantic_loss"]
+
+
+def test_page_tells_of_every_method():
+    page = (ROOT / "docs/methods.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \| `(\w+)` \|", page, re.M))
+    ablations = re.findall(r"`([\w*]+)`", page[page.index("Ablations are") : page.index("`set` holds")])
+    ablations = [name for name in ablations if name not in rows]
+    for file in ("params.yaml", "demo/params.yaml", "real/params.yaml"):
+        methods = {n: m.kind for n, m in params.load(ROOT / file).methods.items()}
+        assert {n: k for n, k in methods.items() if not any(fnmatch(n, a) for a in ablations)} == rows
+    assert all(any(fnmatch(n, a) for n in params.load(ROOT / "params.yaml").methods) for a in ablations)
+
+
+def test_teacher_is_a_method_that_adapts(tmp_path):
+    raw = worlds.settings(methods={"distill": {"teacher": "ridge"}})
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
+    with pytest.raises(UserError, match=r"methods.distill.teacher: 'ridge' is not defined; known: .*grmp"):
+        params.load(tmp_path / "params.yaml")
+
+
+def test_a_student_depends_on_its_teachers_settings(world):
+    raw = yaml.safe_load(world.read_text())
+
+    def identity():
+        (world.parent / "other.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
+        loaded = params.load(world.parent / "other.yaml")
+        return [runs.identity(loaded, world.parent, Key("sound", "target", m, 6)) for m in ("distill", "panel")]
+
+    before = identity()
+    raw["methods"]["grmp"]["strength"] = 1.0
+    after = identity()
+    assert before[0] != after[0]
+    assert before[1] == after[1]

@@ -1,0 +1,40 @@
+"""The paper's size: ViT-B/16, 100 prompts, the published protocol, for a few epochs on generated pictures."""
+
+import numpy as np
+import pytest
+import torch
+
+from grmp import params
+from grmp.clip import model as clip
+from grmp.clip.model import Backbone, Shape
+from grmp.data.crops import place
+from grmp.finetune import adapt
+from tests.conftest import ROOT
+from tests.golden import weights
+
+VIT_B16 = Shape(512, 224, 16, 768, 12, 12, 512, 12, 8, True, "imagenet")
+
+
+@pytest.mark.slow
+def test_published_adaptation_at_full_size():
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    under = params.load(ROOT / "params.yaml").under("published")
+    few = {"epochs": 2, "evaluate_every": 2, "precision": "float32", "device": device.type}
+    settings, rng = under.adapt.model_copy(update=few), np.random.default_rng(0)
+    quality = rng.uniform(size=60)
+    noise = rng.normal(60 + 130 * quality[:, None, None, None], 20, (60, 3, 244, 244))
+    images = place(np.clip(noise, 0, 255).astype(np.uint8), device)
+    texts = adapt.Texts(
+        clip.tokenize(clip.prompted_texts(under.prompts.classes, under.prompts.text_tokens)).to(device),
+        clip.tokenize([adapt.TEACHER_SCENE.format(s) for s in settings.scenes]).to(device),
+    )
+    prompts = {n: t.to(device) for n, t in weights.prompts(VIT_B16, under.prompts.visual_tokens).items()}
+    sides = (adapt.Side(images, quality, rows) for rows in (np.arange(10), np.arange(10, 60)))
+    backbone = Backbone(VIT_B16, weights.clip_weights(VIT_B16), "seeded").to(device)
+    outcome = adapt.adapt(backbone, texts, under.methods["grmp"], settings, adapt.Job(0, prompts, *sides))
+    assert outcome.trained_values == 40_965_632
+    assert outcome.scores.shape == (50,)
+    assert np.isfinite(outcome.scores).all()
+    first, second = outcome.history
+    assert first["task_loss"] != second["task_loss"]
+    assert all(0 < h["angle_deg"] < 180 for h in outcome.history)

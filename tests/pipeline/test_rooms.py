@@ -1,0 +1,353 @@
+"""Pre-training, runs and sweeps on a tiny world: records whole, identities right, interruptions harmless."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from grmp import params
+from grmp.clip import checkpoints as checkpoints
+from grmp.device import choose_device
+from grmp.errors import UserError
+from grmp.experiments import runs, sweep
+from grmp.experiments.runs import Key
+from grmp.methods import registry as methods
+from grmp.pretrain.train import pretrain
+from tests import worlds
+from tests.worlds import merge
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory):
+    """A tiny world with learned prompts."""
+    file = worlds.build(tmp_path_factory.mktemp("world") / "w")
+    pretrain(params.load(file), file.parent, "fomaml")
+    return file
+
+
+@pytest.fixture
+def world(pristine, tmp_path):
+    """A copy to change."""
+    shutil.copytree(pristine.parent, tmp_path / "w")
+    return tmp_path / "w" / "params.yaml"
+
+
+def content(folder):
+    """Bytes of a record, without what differs between runs (seconds)."""
+    run = json.loads((folder / "run.json").read_text())
+    del run["seconds"], run["peak_bytes"]
+    return run, (folder / "predictions.csv").read_bytes(), (folder / "history.csv").read_bytes()
+
+
+def test_pretraining_writes_prompts_and_curves(pristine):
+    prompts, metadata = checkpoints.read(pristine.parent / "models/prompts/fomaml.safetensors", "")
+    assert prompts["visual.deep_prompt_embeddings"].shape == (2, 3, 64)
+    assert metadata["variant"]["reset"] == "task"
+    curves = pd.read_csv(pristine.parent / "results/pretrain/fomaml.csv")
+    assert list(curves.columns) == ["epoch", "database", "task", "support_loss", "query_loss", "seconds"]
+    assert sorted(map(tuple, curves[["epoch", "task"]].to_numpy())) == [
+        (e, t) for e in (0, 1) for t in ("blur", "noise")
+    ]
+
+
+@pytest.mark.parametrize("name", ["fomaml", "reptile_published", "triplets"])
+def test_interrupted_pretraining_ends_at_the_same_weights(world, name, monkeypatch):
+    loaded, target = params.load(world), world.parent / f"models/prompts/{name}.safetensors"
+    target.unlink(missing_ok=True)
+    pretrain(loaded, world.parent, name)
+    whole = target.read_bytes()
+    target.unlink()
+    import grmp.pretrain.train as room
+
+    keep, kept = room._keep, []
+
+    def stop_after_first(*arguments):
+        keep(*arguments)
+        kept.append(arguments[2])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(room, "_keep", stop_after_first)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(loaded, world.parent, name)
+    assert kept == [1]
+    assert not target.exists()
+    monkeypatch.setattr(room, "_keep", keep)
+    pretrain(loaded, world.parent, name)
+    assert target.read_bytes() == whole
+    assert not list(target.parent.glob(".*"))
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3])
+def test_the_best_prompts_survive_an_interruption(world, stop, monkeypatch):
+    """The best epoch on the target is the second of four, before or after which the run is interrupted."""
+    import grmp.pretrain.train as room
+
+    raw = yaml.safe_load(world.read_text())
+    raw["pretrain"]["epochs"] = 4
+    world.write_text(yaml.safe_dump(raw))
+    loaded, target = params.load(world), world.parent / "models/prompts/reptile_published.safetensors"
+    values, keep = {}, room._keep
+
+    def score(_backbone, theta, *_):
+        epoch = values.setdefault(theta["ctx"].sum().item(), len(values))
+        return [0.1, 0.9, 0.2, 0.3][epoch]
+
+    def stops(*arguments):
+        keep(*arguments)
+        if arguments[2] == stop:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(room, "_target_srcc", score)
+    target.unlink(missing_ok=True)
+    pretrain(loaded, world.parent, "reptile_published")
+    whole = target.read_bytes()
+    target.unlink()
+    monkeypatch.setattr(room, "_keep", stops)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(loaded, world.parent, "reptile_published")
+    monkeypatch.setattr(room, "_keep", keep)
+    pretrain(loaded, world.parent, "reptile_published")
+    assert len(values) == 4
+    assert target.read_bytes() == whole
+
+
+@pytest.mark.parametrize("variant", [{"order": 1}, {"order": 0, "query": "inner"}, {"order": 2}])
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_tasks_together_give_what_each_gives_alone(world, monkeypatch, variant, dropout):
+    import grmp.pretrain.train as room
+
+    raw = yaml.safe_load(world.read_text())
+    raw["prompts"]["dropout"] = dropout
+    # plain steps: Adam's keep the sign of what rounding left where a gradient is all but zero
+    raw["variants"]["fomaml"] |= {"inner": "sgd", "inner_rate": 0.01, "outer": "average"} | variant
+    world.write_text(yaml.safe_dump(raw))
+    path, found = world.parent / "models/prompts/fomaml.safetensors", []
+    for at_once in (1, 2):
+        path.unlink()
+        monkeypatch.setattr(room, "tasks_at_once", lambda *arguments, n=at_once: n)
+        pretrain(params.load(world), world.parent, "fomaml")
+        curves = pd.read_csv(world.parent / "results/pretrain/fomaml.csv").drop(columns="seconds")
+        found.append((checkpoints.read(path, "")[0], curves))
+    (alone, losses), (together, same) = found
+    pd.testing.assert_frame_equal(losses, same, atol=1e-5)
+    for name, tensor in alone.items():
+        torch.testing.assert_close(together[name], tensor, atol=2e-5, rtol=0)
+
+
+def test_pretraining_that_holds_is_not_done_again(world, capsys):
+    path = world.parent / "models/prompts/fomaml.safetensors"
+    before = path.stat().st_mtime_ns
+    pretrain(params.load(world), world.parent, "fomaml")
+    assert path.stat().st_mtime_ns == before
+    assert "is there and holds" in capsys.readouterr().out
+
+
+def test_pretraining_needs_distortion_labels(world):
+    index = world.parent / "data/prepared/pre/index.csv"
+    pd.read_csv(index).assign(distortion=None).to_csv(index, index=False)
+    (world.parent / "models/prompts/fomaml.safetensors").unlink()
+    with pytest.raises(UserError, match="pre has no distortion labels"):
+        pretrain(params.load(world), world.parent, "fomaml")
+
+
+@pytest.mark.parametrize("method", ["zero_shot", "ridge", "random_prompts", "meta_prompts", "grmp"])
+def test_record_of_every_method(world, method):
+    key, loaded = Key("sound", "target", method, 6), params.load(world)
+    assert sweep.run(loaded, world.parent, key)
+    folder = key.folder(world.parent)
+    run, predictions = json.loads((folder / "run.json").read_text()), pd.read_csv(folder / "predictions.csv")
+    assert run["status"] == ["ok"] * 3
+    assert sorted(predictions["split"].unique()) == [0, 1, 2]
+    assert predictions["score"].notna().all()
+    history = pd.read_csv(folder / "history.csv")
+    trained = method not in {"zero_shot", "ridge"}
+    assert len(history) == (9 if trained else 0)
+    assert (run["trained_values"] > 100) == trained
+    assert not sweep.run(loaded, world.parent, key)  # it holds
+    assert [p.name for p in (world.parent / "results/partial").iterdir()] == ["locks"]
+
+
+def test_same_bytes_alone_after_an_interruption_and_in_a_sweep(world, monkeypatch):
+    key, loaded = Key("sound", "target", "grmp", 6), params.load(world)
+    sweep.run(loaded, world.parent, key)
+    alone = content(key.folder(world.parent))
+    shutil.rmtree(key.folder(world.parent))
+
+    prepare, done = methods.prepare, []
+
+    def dies_in_split_1(case, name):
+        compute = prepare(case, name)
+
+        def splits(numbers):
+            if 1 in numbers:
+                raise KeyboardInterrupt
+            done.extend(numbers)
+            return compute(numbers)
+
+        return splits
+
+    monkeypatch.setattr(methods, "prepare", dies_in_split_1)
+    with pytest.raises(KeyboardInterrupt):
+        sweep.run(loaded, world.parent, key)
+    assert not key.folder(world.parent).exists()
+    monkeypatch.setattr(
+        methods, "prepare", lambda case, name: lambda numbers: done.extend(numbers) or prepare(case, name)(numbers)
+    )
+    sweep.run(loaded, world.parent, key)
+    assert done == [0, 1, 2]  # split 0 was taken up, not repeated
+    assert content(key.folder(world.parent)) == alone
+    monkeypatch.undo()
+
+    shutil.rmtree(key.folder(world.parent))
+    assert sweep.sweep(world, jobs=2) == 10
+    assert content(key.folder(world.parent)) == alone
+    assert sweep.lacking(loaded, world.parent) == []
+    assert sweep.sweep(world, jobs=2) == 0
+
+
+ALL = ("zero_shot", "ridge", "random_prompts", "meta_prompts", "grmp")
+
+
+def identities(file):
+    loaded = params.load(file)
+    return {m: runs.identity(loaded, file.parent, Key("sound", "target", m, 6)) for m in loaded.run.few_shot.methods}
+
+
+@pytest.mark.parametrize(
+    ("group", "change", "touched"),
+    [
+        ("methods", {"grmp": {"strength": 3.0}}, {"grmp"}),
+        ("protocols", {"sound": {"adapt": {"epochs": 4}}}, {"random_prompts", "meta_prompts", "grmp"}),
+        ("methods", {"ridge": {"alphas": [1.0]}}, {"ridge"}),
+        ("evaluate", {"resamples": 7}, set()),
+        ("methods", {"grmp": {"set": {"adapt.tuned_blocks": 2}}}, {"grmp"}),
+        ("protocols", {"published": {"adapt": {"epochs": 4}}}, set()),
+        ("protocols", {"sound": {"backbone": {"normalize": "imagenet"}}}, set(ALL)),
+        ("adapt", {"device": "cpu"}, set()),
+    ],
+)
+def test_a_change_touches_only_what_depends_on_it(world, group, change, touched):
+    import yaml
+
+    before = identities(world)
+    raw = yaml.safe_load(world.read_text())
+    merge(raw[group], change)
+    world.write_text(yaml.safe_dump(raw, sort_keys=False))
+    after = identities(world)
+    assert {m for m in before if before[m] != after[m]} == touched
+
+
+def test_prompts_touch_only_the_methods_that_start_from_them(world):
+    before = identities(world)
+    path = world.parent / "models/prompts/fomaml.safetensors"
+    prompts, metadata = checkpoints.read(path, "")
+    checkpoints.save(path, {n: t * 2 for n, t in prompts.items()}, metadata)
+    after = identities(world)
+    assert {m for m in before if before[m] != after[m]} == {"meta_prompts", "grmp"}
+
+
+def test_failed_split_is_recorded_and_the_rest_goes_on(world, monkeypatch, capsys):
+    from grmp.finetune.adapt import SplitFailure
+
+    prepare = methods.prepare
+
+    def fails_in_split_1(case, name):
+        compute = prepare(case, name)
+
+        def splits(numbers):
+            failure = SplitFailure("loss is not finite at epoch 3, batch 0, learning rate 0.1")
+            return [failure if i == 1 else compute([i])[0] for i in numbers]
+
+        return splits
+
+    monkeypatch.setattr(methods, "prepare", fails_in_split_1)
+    key = Key("sound", "target", "random_prompts", 6)
+    sweep.run(params.load(world), world.parent, key)
+    run = json.loads((key.folder(world.parent) / "run.json").read_text())
+    assert [s[:6] for s in run["status"]] == ["ok", "failed", "ok"]
+    scores = (
+        pd.read_csv(key.folder(world.parent) / "predictions.csv")
+        .groupby("split")["score"]
+        .apply(lambda s: s.notna().all())
+    )
+    assert list(scores) == [True, False, True]
+    assert "epoch 3" in capsys.readouterr().out
+    assert not runs.is_done(params.load(world), world.parent, key)
+
+
+@pytest.mark.parametrize(
+    ("break_it", "words"),
+    [
+        (lambda w: (w / "models/prompts/fomaml.safetensors").unlink(), "dvc repro pretrain@fomaml"),
+        (lambda w: (w / "models/backbone.safetensors").unlink(), "dvc repro backbone"),
+        (lambda w: (w / "data/splits/target/sound.csv").unlink(), "dvc repro prepare@target"),
+        (lambda w: (w / "data/prepared/target/info.json").unlink(), "dvc repro prepare@target"),
+        (lambda w: (w / "models/prompts/fomaml.safetensors").write_bytes(b"\0" * 100), "is damaged"),
+        (
+            lambda w: np.save(w / "data/prepared/target/images.npy", np.zeros((2, 3, 36, 36), np.uint8)),
+            "do not belong together",
+        ),
+    ],
+)
+def test_missing_or_damaged_inputs_are_named(world, break_it, words):
+    break_it(world.parent)
+    with pytest.raises(UserError, match=words) as caught:
+        sweep.run(params.load(world), world.parent, Key("sound", "target", "grmp", 6))
+    assert "\n" not in str(caught.value)
+    assert not (world.parent / "results/runs").exists()
+
+
+def test_prompts_of_another_backbone_or_shape(world):
+    loaded = params.load(world)
+    path = world.parent / "models/prompts/fomaml.safetensors"
+    prompts, metadata = checkpoints.read(path, "")
+    checkpoints.save(path, prompts, metadata | {"backbone": "0" * 64})
+    with pytest.raises(UserError, match="learned on another backbone"):
+        sweep.run(loaded, world.parent, Key("sound", "target", "grmp", 6))
+    deep, first = "visual.deep_prompt_embeddings", "visual.prompt_embeddings"
+    wider = {n: torch.cat([t, t], -1) for n, t in prompts.items() if n == first}
+    for change, words in [
+        ({"ctx": prompts["ctx"][:3]}, "ctx is 3 x 64, asked for is 4 x 64"),
+        ({deep: prompts[deep][:1]}, "deep_prompt_embeddings is 1 x 3 x 64, asked for is 2 x 3 x 64"),
+        (wider, "prompt_embeddings is 1 x 3 x 128, asked for is 1 x 3 x 64"),
+        ({deep: None}, "deep_prompt_embeddings is absent, asked for is 2 x 3 x 64"),
+        ({"visual.prompt_norm.weight": torch.ones(64)}, "prompt_norm.bias is absent, asked for is 64"),
+    ]:
+        checkpoints.save(path, {n: t for n, t in (prompts | change).items() if t is not None}, metadata)
+        with pytest.raises(UserError, match=words) as caught:
+            sweep.run(loaded, world.parent, Key("sound", "target", "grmp", 6))
+        assert "\n" not in str(caught.value)
+        assert "learn them again: dvc repro pretrain@fomaml" in str(caught.value)
+
+
+def test_more_shots_than_there_are(world):
+    with pytest.raises(UserError, match="60 shots asked for, but the training side of target has 18"):
+        sweep.run(params.load(world), world.parent, Key("sound", "target", "ridge", 60))
+
+
+def test_gpu_demanded(world):
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    with pytest.raises(UserError, match="torch sees no GPU here"):
+        choose_device("cuda", 1)
+
+
+def test_ridge_recovers_a_linear_truth(world):
+    """Quality that is linear in the embedding is predicted (nearly) perfectly once K exceeds its dimension."""
+    loaded = params.load(world)
+    from grmp.data import dataset as prepared
+    from grmp.data import splits
+
+    db = prepared.load(world.parent / "data/prepared/pre")
+    parts = splits.load(world.parent / "data/splits/pre/sound.csv", db.index["image"])
+    backbone = checkpoints.load(world.parent)
+    case = methods.Case(loaded, world.parent, db, db, parts, parts, 20, backbone, torch.device("cpu"))
+    x = methods.embeddings(case, db.images).numpy()
+    truth = x @ np.eye(x.shape[1])[0]
+    db.index["quality"] = (truth - truth.min()) / (truth.max() - truth.min())
+    (outcome,) = methods.ridge(case, params.Ridge(kind="ridge", label="", alphas=[1e-6]))([0])
+    assert np.corrcoef(outcome.scores, case.quality[parts.test(0)])[0, 1] > 0.9

@@ -1,0 +1,326 @@
+"""Records in, tables out; and every way a record can be bad, made on purpose."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from grmp.experiments.records import read_record
+from grmp.metrics import METRICS, holm, scores
+from grmp.params import load
+from grmp.report.collect import COLUMNS, collect, families
+from tests.report.sample import METHODS, make_prepared, make_record, make_settings, seal
+
+CELL = Path("results/runs/sound/alpha/meta/25")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One database, two methods, two shot counts."""
+    world = tmp_path_factory.mktemp("collect")
+    make_settings(world)
+    index = make_prepared(world, "alpha", "simulated", 0)
+    for method in ("random", "meta"):
+        for shots in (25, 50):
+            make_record(world, "alpha", method, shots, index)
+    return world
+
+
+@pytest.fixture
+def world(made: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(made, tmp_path / "world")
+
+
+def run(world: Path) -> dict[str, pd.DataFrame]:
+    collect(load(world / "params.yaml"), world / "results")
+    return {name.removesuffix(".csv"): pd.read_csv(world / "results" / name) for name in COLUMNS}
+
+
+def edit(**changes: object) -> Callable[[Path], None]:
+    """Change keys of run.json; None deletes one."""
+
+    def do(world: Path) -> None:
+        path = world / CELL / "run.json"
+        run = json.loads(path.read_text()) | changes
+        path.write_text(json.dumps({k: v for k, v in run.items() if v is not None}))
+
+    return do
+
+
+def rows(change: Callable[[pd.DataFrame], pd.DataFrame], name: str = "predictions.csv") -> Callable[[Path], None]:
+    """Change a csv of the record."""
+
+    def do(world: Path) -> None:
+        path = world / CELL / name
+        change(pd.read_csv(path)).to_csv(path, index=False)
+
+    return sealed(do)
+
+
+def sealed(change: Callable[[Path], None]) -> Callable[[Path], None]:
+    """The record says that it was written so: what it holds is looked at all the same."""
+
+    def do(world: Path) -> None:
+        change(world)
+        seal(world / CELL)
+
+    return do
+
+
+def test_scores_are_those_of_the_predictions(world: Path):
+    found = run(world)["scores"]
+    assert len(found) == 2 * 2 * 5
+    assert found["method"].drop_duplicates().tolist() == ["random", "meta"]  # the order of params.yaml
+    given = pd.read_csv(world / CELL / "predictions.csv")
+    given = given[given["split"] == 3]
+    row = found[(found["method"] == "meta") & (found["shots"] == 25) & (found["split"] == 3)].iloc[0]
+    expected = scores(given["quality"], given["score"], 0, 9)
+    assert [row[m] for m in METRICS] == pytest.approx([expected[m] for m in METRICS], abs=1e-6)
+    assert row["status"] == "ok"
+
+
+def test_summary_and_metrics(world: Path):
+    tables = run(world)
+    one = tables["summary"].query("method == 'meta' and shots == 50 and metric == 'srcc'").iloc[0]
+    srcc = tables["scores"].query("method == 'meta' and shots == 50")["srcc"]
+    assert one["median"] == pytest.approx(srcc.median(), abs=1e-6)
+    assert one["median_low"] <= one["median"] <= one["median_high"]
+    metrics = json.loads((world / "results/metrics.json").read_text())
+    assert metrics["sound alpha meta 50"] == pytest.approx(one["median"], abs=5e-5)
+    gains = tables["pairs"].query("metric == 'srcc' and method == 'meta'")["mean"]
+    (gain,) = [value for name, value in metrics.items() if name.startswith("sound meta - ")]
+    assert gain == pytest.approx(gains.mean(), abs=1e-4)
+    asked = set(tables["pairs"]["method"])
+    assert {name.split()[2] for name in metrics if " - " not in name} <= asked  # the headline alone
+
+
+def test_pairs_are_taken_split_by_split(world: Path):
+    tables = run(world)
+    row = tables["pairs"].query("shots == 25 and metric == 'srcc'").iloc[0]
+    by = tables["scores"].query("shots == 25").pivot(index="split", columns="method", values="srcc")
+    assert row["mean"] == pytest.approx((by["meta"] - by["random"]).mean(), abs=2e-6)
+    assert row["won"] == (by["meta"] > by["random"]).sum()
+    assert (row["method"], row["against"], row["status"]) == ("meta", "random", "ok")
+    assert row["p"] <= row["p_holm"] <= 1
+    assert not (tables["pairs"]["method"] == "grmp").any()  # not run: no row, no zero
+
+
+def test_same_records_same_bytes(world: Path):
+    run(world)
+    names = [*COLUMNS, "metrics.json", "cost.json"]
+    before = {name: (world / "results" / name).read_bytes() for name in names}
+    shutil.copytree(world / "results/runs", world / "copy")
+    shutil.rmtree(world / "results/runs")
+    for folder in sorted((world / "copy").glob("*/*/*"), reverse=True):  # another order on the disk
+        shutil.copytree(folder, world / "results/runs" / folder.relative_to(world / "copy"))
+    run(world)
+    assert {name: (world / "results" / name).read_bytes() for name in names} == before
+
+
+def test_times_do_not_touch_the_tables(world: Path):
+    run(world)
+    before = [(world / "results" / name).read_bytes() for name in COLUMNS]
+    edit(seconds=[9.0] * 5)(world)
+    run(world)
+    assert [(world / "results" / name).read_bytes() for name in COLUMNS] == before
+    assert {c["seconds"] for c in json.loads((world / "results/cost.json").read_text())} == {7.5, 45.0}
+
+
+def truncate(name: str, share: float) -> Callable[[Path], None]:
+    def do(world: Path) -> None:
+        path = world / CELL / name
+        os.truncate(path, int(path.stat().st_size * share))
+
+    return do
+
+
+def nested(world: Path) -> None:
+    (world / CELL / "run.json").write_text("[" * 100_000)
+
+
+def huge(world: Path) -> None:
+    os.truncate(world / CELL / "predictions.csv", 2**28 + 1)
+
+
+def link_file(world: Path) -> None:
+    shutil.move(world / CELL / "history.csv", world / "elsewhere.csv")
+    (world / CELL / "history.csv").symlink_to(world / "elsewhere.csv")
+
+
+def link_folder(world: Path) -> None:
+    shutil.move(world / CELL.parent, world / "meta")
+    (world / CELL.parent).symlink_to(world / "meta")
+
+
+def wrong_place(world: Path) -> None:
+    shutil.rmtree(world / CELL)
+    shutil.copytree(world / CELL.with_name("50"), world / CELL)
+
+
+def binary(world: Path) -> None:
+    (world / CELL / "predictions.csv").write_bytes(b"split,image,quality,score\n0,\xff\xfe,0.5,0.5\n")
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
+    "half run.json": (truncate("run.json", 0.5), "run.json cannot be read"),
+    "no run.json": (lambda w: (w / CELL / "run.json").unlink(), "run.json is missing"),
+    "no history": (lambda w: (w / CELL / "history.csv").unlink(), "history.csv is missing"),
+    "cut predictions": (
+        truncate("predictions.csv", 0.99),
+        "predictions.csv is not the one that run.json was written with",
+    ),
+    "half predictions": (sealed(truncate("predictions.csv", 0.5)), "lacks split"),
+    "empty predictions": (sealed(truncate("predictions.csv", 0)), "predictions.csv cannot be read"),
+    "nested json": (nested, "run.json cannot be read"),
+    "huge file": (huge, "larger than 256 MB"),
+    "not text": (sealed(binary), "predictions.csv cannot be read"),
+    "linked file": (link_file, "history.csv is a link"),
+    "linked folder": (link_folder, "a link that leads out"),
+    "another cell's record": (wrong_place, "run.json says sound/alpha/meta/50"),
+    "escaping name": (edit(database="../../etc"), "database: String should match"),
+    "another schema": (edit(schema=1), "schema: Input should be 3"),
+    "unknown key": (edit(extra=1), "extra: Extra inputs"),
+    "missing key": (edit(identity=None), "identity: Field required"),
+    "number as text": (edit(shots="25"), "Input should be a valid integer"),
+    "no hash": (edit(identity="abc"), "identity: String should match"),
+    "times that are none": (edit(seconds=[float("nan")] * 5), "seconds.0"),
+    "lengths differ": (edit(status=["ok"] * 4), "4 states and 5 times for 5 splits"),
+    "other columns": (rows(lambda t: t.drop(columns="quality")), "has the columns split, image, score"),
+    "a word for a number": (rows(lambda t: t.assign(score="good")), "column score"),
+    "a split too many": (rows(lambda t: t.assign(split=t["split"] + 1)), "outside 0 to 4"),
+    "a split that is no integer": (rows(lambda t: t.assign(split=0.5)), "column split"),
+    "a huge split": (rows(lambda t: t.assign(split="9" * 30)), "column split"),
+    "quality off the scale": (rows(lambda t: t.assign(quality=t["quality"] + 1)), "not within 0 and 1"),
+    "a picture twice": (rows(lambda t: pd.concat([t, t.tail(1)])), "names a picture twice"),
+    "a picture without name": (rows(lambda t: t.assign(image="")), "name is empty"),
+    "history of a split too many": (rows(lambda t: t.assign(split=9), "history.csv"), "history.csv holds splits"),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_damaged_records_are_named_and_left_out(world: Path, kind: str):
+    damage, reason = DAMAGE[kind]
+    damage(world)
+    tables = run(world)
+    by_record = tables["damaged"].set_index("record")["reason"]
+    assert reason in by_record["sound/alpha/meta/25"]
+    assert "\n" not in by_record["sound/alpha/meta/25"]
+    left = set(zip(tables["scores"]["method"], tables["scores"]["shots"], strict=True))
+    assert ("meta", 25) not in left
+    assert {("random", 25), ("random", 50)} <= left
+    assert tables["scores"]["srcc"].notna().all()
+
+
+def test_records_that_nobody_asked_for_are_left_out(world: Path):
+    index = pd.read_csv(world / "data/prepared/alpha/index.csv")
+    make_record(world, "alpha", "meta", 100, index)
+    found = run(world)["damaged"]
+    assert found.to_numpy().tolist() == [["sound/alpha/meta/100", "not asked for by the group run of params.yaml"]]
+
+
+def test_names_with_control_characters_do_not_reach_the_terminal(world: Path, capsys: pytest.CaptureFixture[str]):
+    (world / "results/runs/sound/alpha/meta/\x1b[2J").mkdir()
+    run(world)
+    out = capsys.readouterr().out
+    assert "sound/alpha/meta/?[2J: run.json is missing" in out
+    assert "\x1b" not in out
+
+
+def test_a_record_being_written_is_no_record(world: Path):
+    (world / CELL).rename((world / CELL).with_name(".25.abc.partial"))
+    tables = run(world)
+    assert tables["damaged"].empty
+    assert len(tables["scores"]) == 15
+
+
+def test_failed_and_constant_splits_are_said_to_be_so(world: Path):
+    edit(status=["ok", "loss is not finite at epoch 3", "ok", "ok", "ok"])(world)
+    change = rows(lambda t: t[t["split"] != 1].assign(score=lambda t: t["score"].where(t["split"] != 2, 0.5)))
+    change(world)
+    tables = run(world)
+    status = tables["scores"].query("method == 'meta' and shots == 25")["status"].tolist()
+    assert status[1:3] == ["failed: loss is not finite at epoch 3", "constant predictions"]
+    one = tables["summary"].query("method == 'meta' and shots == 25 and metric == 'srcc'").iloc[0]
+    assert (one["splits"], one["scored"]) == (5, 3)
+    assert one["status"] == "1 of 5 splits: constant predictions; 1 of 5 splits: failed: loss is not finite at epoch 3"
+    pair = tables["pairs"].query("shots == 25 and metric == 'srcc'").iloc[0]
+    assert (pair["splits"], pair["scored"]) == (5, 3)
+
+
+def test_all_splits_failed(world: Path):
+    edit(status=["no"] * 5)(world)
+    rows(lambda t: t.head(0))(world)
+    tables = run(world)
+    assert tables["scores"].query("method == 'meta' and shots == 25")["srcc"].isna().all()
+    assert json.loads((world / "results/metrics.json").read_text())["sound alpha meta 25"] is None
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"inputs": {"splits": "1" * 64, "backbone": "9" * 64, "database": "3" * 64}}, "another backbone"),
+        ({"inputs": {"splits": "9" * 64, "backbone": "2" * 64, "database": "3" * 64}}, "another splits"),
+        ({"parameters": {"shots": 25, "splits": 7}}, "other settings (splits)"),
+    ],
+)
+def test_runs_that_differ_are_never_compared(world: Path, change: dict, reason: str):
+    edit(**change)(world)
+    row = run(world)["pairs"].query("shots == 25 and metric == 'srcc'").iloc[0]
+    assert row["status"] == f"not comparable: {reason}"
+    assert np.isnan([row["mean"], row["p"], row["p_holm"]]).all()
+
+
+def test_rmse_needs_the_database(world: Path):
+    shutil.rmtree(world / "data")
+    table = run(world)["scores"]
+    assert table["rmse"].isna().all()
+    assert table["srcc"].notna().all()
+
+
+def test_nothing_run_yet(tmp_path: Path):
+    make_settings(tmp_path)
+    tables = run(tmp_path)
+    assert all(table.empty and list(table.columns) == COLUMNS[f"{name}.csv"] for name, table in tables.items())
+
+
+def test_read_record_gives_typed_tables(made: Path):
+    record = read_record(made / CELL)
+    assert record.cell == ("sound", "alpha", "meta", 25)
+    assert len(record.predictions) == 5 * 40
+    assert record.predictions["score"].dtype == float
+    assert record.history["epoch"].max() == 4
+    assert set(METHODS) == set(load(made / "params.yaml").run.few_shot.methods)
+
+
+def test_methods_under_one_question_are_one_family(world: Path):
+    """Holm's correction runs over every method, database and number of labels of a question."""
+    index = pd.read_csv(world / "data/prepared/alpha/index.csv")
+    make_record(world, "alpha", "grmp", 25, index)
+    raw = yaml.safe_load((world / "params.yaml").read_text())
+    raw["evaluate"]["pairs"] = [{"method": m, "against": "random", "question": "better?"} for m in ("meta", "grmp")]
+    (world / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
+    pairs = run(world)["pairs"].query("metric == 'srcc'")
+    assert len(pairs) == 3
+    np.testing.assert_allclose(pairs["p_holm"], holm(pairs["p"].tolist()), atol=2e-6)
+
+
+def test_a_method_may_differ_in_what_it_sets_for_itself(world: Path):
+    raw = yaml.safe_load((world / "params.yaml").read_text())
+    given = json.loads((world / CELL / "run.json").read_text())["parameters"]
+    edit(parameters=given | {"adapt": given["adapt"] | {"epochs": 1}})(world)
+    assert run(world)["pairs"]["status"].str.contains("adapt.epochs").sum() == 2  # srcc and plcc
+    raw["methods"]["meta"]["set"] = {"adapt.epochs": 1}
+    (world / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
+    assert (run(world)["pairs"]["status"] == "ok").all()
+
+
+def test_experiments_are_families_of_their_own():
+    databases, shots = ["alpha", "alpha", "alpha_to_gamma", "alpha_to_gamma"], [50, "20pct", 50, "20pct"]
+    cells = pd.DataFrame({"database": databases, "shots": pd.Series(shots, dtype=object)})
+    assert families(cells).tolist() == ["few labels", "many labels", "across databases", "across databases"]
