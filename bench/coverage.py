@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from grmp.data import dataset as prepared
 from grmp.data.custom import folds, units
-from grmp.data.dataset import Prepared
+from grmp.data.dataset import Dataset
 from grmp.data.splits import Splits
 from grmp.experiments import crossval as train
 from grmp.files import claim, write_text
@@ -32,13 +32,13 @@ RESULTS = Path(__file__).parent / "results"
 FOLDS = 5
 
 
-def draw(params: Params, world: Path, whole: Prepared, rows: np.ndarray, names: list[str]) -> pd.DataFrame:
+def draw(params: Params, world: Path, whole: Dataset, rows: np.ndarray, names: list[str]) -> pd.DataFrame:
     """One draw: a row a method with what cross-validation says of ``rows``, and the truth on all pictures of other sources.
 
     The same for the gains of the first method over the others.
     """
     index = whole.index.iloc[rows].reset_index(drop=True)
-    rated = Prepared(train.NAME, index, np.array(whole.images[rows]), {})
+    rated = Dataset(train.NAME, index, np.array(whole.images[rows]), {})
     start = train.begin(params, world, rated, folds(index, FOLDS, params.splits.seed))
     of = units(whole.index)
     ranks = np.where(np.isin(of, of[rows]), -2, -1)[None]

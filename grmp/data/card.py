@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from grmp.data.dataset import Prepared
+from grmp.data.dataset import Dataset
 from grmp.data.registry import Database
 from grmp.files import whole
 
 COLUMNS, ROWS, TILE, LABEL = 8, 3, 160, 18  # pixels
 
 
-def card(entry: Database, prepared: Prepared | None) -> str:
+def card(entry: Database, prepared: Dataset | None) -> str:
     """Counts, range, terms and citation as lines of text; what was measured where the database is prepared."""
     better = "MOS, higher is better" if entry.higher_better else "DMOS, lower is better"
     lines = [
@@ -45,7 +45,7 @@ def size(count: int) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
-def sheet(prepared: Prepared, path: Path) -> None:
+def sheet(prepared: Dataset, path: Path) -> None:
     """Save pictures evenly spaced over the ranks of quality, worst first, each with its score and its name."""
     order = np.argsort(prepared.index["quality"].to_numpy(), kind="stable")
     chosen = order[np.linspace(0, len(order) - 1, min(COLUMNS * ROWS, len(order))).round().astype(int)]

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from grmp.data.dataset import COLUMNS, Prepared
+from grmp.data.dataset import COLUMNS, Dataset
 from grmp.data.prepare import candidates, try_picture
 from grmp.data.splits import Splits
 from grmp.errors import UserError
@@ -39,7 +39,7 @@ class Scale:
         return self.low + share * (self.high - self.low)
 
 
-def read(path: Path, size: int, aspect: str, bounds: tuple[float, float] | None, higher_better: bool) -> Prepared:
+def read(path: Path, size: int, aspect: str, bounds: tuple[float, float] | None, higher_better: bool) -> Dataset:
     """The pictures that the CSV file ``path`` rates.
 
     Its columns: ``image`` (a path seen from the table's folder, or its end), ``mos`` (the mean opinion, or the one opinion),
@@ -70,7 +70,7 @@ def read(path: Path, size: int, aspect: str, bounds: tuple[float, float] | None,
     scale = Scale(low, high, higher_better)
     index = table.assign(quality=scale.quality(table["mos"].to_numpy()).round(9) + 0.0).reindex(columns=COLUMNS)
     info = {"size": size, "aspect": aspect, "scale": asdict(scale)}
-    return Prepared(path.stem, index, _pictures(path, index["image"].tolist(), size, aspect), info)
+    return Dataset(path.stem, index, _pictures(path, index["image"].tolist(), size, aspect), info)
 
 
 def _table(path: Path) -> pd.DataFrame:

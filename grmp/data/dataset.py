@@ -16,7 +16,7 @@ TEXT = {"image": str, "reference": str, "distortion": str}
 
 
 @dataclass(frozen=True)
-class Prepared:
+class Dataset:
     """Row i of ``index`` is picture i of ``images``."""
 
     name: str
@@ -25,7 +25,7 @@ class Prepared:
     info: dict[str, Any]
 
 
-def load(folder: Path) -> Prepared:
+def load(folder: Path) -> Dataset:
     """The prepared database in ``folder`` (``data/prepared/<name>``).
 
     Raises
@@ -51,4 +51,4 @@ def load(folder: Path) -> Prepared:
         ) from None
     if list(index.columns) != COLUMNS or images.dtype != np.uint8 or images.shape[:2] != (len(index), 3):
         raise UserError(f"{folder}: table and pictures do not belong together; make them again with: {stage}")
-    return Prepared(name, index, images, info)
+    return Dataset(name, index, images, info)

@@ -21,7 +21,7 @@ from grmp.clip import checkpoints as checkpoints
 from grmp.clip import model as clip
 from grmp.data.custom import folds as draw_folds
 from grmp.data.custom import units
-from grmp.data.dataset import Prepared
+from grmp.data.dataset import Dataset
 from grmp.data.splits import Splits
 from grmp.device import choose_device
 from grmp.errors import UserError
@@ -66,7 +66,7 @@ def check(params: Params, method: str, against: Sequence[str]) -> None:
 
 
 def train(
-    params: Params, world: Path, rated: Prepared, out: Path, method: str, against: Sequence[str], folds: int
+    params: Params, world: Path, rated: Dataset, out: Path, method: str, against: Sequence[str], folds: int
 ) -> pd.DataFrame:
     """Cross-validate, learn from all pictures, write the model; returns what :func:`compare` says.
 
@@ -114,11 +114,11 @@ def _versions() -> dict[str, str]:
     return {name: version(name) for name in runs.PACKAGES}
 
 
-def _digest(rated: Prepared) -> str:
+def _digest(rated: Dataset) -> str:
     return hashlib.sha256(rated.images.tobytes()).hexdigest()
 
 
-def begin(params: Params, world: Path, rated: Prepared, splits: Splits) -> Case:
+def begin(params: Params, world: Path, rated: Dataset, splits: Splits) -> Case:
     """What every method may look at: as in a run, but for the pictures and the splits."""
     device = choose_device(params.adapt.device, params.adapt.threads)
     backbone = checkpoints.load(world, device, params.backbone.normalize)

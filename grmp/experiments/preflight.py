@@ -11,7 +11,7 @@ from grmp.clip import checkpoints as checkpoints
 from grmp.clip.model import Backbone
 from grmp.data import dataset as databases
 from grmp.data import splits as split_files
-from grmp.data.dataset import Prepared
+from grmp.data.dataset import Dataset
 from grmp.data.splits import Splits
 from grmp.errors import UserError
 from grmp.experiments import runs
@@ -32,7 +32,7 @@ def check(params: Params, world: Path, keys: Iterable[Key]) -> None:
     """
 
     @cache
-    def database(name: str) -> Prepared:
+    def database(name: str) -> Dataset:
         return databases.load(world / "data/prepared" / name)
 
     @cache

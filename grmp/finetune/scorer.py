@@ -55,7 +55,7 @@ class Model:
 
     @torch.no_grad()
     def score(self, images: np.ndarray) -> np.ndarray:
-        """Prepared pictures (N, 3, S, S) uint8 -> quality (N,) in [0, 1], higher is better; by their centre crops."""
+        """Prepared images (N, 3, S, S) uint8 -> quality (N,) in [0, 1], higher is better; by their centre crops."""
         margin, out = images.shape[-1] - self.shape.image_size, []
         for rows in np.array_split(np.arange(len(images)), math.ceil(len(images) / AT_ONCE)):
             x = crop(images, centre(rows, margin), self.shape.image_size).to(self.text.device)

@@ -18,7 +18,7 @@ from grmp.clip import model as clip
 from grmp.clip.checkpoints import load_prompts
 from grmp.clip.model import Backbone
 from grmp.data.crops import centre, crop, place
-from grmp.data.dataset import Prepared
+from grmp.data.dataset import Dataset
 from grmp.data.splits import Splits
 from grmp.finetune.adapt import TEACHER_SCENE, Job, Outcome, Side, SplitFailure, Texts, adapt_splits
 from grmp.methods import distill
@@ -35,8 +35,8 @@ class Case:
 
     params: Params  # under the run's protocol
     folder: Path  # of params.yaml
-    source: Prepared  # whose labels are read
-    target: Prepared  # whose pictures are scored; mostly the same
+    source: Dataset  # whose labels are read
+    target: Dataset  # whose pictures are scored; mostly the same
     splits: Splits  # of the source
     tested: Splits  # of the target
     shots: int | str

@@ -23,7 +23,7 @@ from grmp.clip.model import Backbone, Tensors
 from grmp.code import code_digest
 from grmp.data import dataset as databases
 from grmp.data.crops import Pictures, centre, crop, place
-from grmp.data.dataset import Prepared
+from grmp.data.dataset import Dataset
 from grmp.device import choose_device, free_bytes
 from grmp.errors import UserError
 from grmp.files import sha256_of, write_text
@@ -222,7 +222,7 @@ def _view(images: Pictures, size: int, device: torch.device) -> meta.View:
 
 
 @torch.no_grad()
-def _target_srcc(backbone: Backbone, theta: Tensors, tokens: Tensor, target: Prepared) -> float:
+def _target_srcc(backbone: Backbone, theta: Tensors, tokens: Tensor, target: Dataset) -> float:
     """SRCC on a whole database: how the released code chooses its checkpoint (departure 7)."""
     p, shape = backbone.weights | theta, backbone.shape
     text, scores = clip.text_embedding(p, tokens, shape, p["ctx"]), []
@@ -235,7 +235,7 @@ def _target_srcc(backbone: Backbone, theta: Tensors, tokens: Tensor, target: Pre
     return float(spearmanr(torch.cat(scores).numpy(), target.index["quality"])[0])
 
 
-def _identity(params: Params, world: Path, name: str, loaded: dict[str, Prepared], backbone: Backbone) -> str:
+def _identity(params: Params, world: Path, name: str, loaded: dict[str, Dataset], backbone: Backbone) -> str:
     """What a checkpoint must agree with to be taken up again."""
     variant = params.variants[name]
     return sha256_of(

@@ -11,7 +11,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from grmp.data.dataset import Prepared
+from grmp.data.dataset import Dataset
 from grmp.metrics import fit_logistic, logistic
 from grmp.report.panels import ACROSS, every, label_left, legend, panels
 from grmp.report.style import COLUMN, PAGE, looks, styled
@@ -67,7 +67,7 @@ def samples(world: World, count: int = 6, pixels: int = 72) -> Figure | None:
     return figure
 
 
-def _picture(database: Prepared, row: int, pixels: int) -> np.ndarray:
+def _picture(database: Dataset, row: int, pixels: int) -> np.ndarray:
     """One picture as (h, w, 3), no larger than it is printed."""
     picture = Image.fromarray(np.ascontiguousarray(database.images[row].transpose(1, 2, 0)))
     picture.thumbnail((pixels, pixels), Image.Resampling.LANCZOS)

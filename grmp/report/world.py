@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from grmp import params as settings
-from grmp.data.dataset import Prepared, load
+from grmp.data.dataset import Dataset, load
 from grmp.errors import UserError
 from grmp.experiments.records import Damaged, Record, read_record
 from grmp.files import read_json
@@ -121,7 +121,7 @@ class World:
         self.asked.add(f"results/pretrain/{variant}.csv")
         return pd.read_csv(path, dtype={"database": str, "task": str}) if path.is_file() else None
 
-    def database(self, name: str) -> Prepared | None:
+    def database(self, name: str) -> Dataset | None:
         """A prepared database, or None."""
         folder = self.folder / "data/prepared" / name
         self.asked.add(f"data/prepared/{name}")

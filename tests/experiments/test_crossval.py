@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from grmp.cli import app
 from grmp.data import custom as ratings
-from grmp.data.dataset import Prepared
+from grmp.data.dataset import Dataset
 from grmp.data.splits import Splits
 from grmp.errors import UserError
 from grmp.experiments import crossval as room
@@ -45,7 +45,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def rated(world: Path) -> Prepared:
+def rated(world: Path) -> Dataset:
     return ratings.read(world.parent / "mine/ratings.csv", worlds.SIZE, "squash", (1, 5), higher_better=True)
 
 
@@ -55,14 +55,14 @@ def params(world: Path) -> Params:
 
 
 @pytest.fixture(scope="module")
-def trained(world: Path, rated: Prepared, params: Params) -> Path:
+def trained(world: Path, rated: Dataset, params: Params) -> Path:
     """A model by the command's room, with cross-validation against ridge."""
     out = world.parent / "trained.safetensors"
     room.train(params, world.parent, rated, out, METHOD, ["ridge"], 3)
     return out
 
 
-def test_the_model_scores_as_the_adaptation_does(world: Path, rated: Prepared, params: Params, trained: Path):
+def test_the_model_scores_as_the_adaptation_does(world: Path, rated: Dataset, params: Params, trained: Path):
     everything = np.arange(len(rated.index))
     start = room.begin(params, world.parent, rated, Splits(everything[None]))
     case = replace(room.case_of(start, METHOD), tested=Splits(np.full((1, len(everything)), -1)))
@@ -75,7 +75,7 @@ def test_the_model_scores_as_the_adaptation_does(world: Path, rated: Prepared, p
     assert [q for _, q, _ in model.judge(paths)] == pytest.approx(found.scores.tolist(), abs=1e-6)
 
 
-def test_the_card_tells_what_it_is(trained: Path, rated: Prepared):
+def test_the_card_tells_what_it_is(trained: Path, rated: Dataset):
     card = load(trained).card
     assert (card["method"], card["pictures"], card["folds"], card["scale"]["high"]) == (METHOD, len(rated.index), 3, 5)
     assert [row["method"] for row in card["comparison"]] == ["ridge", METHOD]
@@ -83,7 +83,7 @@ def test_the_card_tells_what_it_is(trained: Path, rated: Prepared):
 
 
 def test_an_interrupted_training_goes_on_to_the_same_bytes(
-    world: Path, rated: Prepared, params: Params, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: Path, rated: Dataset, params: Params, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     wrote, written = runs.write_split, []
 
@@ -104,9 +104,9 @@ def test_an_interrupted_training_goes_on_to_the_same_bytes(
     assert not [p for p in (world.parent / "results/partial").iterdir() if p.name != "locks"]
 
 
-def test_no_picture_is_scored_by_a_model_that_saw_it(world: Path, rated: Prepared, params: Params, tmp_path: Path):
+def test_no_picture_is_scored_by_a_model_that_saw_it(world: Path, rated: Dataset, params: Params, tmp_path: Path):
     def scores(index: pd.DataFrame, place: Path) -> np.ndarray:
-        changed = Prepared("own", index, rated.images, rated.info)
+        changed = Dataset("own", index, rated.images, rated.info)
         start = room.begin(params, world.parent, changed, parts)
         return room.out_of_fold(room.case_of(start, "ridge"), "ridge", place)[0]
 
@@ -153,7 +153,7 @@ def test_copies_of_a_source_do_not_narrow_the_interval(params: Params):
     assert known["high"] - known["low"] > 1.5 * (naive["high"] - naive["low"])
 
 
-def test_what_gives_no_model_is_refused(world: Path, rated: Prepared, params: Params, tmp_path: Path):
+def test_what_gives_no_model_is_refused(world: Path, rated: Dataset, params: Params, tmp_path: Path):
     out = tmp_path / "m.safetensors"
     with pytest.raises(UserError, match="'ridge' does not adapt CLIP, so there is no model to keep; choose one of"):
         room.train(params, world.parent, rated, out, "ridge", [], 3)
@@ -172,12 +172,12 @@ def test_what_gives_no_model_is_refused(world: Path, rated: Prepared, params: Pa
             room.train(params, world.parent, rated, place, METHOD, ["ridge"], 3)
 
 
-def test_folds_of_other_pictures_or_parts_are_not_taken_up(world: Path, rated: Prepared, params: Params):
-    def known_by(pictures: Prepared, seed: int) -> str:
+def test_folds_of_other_pictures_or_parts_are_not_taken_up(world: Path, rated: Dataset, params: Params):
+    def known_by(pictures: Dataset, seed: int) -> str:
         start = room.begin(params, world.parent, pictures, ratings.folds(many(pictures.index), 3, seed))
         return room._identity(room.case_of(start, "ridge"), "ridge")
 
-    flipped = Prepared("own", rated.index, rated.images[..., ::-1], rated.info)
+    flipped = Dataset("own", rated.index, rated.images[..., ::-1], rated.info)
     assert len({known_by(rated, 1), known_by(rated, 2), known_by(flipped, 1)}) == 3
     assert known_by(rated, 1) == known_by(rated, 1)
 
