@@ -74,11 +74,11 @@ def adapt(
     loaded = load(params)
     if method not in loaded.methods:
         raise UserError(f"method '{method}' is not defined in {params}; known: {', '.join(sorted(loaded.methods))}")
-    from grmp.experiments.runs import Key
     from grmp.experiments.sweep import run
+    from grmp.params import RunKey
     from grmp.params import shots as labels
 
-    key = Key(protocol or loaded.protocol, database, method, labels(shots))
+    key = RunKey(protocol or loaded.protocol, database, method, labels(shots))
     if not run(loaded, params.parent, key):
         print(f"{key}: the record is there and holds")
 

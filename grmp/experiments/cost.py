@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from grmp.experiments.records import Run
-from grmp.experiments.runs import Key
 from grmp.files import read_json
+from grmp.params import RunKey
 
-Past = dict[Key, float]  # seconds of one split
+Past = dict[RunKey, float]  # seconds of one split
 
 
 def past(world: Path) -> Past:
@@ -23,12 +23,12 @@ def of_record(path: Path) -> Past:
     """The same of one run.json; nothing if it cannot be read."""
     try:
         run = Run.model_validate(read_json(path))
-        return {Key(run.protocol, run.database, run.method, run.shots): sum(run.seconds) / run.splits}
+        return {RunKey(run.protocol, run.database, run.method, run.shots): sum(run.seconds) / run.splits}
     except (OSError, ValueError):
         return {}
 
 
-def estimate(key: Key, known: Past) -> float | None:
+def estimate(key: RunKey, known: Past) -> float | None:
     """Seconds of one split of ``key``: those of the nearest record of its method, or None if there is none.
 
     Nearest: of the same protocol, then database, then with the closest number of shots. Between two shot counts of
@@ -38,7 +38,7 @@ def estimate(key: Key, known: Past) -> float | None:
     if not same:
         return None
 
-    def far(other: Key) -> tuple[bool, bool, float]:
+    def far(other: RunKey) -> tuple[bool, bool, float]:
         return other.database != key.database, other.protocol != key.protocol, _ratio(other.shots, key.shots)
 
     nearest, *rest = sorted(same, key=far)
@@ -57,7 +57,7 @@ def _ratio(a: int | str, b: int | str) -> float:
     return abs(math.log(a / b)) if isinstance(a, int) and isinstance(b, int) else math.inf
 
 
-def total(keys: Sequence[Key], known: Past, splits: int) -> tuple[float, int]:
+def total(keys: Sequence[RunKey], known: Past, splits: int) -> tuple[float, int]:
     """(seconds of all runs whose cost is known, how many are not)."""
     each = [estimate(key, known) for key in keys]
     return splits * sum(s for s in each if s is not None), sum(s is None for s in each)

@@ -28,7 +28,6 @@ from grmp.errors import UserError
 from grmp.experiments import runs
 from grmp.experiments.batches import complete
 from grmp.experiments.cost import duration
-from grmp.experiments.runs import Key
 from grmp.files import claim, sha256, sha256_of
 from grmp.finetune.adapt import SplitFailure, adapt_splits
 from grmp.finetune.scorer import Model
@@ -36,7 +35,7 @@ from grmp.locks import own
 from grmp.methods import registry as methods
 from grmp.methods.registry import Case
 from grmp.metrics import srcc
-from grmp.params import Params, Tune
+from grmp.params import Params, RunKey, Tune
 
 LABELS = "100pct"  # of a fold's training side
 NAME = "own"
@@ -142,7 +141,7 @@ def _identity(case: Case, name: str) -> str:
     return sha256_of(
         {
             "rated": [case.source.index.to_csv(), _digest(case.source), case.splits.ranks.tolist()],
-            "parameters": runs.parameters(settings, Key(settings.protocol, NAME, name, LABELS)),
+            "parameters": runs.parameters(settings, RunKey(settings.protocol, NAME, name, LABELS)),
             "backbone": case.backbone.sha256,
             "prompts": sha256(case.folder / f"models/prompts/{start}.safetensors") if start else "",
             "code": runs.code(settings.methods[name].kind),

@@ -34,7 +34,7 @@ def examine(params_file: Path) -> Iterator[tuple[str, str, str]]:
         params, trouble = None, str(error)
     yield (
         "settings",
-        *(("FAIL", trouble) if params is None else ("ok", f"{params_file}: {len(params.run.cells())} runs")),
+        *(("FAIL", trouble) if params is None else ("ok", f"{params_file}: {len(params.run.run_keys())} runs")),
     )
     checks: dict[str, Callable[[], Finding]] = {"Python": _python, "packages": _packages, "GPU": lambda: _gpu(params)}
     checks["memory"] = lambda: _memory(params)

@@ -25,13 +25,13 @@ from grmp.data import splits as split_files
 from grmp.data.crops import centre, crop
 from grmp.device import choose_device
 from grmp.errors import UserError
-from grmp.experiments.runs import Key, settled, split_file
+from grmp.experiments.runs import settled, split_file
 from grmp.files import whole, write_text
 from grmp.finetune.adapt import TEACHER_SCENE, SplitFailure
 from grmp.finetune.loop import Together
 from grmp.finetune.scorer import Model
 from grmp.methods import registry as methods
-from grmp.params import Params, Tune
+from grmp.params import Params, RunKey, Tune
 
 STEPS = 32  # points on the way; the gap they leave is written beside the maps
 BEFORE = "before"
@@ -90,7 +90,7 @@ def look(params: Params, world: Path, database: str) -> None:
             raise UserError(f"look.methods: '{name}' is no method of kind tune that is defined under methods")
     eyes: dict[str, Model] = {}
     for name in settings.methods:
-        case = _case(params, world, Key(params.protocol, database, name, settings.shots))
+        case = _case(params, world, RunKey(params.protocol, database, name, settings.shots))
         eyes |= _eyes(case, name, settings.split, first=not eyes)
     rows = case.tested.test(settings.split)
     index, images, shape = case.target.index.iloc[rows], case.target.images, case.backbone.shape
@@ -126,7 +126,7 @@ def look(params: Params, world: Path, database: str) -> None:
         )
 
 
-def _case(params: Params, world: Path, key: Key) -> methods.Case:
+def _case(params: Params, world: Path, key: RunKey) -> methods.Case:
     """What the run of this cell looks at."""
     of_run = settled(params, key)
     found = databases.load(world / "data/prepared" / key.database)

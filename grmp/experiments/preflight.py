@@ -15,13 +15,12 @@ from grmp.data.dataset import Dataset
 from grmp.data.splits import Splits
 from grmp.errors import UserError
 from grmp.experiments import runs
-from grmp.experiments.runs import Key
-from grmp.params import Params
+from grmp.params import Params, RunKey
 
 LEAST_TEST = 5  # test pictures; a correlation of fewer says nothing
 
 
-def check(params: Params, world: Path, keys: Iterable[Key]) -> None:
+def check(params: Params, world: Path, keys: Iterable[RunKey]) -> None:
     """Every run of ``keys`` can be started.
 
     Raises
@@ -58,7 +57,7 @@ def check(params: Params, world: Path, keys: Iterable[Key]) -> None:
             checkpoints.load_prompts(world, start, backbone(), of_run.prompts)
 
 
-def enough_pictures(key: Key, source: Splits, tested: Splits) -> None:
+def enough_pictures(key: RunKey, source: Splits, tested: Splits) -> None:
     """Every split has the labels asked for, and test pictures enough for a correlation.
 
     Raises

@@ -14,7 +14,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from grmp.files import sha256
-from grmp.params import ACROSS, Cell, Params, Shots
+from grmp.params import ACROSS, Params, RunKey, Shots
 
 LARGEST = {"run.json": 2**20, "predictions.csv": 2**28, "history.csv": 2**27}  # bytes
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
@@ -68,9 +68,9 @@ class Record:
     history: pd.DataFrame  # split, epoch, learning_rate, task_loss, semantic_loss, angle_deg
 
     @property
-    def cell(self) -> Cell:
-        """(protocol, database, method, shots)."""
-        return self.run.protocol, self.run.database, self.run.method, self.run.shots
+    def cell(self) -> RunKey:
+        """Which run it is."""
+        return RunKey(self.run.protocol, self.run.database, self.run.method, self.run.shots)
 
     @property
     def target(self) -> str:
@@ -156,7 +156,7 @@ def _check_rows(run: Run, predictions: pd.DataFrame, history: pd.DataFrame) -> N
 def read_records(params: Params, results: Path) -> tuple[list[Record], pd.DataFrame]:
     """All records that params.yaml asks for, in its order, and a table ``record, reason`` of what was left out."""
     root = results / "runs"
-    wanted = params.run.cells()
+    wanted = params.run.run_keys()
     records, left_out = [], []
     for folder in _folders(root):
         place = plain(folder.relative_to(root).as_posix())

@@ -16,8 +16,7 @@ from pydantic import ValidationError
 from grmp.errors import UserError
 from grmp.experiments import runs, sweep
 from grmp.experiments.records import Damaged, Record, plain, read_record
-from grmp.experiments.runs import Key
-from grmp.params import Params
+from grmp.params import Params, RunKey
 
 TOLERANCE = 1e-4  # largest difference of a score, in units of quality, that another machine's arithmetic may make
 
@@ -48,7 +47,7 @@ def rerun(params: Params, world: Path, folder: Path) -> Comparison:
         old = read_record(folder.resolve())
     except Damaged as damage:
         raise UserError(f"{folder}: {plain(str(damage))}") from None
-    key = Key(old.run.protocol, old.run.database, old.run.method, old.run.shots)
+    key = RunKey(old.run.protocol, old.run.database, old.run.method, old.run.shots)
     settled = restore(params, key, old.run.parameters, old.run.threads)
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch)
@@ -59,7 +58,7 @@ def rerun(params: Params, world: Path, folder: Path) -> Comparison:
     return compare(old, new)
 
 
-def restore(params: Params, key: Key, recorded: dict[str, Any], threads: int) -> Params:
+def restore(params: Params, key: RunKey, recorded: dict[str, Any], threads: int) -> Params:
     """Settings under which ``key`` has exactly the recorded parameters, on as many threads.
 
     Raises

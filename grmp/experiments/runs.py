@@ -8,7 +8,6 @@ record whose identity still holds is not computed again; splits that were done b
 import contextlib
 import platform
 import shutil
-from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from grmp.code import code_digest
 from grmp.errors import UserError
 from grmp.files import read_json, sha256, sha256_of, whole_folder, write_json
-from grmp.params import ACROSS, STARTS, Distill, Panel, Params
+from grmp.params import STARTS, Distill, Panel, Params, RunKey
 
 if TYPE_CHECKING:
     from grmp.finetune.types import Outcome
@@ -61,44 +60,12 @@ class Finished(BaseModel):
     status: str
 
 
-@dataclass(frozen=True)
-class Key:
-    """Which run: a cell of one of the grids."""
-
-    protocol: str
-    database: str  # or "a_to_b": trained on a's training sides, tested on all of b
-    method: str
-    shots: int | str  # K, or a share of the training side such as "20pct"
-
-    @property
-    def source(self) -> str:
-        """The database whose labels are read."""
-        return self.database.split(ACROSS)[0]
-
-    @property
-    def target(self) -> str:
-        """The database whose pictures are scored."""
-        return self.database.split(ACROSS)[-1]
-
-    def folder(self, world: Path) -> Path:
-        """Where its record lies."""
-        return world / "results/runs" / self.protocol / self.database / self.method / str(self.shots)
-
-    def __str__(self) -> str:
-        return f"{self.protocol}-{self.database}-{self.method}-{self.shots}"
-
-
-def keys(params: Params) -> list[Key]:
-    """Every run that params.yaml asks for, in its order."""
-    return [Key(*cell) for cell in params.run.cells()]
-
-
-def settled(params: Params, key: Key) -> Params:
+def settled(params: Params, key: RunKey) -> Params:
     """The settings of this very run: under its protocol, with its method's own values."""
     return params.under(key.protocol).for_method(key.method)
 
 
-def parameters(params: Params, key: Key) -> dict[str, Any]:
+def parameters(params: Params, key: RunKey) -> dict[str, Any]:
     """The settings that the run depends on."""
     params = settled(params, key)
     method = params.methods[key.method]
@@ -125,7 +92,7 @@ def split_file(world: Path, database: str, protocol: str) -> Path:
     return world / "data/splits" / database / f"{protocol}.csv"
 
 
-def inputs(params: Params, world: Path, key: Key) -> dict[str, str]:
+def inputs(params: Params, world: Path, key: RunKey) -> dict[str, str]:
     """sha256 of every file that the run reads.
 
     Raises
@@ -179,12 +146,12 @@ def _digest_of(path: Path, *_: int) -> str:
     return sha256(path)
 
 
-def identity(params: Params, world: Path, key: Key) -> str:
+def identity(params: Params, world: Path, key: RunKey) -> str:
     """What the run is known by."""
     return sha256_of({"schema": SCHEMA, "parameters": parameters(params, key), "inputs": inputs(params, world, key)})
 
 
-def is_done(params: Params, world: Path, key: Key, failed: bool = False) -> bool:
+def is_done(params: Params, world: Path, key: RunKey, failed: bool = False) -> bool:
     """True if the record of this very run exists, whole, and no split of it failed (or even then: ``failed``)."""
     folder = key.folder(world)
     try:
@@ -231,7 +198,7 @@ def read_split(folder: Path, split: int) -> dict[str, Any] | None:
         return None
 
 
-def write(params: Params, world: Path, key: Key, results: list[dict[str, Any]], device: str, ident: str) -> None:
+def write(params: Params, world: Path, key: RunKey, results: list[dict[str, Any]], device: str, ident: str) -> None:
     """Put the splits together into the record of identity ``ident``, then forget the partial ones that are good.
 
     Raises

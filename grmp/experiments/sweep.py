@@ -10,15 +10,14 @@ from grmp import params as settings
 from grmp.errors import UserError
 from grmp.experiments import cost, runs
 from grmp.experiments.cost import duration
-from grmp.experiments.runs import Key
 from grmp.experiments.slurm import Jobs
 from grmp.experiments.watch import Watch
 from grmp.locks import Busy, own
-from grmp.params import Params
+from grmp.params import Params, RunKey
 from grmp.pool import cpus, work
 
 
-def run(params: Params, world: Path, key: Key, progress: bool = True, wait: bool = True) -> bool:
+def run(params: Params, world: Path, key: RunKey, progress: bool = True, wait: bool = True) -> bool:
     """Compute one record, taking up the splits that are done; False if it was there already.
 
     A split that cannot be finished is recorded as failed; the others go on.
@@ -35,7 +34,7 @@ def run(params: Params, world: Path, key: Key, progress: bool = True, wait: bool
         return _run(params, world, key, progress)
 
 
-def _run(params: Params, world: Path, key: Key, progress: bool) -> bool:
+def _run(params: Params, world: Path, key: RunKey, progress: bool) -> bool:
     """``run``, by its owner."""
     if runs.is_done(params, world, key):
         return False
@@ -68,12 +67,12 @@ def _run(params: Params, world: Path, key: Key, progress: bool) -> bool:
     return True
 
 
-def lacking(params: Params, world: Path) -> list[Key]:
+def lacking(params: Params, world: Path) -> list[RunKey]:
     """The runs of the matrix that are not there yet."""
-    return [key for key in runs.keys(params) if not runs.is_done(params, world, key)]
+    return [key for key in params.run.run_keys() if not runs.is_done(params, world, key)]
 
 
-def _work(params_file: Path, wait: bool, key: Key) -> str:
+def _work(params_file: Path, wait: bool, key: RunKey) -> str:
     """What a worker does with one run: "computed", "there", or "busy" where another process owns it and ``wait`` is False."""
     params, world = settings.load(params_file), params_file.parent
     try:
@@ -123,7 +122,7 @@ def sweep(
     with_what = "Slurm" if cluster else f"{len(where)} processes"
     print(f"{len(keys)} runs to compute with {with_what}", flush=True)
 
-    def ends(todo: list[Key], wait: bool) -> Iterator[tuple[Key, str, str]]:
+    def ends(todo: list[RunKey], wait: bool) -> Iterator[tuple[RunKey, str, str]]:
         do = partial(_work, params_file, wait)
         if cluster:
             from grmp.experiments.slurm import work as submit
@@ -160,7 +159,7 @@ def sweep(
     return watch.computed
 
 
-def _splits_done(params_file: Path, key: Key) -> int:
+def _splits_done(params_file: Path, key: RunKey) -> int:
     """How many splits of an unfinished run are kept."""
     params, world = settings.load(params_file), params_file.parent
     return len(list(runs.partial(world, runs.identity(params, world, key)).glob("*.json")))

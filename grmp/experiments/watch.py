@@ -6,20 +6,20 @@ from pathlib import Path
 
 from grmp.experiments import cost
 from grmp.experiments.cost import duration
-from grmp.experiments.runs import Key
+from grmp.params import RunKey
 
 
 class Watch:
     """Counts what ends, and says so in a line each."""
 
-    def __init__(self, keys: Sequence[Key], at_once: int, world: Path, splits: int) -> None:
+    def __init__(self, keys: Sequence[RunKey], at_once: int, world: Path, splits: int) -> None:
         """``at_once`` runs of ``splits`` splits at a time."""
         self.rest, self.total, self.at_once, self.start = set(keys), len(keys), at_once, time.monotonic()
         self.world, self.splits, self.known = world, splits, cost.past(world)
         self.computed = 0
-        self.failed: dict[Key, str] = {}
+        self.failed: dict[RunKey, str] = {}
 
-    def see(self, key: Key, state: str, word: str) -> None:
+    def see(self, key: RunKey, state: str, word: str) -> None:
         """One run has ended."""
         if (state, word) == ("done", "busy"):
             return

@@ -8,7 +8,7 @@ into the groups they belong to: ``load`` gives the settings under the first prot
 
 from grmp.params.base import Fraction, Group, Natural, Positive, Rate
 from grmp.params.file import Params, load
-from grmp.params.grids import ACROSS, Cell, Grid, Run, Shots, command, shots
+from grmp.params.grid import ACROSS, Grid, Run, RunKey, Shots, shots
 from grmp.params.groups import (
     Adapt,
     AnyVariant,
@@ -49,7 +49,6 @@ __all__ = [
     "Adapt",
     "AnyVariant",
     "Architecture",
-    "Cell",
     "ContrastiveTraining",
     "Data",
     "Distill",
@@ -80,6 +79,7 @@ __all__ = [
     "Report",
     "Ridge",
     "Run",
+    "RunKey",
     "Shots",
     "Splits",
     "Steps",
@@ -88,7 +88,6 @@ __all__ = [
     "Tune",
     "Variant",
     "ZeroShot",
-    "command",
     "load",
     "shots",
 ]

@@ -9,7 +9,7 @@ from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from grmp.errors import UserError
 from grmp.params.base import Group
-from grmp.params.grids import ACROSS, Run
+from grmp.params.grid import ACROSS, Run
 from grmp.params.groups import (
     Adapt,
     AnyVariant,

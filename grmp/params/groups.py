@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from grmp.params.base import Fraction, Group, Natural, Positive, Rate
-from grmp.params.grids import Shots
+from grmp.params.grid import Shots
 
 
 class Paths(Group):

@@ -5,6 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from grmp.params import RunKey
 from grmp.report.effects import Comparison, at, effects
 from grmp.report.notes import join, lacking, signed
 from grmp.report.panels import label_left, note, panels
@@ -120,7 +121,7 @@ def sweep_table(
                     "Difference": "–",
                 }
                 if row.empty:
-                    missing.append((world.params.protocol, database, name, shots))
+                    missing.append(RunKey(world.params.protocol, database, name, shots))
                 else:
                     first = row.iloc[0]
                     cells[metric.upper()] = with_interval(first["median"], first["median_low"], first["median_high"])

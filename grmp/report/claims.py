@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from grmp.params import Cell, command
+from grmp.params import RunKey
 from grmp.report.notes import join
 from grmp.report.published import beside, published
 from grmp.report.scores import PAPER
@@ -133,10 +133,10 @@ def verdicts(world: World) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _cells(world: World, claim: pd.Series) -> list[Cell]:
+def _cells(world: World, claim: pd.Series) -> list[RunKey]:
     """The runs that params.yaml asks for and the claim needs, under all protocols."""
 
-    def fits(cell: Cell) -> bool:
+    def fits(cell: RunKey) -> bool:
         _, database, method, shots = cell
         return (
             claim["database"] in ("*", database)
@@ -144,7 +144,7 @@ def _cells(world: World, claim: pd.Series) -> list[Cell]:
             and method in (claim["method"], *([claim["against"]] if claim["kind"] == "better" else []))
         )
 
-    return [cell for cell in world.params.run.cells() if fits(cell)]
+    return [cell for cell in world.params.run.run_keys() if fits(cell)]
 
 
 def _protocols(world: World, claim: pd.Series) -> list[str]:
@@ -156,7 +156,7 @@ def _fill(world: World, claim: pd.Series) -> str:
     cells = [cell for cell in _cells(world, claim) if cell[0] == world.params.protocol]
     if not cells:
         return "params.yaml of this world does not ask for it"
-    return f"`{command(cells[0])}`" + (" and its like" if len(cells) > 1 else "")
+    return f"`{cells[0].command}`" + (" and its like" if len(cells) > 1 else "")
 
 
 def claim_table(world: World) -> Table:

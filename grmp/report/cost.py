@@ -45,7 +45,7 @@ def cost_table(world: World) -> Table:
         "GPU had allocated."
     )
     return Table(
-        data, shown.rename(columns=_head), "What the runs took", join(text, lacking(world, world.params.run.cells()))
+        data, shown.rename(columns=_head), "What the runs took", join(text, lacking(world, world.params.run.run_keys()))
     )
 
 

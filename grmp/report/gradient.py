@@ -4,6 +4,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from grmp.params import RunKey
 from grmp.report.ablation import draw_sweep
 from grmp.report.effects import Comparison, at
 from grmp.report.notes import join, lacking
@@ -126,7 +127,7 @@ def rule_table(world: World, full: str, databases: list[str], shots: int | str, 
             cells = {"Rule": own["rule"], "λ": f"{own['strength']:g}", "What it does": RULES.get(own["rule"], "")}
             cells |= {"Database": database, metric.upper(): "–"}
             if row.empty:
-                missing.append((world.params.protocol, database, name, shots))
+                missing.append(RunKey(world.params.protocol, database, name, shots))
             else:
                 first = row.iloc[0]
                 cells[metric.upper()] = with_interval(first["median"], first["median_low"], first["median_high"])

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from grmp.params import Cell, command
+from grmp.params import RunKey
 from grmp.report.table import with_interval
 from grmp.report.world import World
 
@@ -47,10 +47,10 @@ def holes(stages: list[str]) -> str:
     return "–: not run; fill with " + ", ".join(f"`dvc repro {s}`" for s in stages) + "." if stages else ""
 
 
-def lacking(world: World, cells: Iterable[Cell]) -> str:
+def lacking(world: World, cells: Iterable[RunKey]) -> str:
     """A line that names the commands for those of these cells that nobody has scored, and what params.yaml does not ask for."""
-    missing, asked = world.missing(dict.fromkeys(cells)), set(world.params.run.cells())
-    commands = [f"`{command(cell)}`" for cell in missing if cell in asked]
+    missing, asked = world.missing(dict.fromkeys(cells)), set(world.params.run.run_keys())
+    commands = [f"`{cell.command}`" for cell in missing if cell in asked]
     unknown = ", ".join(dict.fromkeys(cell[2] for cell in missing if cell not in asked))
     how = ", ".join(commands) if len(commands) < 4 else f"`grmp sweep`, one of them with {commands[0]}"
     return join(

@@ -7,7 +7,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from grmp.experiments.records import Record
 from grmp.metrics import fit_logistic, logistic
-from grmp.params import ACROSS
+from grmp.params import ACROSS, RunKey
 from grmp.report.notes import join, lacking
 from grmp.report.panels import label_left, note, panels
 from grmp.report.pictures import shrunk
@@ -123,5 +123,5 @@ def agreement_table(world: World, methods: list[str], databases: list[str], shot
         "Spread: standard deviation of a picture's predictions, median over pictures. Distance: root mean square of mean "
         "prediction minus opinion."
     )
-    cells = [(world.params.protocol, d, m, shots) for d in databases for m in methods]
+    cells = [RunKey(world.params.protocol, d, m, shots) for d in databases for m in methods]
     return Table(data, shown, f"Agreement between splits, {shots} labels", join(text, lacking(world, cells)))

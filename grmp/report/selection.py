@@ -50,7 +50,7 @@ def both_ways(world: World, one: str, other: str, metric: str = "srcc") -> pd.Da
     summary = summary[summary["metric"] == metric]
     middles = [summary[summary["protocol"] == p].set_index(CELL) for p in (one, other)]
     rows = []
-    for cell in (c[1:] for c in world.params.run.cells() if c[0] == one):
+    for cell in (c[1:] for c in world.params.run.run_keys() if c[0] == one):
         if cell not in sides[0] or cell not in sides[1]:
             continue
         row = dict(zip(CELL, cell, strict=True))
@@ -81,8 +81,8 @@ def protocol_table(world: World, one: str, other: str, metric: str = "srcc") -> 
             "Interval": [side(low, high, "ok") for _, low, high in _triples(data, "gain")],
         }
     )
-    wanted = [(p, *cell[1:]) for cell in world.params.run.cells() if cell[0] == one for p in (one, other)]
-    wanted = [cell for cell in wanted if cell in set(world.params.run.cells())]
+    wanted = [cell._replace(protocol=p) for cell in world.params.run.run_keys() if cell[0] == one for p in (one, other)]
+    wanted = [cell for cell in wanted if cell in set(world.params.run.run_keys())]
     text = (
         f"Median {metric.upper()} over splits. The two protocols draw their splits differently (departure 15) and may hold "
         "other pictures (departure 14), so a difference is taken between medians and its interval is unpaired: each side is "

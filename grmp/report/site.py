@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from grmp.errors import UserError
 from grmp.files import read_json, whole_folder
-from grmp.params import Params, command
+from grmp.params import Params
 from grmp.report import tables
 from grmp.report.collect import COLUMNS
 from grmp.report.cost import cost_table
@@ -74,7 +74,7 @@ def build(params: Params, results: Path) -> None:
     settings = results.parent / "params.yaml"
     items = {(s.name, item.name): item for s in sections for item in s.items if item.kind == "table"}
     main = items.get(("summary", "claims")) or items.get(("few_shot", "scores"))
-    missing, cells = world.missing(), len(params.run.cells())
+    missing, cells = world.missing(), len(params.run.run_keys())
     out = tables.left_out(world)
     page = render(
         "site.html.j2",
@@ -87,7 +87,7 @@ def build(params: Params, results: Path) -> None:
         labels=[params.methods[name].label for name in params.run.few_shot.methods],
         done=cells - len(missing),
         cells=cells,
-        first_missing=command(missing[0]) if missing else "",
+        first_missing=missing[0].command if missing else "",
         minutes=world.cost["seconds"].sum() / 60,
         cost=Markup(cost_table(world).html()) if len(world.cost) else "",
         left_out=Markup(out.html()) if out else "",

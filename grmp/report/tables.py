@@ -15,7 +15,7 @@ def databases(world: World) -> Table:
     rows, lacking = [], []
     for name in world.params.data.databases:
         found = world.database(name)
-        targets = {end for cell in world.params.run.cells() for end in cell[1].split(ACROSS)}
+        targets = {end for cell in world.params.run.run_keys() for end in cell[1].split(ACROSS)}
         used = {"pre-training": world.params.pretrain.databases, "target": targets}
         roles = [role for role, names in used.items() if name in names]
         row: dict[str, Any] = {"database": name, "used for": ", ".join(roles) or "nothing"}

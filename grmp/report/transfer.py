@@ -38,7 +38,7 @@ def matrix(world: World, shots: int | str, metric: str = "srcc") -> Table | None
             shown.append(row)
     frame = pd.DataFrame(shown)
     frame["Method"] = merged(frame["Method"])
-    wanted = [c for c in world.params.run.cells() if c[1] in grid.databases and c[0] == world.params.protocol]
+    wanted = [c for c in world.params.run.run_keys() if c[1] in grid.databases and c[0] == world.params.protocol]
     text = (
         f"Median {metric.upper()} over {world.params.splits.count} training sides. Off the diagonal every picture of the other "
         "database is tested; on it the test side alone, where those runs are there. A dash off the diagonal is not run or not "

@@ -12,7 +12,7 @@ from grmp.data.dataset import Dataset, load
 from grmp.errors import UserError
 from grmp.experiments.records import Damaged, Record, read_record
 from grmp.files import read_json
-from grmp.params import Cell, Grid, Params
+from grmp.params import Grid, Params, RunKey
 from grmp.report.collect import COLUMNS
 
 TEXTS = (
@@ -141,16 +141,16 @@ class World:
         info = self._json(f"data/prepared/{database}/info.json")
         return "simulated opinion" if (info or {}).get("kind") == "simulated" else "opinion score"
 
-    def missing(self, cells: Iterable[Cell] | None = None) -> list[Cell]:
+    def missing(self, cells: Iterable[RunKey] | None = None) -> list[RunKey]:
         """(protocol, database, method, shots) of the runs that nobody has scored: of those given, or of all grids."""
         scores = self.table("scores.csv")
         done = set(zip(*(scores[c] for c in ("protocol", "database", "method", "shots")), strict=True))
-        return [cell for cell in (self.params.run.cells() if cells is None else cells) if cell not in done]
+        return [cell for cell in (self.params.run.run_keys() if cells is None else cells) if cell not in done]
 
-    def cells(self, shots: Sequence[int | str], kind: str = "few_shot") -> list[Cell]:
+    def cells(self, shots: Sequence[int | str], kind: str = "few_shot") -> list[RunKey]:
         """The cells of a grid under this protocol, at these numbers of labels."""
         grid = self.params.run.grids()[kind]
-        return [(self.params.protocol, d, m, k) for d in grid.databases for m in grid.methods for k in shots]
+        return [RunKey(self.params.protocol, d, m, k) for d in grid.databases for m in grid.methods for k in shots]
 
     def table(self, name: str) -> pd.DataFrame:
         """A csv of the stage collect, all protocols, or its columns alone; shots are numbers, or texts such as 20pct."""

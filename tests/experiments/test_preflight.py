@@ -15,8 +15,8 @@ from grmp.data.splits import Splits
 from grmp.errors import UserError
 from grmp.experiments import sweep
 from grmp.experiments.preflight import enough_pictures
-from grmp.experiments.runs import Key
 from grmp.files import sha256, write_json
+from grmp.params import RunKey
 from grmp.pretrain.train import pretrain
 from tests import worlds
 
@@ -111,7 +111,7 @@ def test_a_run_names_it_before_it_starts(world, name):
     spoil, words = SPOILED[name]
     spoil(world)
     with pytest.raises(UserError, match=words):
-        sweep.run(params.load(world), world.parent, Key("sound", "target", "grmp", 19 if name == "shots" else 6))
+        sweep.run(params.load(world), world.parent, RunKey("sound", "target", "grmp", 19 if name == "shots" else 6))
     assert not (world.parent / "results/runs").exists()
 
 

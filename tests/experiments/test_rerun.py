@@ -12,7 +12,7 @@ from grmp.cli import app
 from grmp.errors import UserError
 from grmp.experiments import sweep
 from grmp.experiments.rerun import rerun, restore
-from grmp.experiments.runs import Key
+from grmp.params import RunKey
 from grmp.pretrain.train import pretrain
 from tests import worlds
 from tests.faults import worlds as copies
@@ -27,7 +27,7 @@ def pristine(tmp_path_factory):
     loaded = params.load(file)
     pretrain(loaded, file.parent, "fomaml")
     for method in METHODS:
-        sweep.run(loaded, file.parent, Key("sound", "target", method, 6), progress=False)
+        sweep.run(loaded, file.parent, RunKey("sound", "target", method, 6), progress=False)
     return file
 
 
@@ -37,7 +37,7 @@ def world(pristine, tmp_path):
 
 
 def folder(world, method="grmp"):
-    return Key("sound", "target", method, 6).folder(world.parent)
+    return RunKey("sound", "target", method, 6).folder(world.parent)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -110,7 +110,7 @@ def test_what_changed_is_named_and_no_control_character_printed(world):
 def test_as_many_threads_as_the_record_had(world):
     loaded = params.load(world)
     recorded = json.loads((folder(world, "ridge") / "run.json").read_text())
-    made = restore(loaded, Key("sound", "target", "ridge", 6), recorded["parameters"], 7)
+    made = restore(loaded, RunKey("sound", "target", "ridge", 6), recorded["parameters"], 7)
     assert made.adapt.threads == 7
 
 

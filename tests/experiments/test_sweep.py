@@ -16,8 +16,8 @@ from grmp import pool as workers
 from grmp.device import choose_device
 from grmp.errors import UserError
 from grmp.experiments import cost, runs, sweep, watch
-from grmp.experiments.runs import Key
 from grmp.methods import registry as methods
+from grmp.params import RunKey
 from grmp.pretrain.train import pretrain
 from tests import worlds
 from tests.faults import worlds as copies
@@ -38,7 +38,7 @@ def undisturbed(pristine, tmp_path_factory):
     """Every record, computed one after the other in this process."""
     file = copies.copy(pristine, tmp_path_factory.mktemp("undisturbed"))
     loaded = params.load(file)
-    for key in runs.keys(loaded):
+    for key in loaded.run.run_keys():
         sweep.run(loaded, file.parent, key, progress=False)
     return copies.records(file.parent)
 
@@ -63,7 +63,7 @@ def test_same_bytes_with_one_process_and_with_several(world, undisturbed, capsys
 
 def test_same_bytes_in_another_order(world, undisturbed):
     loaded = params.load(world)
-    for key in reversed(runs.keys(loaded)):
+    for key in reversed(loaded.run.run_keys()):
         sweep.run(loaded, world.parent, key, progress=False)
     assert copies.records(world.parent) == undisturbed
 
@@ -232,7 +232,7 @@ def test_dry_lists_and_estimates_and_computes_nothing(world):
     text = sweep.plan(world, jobs=2)
     assert text.count("unknown") == 9
     assert text.endswith("8 runs to compute; 8 of them of unknown cost (no record of their method)")
-    sweep.run(loaded, world.parent, Key("sound", "target", "ridge", 6), progress=False)
+    sweep.run(loaded, world.parent, RunKey("sound", "target", "ridge", 6), progress=False)
     text = sweep.plan(world, jobs=2)
     assert "sound-target-ridge-12  about" in text
     assert "ridge-6 " not in text
@@ -241,20 +241,20 @@ def test_dry_lists_and_estimates_and_computes_nothing(world):
 
 
 def test_estimates_come_from_the_nearest_record():
-    known = {Key("p", "a", "m", 50): 10.0, Key("p", "a", "m", 100): 15.0, Key("p", "b", "m", 50): 99.0}
-    assert cost.estimate(Key("p", "a", "m", 50), known) == 10
-    assert cost.estimate(Key("p", "a", "m", 200), known) == pytest.approx(25)
-    assert cost.estimate(Key("q", "b", "m", 50), known) == 99
-    assert cost.estimate(Key("p", "a", "m", "20pct"), known) in (10, 15)
-    assert cost.estimate(Key("p", "a", "other", 50), known) is None
-    assert cost.total([Key("p", "a", "m", 50), Key("p", "a", "x", 1)], known, 3) == (30, 1)
+    known = {RunKey("p", "a", "m", 50): 10.0, RunKey("p", "a", "m", 100): 15.0, RunKey("p", "b", "m", 50): 99.0}
+    assert cost.estimate(RunKey("p", "a", "m", 50), known) == 10
+    assert cost.estimate(RunKey("p", "a", "m", 200), known) == pytest.approx(25)
+    assert cost.estimate(RunKey("q", "b", "m", 50), known) == 99
+    assert cost.estimate(RunKey("p", "a", "m", "20pct"), known) in (10, 15)
+    assert cost.estimate(RunKey("p", "a", "other", 50), known) is None
+    assert cost.total([RunKey("p", "a", "m", 50), RunKey("p", "a", "x", 1)], known, 3) == (30, 1)
 
 
 def test_time_left_is_that_of_the_runs_that_are_left(world, capsys):
-    cheap, dear = Key("sound", "target", "ridge", 6), Key("sound", "target", "grmp", 6)
-    seen = watch.Watch([cheap, dear, Key("sound", "target", "grmp", 12)], 2, world.parent, 3)
+    cheap, dear = RunKey("sound", "target", "ridge", 6), RunKey("sound", "target", "grmp", 6)
+    seen = watch.Watch([cheap, dear, RunKey("sound", "target", "grmp", 12)], 2, world.parent, 3)
     assert seen.left() == "unknown time"
-    seen.known = {Key("sound", "other", "ridge", 6): 1.0, Key("sound", "other", "grmp", 6): 100.0}
+    seen.known = {RunKey("sound", "other", "ridge", 6): 1.0, RunKey("sound", "other", "grmp", 6): 100.0}
     seen.see(cheap, "done", "computed")
     assert "done 1 of 3, running 2, failed 0" in capsys.readouterr().out
     assert seen.left() == "about 5 min"  # two runs of three splits at once
@@ -263,7 +263,7 @@ def test_time_left_is_that_of_the_runs_that_are_left(world, capsys):
 
 
 def test_a_cut_table_is_computed_again(world):
-    loaded, key = params.load(world), Key("sound", "target", "ridge", 6)
+    loaded, key = params.load(world), RunKey("sound", "target", "ridge", 6)
     sweep.run(loaded, world.parent, key, progress=False)
     table = key.folder(world.parent) / "predictions.csv"
     whole = table.read_bytes()
@@ -275,7 +275,7 @@ def test_a_cut_table_is_computed_again(world):
 
 
 def test_what_changes_under_a_run_gives_no_record(world, monkeypatch):
-    loaded, key = params.load(world), Key("sound", "target", "ridge", 6)
+    loaded, key = params.load(world), RunKey("sound", "target", "ridge", 6)
     prepare = methods.prepare
 
     def and_meanwhile(case, name):
@@ -299,7 +299,7 @@ def test_same_bytes_whatever_the_batch_of_splits(world, undisturbed):
     raw = yaml.safe_load(world.read_text())
     raw["adapt"]["splits_at_once"] = 3
     world.write_text(yaml.safe_dump(raw, sort_keys=False))
-    sweep.run(params.load(world), world.parent, Key("sound", "target", "grmp", 12), progress=False)
+    sweep.run(params.load(world), world.parent, RunKey("sound", "target", "grmp", 12), progress=False)
     found = copies.records(world.parent)
     assert len(found) == 3
     assert found == {name: content for name, content in undisturbed.items() if name in found}

@@ -343,17 +343,18 @@ def _restore(folder: Path) -> object:
 
     (run,) = folder.rglob("run.json")
     record = read_record(run.parent).run
-    key = runs.Key(record.protocol, record.database, record.method, record.shots)
+    key = params.RunKey(record.protocol, record.database, record.method, record.shots)
     again = rerun.restore(params.load(folder / "params.yaml"), key, record.parameters, record.threads)
     return runs.parameters(again, key), rerun.compare(read_record(run.parent), read_record(run.parent)).lines()
 
 
 def _past(folder: Path) -> object:
-    from grmp.experiments import cost, runs
+    from grmp import params
+    from grmp.experiments import cost
 
     (run,) = folder.rglob("run.json")
     known = cost.of_record(run)
-    wanted = [runs.Key("sound", "target", "ridge", shots) for shots in (6, 50, "20pct")]
+    wanted = [params.RunKey("sound", "target", "ridge", shots) for shots in (6, 50, "20pct")]
     return [cost.estimate(key, known) for key in wanted], cost.total(wanted, known, 10)
 
 

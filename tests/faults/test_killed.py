@@ -11,7 +11,7 @@ import time
 import pytest
 
 from grmp import params
-from grmp.experiments import runs, sweep
+from grmp.experiments import sweep
 from grmp.pretrain.train import pretrain
 from grmp.report.collect import collect
 from tests import worlds
@@ -80,7 +80,7 @@ def undisturbed(pristine, tmp_path_factory):
     file = copies.copy(pristine, tmp_path_factory.mktemp("undisturbed"))
     loaded = params.load(file)
     pretrain(loaded, file.parent, "fomaml")
-    for key in runs.keys(loaded):
+    for key in loaded.run.run_keys():
         sweep.run(loaded, file.parent, key, progress=False)
     collect(loaded, file.parent / "results")
     return outcome(file)

@@ -10,7 +10,7 @@ import pytest
 
 from grmp import params
 from grmp.errors import UserError
-from grmp.experiments import runs, sweep
+from grmp.experiments import sweep
 from tests import worlds
 from tests.faults import worlds as copies
 
@@ -78,7 +78,7 @@ def test_read_only_results(world):
 def test_a_write_that_is_cut_short(world):
     """A limit on the size of files stands for a full disk where nothing can be mounted."""
     loaded = params.load(world)
-    key = runs.keys(loaded)[0]
+    key = loaded.run.run_keys()[0]
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (512, before[1]))
     try:

@@ -117,8 +117,10 @@ def test_grids_share_no_cell(tmp_path):
 
     assert "is in the grids few_shot and full" in broken(tmp_path, twice)
     run = params.load(ROOT / "demo/params.yaml").run
-    assert len(run.cells()) == len(set(run.cells()))
-    assert params.command(("sound", "sim_wild", "grmp", "20pct")) == "grmp adapt sim_wild grmp 20pct --protocol sound"
+    assert len(run.run_keys()) == len(set(run.run_keys()))
+    assert (
+        params.RunKey("sound", "sim_wild", "grmp", "20pct").command == "grmp adapt sim_wild grmp 20pct --protocol sound"
+    )
 
 
 @pytest.mark.parametrize("text", ["0", "-5", "200pct", "0pct", "many", "../x"])

@@ -14,8 +14,8 @@ from grmp.clip import checkpoints as checkpoints
 from grmp.device import choose_device
 from grmp.errors import UserError
 from grmp.experiments import runs, sweep
-from grmp.experiments.runs import Key
 from grmp.methods import registry as methods
+from grmp.params import RunKey
 from grmp.pretrain.train import pretrain
 from tests import worlds
 from tests.worlds import merge
@@ -156,7 +156,7 @@ def test_pretraining_needs_distortion_labels(world):
 
 @pytest.mark.parametrize("method", ["zero_shot", "ridge", "random_prompts", "meta_prompts", "grmp"])
 def test_record_of_every_method(world, method):
-    key, loaded = Key("sound", "target", method, 6), params.load(world)
+    key, loaded = RunKey("sound", "target", method, 6), params.load(world)
     assert sweep.run(loaded, world.parent, key)
     folder = key.folder(world.parent)
     run, predictions = json.loads((folder / "run.json").read_text()), pd.read_csv(folder / "predictions.csv")
@@ -172,7 +172,7 @@ def test_record_of_every_method(world, method):
 
 
 def test_same_bytes_alone_after_an_interruption_and_in_a_sweep(world, monkeypatch):
-    key, loaded = Key("sound", "target", "grmp", 6), params.load(world)
+    key, loaded = RunKey("sound", "target", "grmp", 6), params.load(world)
     sweep.run(loaded, world.parent, key)
     alone = content(key.folder(world.parent))
     shutil.rmtree(key.folder(world.parent))
@@ -214,7 +214,7 @@ ALL = ("zero_shot", "ridge", "random_prompts", "meta_prompts", "grmp")
 
 def identities(file):
     loaded = params.load(file)
-    return {m: runs.identity(loaded, file.parent, Key("sound", "target", m, 6)) for m in loaded.run.few_shot.methods}
+    return {m: runs.identity(loaded, file.parent, RunKey("sound", "target", m, 6)) for m in loaded.run.few_shot.methods}
 
 
 @pytest.mark.parametrize(
@@ -265,7 +265,7 @@ def test_failed_split_is_recorded_and_the_rest_goes_on(world, monkeypatch, capsy
         return splits
 
     monkeypatch.setattr(methods, "prepare", fails_in_split_1)
-    key = Key("sound", "target", "random_prompts", 6)
+    key = RunKey("sound", "target", "random_prompts", 6)
     sweep.run(params.load(world), world.parent, key)
     run = json.loads((key.folder(world.parent) / "run.json").read_text())
     assert [s[:6] for s in run["status"]] == ["ok", "failed", "ok"]
@@ -296,7 +296,7 @@ def test_failed_split_is_recorded_and_the_rest_goes_on(world, monkeypatch, capsy
 def test_missing_or_damaged_inputs_are_named(world, break_it, words):
     break_it(world.parent)
     with pytest.raises(UserError, match=words) as caught:
-        sweep.run(params.load(world), world.parent, Key("sound", "target", "grmp", 6))
+        sweep.run(params.load(world), world.parent, RunKey("sound", "target", "grmp", 6))
     assert "\n" not in str(caught.value)
     assert not (world.parent / "results/runs").exists()
 
@@ -307,7 +307,7 @@ def test_prompts_of_another_backbone_or_shape(world):
     prompts, metadata = checkpoints.read(path, "")
     checkpoints.save(path, prompts, metadata | {"backbone": "0" * 64})
     with pytest.raises(UserError, match="learned on another backbone"):
-        sweep.run(loaded, world.parent, Key("sound", "target", "grmp", 6))
+        sweep.run(loaded, world.parent, RunKey("sound", "target", "grmp", 6))
     deep, first = "visual.deep_prompt_embeddings", "visual.prompt_embeddings"
     wider = {n: torch.cat([t, t], -1) for n, t in prompts.items() if n == first}
     for change, words in [
@@ -319,14 +319,14 @@ def test_prompts_of_another_backbone_or_shape(world):
     ]:
         checkpoints.save(path, {n: t for n, t in (prompts | change).items() if t is not None}, metadata)
         with pytest.raises(UserError, match=words) as caught:
-            sweep.run(loaded, world.parent, Key("sound", "target", "grmp", 6))
+            sweep.run(loaded, world.parent, RunKey("sound", "target", "grmp", 6))
         assert "\n" not in str(caught.value)
         assert "learn them again: dvc repro pretrain@fomaml" in str(caught.value)
 
 
 def test_more_shots_than_there_are(world):
     with pytest.raises(UserError, match="60 shots asked for, but the training side of target has 18"):
-        sweep.run(params.load(world), world.parent, Key("sound", "target", "ridge", 60))
+        sweep.run(params.load(world), world.parent, RunKey("sound", "target", "ridge", 60))
 
 
 def test_gpu_demanded(world):

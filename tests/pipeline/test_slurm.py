@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from grmp import params
-from grmp.experiments import runs, sweep
 from grmp.experiments import slurm as cluster
+from grmp.experiments import sweep
 from grmp.pretrain.train import pretrain
 from grmp.report.collect import collect
 from tests import worlds
@@ -113,7 +113,7 @@ def test_cancelled_jobs_are_requeued_and_the_tables_are_a_local_runs(pristine, b
     assert logs.count("Requeued job") >= 1
 
     loaded = params.load(here)
-    for key in runs.keys(loaded):
+    for key in loaded.run.run_keys():
         sweep.run(loaded, here.parent, key, progress=False)
     assert copies.records(there.parent) == copies.records(here.parent)
     for file in (here, there):
@@ -147,7 +147,7 @@ def test_runs_of_a_lost_node_are_taken_up_again(pristine, begin, tmp_path):
     assert lost
     assert "done 4 of 4, running 0, failed 0" in said
     loaded = params.load(here)
-    for key in runs.keys(loaded):
+    for key in loaded.run.run_keys():
         sweep.run(loaded, here.parent, key, progress=False)
     assert copies.records(there.parent) == copies.records(here.parent)
 
