@@ -18,8 +18,8 @@ from scipy.stats import binomtest
 from tqdm import tqdm
 
 from grmp.data import dataset as prepared
-from grmp.data.custom import folds, units
-from grmp.data.dataset import Dataset
+from grmp.data.custom import folds
+from grmp.data.dataset import Dataset, source_ids
 from grmp.data.splits import Splits
 from grmp.experiments import crossval as train
 from grmp.files import claim, write_text
@@ -40,7 +40,7 @@ def draw(params: Params, world: Path, whole: Dataset, rows: np.ndarray, names: l
     index = whole.index.iloc[rows].reset_index(drop=True)
     rated = Dataset(train.NAME, index, np.array(whole.images[rows]), {})
     start = train.begin(params, world, rated, folds(index, FOLDS, params.splits.seed))
-    of = units(whole.index)
+    of = source_ids(whole.index)
     ranks = np.where(np.isin(of, of[rows]), -2, -1)[None]
     ranks[0, rows] = np.arange(len(rows))
     rest = Splits(ranks).test(0)

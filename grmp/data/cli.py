@@ -84,13 +84,13 @@ def prepare(
     loaded = load(params)
     data, folder = loaded.data, params.parent / "data"
     views = [loaded.under(protocol) for protocol in loaded.protocols]
-    keep = any(view.data.livec_training_pictures for view in views)
+    keep = any(view.data.keep_excluded for view in views)
     allowed = max(allow_missing, data.allow_missing)
     for name in [registry.get(n).name for n in names or data.databases]:
         with own(params.parent, f"prepare-{name}"):
             table = one(name, folder / "raw", folder / "prepared", data.size, data.aspect, allowed, keep)
             for view in views:
-                left_out = [] if view.data.livec_training_pictures else training_pictures(name, table["image"])
+                left_out = [] if view.data.keep_excluded else training_pictures(name, table["image"])
                 path = folder / f"splits/{name}/{view.protocol}.csv"
                 splits.make(table, path, **view.splits.model_dump(), left_out=left_out)
             splits.make_official(table, folder / f"splits/{name}/official.csv", loaded.splits.seed)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from grmp.data.dataset import COLUMNS, Dataset
+from grmp.data.dataset import COLUMNS, Dataset, source_ids
 from grmp.data.prepare import candidates, try_picture
 from grmp.data.splits import Splits
 from grmp.errors import UserError
@@ -144,11 +144,6 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
-def units(index: pd.DataFrame) -> np.ndarray:
-    """Which source each picture shows (N,): its ``reference``, or itself."""
-    return pd.factorize(index["reference"].astype(object).fillna(index["image"]), sort=True)[0]
-
-
 def folds(index: pd.DataFrame, count: int, seed: int) -> Splits:
     """Splits whose test sides are ``count`` parts of alike size and alike quality; a source's pictures are in one part.
 
@@ -160,7 +155,7 @@ def folds(index: pd.DataFrame, count: int, seed: int) -> Splits:
     UserError
         If a part would have fewer than 5 sources.
     """
-    rng, of = np.random.default_rng(seed), units(index)
+    rng, of = np.random.default_rng(seed), source_ids(index)
     sizes = np.bincount(of)
     if len(sizes) < FOLD * count:
         most = len(sizes) // FOLD

@@ -25,6 +25,11 @@ class Dataset:
     info: dict[str, Any]
 
 
+def source_ids(index: pd.DataFrame) -> np.ndarray:
+    """(N,) integers: images with the same value show the same source, their ``reference`` or the image itself."""
+    return pd.factorize(index["reference"].astype(object).fillna(index["image"]), sort=True)[0]
+
+
 def load(folder: Path) -> Dataset:
     """The prepared database in ``folder`` (``data/prepared/<name>``).
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from grmp.data.dataset import source_ids
 from grmp.data.labels import training_pictures
 from grmp.errors import UserError
 from grmp.files import write_text
@@ -41,8 +42,7 @@ def make(
     The pictures ``left_out`` are not in the file, so that it is the same whether a copy of the database holds them or not.
     """
     index = index[~index["image"].isin(left_out)].reset_index(drop=True)
-    references = index["reference"] if by == "reference" else pd.Series(None, index=index.index, dtype=object)
-    units = pd.factorize(references.fillna(index["image"]), sort=True)[0]
+    units = source_ids(index) if by == "reference" else pd.factorize(index["image"], sort=True)[0]
     table = pd.DataFrame({"image": index["image"]})
     for number in range(count):
         ranks = draw(units, test, np.random.default_rng([seed, number]))

@@ -20,8 +20,7 @@ from scipy import stats
 from grmp.clip import checkpoints as checkpoints
 from grmp.clip import model as clip
 from grmp.data.custom import folds as draw_folds
-from grmp.data.custom import units
-from grmp.data.dataset import Dataset
+from grmp.data.dataset import Dataset, source_ids
 from grmp.data.splits import Splits
 from grmp.device import choose_device
 from grmp.errors import UserError
@@ -195,7 +194,7 @@ def compare(index: pd.DataFrame, scores: dict[str, np.ndarray], method: str, par
     """
     if not scores:
         return pd.DataFrame(columns=COLUMNS).set_index("method")
-    settings, quality, of = params.evaluate, index["quality"].to_numpy(), units(index)
+    settings, quality, of = params.evaluate, index["quality"].to_numpy(), source_ids(index)
     members = [np.flatnonzero(of == unit) for unit in range(of.max() + 1)]
 
     def all_of(drawn: np.ndarray) -> np.ndarray:  # SRCC of every method, then how far `method` is above each

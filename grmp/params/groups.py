@@ -21,7 +21,7 @@ class Data(Group):
     size: Positive  # pictures are kept as size x size
     aspect: Literal["squash", "keep"]  # squash as published (see departure 16), or keep: shorter side + centre crop
     allow_missing: Natural  # pictures that a database may lack; 0 refuses it if one is missing or broken
-    livec_training_pictures: bool  # departure 14
+    keep_excluded: bool  # departure 14
 
 
 class Splits(Group):

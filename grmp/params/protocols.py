@@ -8,7 +8,7 @@ from grmp.params.base import Group, Positive
 class ProtocolData(Group):
     """Departures of the group data."""
 
-    livec_training_pictures: bool
+    keep_excluded: bool
 
 
 class ProtocolSplits(Group):

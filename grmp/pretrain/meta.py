@@ -25,6 +25,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from grmp.clip.model import Tensors
 from grmp.clip.vmap import over_splits
 from grmp.data import names
+from grmp.data.dataset import source_ids
 from grmp.errors import UserError
 from grmp.params import Pretrain, Variant
 
@@ -268,7 +269,7 @@ def tasks_of(name: str, index: pd.DataFrame) -> list[Task]:
     tasks = []
     for kind in kinds:
         part = labelled[labelled["distortion"].astype(str) == kind]
-        groups = pd.factorize(part["reference"].fillna(part["image"]), sort=True)[0]
+        groups = source_ids(part)
         if len(np.unique(groups)) < 2:
             raise UserError(f"{name}: distortion '{kind}' has pictures of one source only; support and query need two")
         tasks.append(Task(name, kind, part.index.to_numpy(), part["quality"].to_numpy(np.float32), groups))

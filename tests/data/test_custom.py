@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from grmp.data.custom import Scale, folds, read, units
+from grmp.data.custom import Scale, folds, read
+from grmp.data.dataset import source_ids
 from grmp.errors import UserError
 
 COUNT = 12
@@ -134,7 +135,7 @@ def test_folds_are_even_cover_all_and_keep_sources_together():
     means = [index["quality"].to_numpy()[t].mean() for t in tested]
     assert np.ptp(means) < 0.1  # 0.2 and more where folds are drawn without a look at quality
     for number, test in enumerate(tested):
-        assert not set(units(index)[test]) & set(units(index)[splits.train(number, None)])
+        assert not set(source_ids(index)[test]) & set(source_ids(index)[splits.train(number, None)])
         assert sorted([*test, *splits.train(number, "100pct")]) == list(range(90))
     assert (folds(index, 5, seed=1).ranks == splits.ranks).all()
     assert (folds(index, 5, seed=2).ranks != splits.ranks).any()

@@ -154,7 +154,7 @@ def settings(folder, published=False, **data):
     """params.yaml of a world at 36 x 36, under the sound protocol alone or with the published one."""
     raw = yaml.safe_load((ROOT / "params.yaml").read_text())
     raw["data"] |= {"size": 36} | data
-    raw["protocols"]["published"]["data"]["livec_training_pictures"] = published
+    raw["protocols"]["published"]["data"]["keep_excluded"] = published
     (folder / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
     return ["--params", str(folder / "params.yaml")]
 
