@@ -23,7 +23,6 @@ from grmp.data.dataset import Dataset, source_ids
 from grmp.data.splits import Splits
 from grmp.experiments import crossval as train
 from grmp.files import claim, write_text
-from grmp.finetune.adapt import Outcome
 from grmp.methods import registry as methods
 from grmp.metrics import srcc
 from grmp.params import Params, load
@@ -51,7 +50,7 @@ def draw(params: Params, world: Path, whole: Dataset, rows: np.ndarray, names: l
             scores[name], _ = train.out_of_fold(case, name, Path(place))
         case = replace(case, source=whole, target=whole, splits=Splits(ranks), tested=Splits(ranks))
         (found,) = methods.prepare(case, name)([0])
-        assert isinstance(found, Outcome)
+        assert not found.failure, found.failure
         truth[name] = srcc(whole.index["quality"].to_numpy()[rest], found.scores)[0]
     told = train.compare(index, scores, names[0], params)
     alone = told[["srcc", "low", "high"]].assign(truth=pd.Series(truth)).rename_axis("what")

@@ -19,7 +19,8 @@ from bench import draw
 from bench.measure import machine, timed
 from grmp.clip import model as clip
 from grmp.clip.model import Backbone, Shape
-from grmp.finetune import adapt
+from grmp.finetune.loop import finetune
+from grmp.finetune.types import TEACHER_SCENE, SplitData, Subset, Texts
 from grmp.params import Adapt, Tune, load
 from tests.golden import weights
 
@@ -46,18 +47,19 @@ def work(test: int, shots: int, splits: int, methods: int) -> Callable[[], Any]:
     images = np.random.default_rng(0).integers(0, 256, (shots + test, 3, SIDE, SIDE), dtype=np.uint8)
     quality = np.linspace(0, 1, len(images))
     backbone = Backbone(SHAPE, weights.clip_weights(SHAPE), "seeded")
-    texts = adapt.Texts(
+    texts = Texts(
         clip.tokenize(clip.prompted_texts(["high quality", "low quality"], 4)),
-        clip.tokenize([adapt.TEACHER_SCENE.format(s) for s in settings().scenes]),
+        clip.tokenize([TEACHER_SCENE.format(s) for s in settings().scenes]),
     )
     prompts, given = weights.prompts(SHAPE, 8), settings()
-    sides = [adapt.Side(images, quality, rows) for rows in np.split(np.arange(len(images)), [shots])]
-    jobs = [adapt.Job(split, prompts, *sides) for split in range(splits)]
+    sides = [Subset(images, quality, rows) for rows in np.split(np.arange(len(images)), [shots])]
+    jobs = [SplitData(split, prompts, *sides) for split in range(splits)]
 
     def run() -> None:
         for rule in RULES[:methods]:
             method = Tune(kind="tune", label="", prompts="random", train=["context", "blocks"], rule=rule, strength=5.0)
-            adapt.adapt_splits(backbone, texts, method, given, jobs)
+            for job in jobs:
+                finetune(backbone, texts, method, given, [job])
 
     return run
 

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from grmp.clip import model as clip
 from grmp.clip.model import Shape, Tensors
 from grmp.data.crops import centre, crop, draw_batches, draw_crops
-from grmp.finetune.adapt import Job, Texts
 from grmp.finetune.early_stopping import Search
 from grmp.finetune.gradient_rules import regularize
+from grmp.finetune.types import SplitData, Texts
 from grmp.params import Adapt
 
 
@@ -94,7 +94,7 @@ def adapt_split(
     texts: Texts,
     tuned: tuple[str, ...],
     settings: Adapt,
-    job: Job,
+    job: SplitData,
     device: torch.device,
 ) -> np.ndarray:
     """One split by the published schedule (rule "published", lambda 5): the scores of its best epoch, (N test,).

@@ -15,8 +15,10 @@ from torch import Tensor
 from bench import plain
 from grmp.clip import model as clip
 from grmp.data import crops
-from grmp.finetune import adapt, step
+from grmp.finetune import step
 from grmp.finetune.gradient_rules import regularize
+from grmp.finetune.loop import finetune
+from grmp.finetune.types import TEACHER_SCENE, SplitData, Subset, Texts
 from grmp.params import Adapt, Tune, Variant
 from grmp.pretrain import meta
 from tests.golden import weights
@@ -51,9 +53,9 @@ class Setting:
         self.device, self.shape = device, shape
         self.base = {n: t.to(device) for n, t in weights.clip_weights(shape).items()}
         self.prompts = {n: t.to(device) for n, t in weights.prompts(shape, prompts).items()}
-        self.texts = adapt.Texts(
+        self.texts = Texts(
             clip.tokenize(clip.prompted_texts(["high quality", "low quality"], 4)).to(device),
-            clip.tokenize([adapt.TEACHER_SCENE.format(s) for s in SCENES]).to(device),
+            clip.tokenize([TEACHER_SCENE.format(s) for s in SCENES]).to(device),
         )
         size, generator = (images, 3, shape.image_size, shape.image_size), torch.Generator().manual_seed(0)
         self.x = clip.pixels(torch.randint(0, 256, size, generator=generator, dtype=torch.uint8).to(device), shape)
@@ -187,13 +189,14 @@ def splits(s: Setting, count: int = 10, pictures: int = 10_073, epochs: int = 40
     for split in range(count):
         order = rng.permutation(pictures)
         train, test = order[:shots], order[pictures - pictures // 5 :]
-        sides = [adapt.Side(placed, quality, rows) for rows in (train, test)]
-        jobs.append(adapt.Job(split, s.prompts, *sides))
+        sides = [Subset(placed, quality, rows) for rows in (train, test)]
+        jobs.append(SplitData(split, s.prompts, *sides))
     backbone, prefixes = clip.Backbone(s.shape, s.base, ""), step.tuned_names(s.shape, method.train, TUNED)
 
     def ours() -> list[Tensor]:
-        found = adapt.adapt_splits(backbone, s.texts, method, autocast, jobs)
-        return [torch.from_numpy(o.scores) for o in found if isinstance(o, adapt.Outcome)]
+        groups = [jobs] if s.device.type == "cuda" else [[job] for job in jobs]
+        found = [o for group in groups for o in finetune(backbone, s.texts, method, autocast, group)]
+        return [torch.from_numpy(o.scores) for o in found if not o.failure]
 
     def theirs() -> list[Tensor]:
         one = partial(plain.adapt_split, s.base, s.shape, s.texts, prefixes, published)

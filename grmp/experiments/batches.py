@@ -12,7 +12,7 @@ from tqdm import tqdm
 from grmp.device import peak, reset_peak
 from grmp.errors import UserError
 from grmp.experiments import runs
-from grmp.finetune.adapt import Outcome, SplitFailure, fitting
+from grmp.finetune.types import SplitResult
 from grmp.methods import registry as methods
 from grmp.methods.registry import Case
 
@@ -34,8 +34,9 @@ def complete(case: Case, name: str, folder: Path, label: str, progress: bool = T
         for group, outcomes, seconds in in_groups(compute, todo, at_once(case, name), label):
             for split, outcome in zip(group, outcomes, strict=True):
                 rows, status = case.target.index.iloc[case.tested.test(split)], "ok"
-                if isinstance(outcome, SplitFailure):
-                    outcome, status = Outcome(np.full(len(rows), np.nan)), f"failed: {outcome}"
+                if outcome.failure:
+                    status = f"failed: {outcome.failure}"
+                    outcome = SplitResult(np.full(len(rows), np.nan))
                 results[split] = runs.finished(rows, outcome, prepared + seconds, peak(case.device), status)
                 runs.write_split(folder, split, results[split])
                 bar.update()
@@ -47,11 +48,9 @@ def at_once(case: Case, name: str) -> int:
 
     One on a CPU, where a batch is no faster and would change the last bits.
     """
-    settings, method = case.params.adapt, case.params.adapting(name)
-    if case.device.type == "cpu" or not method:
+    if case.device.type == "cpu" or not case.params.adapting(name):
         return 1
-    labels = len(case.splits.train(0, case.shots))
-    return settings.splits_at_once or min(case.splits.count, fitting(case.backbone, method, settings, labels))
+    return case.params.adapt.splits_at_once or case.splits.count
 
 
 def in_groups(

@@ -28,8 +28,9 @@ from grmp.experiments import runs
 from grmp.experiments.batches import complete
 from grmp.experiments.cost import duration
 from grmp.files import claim, sha256, sha256_of
-from grmp.finetune.adapt import SplitFailure, adapt_splits
+from grmp.finetune.loop import finetune
 from grmp.finetune.scorer import Model
+from grmp.finetune.types import SplitData
 from grmp.locks import own
 from grmp.methods import registry as methods
 from grmp.methods.registry import Case
@@ -170,11 +171,11 @@ def learn(case: Case, name: str) -> Model:
     # one picture to score, as a job must have one; its score is of no use
     alone = replace(first, test=replace(first.train, rows=first.train.rows[:1]), keep=True)
     (ready,) = methods.with_teachers(case, method, texts, [alone])
-    if isinstance(ready, SplitFailure):
-        raise UserError(f"the teacher of {name}: {ready}; lower adapt.learning_rate")
-    (found,) = adapt_splits(case.backbone, texts, method, case.params.adapt, [ready])
-    if isinstance(found, SplitFailure):
-        raise UserError(f"{name}: {found}; lower adapt.learning_rate")
+    if not isinstance(ready, SplitData):
+        raise UserError(f"the teacher of {name}: {ready.failure}; lower adapt.learning_rate")
+    (found,) = finetune(case.backbone, texts, method, case.params.adapt, [ready])
+    if found.failure:
+        raise UserError(f"{name}: {found.failure}; lower adapt.learning_rate")
     assert found.tensors is not None  # keep=True
     with torch.no_grad():
         text = clip.text_embedding(found.tensors, texts.quality, case.backbone.shape, found.tensors.get("ctx"))

@@ -27,9 +27,9 @@ from grmp.device import choose_device
 from grmp.errors import UserError
 from grmp.experiments.runs import settled, split_file
 from grmp.files import whole, write_text
-from grmp.finetune.adapt import TEACHER_SCENE, SplitFailure
-from grmp.finetune.loop import Together
+from grmp.finetune.loop import Finetuner
 from grmp.finetune.scorer import Model
+from grmp.finetune.types import TEACHER_SCENE, SplitData
 from grmp.methods import registry as methods
 from grmp.params import Params, RunKey, Tune
 
@@ -162,10 +162,12 @@ def _eyes(case: methods.Case, name: str, split: int, first: bool) -> dict[str, M
 
     found = {BEFORE: eye(weights | job(split).prompts)} if first else {}
     (ready,) = methods.with_teachers(case, method, texts, [job(split)])
-    if isinstance(ready, SplitFailure):
-        raise UserError(f"look: the teacher of {name}, split {split}: {ready}; choose another split in the group look")
-    together = Together(case.backbone, texts, method, case.params.adapt, [ready])
-    (outcome,) = together.run()
-    if isinstance(outcome, SplitFailure):
-        raise UserError(f"look: {name}, split {split}: {outcome}; choose another split in the group look")
-    return found | {name: eye(together.model(split))}
+    if not isinstance(ready, SplitData):
+        raise UserError(
+            f"look: the teacher of {name}, split {split}: {ready.failure}; choose another split in the group look"
+        )
+    finetuner = Finetuner(case.backbone, texts, method, case.params.adapt, [ready])
+    (outcome,) = finetuner.run()
+    if outcome.failure:
+        raise UserError(f"look: {name}, split {split}: {outcome.failure}; choose another split in the group look")
+    return found | {name: eye(finetuner.model(split))}

@@ -22,7 +22,7 @@ from grmp.files import read_json, sha256, sha256_of, whole_folder, write_json
 from grmp.params import STARTS, Distill, Panel, Params, RunKey
 
 if TYPE_CHECKING:
-    from grmp.finetune.types import Outcome
+    from grmp.finetune.types import SplitResult
 
 SCHEMA = 3
 PACKAGES = ("grmp", "torch", "numpy", "scipy", "open_clip_torch")
@@ -168,7 +168,7 @@ def partial(world: Path, identity_: str) -> Path:
 
 
 def finished(
-    rows: pd.DataFrame, outcome: "Outcome", seconds: float, peak_bytes: int | None, status: str = "ok"
+    rows: pd.DataFrame, outcome: "SplitResult", seconds: float, peak_bytes: int | None, status: str = "ok"
 ) -> dict[str, Any]:
     """What a split gave on its test pictures, which are ``rows`` of the index; as ``Finished`` has it."""
     return {

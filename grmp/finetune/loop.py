@@ -28,17 +28,33 @@ from grmp.finetune.step import (
     split_tuned,
     tuned_names,
 )
-from grmp.finetune.types import Job, Outcome, SplitFailure, Texts
+from grmp.finetune.types import SplitData, SplitResult, Texts
 from grmp.params import Adapt, Tune
 
 PREDICT_AT_ONCE = 64  # test pictures of a split
+
+
+def finetune(
+    backbone: Backbone, texts: Texts, method: Tune, settings: Adapt, splits: Sequence[SplitData]
+) -> list[SplitResult]:
+    """Fine-tune on each split and score its test images; a split that fails does not affect the others.
+
+    Splits with equally many labels are computed as one batch. Alone or in a batch, results are equal up to the order of
+    float sums.
+    """
+    found: dict[int, SplitResult] = {}
+    for labels in sorted({len(s.train.rows) for s in splits}):
+        group = [i for i, s in enumerate(splits) if len(s.train.rows) == labels]
+        finetuner = Finetuner(backbone, texts, method, settings, [splits[i] for i in group])
+        found |= dict(zip(group, finetuner.run(), strict=True))
+    return [found[i] for i in range(len(splits))]
 
 
 @dataclass
 class Progress:
     """One split on its way."""
 
-    job: Job
+    job: SplitData
     targets: np.ndarray  # (K,) float32
     rng: np.random.Generator  # of its batches
     rate: float
@@ -47,13 +63,15 @@ class Progress:
     history: list[dict[str, float]] = field(default_factory=list)
     scores: np.ndarray = field(default_factory=lambda: np.empty(0))
     tensors: Tensors | None = None
-    failure: SplitFailure | None = None
+    failure: str | None = None
 
 
-class Together:
+class Finetuner:
     """Splits with equally many labels, adapted in one batch. A leading dimension S in what is said of shapes."""
 
-    def __init__(self, backbone: Backbone, texts: Texts, method: Tune, settings: Adapt, jobs: Sequence[Job]) -> None:
+    def __init__(
+        self, backbone: Backbone, texts: Texts, method: Tune, settings: Adapt, jobs: Sequence[SplitData]
+    ) -> None:
         """Set up every split's start; nothing is computed yet."""
         self.backbone, self.texts, self.method, self.settings = backbone, texts, method, settings
         self.shape, self.device = backbone.shape, backbone.weights["logit_scale"].device
@@ -84,7 +102,7 @@ class Together:
             rng = np.random.default_rng([settings.seed, job.split])
             self.splits.append(Progress(job, targets, rng, settings.learning_rate, known[of], search))
 
-    def _start(self, job: Job) -> Tensors:
+    def _start(self, job: SplitData) -> Tensors:
         """Every tensor of the prompted CLIP at the start."""
         p = self.backbone.weights | job.prompts
         if "lora" not in self.method.train:
@@ -97,7 +115,7 @@ class Together:
         x = clip.pixels(crop(images, crops, self.shape.image_size).to(self.device), self.shape)
         return x.to(self.backbone.weights["logit_scale"].dtype)
 
-    def _caches(self, job: Job, frozen: Tensors, budgets: tuple[Budget, Budget]) -> tuple[Cache, Cache]:
+    def _caches(self, job: SplitData, frozen: Tensors, budgets: tuple[Budget, Budget]) -> tuple[Cache, Cache]:
         """(features in front of the first tuned block, teacher's scene logits) of training crops; features of test crops."""
         weights, shape, first = job.teacher or self.backbone.weights, self.shape, self.first
         with torch.no_grad():
@@ -123,7 +141,7 @@ class Together:
         """Every tensor of one split as the towers read it."""
         return lora.effective(self.shared | own | tuned)
 
-    def run(self) -> list[Outcome | SplitFailure]:
+    def run(self) -> list[SplitResult]:
         """Adapt, and score the test pictures; in the order of the jobs."""
         everyone, by_test = list(self.splits), self.settings.select == "test"
         if by_test:
@@ -139,7 +157,12 @@ class Together:
             for split, scores in zip(self.splits, self._predict(), strict=True):
                 split.scores = scores
                 split.tensors = self.model(split.job.split) if split.job.keep else None
-        return [s.failure or Outcome(s.scores, s.history, self.trained_values, s.tensors) for s in everyone]
+        return [
+            SplitResult(failure=s.failure)
+            if s.failure
+            else SplitResult(s.scores, s.history, self.trained_values, s.tensors)
+            for s in everyone
+        ]
 
     def model(self, split: int) -> Tensors:
         """Every tensor of a split's model as it stands, as the towers read it (a split that failed has none)."""
@@ -168,7 +191,7 @@ class Together:
             values = torch.stack([task, semantic]).detach().double().cpu().numpy()  # (2, S)
             for i in np.flatnonzero(~np.isfinite(values).all(axis=0)).tolist():
                 place = f"epoch {epoch}, batch {number}, learning rate {splits[i].rate:g}"
-                splits[i].failure = splits[i].failure or SplitFailure(f"loss is not finite at {place}")
+                splits[i].failure = splits[i].failure or f"loss is not finite at {place}"
             if all(s.failure for s in splits):
                 return
             # without a rule the semantic gradient only tells the angle

@@ -1,4 +1,4 @@
-"""What one split brings to adaptation and what it gives."""
+"""What one split brings to fine-tuning and what comes back."""
 
 from dataclasses import dataclass, field
 
@@ -20,8 +20,8 @@ class Texts:
 
 
 @dataclass(frozen=True)
-class Side:
-    """The training or the test side of a split: rows of a prepared database."""
+class Subset:
+    """The training or test images of a split: rows of a prepared database."""
 
     images: Pictures  # (N, 3, S, S) uint8
     quality: np.ndarray  # (N,) in [0, 1]
@@ -29,26 +29,23 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Job:
-    """What one split brings. ``test`` is read once, at the end, unless ``settings.select`` is "test" (departure 8)."""
+class SplitData:
+    """Input of one split. ``test`` is read once, at the end, unless ``settings.select`` is "test" (departure 8)."""
 
     split: int
-    prompts: Tensors  # where its soft prompts start
-    train: Side
-    test: Side
-    teacher: Tensors | None = None  # a CLIP's weights for the semantic loss; None: the frozen backbone's
-    keep: bool = False  # give back the adapted tensors too; they are of the last epoch, so only with ``select`` "fixed"
+    prompts: Tensors  # initial values of the soft prompts
+    train: Subset
+    test: Subset
+    teacher: Tensors | None = None  # weights of the CLIP behind the semantic loss; None: the frozen backbone
+    keep: bool = False  # also return the fine-tuned tensors, those of the last epoch: only with ``select`` "fixed"
 
 
 @dataclass
-class Outcome:
-    """What one split gave."""
+class SplitResult:
+    """Output of one split. A split that could not be finished has no scores, and ``failure`` states why."""
 
-    scores: np.ndarray  # (N test,) predicted quality
-    history: list[dict[str, float]] = field(default_factory=list)
+    scores: np.ndarray = field(default_factory=lambda: np.empty(0))  # (N test,) predicted quality
+    history: list[dict[str, float]] = field(default_factory=list)  # one row per epoch
     trained_values: int = 0
-    tensors: Tensors | None = None  # the whole adapted CLIP, prompts included, where the job asks for it
-
-
-class SplitFailure(Exception):
-    """This split cannot be finished (a loss that is not finite); the message says where. The rest goes on."""
+    tensors: Tensors | None = None  # the whole fine-tuned CLIP, prompts included, if ``SplitData.keep``
+    failure: str | None = None

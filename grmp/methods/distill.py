@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from grmp.clip import model as clip
 from grmp.clip.model import Shape
 from grmp.data.crops import centre, crop
+from grmp.finetune.types import SplitResult
 from grmp.methods.small_net import fit, fresh, start_at
 from grmp.params import Fit
 
@@ -52,15 +53,10 @@ def learn(
     settings: Fit,
     seed: tuple[int, int],
     device: torch.device,
-) -> tuple[Student, list[dict[str, float]]]:
-    """A student of the teacher's ``scores`` (M,) on the pictures ``rows`` (M,), and its history.
+) -> tuple[Student, SplitResult]:
+    """A student of the teacher's ``scores`` (M,) on the pictures ``rows`` (M,), and the result of its training, without scores.
 
     Every epoch sees each picture once, under a fresh crop and flip of the size that CLIP sees.
-
-    Raises
-    ------
-    SplitFailure
-        If a loss is not finite.
     """
     margin = images.shape[-1] - shape.image_size
 

@@ -8,6 +8,8 @@ smaller width first, as K labels have to carry every trained value; every pictur
 reported, where the released code (models/deiqt.py, main.py) keeps the one that is best on the test pictures.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -16,8 +18,8 @@ from torch import Tensor, nn
 from grmp.clip import model as clip
 from grmp.clip.model import Backbone
 from grmp.data.crops import Crop, centre, crop
-from grmp.finetune.types import Outcome
-from grmp.methods.small_net import fit, fresh, start_at, trained_values
+from grmp.finetune.types import SplitResult
+from grmp.methods.small_net import fit, fresh, start_at
 from grmp.params import Panel
 
 BATCH = 64  # pictures of a forward without gradients
@@ -55,16 +57,11 @@ def panel(
     test_images: np.ndarray,
     test: np.ndarray,
     seed: tuple[int, int],
-) -> Outcome:
+) -> SplitResult:
     """One split: train the decoder on the rows ``train`` of ``images``, score the rows ``test`` of ``test_images``.
 
     Each labelled picture has ``method.views`` crops, drawn once, which come round epoch by epoch; their tokens are kept
-    (K x views x L x D float32 on the device). ``images`` and ``quality`` as in adapt.adapt.
-
-    Raises
-    ------
-    SplitFailure
-        If a loss is not finite.
+    (K x views x L x D float32 on the device). ``images`` and ``quality`` as in ``finetune.types.Subset``.
     """
     shape, device = backbone.shape, backbone.weights["logit_scale"].device
     margin = images.shape[-1] - shape.image_size
@@ -83,8 +80,10 @@ def panel(
     sizes = shape.vision_width, method.width, method.members, method.heads
     decoder = fresh(lambda: Decoder(*sizes), torch.Generator().manual_seed(1000 * seed[0] + seed[1]), device)
     start_at(decoder.head, float(targets.mean()))
-    history = fit(decoder, lambda members, epoch: kept[epoch % len(kept)][members], targets, method.fit, seed)
+    result = fit(decoder, lambda members, epoch: kept[epoch % len(kept)][members], targets, method.fit, seed)
+    if result.failure:
+        return result
     with torch.no_grad():
         sides = [centre(test[i : i + BATCH], margin) for i in range(0, len(test), BATCH)]
         scores = torch.cat([decoder(tokens(test_images, crops)) for crops in sides])
-    return Outcome(scores.cpu().numpy(), history, trained_values(decoder))
+    return replace(result, scores=scores.cpu().numpy())

@@ -20,10 +20,10 @@ from grmp.clip.model import Backbone
 from grmp.data.crops import centre, crop, place
 from grmp.data.dataset import Dataset
 from grmp.data.splits import Splits
-from grmp.finetune.adapt import TEACHER_SCENE, Job, Outcome, Side, SplitFailure, Texts, adapt_splits
+from grmp.finetune.loop import finetune
+from grmp.finetune.types import TEACHER_SCENE, SplitData, SplitResult, Subset, Texts
 from grmp.methods import distill
 from grmp.methods.panel import panel
-from grmp.methods.small_net import trained_values
 from grmp.params import STARTS, Distill, Panel, Params, Ridge, Tune, ZeroShot
 
 PLAIN = "a photo with {}."  # finetune.py, IQACLIP: the quality texts without a context
@@ -49,19 +49,13 @@ class Case:
         return self.source.index["quality"].to_numpy(np.float64)
 
 
-Splitwise = Callable[[list[int]], list[Outcome | SplitFailure]]
+Splitwise = Callable[[list[int]], list[SplitResult]]
 
 
-def each(one: Callable[[int], Outcome]) -> Splitwise:
+def each(one: Callable[[int], SplitResult]) -> Splitwise:
     """Splits one after another, for a method that gains nothing from having them together."""
 
-    def caught(split: int) -> Outcome | SplitFailure:
-        try:
-            return one(split)
-        except SplitFailure as failure:
-            return failure
-
-    return lambda numbers: [caught(i) for i in numbers]
+    return lambda numbers: [one(i) for i in numbers]
 
 
 @torch.no_grad()
@@ -82,7 +76,7 @@ def zero_shot(case: Case, method: ZeroShot) -> Splitwise:
         text = clip.text_embedding(case.backbone.weights, tokens, case.backbone.shape).cpu()
         logits = case.backbone.weights["logit_scale"].exp().cpu() * embeddings(case, case.target.images) @ text.T
     scores = F.softmax(logits, dim=-1)[:, 0].numpy()
-    return each(lambda split: Outcome(scores[case.tested.test(split)]))
+    return each(lambda split: SplitResult(scores[case.tested.test(split)]))
 
 
 def ridge(case: Case, method: Ridge) -> Splitwise:
@@ -91,7 +85,7 @@ def ridge(case: Case, method: Ridge) -> Splitwise:
     across = case.target is not case.source
     x_target = embeddings(case, case.target.images).numpy().astype(np.float64) if across else x
 
-    def one(split: int) -> Outcome:
+    def one(split: int) -> SplitResult:
         train, test = case.splits.train(split, case.shots), case.tested.test(split)
         mean_x, mean_y = x[train].mean(0), case.quality[train].mean()
         a, y = x[train] - mean_x, case.quality[train] - mean_y
@@ -103,7 +97,7 @@ def ridge(case: Case, method: Ridge) -> Splitwise:
 
         alpha = min(method.alphas, key=loo_error)
         dual = np.linalg.solve(gram + alpha * np.eye(len(y)), y)
-        return Outcome((x_target[test] - mean_x) @ (a.T @ dual) + mean_y, trained_values=x.shape[1] + 1)
+        return SplitResult((x_target[test] - mean_x) @ (a.T @ dual) + mean_y, trained_values=x.shape[1] + 1)
 
     return each(one)
 
@@ -112,17 +106,16 @@ def tune(case: Case, method: Tune) -> Splitwise:
     """Adaptation by gradient steps on the parts of the prompted CLIP that the method names, under a gradient rule."""
     texts, job = jobs(case, method)
 
-    def run(numbers: list[int]) -> list[Outcome | SplitFailure]:
+    def run(numbers: list[int]) -> list[SplitResult]:
         todo = with_teachers(case, method, texts, [job(i) for i in numbers])
-        found = iter(
-            adapt_splits(case.backbone, texts, method, case.params.adapt, [j for j in todo if isinstance(j, Job)])
-        )
-        return [next(found) if isinstance(j, Job) else j for j in todo]
+        ready = [j for j in todo if isinstance(j, SplitData)]
+        found = iter(finetune(case.backbone, texts, method, case.params.adapt, ready))
+        return [next(found) if isinstance(j, SplitData) else j for j in todo]
 
     return run
 
 
-def jobs(case: Case, method: Tune) -> tuple[Texts, Callable[[int], Job]]:
+def jobs(case: Case, method: Tune) -> tuple[Texts, Callable[[int], SplitData]]:
     """The texts of a method of kind tune, and what each split brings to its adaptation."""
     p, begin = case.params.prompts, case.params.start_of(method)
     has_context = begin not in ("none", "visual")
@@ -148,15 +141,15 @@ def jobs(case: Case, method: Tune) -> tuple[Texts, Callable[[int], Job]]:
 
     same = None if learned is None else on_device(learned)
 
-    def job(split: int) -> Job:
-        train = Side(images, case.quality, case.splits.train(split, case.shots))
-        test = Side(target_images, case.target.index["quality"].to_numpy(np.float64), case.tested.test(split))
-        return Job(split, same or on_device(start(split)), train, test)
+    def job(split: int) -> SplitData:
+        train = Subset(images, case.quality, case.splits.train(split, case.shots))
+        test = Subset(target_images, case.target.index["quality"].to_numpy(np.float64), case.tested.test(split))
+        return SplitData(split, same or on_device(start(split)), train, test)
 
     return texts, job
 
 
-def with_teachers(case: Case, method: Tune, texts: Texts, todo: list[Job]) -> list[Job | SplitFailure]:
+def with_teachers(case: Case, method: Tune, texts: Texts, todo: list[SplitData]) -> list[SplitData | SplitResult]:
     """The jobs with the teachers that the method names: ``clip``, or for the "upper" control ``quality``.
 
     The latter is the same CLIP, adapted to ALL labels of the split's training side. So the method knows more than K labels,
@@ -167,7 +160,7 @@ def with_teachers(case: Case, method: Tune, texts: Texts, todo: list[Job]) -> li
     if method.teacher == "clip":
         return list(todo)
     plain = method.model_copy(update={"train": ["context", "blocks"], "rule": "none", "teacher": "clip"})
-    settings, out = case.params.adapt, list[Job | SplitFailure]()
+    settings, out = case.params.adapt, list[SplitData | SplitResult]()
     for job in todo:
         everything = replace(job.train, rows=case.splits.train(job.split, None))
         steps, a_pass = (math.ceil(len(side.rows) / settings.batch) for side in (job.train, everything))
@@ -175,15 +168,15 @@ def with_teachers(case: Case, method: Tune, texts: Texts, todo: list[Job]) -> li
         schedule = settings.model_copy(update={"select": "fixed", "epochs": epochs})
         # its scores are of no use: one picture, and none of the test side
         alone = replace(job, train=everything, test=replace(everything, rows=everything.rows[:1]), keep=True)
-        (taught,) = adapt_splits(case.backbone, texts, plain, schedule, [alone])
-        out.append(taught if isinstance(taught, SplitFailure) else replace(job, teacher=taught.tensors))
+        (taught,) = finetune(case.backbone, texts, plain, schedule, [alone])
+        out.append(taught if taught.failure else replace(job, teacher=taught.tensors))
     return out
 
 
 def attention_panel(case: Case, method: Panel) -> Splitwise:
     """Attention-panel decoder on frozen tokens (DEIQT's idea): grmp/panel.py."""
 
-    def one(split: int) -> Outcome:
+    def one(split: int) -> SplitResult:
         return panel(
             case.backbone,
             method,
@@ -208,18 +201,16 @@ def student(case: Case, method: Distill) -> Splitwise:
     teach = tune(replace(case, params=fixed, target=case.source, tested=taught), teacher)
     shape = case.backbone.shape
 
-    def learn(split: int, taught_by: Outcome | SplitFailure) -> Outcome | SplitFailure:
-        if isinstance(taught_by, SplitFailure):
+    def learn(split: int, taught_by: SplitResult) -> SplitResult:
+        if taught_by.failure:
             return taught_by
         seed, rows, tested = (case.params.adapt.seed, split), taught.test(split), case.tested.test(split)
-        try:
-            network, history = distill.learn(
-                case.source.images, rows, taught_by.scores, shape, method.fit, seed, case.device
-            )
-        except SplitFailure as failure:
-            return failure
-        scores = distill.predict(network, case.target.images, tested, shape, case.device)
-        return Outcome(scores, history, trained_values(network))
+        network, result = distill.learn(
+            case.source.images, rows, taught_by.scores, shape, method.fit, seed, case.device
+        )
+        if result.failure:
+            return result
+        return replace(result, scores=distill.predict(network, case.target.images, tested, shape, case.device))
 
     return lambda numbers: [learn(*pair) for pair in zip(numbers, teach(numbers), strict=True)]
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from grmp.finetune.types import SplitFailure
+from grmp.finetune.types import SplitResult
 from grmp.params import Fit
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -49,8 +49,8 @@ def fit(
     targets: Tensor,
     settings: Fit,
     seed: tuple[int, ...],
-) -> list[dict[str, float]]:
-    """Train ``model`` in place; returns its history, one row an epoch.
+) -> SplitResult:
+    """Train ``model`` in place; returns its history (one row per epoch) without scores, or a failure.
 
     Parameters
     ----------
@@ -60,11 +60,6 @@ def fit(
         (N,) float32, on the model's device.
     seed
         Of the order of the batches.
-
-    Raises
-    ------
-    SplitFailure
-        If a loss is not finite.
     """
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     rng, history = np.random.default_rng(seed), []
@@ -76,13 +71,15 @@ def fit(
             loss = F.smooth_l1_loss(model(inputs(members, epoch)), targets[members])
             value = float(loss.detach())
             if not math.isfinite(value):
-                raise SplitFailure(f"loss is not finite at epoch {epoch}, batch {number}, learning rate {rate:g}")
+                return SplitResult(
+                    failure=f"loss is not finite at epoch {epoch}, batch {number}, learning rate {rate:g}"
+                )
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
             total += value * len(members) / len(targets)
         history.append({"epoch": epoch, "learning_rate": rate, "task_loss": total})
-    return history
+    return SplitResult(history=history, trained_values=trained_values(model))
 
 
 def trained_values(model: nn.Module) -> int:

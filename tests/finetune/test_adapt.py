@@ -1,5 +1,7 @@
 """Few-shot adaptation: against a plain recipe, and its promises one by one."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +9,10 @@ import torch
 from grmp.clip import model as clip
 from grmp.clip.model import Backbone, Shape
 from grmp.data import crops
-from grmp.finetune import adapt, step
+from grmp.finetune import step
 from grmp.finetune.gradient_rules import regularize
+from grmp.finetune.loop import finetune
+from grmp.finetune.types import TEACHER_SCENE, SplitData, Subset, Texts
 from grmp.params import Adapt, Tune
 from tests.golden import weights
 
@@ -49,9 +53,9 @@ def world():
     rng = np.random.default_rng(3)
     quality = rng.uniform(size=21)
     images = np.clip(rng.normal(60 + 130 * quality[:, None, None, None], 20, (21, 3, 36, 36)), 0, 255).astype(np.uint8)
-    texts = adapt.Texts(
+    texts = Texts(
         clip.tokenize(clip.prompted_texts(["high quality", "low quality"], 4)),
-        clip.tokenize([adapt.TEACHER_SCENE.format(s) for s in SETTINGS["scenes"]]),
+        clip.tokenize([TEACHER_SCENE.format(s) for s in SETTINGS["scenes"]]),
     )
     return backbone, weights.prompts(SHAPE, 5), texts, images, quality
 
@@ -64,13 +68,13 @@ def job(world, images=None, quality=None, split=2, **change):
     _, prompts, _, own_images, own_quality = world
     images = own_images if images is None else images
     quality = own_quality if quality is None else quality
-    sides = adapt.Side(images, quality, TRAIN), adapt.Side(images, quality, TEST)
-    return adapt.Job(**{"split": split, "prompts": prompts, "train": sides[0], "test": sides[1]} | change)
+    sides = Subset(images, quality, TRAIN), Subset(images, quality, TEST)
+    return SplitData(**{"split": split, "prompts": prompts, "train": sides[0], "test": sides[1]} | change)
 
 
 def run(world, rule="published", images=None, quality=None, train=("context", "blocks"), **change):
     settings = Adapt(**SETTINGS | change)
-    return adapt.adapt(world[0], world[2], tune(rule, train), settings, job(world, images, quality))
+    return finetune(world[0], world[2], tune(rule, train), settings, [job(world, images, quality)])[0]
 
 
 def plain_recipe(world, settings, train):
@@ -200,8 +204,8 @@ def test_published_selection_reads_the_test_side(world):
 def test_loss_that_is_not_finite_names_the_place(world):
     quality = world[4].copy()
     quality[TRAIN[0]] = np.inf
-    with pytest.raises(adapt.SplitFailure, match=r"not finite at epoch 0, batch \d, learning rate 0.05"):
-        run(world, quality=quality)
+    failure = run(world, quality=quality).failure
+    assert re.fullmatch(r"loss is not finite at epoch 0, batch \d, learning rate 0.05", failure)
 
 
 def test_published_crops_are_those_of_the_released_code():

@@ -8,7 +8,8 @@ import torch
 
 from grmp.clip import model as clip
 from grmp.clip.model import Backbone
-from grmp.finetune import adapt
+from grmp.finetune.loop import finetune
+from grmp.finetune.types import Subset
 from grmp.params import Adapt
 from tests.finetune.test_adapt import SETTINGS, SHAPE, TEST, job, tune, world
 from tests.golden import weights
@@ -36,12 +37,17 @@ def backbone(dtype):
 
 
 def together_and_alone(world, dtype=torch.float64, rule="published", train=("context", "blocks"), own=False, **change):
-    both = []
-    for at_once in (3, 1):
-        settings = Adapt(**SETTINGS | {"splits_at_once": at_once} | change)
-        method = tune(rule, train)
-        both.append(adapt.adapt_splits(backbone(dtype), world[2], method, settings, jobs(world, dtype, own)))
-    return both
+    three, arguments = (
+        jobs(world, dtype, own),
+        (backbone(dtype), world[2], tune(rule, train), Adapt(**SETTINGS | change)),
+    )
+    return finetune(*arguments, three), alone(*arguments, three)
+
+
+def alone(*arguments):
+    """One split after the other."""
+    *rest, splits = arguments
+    return [finetune(*rest, [split])[0] for split in splits]
 
 
 def assert_equal(together, alone, atol):
@@ -108,10 +114,9 @@ def test_one_bad_split_hurts_no_other(world):
     quality = world[4].copy()
     quality[three[1].train.rows[0]] = np.nan
     three[1] = replace(three[1], train=replace(three[1].train, quality=quality))
-    settings = Adapt(**SETTINGS | {"splits_at_once": 3})
-    found = adapt.adapt_splits(backbone(torch.float64), world[2], tune(), settings, three)
-    assert isinstance(found[1], adapt.SplitFailure)
-    assert "epoch 0" in str(found[1])
+    settings = Adapt(**SETTINGS)
+    found = finetune(backbone(torch.float64), world[2], tune(), settings, three)
+    assert "epoch 0" in found[1].failure
     good = together_and_alone(world)[1]
     assert_equal([found[0], found[2]], [good[0], good[2]], atol=1e-10)
 
@@ -119,18 +124,15 @@ def test_one_bad_split_hurts_no_other(world):
 def test_different_numbers_of_labels_do_not_share_a_batch(world):
     three = jobs(world)
     three[0] = replace(three[0], train=replace(three[0].train, rows=three[0].train.rows[:5]))
-    method, place = tune(), backbone(torch.float64)
-    found = [
-        adapt.adapt_splits(place, world[2], method, Adapt(**SETTINGS | {"splits_at_once": n}), three) for n in (3, 1)
-    ]
-    assert_equal(*found, atol=1e-10)
+    arguments = backbone(torch.float64), world[2], tune(), Adapt(**SETTINGS), three
+    assert_equal(finetune(*arguments), alone(*arguments), atol=1e-10)
 
 
 def test_alone_is_bit_identical_whatever_came_before(world):
     settings, three = Adapt(**SETTINGS), jobs(world, torch.float32)
     place = backbone(torch.float32)
-    forth = adapt.adapt_splits(place, world[2], tune(), settings, three)
-    back = adapt.adapt_splits(place, world[2], tune(), settings, three[::-1])[::-1]
+    forth = alone(place, world[2], tune(), settings, three)
+    back = alone(place, world[2], tune(), settings, three[::-1])[::-1]
     assert [o.scores.tobytes() for o in forth] == [o.scores.tobytes() for o in back]
     assert [o.history for o in forth] == [o.history for o in back]
 
@@ -139,7 +141,7 @@ def test_another_teacher_changes_the_semantic_loss_alone(world):
     own = job(world)
     other = replace(own, teacher={n: t * 1.1 for n, t in world[0].weights.items()})
     settings = Adapt(**SETTINGS | {"epochs": 1, "batch": 9})
-    a, b = (adapt.adapt(world[0], world[2], tune(), settings, j).history[0] for j in (own, other))
+    a, b = (finetune(world[0], world[2], tune(), settings, [j])[0].history[0] for j in (own, other))
     assert a["task_loss"] == b["task_loss"]
     assert a["semantic_loss"] != b["semantic_loss"]
 
@@ -147,24 +149,24 @@ def test_another_teacher_changes_the_semantic_loss_alone(world):
 @pytest.mark.parametrize("train", [("context", "blocks"), ("lora",)])
 @pytest.mark.parametrize("at_once", [1, 3])
 def test_kept_tensors_are_the_adapted_clip(world, at_once, train):
-    settings = Adapt(**SETTINGS | {"splits_at_once": at_once})
+    settings, run = Adapt(**SETTINGS), finetune if at_once == 3 else alone
     three = [replace(j, keep=True) for j in jobs(world, torch.float32, own_prompts=True)]
-    found = adapt.adapt_splits(backbone(torch.float32), world[2], tune(train=train), settings, three)
+    found = run(backbone(torch.float32), world[2], tune(train=train), settings, three)
     for one, outcome in zip(three, found, strict=True):
         p, pictures = outcome.tensors, np.asarray(one.test.images)[one.test.rows][:, :, 2:34, 2:34]
         image = clip.image_embedding(p, clip.pixels(torch.from_numpy(pictures.copy()), SHAPE), SHAPE)
         scores = clip.logits(p, image, clip.text_embedding(p, world[2].quality, SHAPE, p["ctx"])).softmax(-1)[:, 0]
         assert not scores.requires_grad
         np.testing.assert_allclose(scores, outcome.scores, atol=1e-5)
-    assert adapt.adapt(world[0], world[2], tune(), settings, job(world)).tensors is None
+    assert finetune(world[0], world[2], tune(), settings, [job(world)])[0].tensors is None
 
 
 def test_train_and_test_of_two_databases(world):
     elsewhere = np.random.default_rng(0).integers(0, 256, (6, 3, 36, 36), dtype=np.uint8)
     own = job(world)
-    apart = replace(own, test=adapt.Side(elsewhere, np.zeros(6), np.arange(6)))
+    apart = replace(own, test=Subset(elsewhere, np.zeros(6), np.arange(6)))
     settings = Adapt(**SETTINGS)
-    a, b = (adapt.adapt(world[0], world[2], tune(), settings, j) for j in (own, apart))
+    a, b = (finetune(world[0], world[2], tune(), settings, [j])[0] for j in (own, apart))
     assert a.history == b.history
     assert len(b.scores) == 6
     assert len(a.scores) == len(TEST)

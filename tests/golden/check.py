@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from grmp.clip import model as clip
-from grmp.finetune import adapt, step
+from grmp.finetune import step
 from grmp.finetune.gradient_rules import angle, regularize
+from grmp.finetune.types import TEACHER_SCENE, Texts
 from grmp.params import Variant
 from grmp.pretrain import meta
 from tests.golden import weights
@@ -29,9 +30,9 @@ def computed(
     base, prompts = weights.clip_weights(shape), weights.prompts(shape, config["prompt_tokens"])
     images, target = torch.from_numpy(images_u8), torch.from_numpy(targets)
     x = clip.pixels(images, shape)
-    texts = adapt.Texts(
+    texts = Texts(
         clip.tokenize(clip.prompted_texts(["high quality", "low quality"], 4)),
-        clip.tokenize([adapt.TEACHER_SCENE.format(s) for s in SCENES]),
+        clip.tokenize([TEACHER_SCENE.format(s) for s in SCENES]),
     )
     plain = clip.tokenize(["a photo with high quality.", "a photo with low quality."])
     out: dict[str, Any] = {}

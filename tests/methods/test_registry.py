@@ -122,7 +122,7 @@ def test_a_loss_that_is_not_finite_fails_its_split_alone(world, method):
     case = tiny_case(params.load(world), world.parent, spoil)
     fine, failed = methods.prepare(case, method)([0, 1])
     assert np.isfinite(fine.scores).all()
-    assert re.fullmatch(r"loss is not finite at epoch 0, batch \d, learning rate [\d.e-]+", str(failed))
+    assert re.fullmatch(r"loss is not finite at epoch 0, batch \d, learning rate [\d.e-]+", failed.failure)
 
 
 def test_upper_is_taught_by_a_clip_that_knows_quality(world):
@@ -132,7 +132,7 @@ def test_upper_is_taught_by_a_clip_that_knows_quality(world):
     loaded = loaded.model_copy(update={"methods": loaded.methods | {"upper": random}})
     case = tiny_case(loaded, world.parent)
     db, parts, backbone = case.source, case.splits, case.backbone
-    seen, asked = [], methods.adapt_splits
+    seen, asked = [], methods.finetune
 
     def watched(place, texts, method, settings, jobs):
         found = asked(place, texts, method, settings, jobs)
@@ -140,7 +140,7 @@ def test_upper_is_taught_by_a_clip_that_knows_quality(world):
         return found
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(methods, "adapt_splits", watched)
+        patch.setattr(methods, "finetune", watched)
         (found,) = methods.prepare(case, "upper")([1])
     (teaching, schedule, (lesson,), (taught,)), (_, settings, (job,), _) = seen
     assert sorted(lesson.train.rows) == sorted(parts.train(1, None))

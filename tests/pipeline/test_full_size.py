@@ -8,7 +8,8 @@ from grmp import params
 from grmp.clip import model as clip
 from grmp.clip.model import Backbone, Shape
 from grmp.data.crops import place
-from grmp.finetune import adapt
+from grmp.finetune.loop import finetune
+from grmp.finetune.types import TEACHER_SCENE, SplitData, Subset, Texts
 from tests.conftest import ROOT
 from tests.golden import weights
 
@@ -24,14 +25,14 @@ def test_published_adaptation_at_full_size():
     quality = rng.uniform(size=60)
     noise = rng.normal(60 + 130 * quality[:, None, None, None], 20, (60, 3, 244, 244))
     images = place(np.clip(noise, 0, 255).astype(np.uint8), device)
-    texts = adapt.Texts(
+    texts = Texts(
         clip.tokenize(clip.prompted_texts(under.prompts.classes, under.prompts.text_tokens)).to(device),
-        clip.tokenize([adapt.TEACHER_SCENE.format(s) for s in settings.scenes]).to(device),
+        clip.tokenize([TEACHER_SCENE.format(s) for s in settings.scenes]).to(device),
     )
     prompts = {n: t.to(device) for n, t in weights.prompts(VIT_B16, under.prompts.visual_tokens).items()}
-    sides = (adapt.Side(images, quality, rows) for rows in (np.arange(10), np.arange(10, 60)))
+    sides = (Subset(images, quality, rows) for rows in (np.arange(10), np.arange(10, 60)))
     backbone = Backbone(VIT_B16, weights.clip_weights(VIT_B16), "seeded").to(device)
-    outcome = adapt.adapt(backbone, texts, under.methods["grmp"], settings, adapt.Job(0, prompts, *sides))
+    (outcome,) = finetune(backbone, texts, under.methods["grmp"], settings, [SplitData(0, prompts, *sides)])
     assert outcome.trained_values == 40_965_632
     assert outcome.scores.shape == (50,)
     assert np.isfinite(outcome.scores).all()

@@ -251,7 +251,7 @@ def test_prompts_touch_only_the_methods_that_start_from_them(world):
 
 
 def test_failed_split_is_recorded_and_the_rest_goes_on(world, monkeypatch, capsys):
-    from grmp.finetune.adapt import SplitFailure
+    from grmp.finetune.types import SplitResult
 
     prepare = methods.prepare
 
@@ -259,7 +259,7 @@ def test_failed_split_is_recorded_and_the_rest_goes_on(world, monkeypatch, capsy
         compute = prepare(case, name)
 
         def splits(numbers):
-            failure = SplitFailure("loss is not finite at epoch 3, batch 0, learning rate 0.1")
+            failure = SplitResult(failure="loss is not finite at epoch 3, batch 0, learning rate 0.1")
             return [failure if i == 1 else compute([i])[0] for i in numbers]
 
         return splits
