@@ -25,10 +25,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from grmp.clip import stem
+
 Tensors = dict[str, Tensor]
 MEAN_STD = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
+    "lite0": ((0.498,) * 3, (0.502,) * 3),  # what the stem was trained on, whatever a protocol asks for
 }
 
 
@@ -47,6 +50,7 @@ class Shape:
     text_heads: int
     quick_gelu: bool
     normalize: str = "imagenet"
+    stem: str = ""  # "lite0": the frozen convolutions of grmp/clip/stem.py in front of the patch embedding
 
     def as_dict(self) -> dict[str, int | bool | str]:
         """Plain data, for checkpoints."""
@@ -68,7 +72,7 @@ class Backbone:
 
 def pixels(images: Tensor, shape: Shape) -> Tensor:
     """(B, 3, S, S) uint8 -> float32, normalised."""
-    mean, std = (torch.tensor(v, device=images.device).view(3, 1, 1) for v in MEAN_STD[shape.normalize])
+    mean, std = (torch.tensor(v, device=images.device).view(3, 1, 1) for v in MEAN_STD[shape.stem or shape.normalize])
     return (images.float() / 255 - mean) / std
 
 
@@ -162,8 +166,17 @@ def visual_prompts(p: Tensors, shape: Shape) -> list[Tensor | None]:
     return [F.linear(r, w, b) for r in raw] + [None] * (shape.vision_layers - len(raw))
 
 
+def apply_stem(p: Tensors, x: Tensor) -> Tensor:
+    """(B, 3, S, S) normalised pixels -> the features of the frozen stem, or the pixels themselves where there is none."""
+    return stem.features(p, x) if stem.FIRST in p else x
+
+
 def embed_patches(p: Tensors, x: Tensor) -> Tensor:
-    """(B, 3, S, S) normalised pixels -> (B, L, D) tokens in front of the first block, class token first."""
+    """(B, 3, S, S) normalised pixels -> (B, L, D) tokens in front of the first block, class token first.
+
+    With a stem, its features (B, C, S / 32, S / 32) can be given instead of pixels.
+    """
+    x = apply_stem(p, x) if x.shape[1] == 3 else x
     patches = F.conv2d(x, p["visual.conv1.weight"], stride=p["visual.conv1.weight"].shape[-1]).flatten(2).mT
     cls = p["visual.class_embedding"].expand(len(x), 1, -1)
     x = torch.cat([cls, patches], dim=1) + p["visual.positional_embedding"]

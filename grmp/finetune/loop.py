@@ -122,7 +122,9 @@ class Finetuner:
             scenes = clip.text_embedding(weights, self.texts.scenes, shape)
 
         def trunk(x: Tensor) -> Tensor:
-            return x if first < 0 else clip.image_blocks(frozen, clip.embed_patches(frozen, x), shape, 0, first)
+            if first < 0:
+                return clip.apply_stem(frozen, x)
+            return clip.image_blocks(frozen, clip.embed_patches(frozen, x), shape, 0, first)
 
         @torch.no_grad()
         def for_training(crops: Sequence[Crop]) -> tuple[Tensor, Tensor]:

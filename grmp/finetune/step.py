@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from grmp.clip import lora
+from grmp.clip import lora, stem
 from grmp.clip import model as clip
 from grmp.clip.model import Shape, Tensors
 from grmp.finetune.types import Texts
@@ -47,8 +47,9 @@ def first_trained_block(shape: Shape, train: Sequence[str], blocks: int) -> int:
 
 
 def split_tuned(tensors: Tensors, prefixes: tuple[str, ...]) -> tuple[Tensors, Tensors]:
-    """(tuned, frozen): the first are fresh leaves that require gradients."""
-    tuned = {n: t.detach().clone().requires_grad_() for n, t in tensors.items() if n.startswith(prefixes)}
+    """(tuned, frozen): the first are fresh leaves that require gradients; a stem is always frozen."""
+    trained = (n for n in tensors if n.startswith(prefixes) and not n.startswith(stem.PREFIX))
+    tuned = {n: tensors[n].detach().clone().requires_grad_() for n in trained}
     return tuned, {n: t for n, t in tensors.items() if n not in tuned}
 
 

@@ -1,0 +1,1 @@
+"""Trains the small CLIPs that the package ships (`make small-clip`): data, captions, training, evaluation."""
