@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from grmp.errors import UserError
-from grmp.locks import own
+from grmp.locks import lock
 
 if TYPE_CHECKING:
     from grmp.params import Params
@@ -35,7 +35,7 @@ def backbone(params: ParamsFile = HERE, origin: Annotated[Path | None, typer.Opt
     loaded = load(params)
     from grmp.clip.checkpoints import build
 
-    with own(params.parent, "backbone"):
+    with lock(params.parent, "backbone"):
         build(loaded, params.parent, origin)
 
 
@@ -48,22 +48,24 @@ def pretrain(variant: str, params: ParamsFile = HERE) -> None:
         raise UserError(f"variant '{variant}' is not defined in {params}; known: {known}")
     from grmp.pretrain.train import pretrain as run
 
-    with own(params.parent, f"pretrain-{variant}"):
+    with lock(params.parent, f"pretrain-{variant}"):
         run(loaded, params.parent, variant)
 
 
-@app.command()
-def steps(variant: str, params: ParamsFile = HERE) -> None:
+@app.command("inner-curves")
+@app.command("steps", hidden=True)
+def inner_curves(variant: str, params: ParamsFile = HERE) -> None:
     """How far a few inner steps bring each distortion type, from a variant's meta-prompts and from random ones."""
     loaded = load(params)
     from grmp.pretrain.inner_curves import measure
 
-    with own(params.parent, f"steps-{variant}"):
+    with lock(params.parent, f"inner-curves-{variant}"):
         measure(loaded, params.parent, variant)
 
 
-@app.command()
-def adapt(
+@app.command("run")
+@app.command("adapt", hidden=True)
+def run_one(
     database: Annotated[str, typer.Argument(help="or a_to_b: train on a, test on all of b")],
     method: str,
     shots: Annotated[str, typer.Argument(help="labelled pictures, or a share of the training side: 20pct")],
@@ -84,19 +86,23 @@ def adapt(
 
 
 @app.command()
-def look(database: str, params: ParamsFile = HERE) -> None:
+@app.command("look", hidden=True)
+def attribution(database: str, params: ParamsFile = HERE) -> None:
     """Relevance maps and embeddings of a database's test pictures, before and after adaptation."""
     loaded = load(params)
     from grmp.experiments.explain import look as run
 
-    with own(params.parent, f"look-{database}"):
+    with lock(params.parent, f"attribution-{database}"):
         run(loaded, params.parent, database)
 
 
 @app.command()
 def sweep(
     params: ParamsFile = HERE,
-    jobs: Annotated[int, typer.Option("-j", min=0, help="processes; 0: one a GPU, or as many as the CPUs allow")] = 0,
+    workers: Annotated[
+        int,
+        typer.Option("--workers", "-j", min=0, help="parallel processes or Slurm jobs; 0: one per GPU or per CPU core"),
+    ] = 0,
     dry: Annotated[bool, typer.Option("--dry", help="list what would run and what it would take")] = False,
     time_limit: Annotated[float, typer.Option(min=0, help="minutes that one run may take; 0: any")] = 0,
     allow_failed: Annotated[
@@ -109,7 +115,7 @@ def sweep(
     option: Annotated[list[str] | None, typer.Option("--slurm", help="Slurm: any other, such as account=me")] = None,
 ) -> None:
     """All runs that the pipeline still lacks, several at a time; a `dvc repro` afterwards finds them done."""
-    from grmp.experiments.slurm import Jobs
+    from grmp.experiments.slurm import SlurmOptions
     from grmp.experiments.sweep import plan
     from grmp.experiments.sweep import sweep as run
 
@@ -119,12 +125,12 @@ def sweep(
         raise UserError("--time-limit is for processes of this machine; with Slurm give --time")
     more = dict(text.partition("=")[::2] for text in option or [])
     threads = load(params).adapt.threads
-    wanted = Jobs(partition, gpus_per_job, threads, time, jobs or 256, more) if cluster == "slurm" else None
+    wanted = SlurmOptions(partition, gpus_per_job, threads, time, workers or 256, more) if cluster == "slurm" else None
     if dry:
-        print(plan(params, jobs, wanted))
+        print(plan(params, workers, wanted))
         return
     command = shlex.join(["grmp", *sys.argv[1:]])
-    print(f"{run(params, jobs, wanted, time_limit * 60 or None, command, allow_failed)} runs computed")
+    print(f"{run(params, workers, wanted, time_limit * 60 or None, command, allow_failed)} runs computed")
 
 
 @app.command()
@@ -213,12 +219,13 @@ def collect(params: ParamsFile = HERE) -> None:
     loaded = load(params)
     from grmp.report.collect import collect as run
 
-    with own(params.parent, "collect"):
+    with lock(params.parent, "collect"):
         run(loaded, params.parent / "results")
 
 
 @app.command()
-def notebook(
+@app.command("notebook", hidden=True)
+def notebooks(
     name: Annotated[str, typer.Argument(help="without it all of report.notebooks, several at a time")] = "",
     params: ParamsFile = HERE,
     parameter: Annotated[list[str] | None, typer.Option("-p", help="name=value, as YAML; of one notebook")] = None,
@@ -235,12 +242,13 @@ def notebook(
 
 
 @app.command()
-def report(params: ParamsFile = HERE) -> None:
+@app.command("report", hidden=True)
+def site(params: ParamsFile = HERE) -> None:
     """Build results/site/: one page with every table, figure and notebook."""
     loaded = load(params)
     from grmp.report.site import build
 
-    with own(params.parent, "report"):
+    with lock(params.parent, "site"):
         build(loaded, params.parent / "results")
 
 

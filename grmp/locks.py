@@ -16,17 +16,17 @@ from grmp.errors import UserError
 POLL = 0.2  # seconds between two looks at a lock that another process holds
 
 
-class Busy(Exception):
+class Locked(Exception):
     """Another process owns this piece of work."""
 
 
 @contextmanager
-def own(world: Path, name: str, wait: bool = True) -> Iterator[None]:
+def lock(world: Path, name: str, wait: bool = True) -> Iterator[None]:
     """Inside the block no other process, here or on another machine, owns ``name`` in the world ``world``.
 
     Raises
     ------
-    Busy
+    Locked
         If another process owns it and ``wait`` is False; with ``wait`` a line is printed, and its end awaited.
     UserError
         If the folder cannot be written, or its file system has no locks.
@@ -35,14 +35,14 @@ def own(world: Path, name: str, wait: bool = True) -> Iterator[None]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # no soft lock where the file system has none: that one would outlive a killed process
-        lock = FileLock(path, poll_interval=POLL, fallback_to_soft=False)
+        held = FileLock(path, poll_interval=POLL, fallback_to_soft=False)
         try:
-            lock.acquire(timeout=0)
+            held.acquire(timeout=0)
         except Timeout:
             if not wait:
-                raise Busy(name) from None
+                raise Locked(name) from None
             print(f"{name}: another process is at it; waiting for its end", flush=True)
-            lock.acquire()
+            held.acquire()
     except (OSError, NotImplementedError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(
@@ -52,4 +52,4 @@ def own(world: Path, name: str, wait: bool = True) -> Iterator[None]:
     try:
         yield
     finally:
-        lock.release()
+        held.release()

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from grmp import locks as ownership
+from grmp import locks as locks
 from grmp.errors import UserError
-from grmp.locks import Busy, own
+from grmp.locks import Locked, lock
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from grmp.locks import own
-with own(Path(sys.argv[1]), "a-b-1"):
+from grmp.locks import lock
+with lock(Path(sys.argv[1]), "a-b-1"):
     print("mine", flush=True)
     time.sleep(60)
 """
@@ -35,29 +35,29 @@ def other(tmp_path):
 
 
 def test_one_owner_and_nothing_to_remove_after_a_kill(tmp_path, other):
-    with pytest.raises(Busy), own(tmp_path, "a-b-1", wait=False):
+    with pytest.raises(Locked), lock(tmp_path, "a-b-1", wait=False):
         pass
-    with own(tmp_path, "a-b-2", wait=False):  # another piece of work is free
+    with lock(tmp_path, "a-b-2", wait=False):  # another piece of work is free
         pass
     os.kill(other.pid, signal.SIGKILL)
     other.wait()
-    with own(tmp_path, "a-b-1", wait=False):
+    with lock(tmp_path, "a-b-1", wait=False):
         pass
 
 
 def test_waits_for_the_owner_and_says_so(tmp_path, other, capsys):
     ending = subprocess.Popen(["sh", "-c", f"sleep 0.6; kill -9 {other.pid}"])
     start = time.monotonic()
-    with own(tmp_path, "a-b-1"):
+    with lock(tmp_path, "a-b-1"):
         assert time.monotonic() - start > 0.3
     ending.wait()
     assert "a-b-1: another process is at it" in capsys.readouterr().out
 
 
 def test_an_exception_gives_it_back(tmp_path):
-    with pytest.raises(ZeroDivisionError), own(tmp_path, "x"):
+    with pytest.raises(ZeroDivisionError), lock(tmp_path, "x"):
         raise ZeroDivisionError
-    with own(tmp_path, "x", wait=False):
+    with lock(tmp_path, "x", wait=False):
         pass
 
 
@@ -65,7 +65,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "results").write_text("in the way")
     with (
         pytest.raises(UserError, match=r"cannot lock .*results/partial/locks/x.lock: .*must be writable") as caught,
-        own(tmp_path, "x"),
+        lock(tmp_path, "x"),
     ):
         pass
     assert "\n" not in str(caught.value)
@@ -79,7 +79,7 @@ def test_a_file_system_without_locks_is_named_not_worked_around(tmp_path, monkey
         raise OSError(errno.ENOSYS, "Function not implemented")
 
     monkeypatch.setattr(fcntl, "flock", none)
-    with pytest.raises(UserError, match="on a file system with locks"), own(tmp_path, "x"):
+    with pytest.raises(UserError, match="on a file system with locks"), lock(tmp_path, "x"):
         pass
-    assert ownership.POLL < 1
+    assert locks.POLL < 1
     assert [p.stat().st_size for p in Path(tmp_path, "results/partial/locks").iterdir()] in ([], [0])

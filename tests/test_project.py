@@ -85,8 +85,8 @@ def test_stages_that_train_nothing_need_no_torch(modules):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["adapt", "nowhere", "grmp", "5"], "nowhere"),
-        (["adapt", "livec", "magic", "5"], "method 'magic' is not defined"),
+        (["run", "nowhere", "grmp", "5"], "nowhere"),
+        (["run", "livec", "magic", "5"], "method 'magic' is not defined"),
         (["pretrain", "magic"], "variant 'magic' is not defined"),
         (["data", "fetch", "nowhere"], "nowhere"),
     ],

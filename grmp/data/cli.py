@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from grmp.data import registry
-from grmp.locks import own
+from grmp.locks import lock
 
 if TYPE_CHECKING:
     from grmp.params import Params
@@ -64,7 +64,7 @@ def fetch(
     if origin is None and (planned := fetching.check_disk(entries, raw))[0]:
         print(f"to download: {size(planned[0])}; disk needed: {size(planned[1])}", flush=True)
     for entry in entries:
-        with own(params.parent, f"fetch-{entry.name}"):
+        with lock(params.parent, f"fetch-{entry.name}"):
             fetching.fetch(entry.name, raw, origin)
 
 
@@ -87,7 +87,7 @@ def prepare(
     keep = any(view.data.keep_excluded for view in views)
     allowed = max(allow_missing, data.allow_missing)
     for name in [registry.get(n).name for n in names or data.databases]:
-        with own(params.parent, f"prepare-{name}"):
+        with lock(params.parent, f"prepare-{name}"):
             table = one(name, folder / "raw", folder / "prepared", data.size, data.aspect, allowed, keep)
             for view in views:
                 left_out = [] if view.data.keep_excluded else training_pictures(name, table["image"])

@@ -31,7 +31,7 @@ from grmp.files import claim, sha256, sha256_of
 from grmp.finetune.loop import finetune
 from grmp.finetune.scorer import Model
 from grmp.finetune.types import SplitData
-from grmp.locks import own
+from grmp.locks import lock
 from grmp.methods import registry as methods
 from grmp.methods.registry import Case
 from grmp.metrics import srcc
@@ -88,7 +88,7 @@ def train(
     start = begin(params, world, rated, draw_folds(rated.index, folds, params.splits.seed) if folds else everything)
     cases = {name: case_of(start, name) for name in names}
     scores, places, expected = {}, [], 0.0
-    with own(world, f"train-{sha256_of([rated.index.to_csv(), _digest(rated), names])}"):
+    with lock(world, f"train-{sha256_of([rated.index.to_csv(), _digest(rated), names])}"):
         for name in names if folds else []:
             places.append(runs.partial(world, _identity(cases[name], name)))
             scores[name], expected = out_of_fold(cases[name], name, places[-1])

@@ -14,7 +14,7 @@ from grmp import params as settings
 from grmp.data import registry
 from grmp.errors import UserError
 from grmp.experiments.slurm import reachable
-from grmp.locks import own
+from grmp.locks import lock
 from grmp.params import Params, PretrainedBackbone
 from grmp.pool import cpus
 
@@ -147,7 +147,7 @@ def _weights(params: Params, world: Path) -> Finding:
 def _locks(world: Path) -> Finding:
     """Tried in a folder of its own there, which is taken away again."""
     try:
-        with tempfile.TemporaryDirectory(prefix=".doctor.", dir=world) as place, own(Path(place), "doctor"):
+        with tempfile.TemporaryDirectory(prefix=".doctor.", dir=world) as place, lock(Path(place), "doctor"):
             return "ok", f"{world.resolve()} can be written and locked"
     except OSError as error:
         return "FAIL", f"cannot write in {world.resolve()}: {error.strerror}"

@@ -17,7 +17,7 @@ IDLE = 2  # times in a row
 
 
 @dataclass(frozen=True)
-class Jobs:
+class SlurmOptions:
     """What each job asks for."""
 
     partition: str = ""
@@ -58,7 +58,7 @@ class Task:
 
 
 def work(
-    do: Callable[[Any], Any], items: Sequence[Any], folder: Path, jobs: Jobs, progress: Callable[[Any], int]
+    do: Callable[[Any], Any], items: Sequence[Any], folder: Path, jobs: SlurmOptions, progress: Callable[[Any], int]
 ) -> Iterator[tuple[Any, str, Any]]:
     """Submit all ``items`` as an array and yield (item, "done" or "failed", result or reason) of each as it ends.
 
@@ -125,7 +125,7 @@ def work(
             subprocess.run(["scancel", *(job.job_id for job in waiting)], check=False, capture_output=True)
 
 
-def _options(jobs: Jobs) -> dict[str, Any]:
+def _options(jobs: SlurmOptions) -> dict[str, Any]:
     """In submitit's words."""
     found: dict[str, Any] = {
         "job_name": "grmp",

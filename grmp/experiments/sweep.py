@@ -10,9 +10,9 @@ from grmp import params as settings
 from grmp.errors import UserError
 from grmp.experiments import cost, runs
 from grmp.experiments.cost import duration
-from grmp.experiments.slurm import Jobs
+from grmp.experiments.slurm import SlurmOptions
 from grmp.experiments.watch import Watch
-from grmp.locks import Busy, own
+from grmp.locks import Locked, lock
 from grmp.params import Params, RunKey
 from grmp.pool import cpus, work
 
@@ -26,11 +26,11 @@ def run(params: Params, world: Path, key: RunKey, progress: bool = True, wait: b
     ------
     UserError
         For anything that can be known to be wrong before training starts.
-    Busy
+    Locked
         If another process is computing it and ``wait`` is False.
     """
     runs.inputs(params, world, key)  # what is missing is named before anything is written
-    with own(world, str(key), wait):
+    with lock(world, str(key), wait):
         return _run(params, world, key, progress)
 
 
@@ -77,7 +77,7 @@ def _work(params_file: Path, wait: bool, key: RunKey) -> str:
     params, world = settings.load(params_file), params_file.parent
     try:
         computed = run(params, world, key, progress=False, wait=wait)
-    except Busy:
+    except Locked:
         return "busy"
     if not runs.is_done(params, world, key):
         raise UserError("splits failed, see the status in its run.json; the other splits are in the record")
@@ -86,8 +86,8 @@ def _work(params_file: Path, wait: bool, key: RunKey) -> str:
 
 def sweep(
     params_file: Path,
-    jobs: int = 0,
-    cluster: Jobs | None = None,
+    workers: int = 0,
+    cluster: SlurmOptions | None = None,
     limit: float | None = None,
     command: str = "grmp sweep",
     allow_failed: bool = False,
@@ -98,7 +98,7 @@ def sweep(
 
     Parameters
     ----------
-    jobs
+    workers
         Processes; 0: one a GPU, or one a CPU where there is none.
     limit
         Seconds that one run may take here.
@@ -118,7 +118,7 @@ def sweep(
     params, world = settings.load(params_file), params_file.parent
     keys = lacking(params, world)
     check(params, world, keys)
-    where = [] if cluster else places(params.adapt.device, jobs, params.adapt.threads)
+    where = [] if cluster else places(params.adapt.device, workers, params.adapt.threads)
     with_what = "Slurm" if cluster else f"{len(where)} processes"
     print(f"{len(keys)} runs to compute with {with_what}", flush=True)
 
@@ -143,7 +143,7 @@ def sweep(
     if left:
         print(f"{len(left)} runs are another sweep's; waiting for them", flush=True)
         for key in left:  # here and not in the workers, whose time counts
-            with own(world, str(key)):
+            with lock(world, str(key)):
                 pass
         for key, state, word in ends(left, wait=True):
             watch.see(key, state, word)
@@ -165,7 +165,7 @@ def _splits_done(params_file: Path, key: RunKey) -> int:
     return len(list(runs.partial(world, runs.identity(params, world, key)).glob("*.json")))
 
 
-def plan(params_file: Path, jobs: int = 0, cluster: Jobs | None = None) -> str:
+def plan(params_file: Path, workers: int = 0, cluster: SlurmOptions | None = None) -> str:
     """What a sweep would compute, and what that would take by the records that are there; computes nothing."""
     params, world = settings.load(params_file), params_file.parent
     keys, known, splits = lacking(params, world), cost.past(world), params.splits.count
@@ -174,7 +174,7 @@ def plan(params_file: Path, jobs: int = 0, cluster: Jobs | None = None) -> str:
         each = cost.estimate(key, known)
         lines.append(f"{key}  {'unknown' if each is None else 'about ' + duration(each * splits)}")
     seconds, unknown = cost.total(keys, known, splits)
-    parallel = cluster.parallel if cluster else len(places(params.adapt.device, jobs, params.adapt.threads))
+    parallel = cluster.parallel if cluster else len(places(params.adapt.device, workers, params.adapt.threads))
     parallel = max(1, min(parallel, len(keys)))
     total = f"{len(keys)} runs to compute"
     if unknown < len(keys):
@@ -185,10 +185,10 @@ def plan(params_file: Path, jobs: int = 0, cluster: Jobs | None = None) -> str:
     return "\n".join(lines)
 
 
-def places(device: str, jobs: int, threads: int = 1) -> list[str | None]:
+def places(device: str, workers: int, threads: int = 1) -> list[str | None]:
     """Where processes run: GPUs by turns, or None for each CPU process.
 
-    ``jobs`` 0 is one a GPU, or as many as there are CPUs for when each has ``threads``.
+    ``workers`` 0 is one a GPU, or as many as there are CPUs for when each has ``threads``.
     """
     gpus: list[str] = []
     # torch takes seconds to import, so it is asked only where there may be one
@@ -198,5 +198,5 @@ def places(device: str, jobs: int, threads: int = 1) -> list[str | None]:
         seen = os.environ.get("CUDA_VISIBLE_DEVICES")
         gpus = seen.split(",") if seen else [str(i) for i in range(torch.cuda.device_count())]
     if gpus:
-        return [gpus[i % len(gpus)] for i in range(jobs or len(gpus))]
-    return [None] * (jobs or max(1, cpus() // threads))
+        return [gpus[i % len(gpus)] for i in range(workers or len(gpus))]
+    return [None] * (workers or max(1, cpus() // threads))

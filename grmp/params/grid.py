@@ -50,7 +50,7 @@ class RunKey(NamedTuple):
     @property
     def command(self) -> str:
         """The command that computes this run alone."""
-        return f"grmp adapt {self.database} {self.method} {self.shots} --protocol {self.protocol}"
+        return f"grmp run {self.database} {self.method} {self.shots} --protocol {self.protocol}"
 
     def folder(self, root: Path) -> Path:
         """Where its record is written, below the pipeline folder ``root``."""

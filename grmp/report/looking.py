@@ -40,7 +40,7 @@ class Look:
 
 
 def read(world: World, database: str) -> Look | None:
-    """What ``grmp look`` wrote, or None.
+    """What ``grmp attribution`` wrote, or None.
 
     Raises
     ------

@@ -28,7 +28,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from grmp import params as settings
 from grmp.errors import UserError
 from grmp.files import whole, write_text
-from grmp.locks import own
+from grmp.locks import lock
 from grmp.pool import cpus, work
 from grmp.report.page import notebook_page
 
@@ -56,7 +56,7 @@ def execute(name: str, params_file: Path, overrides: Sequence[str] = ()) -> None
     notebook = jupytext.read(folder / f"{name}.py")
     given = check_parameters(name, notebook, overrides)
     outputs = [world / "results" / kind / name for kind in ("tables", "figures")]
-    with own(world, f"notebook-{name}"):
+    with lock(world, f"notebook-{name}"):
         _empty(outputs)
         print(f"notebook {name}: executing", flush=True)
         try:
@@ -92,7 +92,7 @@ def execute_all(params_file: Path) -> None:
             print(f"notebook {name}: {reason}", flush=True)
     if failed:
         raise UserError(
-            f"{len(failed)} of {len(names)} notebooks failed, see above; try one with: grmp notebook {failed[0]}"
+            f"{len(failed)} of {len(names)} notebooks failed, see above; try one with: grmp notebooks {failed[0]}"
         )
 
 

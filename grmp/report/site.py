@@ -117,7 +117,7 @@ def section(results: Path, name: str, code: str = ".") -> Section:
         told = notebook["metadata"].get("grmp", {}).get("parameters", [])
         return Section(name, title, items, about=about, source=link, parameters=told)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is damaged ({error}); make it again with: grmp notebook {name}") from None
+        raise UserError(f"{path} is damaged ({error}); make it again with: grmp notebooks {name}") from None
 
 
 def _item(results: Path, notebook: str, output: dict[str, Any]) -> Item:

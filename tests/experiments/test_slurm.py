@@ -10,7 +10,7 @@ import pytest
 import submitit
 
 from grmp.experiments import slurm as cluster
-from grmp.experiments.slurm import Jobs, Task, work
+from grmp.experiments.slurm import SlurmOptions, Task, work
 
 
 class Job:
@@ -74,7 +74,10 @@ def test_each_sweep_has_a_folder_of_its_own_that_nobody_else_writes(slurm, tmp_p
     for name in ("3_0_0_result.pkl", "3_1_0_result.pkl"):  # of a Slurm whose numbers began anew
         (tmp_path / name).write_bytes(pickle.dumps(("done", "of yesterday")))
     for _ in range(2):
-        assert list(work(shout, ["a", "b"], tmp_path, Jobs(), nothing)) == [("a", "done", "A"), ("b", "done", "B")]
+        assert list(work(shout, ["a", "b"], tmp_path, SlurmOptions(), nothing)) == [
+            ("a", "done", "A"),
+            ("b", "done", "B"),
+        ]
     folders = [path for path in tmp_path.iterdir() if path.is_dir()]
     assert len(folders) == 2
     assert all(path.stat().st_mode & 0o777 == 0o700 for path in folders)
@@ -82,14 +85,14 @@ def test_each_sweep_has_a_folder_of_its_own_that_nobody_else_writes(slurm, tmp_p
 
 def test_a_job_that_vanishes_is_sent_once_more_and_then_a_failure(slurm, tmp_path):
     slurm(ends=False)
-    (one,) = work(shout, ["a"], tmp_path, Jobs(), nothing)
+    (one,) = work(shout, ["a"], tmp_path, SlurmOptions(), nothing)
     assert one[:2] == ("a", "failed")
     assert one[2].startswith("Slurm job 3_1, the second one: ended without a result; see ")
 
 
 def test_a_second_job_that_slurm_refuses_is_a_failure_of_that_run_alone(slurm, tmp_path):
     slurm(ends=False, most=3)
-    ended = list(work(shout, ["a", "b"], tmp_path, Jobs(), nothing))
+    ended = list(work(shout, ["a", "b"], tmp_path, SlurmOptions(), nothing))
     assert [(item, state) for item, state, _ in ended] == [("b", "failed"), ("a", "failed")]
     assert "Slurm took no second one: sbatch: error: QOSMaxSubmitJobPerUserLimit second line" in ended[0][2]
     assert all("\n" not in reason for *_, reason in ended)

@@ -53,12 +53,12 @@ def command(*arguments: str) -> list[str]:
 
 
 def test_same_bytes_with_one_process_and_with_several(world, undisturbed, capsys):
-    assert sweep.sweep(world, jobs=3) == 8
+    assert sweep.sweep(world, workers=3) == 8
     assert copies.records(world.parent) == undisturbed
     said = capsys.readouterr().out
     assert "8 runs to compute with 3 processes" in said
     assert "done 8 of 8, running 0, failed 0" in said
-    assert sweep.sweep(world, jobs=3) == 0
+    assert sweep.sweep(world, workers=3) == 0
 
 
 def test_same_bytes_in_another_order(world, undisturbed):
@@ -100,7 +100,7 @@ def test_two_sweeps_at_once_compute_each_split_once(world, undisturbed, tmp_path
 @pytest.mark.slow
 def test_two_commands_at_once_both_end_well(world, undisturbed):
     both = [
-        subprocess.Popen(command("--params", str(world), "-j", "2"), stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(command("--params", str(world), "--workers", "2"), stdout=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
     said = [p.communicate()[0] for p in both]
@@ -110,7 +110,7 @@ def test_two_commands_at_once_both_end_well(world, undisturbed):
 
 
 def test_killed_worker_is_replaced_and_its_run_goes_on(world, undisturbed, monkeypatch):
-    began = subprocess.Popen(command("--params", str(world), "-j", "2"), stdout=subprocess.PIPE, text=True)
+    began = subprocess.Popen(command("--params", str(world), "--workers", "2"), stdout=subprocess.PIPE, text=True)
     partial = world.parent / "results/partial"
     while not list(partial.glob("?" * 64)):
         time.sleep(0.02)
@@ -216,7 +216,9 @@ def test_each_process_sees_its_own_gpu():
 def test_failures_are_listed_with_the_way_to_retry(world):
     (world.parent / "results/runs/sound/target").mkdir(parents=True)
     (world.parent / "results/runs/sound/target/ridge").write_text("in the way")
-    done = subprocess.run(command("--params", str(world), "-j", "2"), capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command("--params", str(world), "--workers", "2"), capture_output=True, text=True, check=False
+    )
     assert done.returncode == 1
     assert "failed: sound-target-ridge-6: cannot write" in done.stdout
     assert (
@@ -229,11 +231,11 @@ def test_failures_are_listed_with_the_way_to_retry(world):
 
 def test_dry_lists_and_estimates_and_computes_nothing(world):
     loaded = params.load(world)
-    text = sweep.plan(world, jobs=2)
+    text = sweep.plan(world, workers=2)
     assert text.count("unknown") == 9
     assert text.endswith("8 runs to compute; 8 of them of unknown cost (no record of their method)")
     sweep.run(loaded, world.parent, RunKey("sound", "target", "ridge", 6), progress=False)
-    text = sweep.plan(world, jobs=2)
+    text = sweep.plan(world, workers=2)
     assert "sound-target-ridge-12  about" in text
     assert "ridge-6 " not in text
     assert "7 runs to compute" in text
@@ -307,10 +309,10 @@ def test_same_bytes_whatever_the_batch_of_splits(world, undisturbed):
 
 def test_without_slurm_it_says_so(world, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
-    from grmp.experiments.slurm import Jobs
+    from grmp.experiments.slurm import SlurmOptions
 
     with pytest.raises(UserError, match=r"Slurm took no jobs: .*srun") as caught:
-        sweep.sweep(world, cluster=Jobs())
+        sweep.sweep(world, cluster=SlurmOptions())
     assert "\n" not in str(caught.value)
 
 
@@ -336,10 +338,10 @@ def test_failed_splits_are_no_error_where_they_are_allowed(world, capsys):
     raw["run"]["few_shot"]["methods"] = ["ridge", "grmp"]
     world.write_text(yaml.safe_dump(raw, sort_keys=False))
     with pytest.raises(UserError, match="2 of 4 runs failed"):
-        sweep.sweep(world, jobs=1)
-    assert sweep.sweep(world, jobs=1, allow_failed=True) == 0
+        sweep.sweep(world, workers=1)
+    assert sweep.sweep(world, workers=1, allow_failed=True) == 0
     assert "failed: sound-target-grmp-6: splits failed" in capsys.readouterr().out
     shutil.rmtree(world.parent / "results/runs/sound/target/ridge")
     (world.parent / "results/runs/sound/target/ridge").write_text("in the way")  # a run without a record is an error
     with pytest.raises(UserError, match="4 of 4 runs failed"):
-        sweep.sweep(world, jobs=1, allow_failed=True)
+        sweep.sweep(world, workers=1, allow_failed=True)

@@ -59,7 +59,7 @@ def complete(file, *command: str) -> float:
 
 STEPS = (  # a command, what it leaves, and its share of the kills
     (("pretrain", "fomaml"), ("models/prompts", "results/partial"), 1 / 3),
-    (("sweep", "-j", "2"), ("results/runs", "results/partial"), 1 / 2),
+    (("sweep", "--workers", "2"), ("results/runs", "results/partial"), 1 / 2),
     (("collect",), ("results/scores.csv",), 1 / 6),
 )
 

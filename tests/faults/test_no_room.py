@@ -33,7 +33,7 @@ def mount(place: Path, *options: str) -> None:
 
 
 def command(file: Path) -> subprocess.CompletedProcess:
-    line = [sys.executable, "-c", "from grmp.cli import main; main()", "sweep", "-j", "1", "--params", str(file)]
+    line = [sys.executable, "-c", "from grmp.cli import main; main()", "sweep", "--workers", "1", "--params", str(file)]
     return subprocess.run(line, capture_output=True, text=True, check=False)
 
 

@@ -119,7 +119,7 @@ def test_grids_share_no_cell(tmp_path):
     run = params.load(ROOT / "demo/params.yaml").run
     assert len(run.run_keys()) == len(set(run.run_keys()))
     assert (
-        params.RunKey("sound", "sim_wild", "grmp", "20pct").command == "grmp adapt sim_wild grmp 20pct --protocol sound"
+        params.RunKey("sound", "sim_wild", "grmp", "20pct").command == "grmp run sim_wild grmp 20pct --protocol sound"
     )
 
 

@@ -203,10 +203,10 @@ def test_same_bytes_alone_after_an_interruption_and_in_a_sweep(world, monkeypatc
     monkeypatch.undo()
 
     shutil.rmtree(key.folder(world.parent))
-    assert sweep.sweep(world, jobs=2) == 10
+    assert sweep.sweep(world, workers=2) == 10
     assert content(key.folder(world.parent)) == alone
     assert sweep.lacking(loaded, world.parent) == []
-    assert sweep.sweep(world, jobs=2) == 0
+    assert sweep.sweep(world, workers=2) == 0
 
 
 ALL = ("zero_shot", "ridge", "random_prompts", "meta_prompts", "grmp")

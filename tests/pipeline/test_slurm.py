@@ -51,7 +51,7 @@ def begin():
 
     def do(file, *arguments: str) -> subprocess.Popen:
         command = [sys.executable, "-c", "from grmp.cli import main; main()", "sweep", "--params", str(file)]
-        command += ["--cluster", "slurm", "-j", "2", *arguments]
+        command += ["--cluster", "slurm", "--workers", "2", *arguments]
         begun.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
         return begun[-1]
 
@@ -119,7 +119,7 @@ def test_cancelled_jobs_are_requeued_and_the_tables_are_a_local_runs(pristine, b
     for file in (here, there):
         collect(loaded, file.parent / "results")
     assert copies.tables(there.parent) == copies.tables(here.parent)
-    assert sweep.sweep(there, jobs=1) == 0
+    assert sweep.sweep(there, workers=1) == 0
 
 
 def test_runs_of_a_lost_node_are_taken_up_again(pristine, begin, tmp_path):

@@ -92,7 +92,7 @@ def test_unknown_key_stops_before_anything_is_written(world):
     raw = yaml.safe_load((other / "params.yaml").read_text())
     raw["adapt"]["lerning_rate"] = 1.0
     (other / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
-    command = ["grmp", "adapt", "sim_wild", "grmp", "10"]
+    command = ["grmp", "run", "sim_wild", "grmp", "10"]
     done = subprocess.run(command, cwd=other, env=environment(other), capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "unknown key 'adapt.lerning_rate'" in done.stderr

@@ -167,7 +167,7 @@ def test_tables_of_what_has_not_been_run_name_the_command(tmp_path: Path):
     table = ablation.sweep_table(empty, found, TARGETS, 25)
     assert "`grmp sweep`, one of them with" in table.note
     assert set(table.shown["SRCC"]) == {"–"}
-    assert "`grmp adapt alpha meta 25 --protocol sound`" in gradient.rule_table(empty, "grmp", TARGETS, 25).note
+    assert "`grmp run alpha meta 25 --protocol sound`" in gradient.rule_table(empty, "grmp", TARGETS, 25).note
     asked = ablation.parts(empty, "grmp")
     assert (
         "not run: MPP, without the rule needs"

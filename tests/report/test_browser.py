@@ -136,7 +136,7 @@ def test_every_figure_and_table_says_where_it_comes_from(tab: Browser, results: 
     for text in origins:
         for word in (
             "notebooks/",
-            "grmp notebook ",
+            "grmp notebooks ",
             "Parameters",
             "Made from",
             "Run records",

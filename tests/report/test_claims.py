@@ -111,7 +111,7 @@ def test_what_is_not_run_names_its_command(claimed: Path):
     shutil.rmtree(claimed / "results/runs/sound/gamma/grmp/50")
     collect(World.open(claimed).params, claimed / "results")
     table = verdicts(World.open(claimed)).set_index(["claim", "protocol"])
-    assert table.loc[("gamma is easy", "sound"), "why"] == "`grmp adapt gamma grmp 50 --protocol sound`"
+    assert table.loc[("gamma is easy", "sound"), "why"] == "`grmp run gamma grmp 50 --protocol sound`"
     assert table.loc[("gamma is easy", "sound"), "verdict"] == "not run"
     assert table.loc[("more labels", "sound"), "why"] == "params.yaml of this world does not ask for it"
 

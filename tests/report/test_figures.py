@@ -196,7 +196,7 @@ def test_holes_name_their_command(world: Path):
     opened = World.open(world)
     table = scores.score_table(opened, "few_shot", SHOTS)
     assert table.shown.iloc[9].tolist() == ["", "GRMP-IQA", "–", "–", "–", "–"]
-    assert "`grmp adapt beta grmp 25 --protocol sound`, `grmp adapt beta grmp 50 --protocol sound`" in table.note
+    assert "`grmp run beta grmp 25 --protocol sound`, `grmp run beta grmp 50 --protocol sound`" in table.note
     assert "0.000" not in table.markdown()
     assert not (opened.pairs.query("database == 'beta'")["method"] == "grmp").any()
     scatter = figures.scatter(opened, ["meta", "grmp"], 50, 0)
@@ -210,7 +210,7 @@ def test_tables_of_an_empty_world(empty: World):
     assert "30 runs are missing" in scores.score_table(empty, "few_shot", SHOTS).note
     assert "Not run" in effects.answer_table(empty, effects.answers(empty)).note
     assert tables.left_out(empty) is None
-    assert "`grmp adapt alpha grmp 50 --protocol sound`" in tables.measures(empty, ["grmp"], 50).note
+    assert "`grmp run alpha grmp 50 --protocol sound`" in tables.measures(empty, ["grmp"], 50).note
     for table in (
         tables.databases(empty),
         scores.score_table(empty, "few_shot", SHOTS),

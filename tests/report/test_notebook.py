@@ -156,7 +156,7 @@ def test_nothing_run_is_holes_with_their_commands(tmp_path: Path):
     assert "0 of 66 runs" in text
     for stage in ("sweep", "pretrain", "pretrain@reptile"):
         assert f"<code>dvc repro {stage}</code>" in text, stage
-    for command in ("grmp notebook databases", "grmp adapt alpha zero_shot 25 --protocol sound"):
+    for command in ("grmp notebooks databases", "grmp run alpha zero_shot 25 --protocol sound"):
         assert f"<code>{command}</code>" in text, command
     assert list((tmp_path / "results/figures/few_shot").iterdir()) == []
 
@@ -274,7 +274,7 @@ def test_one_failing_notebook_leaves_the_others_alone(tmp_path: Path, capsys: py
     make_settings(world)
     raw = settings() | {"paths": {"code": "../code"}, "report": {"notebooks": ["bad", "good"], "title": "Two"}}
     (world / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
-    with pytest.raises(UserError, match=r"^1 of 2 notebooks failed, see above; try one with: grmp notebook bad$"):
+    with pytest.raises(UserError, match=r"^1 of 2 notebooks failed, see above; try one with: grmp notebooks bad$"):
         execute_all(world / "params.yaml")
     assert "notebook bad: a notebook cell failed, ValueError: no" in capsys.readouterr().out
     assert [p.name for p in (world / "results/notebooks").glob("*.ipynb")] == ["good.ipynb"]

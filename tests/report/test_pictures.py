@@ -74,8 +74,7 @@ def test_looks_that_lack_are_named(empty: World):
     assert "`dvc repro look@alpha`" in table.note
     assert "`dvc repro steps@reptile`" in steps.steps_table(empty).note
     assert (
-        "`grmp adapt alpha grmp 25 --protocol sound`"
-        in predictions.agreement_table(empty, ["grmp"], ["alpha"], 25).note
+        "`grmp run alpha grmp 25 --protocol sound`" in predictions.agreement_table(empty, ["grmp"], ["alpha"], 25).note
     )
 
 
