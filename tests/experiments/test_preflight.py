@@ -102,7 +102,7 @@ def test_a_sweep_names_it_before_any_run(world, name):
     spoil, words = SPOILED[name]
     spoil(world)
     with pytest.raises(UserError, match=words) as caught:
-        sweep.sweep(world, jobs=1)
+        sweep.sweep(world, workers=1)
     assert "\n" not in str(caught.value)
 
 
