@@ -5,24 +5,24 @@
 # from worst to best, and what the backbone knows before any adaptation.
 
 # %% tags=["parameters"]
-world: str = "."  # folder of params.yaml
+root: str = "."  # folder of params.yaml
 pictures: int = 6  # sample pictures per database
 
 # %%
-from grmp.report import Sheet, figures, tables
+from grmp.report import NotebookPage, figures, tables
 
-sheet = Sheet("databases", world)
+page = NotebookPage("databases", root)
 
 # %% [markdown]
 # ## What there is
 
 # %%
-sheet.table("databases", tables.databases(sheet.world))
+page.table("databases", tables.databases(page.results))
 
 # %%
-sheet.figure(
+page.figure(
     "opinions",
-    figures.histograms(sheet.world),
+    figures.histograms(page.results),
     "How the opinions are spread, on each database's own scale.",
     alt="One histogram per database: number of pictures against opinion.",
     stage="prepare",
@@ -32,9 +32,9 @@ sheet.figure(
 # ## From worst to best
 
 # %%
-sheet.figure(
+page.figure(
     "samples",
-    figures.samples(sheet.world, pictures),
+    figures.samples(page.results, pictures),
     "Pictures at equal steps of rank, lowest opinion on the left; below each its opinion as published or simulated.",
     alt=f"One row of {pictures} pictures per database, from the lowest to the highest opinion.",
     stage="prepare",
@@ -46,4 +46,4 @@ sheet.figure(
 # Before any label is seen: does "high quality" against "low quality" order pictures, and does it name the scene?
 
 # %%
-sheet.table("backbone", tables.backbone(sheet.world))
+page.table("backbone", tables.backbone(page.results))

@@ -5,28 +5,28 @@
 # number is a median over seeded splits; every dot is one split. Published numbers stand beside ours where they could be read.
 
 # %% tags=["parameters"]
-world: str = "."  # folder of params.yaml
+root: str = "."  # folder of params.yaml
 protocol: str = ""  # of params.yaml; empty: its first one
 shots: list[int] = []  # numbers of labelled pictures; empty: those of params.yaml
 
 # %%
-from grmp.report import Sheet, effects, scores, tables
+from grmp.report import NotebookPage, effects, scores, tables
 
-sheet = Sheet("few_shot", world, protocol)
-shots = shots or sheet.world.grid.shots
+page = NotebookPage("few_shot", root, protocol)
+shots = shots or page.results.grid.shots
 
 # %% [markdown]
 # ## Scores
 
 # %%
-sheet.table("scores", scores.score_table(sheet.world, "few_shot", shots), "Scores after few labels.", "sweep")
-sheet.table("left_out", tables.left_out(sheet.world))
+page.table("scores", scores.score_table(page.results, "few_shot", shots), "Scores after few labels.", "sweep")
+page.table("left_out", tables.left_out(page.results))
 
 # %%
 for metric in ("srcc", "plcc"):
-    sheet.figure(
+    page.figure(
         f"curves_{metric}",
-        scores.curves(sheet.world, "few_shot", shots, metric),
+        scores.curves(page.results, "few_shot", shots, metric),
         f"{metric.upper()} against the number of labelled pictures: median over splits with its interval, every split a dot.",
         alt=f"One panel per database: {metric.upper()} against labels, one line per method; the table above holds the numbers.",
         stage="sweep",
@@ -38,13 +38,13 @@ for metric in ("srcc", "plcc"):
 # Both sides of a comparison saw the same splits, so their difference is taken split by split.
 
 # %%
-differences = effects.answers(sheet.world)
-sheet.table("pairs", effects.answer_table(sheet.world, differences))
+differences = effects.answers(page.results)
+page.table("pairs", effects.answer_table(page.results, differences))
 
 # %%
-sheet.figure(
+page.figure(
     "pairs",
-    effects.forest(sheet.world, differences),
+    effects.forest(page.results, differences),
     "Mean difference of SRCC over splits with its interval, every split a dot; right of the line the first method is better. "
     "Each panel has its own scale.",
     alt="One panel per question, one row per database and number of labels; the table above holds the numbers.",

@@ -5,15 +5,15 @@
 # those labels. Published numbers stand beside ours where they could be read.
 
 # %% tags=["parameters"]
-world: str = "."  # folder of params.yaml
+root: str = "."  # folder of params.yaml
 protocol: str = ""  # of params.yaml; empty: the first one of the grid
 shots: list[str] = []  # shares of the training side, as in 20pct; empty: those of params.yaml
 
 # %%
-from grmp.report import Sheet, scores
+from grmp.report import NotebookPage, scores
 
-sheet = Sheet("full_supervision", world, protocol)
-shots = shots or sheet.world.params.run.full.shots
+page = NotebookPage("full_supervision", root, protocol)
+shots = shots or page.results.params.run.full.shots
 empty = "Scores on shares of the training side: the grid run.full of params.yaml is empty."
 
 # %% [markdown]
@@ -21,9 +21,9 @@ empty = "Scores on shares of the training side: the grid run.full of params.yaml
 
 # %%
 for metric in ("srcc", "plcc"):
-    sheet.table(
+    page.table(
         f"scores_{metric}",
-        scores.score_table(sheet.world, "full", shots, [metric]),
+        scores.score_table(page.results, "full", shots, [metric]),
         f"{metric.upper()}. {empty}",
         "full",
     )
@@ -32,9 +32,9 @@ for metric in ("srcc", "plcc"):
 # ## How much a share of the labels is worth
 
 # %%
-sheet.figure(
+page.figure(
     "data_efficiency",
-    scores.curves(sheet.world, "full", shots),
+    scores.curves(page.results, "full", shots),
     "SRCC against the share of the training side that is labelled: median over splits with its interval, every split a dot.",
     alt="One panel per database: SRCC against the share of labels, one line per method; the table above holds the numbers.",
     stage="sweep",

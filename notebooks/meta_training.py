@@ -5,20 +5,20 @@
 # meta-prompts move by the outer step. Falling query losses say that the prompts have learned where to start.
 
 # %% tags=["parameters"]
-world: str = "."  # folder of params.yaml
+root: str = "."  # folder of params.yaml
 
 # %%
-from grmp.report import Sheet, figures, steps, tables
+from grmp.report import NotebookPage, figures, steps, tables
 
-sheet = Sheet("meta_training", world)
-
-# %%
-sheet.table("losses", tables.pretraining(sheet.world))
+page = NotebookPage("meta_training", root)
 
 # %%
-sheet.figure(
+page.table("losses", tables.pretraining(page.results))
+
+# %%
+page.figure(
     "losses",
-    figures.losses(sheet.world),
+    figures.losses(page.results),
     "Mean loss over tasks, epoch by epoch, on support and on query pictures; the band holds the middle 80% of the tasks.",
     alt="Support and query loss against the epoch, one line per variant, one pair of panels per pre-training database.",
     stage="pretrain",
@@ -28,10 +28,10 @@ sheet.figure(
 # ## Task by task
 
 # %%
-for database in sheet.world.params.pretrain.databases:
-    sheet.figure(
+for database in page.results.params.pretrain.databases:
+    page.figure(
         f"tasks_{database}",
-        figures.task_losses(sheet.world, database),
+        figures.task_losses(page.results, database),
         f"{database}: query loss of each distortion type.",
         alt=f"Small panels, one per distortion type of {database}: query loss against the epoch, one line per variant.",
         stage="pretrain",
@@ -44,14 +44,14 @@ for database in sheet.world.params.pretrain.databases:
 # way, from the meta-learned prompts and from the random ones with which pre-training began.
 
 # %%
-sheet.table("steps", steps.steps_table(sheet.world))
+page.table("steps", steps.steps_table(page.results))
 
 # %%
-for variant in sheet.world.params.steps.variants:
-    for database in sheet.world.params.steps.databases:
-        sheet.figure(
+for variant in page.results.params.steps.variants:
+    for database in page.results.params.steps.databases:
+        page.figure(
             f"steps_{variant}_{database}",
-            steps.steps_figure(sheet.world, variant, database),
+            steps.steps_figure(page.results, variant, database),
             f"{database}, {variant}: loss on query pictures of each distortion type after so many inner steps.",
             alt=f"Small panels, one per distortion type of {database}: query loss against inner steps from both starts.",
             stage=f"steps@{variant}",

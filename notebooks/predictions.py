@@ -5,7 +5,7 @@
 # through which PLCC and RMSE are taken. Scores of a softmax may keep to a narrow band; only their order counts for SRCC.
 
 # %% tags=["parameters"]
-world: str = "."  # folder of params.yaml
+root: str = "."  # folder of params.yaml
 protocol: str = ""  # of params.yaml; empty: its first one
 methods: list[str] = []  # at most five fit a page; empty: the first and the last four of params.yaml
 shots: int = 0  # number of labelled pictures; 0: the largest of params.yaml
@@ -14,25 +14,25 @@ method: str = "grmp"  # whose failures are shown
 pictures: int = 6  # failures of each database
 
 # %%
-from grmp.report import Sheet, figures, predictions, tables
+from grmp.report import NotebookPage, figures, predictions, tables
 
-sheet = Sheet("predictions", world, protocol)
-run = sheet.world.grid
+page = NotebookPage("predictions", root, protocol)
+run = page.results.grid
 methods = methods or (run.methods if len(run.methods) <= 5 else run.methods[:1] + run.methods[-4:])
-label = sheet.world.params.methods[method].label
+label = page.results.params.methods[method].label
 shots = shots or max(run.shots)
 
 # %%
-sheet.figure(
+page.figure(
     "scatter",
-    figures.scatter(sheet.world, methods, shots, split),
+    figures.scatter(page.results, methods, shots, split),
     f"Predicted against given quality, test pictures of split {split}, {shots} labels; the line is the logistic fit.",
     alt=f"Scatter plots, one row per database, one column per method: {', '.join(methods)}. Each panel names its SRCC.",
     stage="sweep",
 )
 
 # %%
-sheet.table("measures", tables.measures(sheet.world, methods, shots))
+page.table("measures", tables.measures(page.results, methods, shots))
 
 # %% [markdown]
 # ## The largest failures
@@ -41,9 +41,9 @@ sheet.table("measures", tables.measures(sheet.world, methods, shots))
 # mean.
 
 # %%
-sheet.figure(
+page.figure(
     "failures",
-    predictions.failures(sheet.world, method, run.databases, shots, pictures),
+    predictions.failures(page.results, method, run.databases, shots, pictures),
     f"{label}: the test pictures furthest from their opinion, {shots} labels. Below each: what was "
     "predicted for what opinion, both in [0, 1].",
     alt="One row of pictures per database, judged too high on the left half, too low on the right half.",
@@ -56,12 +56,12 @@ sheet.figure(
 # A picture that stands on the test side of several splits is judged by several models, each adapted to other labelled pictures.
 
 # %%
-sheet.table("agreement", predictions.agreement_table(sheet.world, methods, run.databases, shots))
+page.table("agreement", predictions.agreement_table(page.results, methods, run.databases, shots))
 
 # %%
-sheet.figure(
+page.figure(
     "agreement",
-    predictions.agreement(sheet.world, method, run.databases, shots),
+    predictions.agreement(page.results, method, run.databases, shots),
     f"{label}: least to greatest prediction of each picture that several splits test (line) and "
     "their mean (dot), against opinion.",
     alt="One panel per database: predicted against given quality, one vertical line per picture.",

@@ -5,20 +5,20 @@
 # a stated rule, never by hand; what has not been run or cannot be compared is called so.
 
 # %% tags=["parameters"]
-world: str = "."  # folder of params.yaml
+root: str = "."  # folder of params.yaml
 
 # %%
-from grmp.report import Sheet, claims
+from grmp.report import NotebookPage, claims
 
-sheet = Sheet("summary", world)
-
-# %%
-sheet.table("claims", claims.claim_table(sheet.world))
+page = NotebookPage("summary", root)
 
 # %%
-sheet.figure(
+page.table("claims", claims.claim_table(page.results))
+
+# %%
+page.figure(
     "claims",
-    claims.claim_figure(sheet.world),
+    claims.claim_figure(page.results),
     "The numbers that the paper states (stars) and our medians with their intervals.",
     alt="One row per database and number of labels: the stated SRCC and ours under each protocol; the table holds the numbers.",
     stage="sweep",

@@ -8,20 +8,20 @@
 # same mean colour to the picture: the patches of a map add up to the difference of the two pictures' logits.
 
 # %% tags=["parameters"]
-world: str = "."  # folder of params.yaml
+root: str = "."  # folder of params.yaml
 databases: list[str] = []  # empty: those of run.few_shot
 
 # %%
-from grmp.report import Sheet, looking
+from grmp.report import NotebookPage, looking
 
-sheet = Sheet("where_it_looks", world)
-databases = databases or sheet.world.grid.databases
+page = NotebookPage("where_it_looks", root)
+databases = databases or page.results.grid.databases
 
 # %%
 for database in databases:
-    sheet.figure(
+    page.figure(
         f"maps_{database}",
-        looking.maps(sheet.world, database),
+        looking.maps(page.results, database),
         f"{database}: the test pictures of lowest (left) and highest opinion (right). Light patches raised the score, dark "
         "ones lowered it, mid-grey ones did nothing; each map has its own scale.",
         alt=f"Pictures of {database} from worst to best in the first row, a grey map of patches for each model below.",
@@ -33,9 +33,9 @@ for database in databases:
 
 # %%
 for database in databases:
-    sheet.figure(
+    page.figure(
         f"embedding_{database}",
-        looking.embeddings(sheet.world, database),
+        looking.embeddings(page.results, database),
         f"{database}: embeddings of the test pictures on their first two principal components, by opinion (above, light is "
         "good) and by the scene that CLIP names (below).",
         alt=f"Scatter plots of {database}: one column per model, the upper row coloured by quality, the lower by scene.",
@@ -43,4 +43,4 @@ for database in databases:
     )
 
 # %%
-sheet.table("models", looking.summary(sheet.world, databases))
+page.table("models", looking.summary(page.results, databases))

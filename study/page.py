@@ -10,18 +10,18 @@ from pathlib import Path
 
 from grmp.files import write_text
 from grmp.report import effects, scores, selection
+from grmp.report.results import Results
 from grmp.report.table import Table
-from grmp.report.world import World
 
 ROOT = Path(__file__).parents[1]
 PLACE = re.compile(r"(<!-- ([\w ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
-def _pairs(world: World) -> Table:
-    return effects.answer_table(world, effects.answers(world))
+def _pairs(results: Results) -> Table:
+    return effects.answer_table(results, effects.answers(results))
 
 
-TABLES: dict[str, Callable[[World], Table | None]] = {
+TABLES: dict[str, Callable[[Results], Table | None]] = {
     "scores sound": lambda w: scores.score_table(w.under("sound"), "few_shot", w.grid.shots, ("srcc",)),
     "scores published": lambda w: scores.score_table(w.under("published"), "few_shot", w.grid.shots, ("srcc",)),
     "pairs sound": lambda w: _pairs(w.under("sound")),
@@ -31,7 +31,7 @@ TABLES: dict[str, Callable[[World], Table | None]] = {
 }
 
 
-def fill(text: str, world: World) -> str:
+def fill(text: str, results: Results) -> str:
     """The page with every marked place filled anew; a table of nothing says so.
 
     Raises
@@ -41,7 +41,7 @@ def fill(text: str, world: World) -> str:
     """
 
     def table(match: re.Match[str]) -> str:
-        found = TABLES[match[2]](world)
+        found = TABLES[match[2]](results)
         return f"{match[1]}\n{found.markdown() if found else 'Not run; fill with `make study FROM=...`.'}\n{match[3]}"
 
     return PLACE.sub(table, text)
@@ -50,7 +50,7 @@ def fill(text: str, world: World) -> str:
 def main() -> None:
     """Fill docs/study.md from the study's results (or from another world's folder, for a look)."""
     page = ROOT / "docs/study.md"
-    write_text(page, fill(page.read_text(), World.open(sys.argv[1] if len(sys.argv) > 1 else ROOT / "study")))
+    write_text(page, fill(page.read_text(), Results.open(sys.argv[1] if len(sys.argv) > 1 else ROOT / "study")))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Tables, figures, provenance and the site, from run records alone."""
 
 from grmp.report import claims, cost, figures, scores, selection, tables, transfer
-from grmp.report.sheet import Sheet
+from grmp.report.notebook_page import NotebookPage
 
-__all__ = ["Sheet", "claims", "cost", "figures", "scores", "selection", "tables", "transfer"]
+__all__ = ["NotebookPage", "claims", "cost", "figures", "scores", "selection", "tables", "transfer"]

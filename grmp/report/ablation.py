@@ -9,15 +9,15 @@ from grmp.params import RunKey
 from grmp.report.effects import Comparison, at, effects
 from grmp.report.notes import join, lacking, signed
 from grmp.report.panels import label_left, note, panels
-from grmp.report.style import PAGE, looks, styled
+from grmp.report.results import Results
+from grmp.report.style import PAGE, line_styles, styled
 from grmp.report.sweeps import Sweep, definition, differs_in, value_text
 from grmp.report.table import Table, merged, with_interval
-from grmp.report.world import World
 
 
-def corners(world: World, full: str) -> dict[str, str]:
+def corners(results: Results, full: str) -> dict[str, str]:
     """The methods that lack meta-prompt pre-training (mpp), the gradient rule (qgr) or both of what ``full`` has."""
-    params, found = world.params, {"both": full}
+    params, found = results.params, {"both": full}
     wanted = {"no mpp": {"prompts"}, "no qgr": {"rule", "strength"}, "neither": {"prompts", "rule", "strength"}}
     for name in params.methods:
         own = definition(params, name)
@@ -29,9 +29,9 @@ def corners(world: World, full: str) -> dict[str, str]:
     return found
 
 
-def parts(world: World, full: str) -> list[Comparison]:
+def parts(results: Results, full: str) -> list[Comparison]:
     """The four questions of the two parts, each with and without the other, as far as the methods are defined."""
-    c = corners(world, full)
+    c = corners(results, full)
     asked = [
         ("MPP, without the rule", "no qgr", "neither"),
         ("MPP, with the rule", "both", "no mpp"),
@@ -43,13 +43,13 @@ def parts(world: World, full: str) -> list[Comparison]:
 
 @styled
 def sweep_figure(
-    world: World, found: list[Sweep], databases: list[str], shots: int | str, metric: str = "srcc"
+    results: Results, found: list[Sweep], databases: list[str], shots: int | str, metric: str = "srcc"
 ) -> Figure | None:
     """One row a setting, one column a database (two settings a row for a single one): medians with intervals, splits as dots.
 
     The filled marker is the value that the other experiments use.
     """
-    scores, summary = (at(t, shots=shots) for t in (world.scores, world.summary))
+    scores, summary = (at(t, shots=shots) for t in (results.scores, results.summary))
     names = {name for s in found for _, name in s.points if name != s.base}
     if not found or not scores["method"].isin(names).any():
         return None
@@ -57,7 +57,7 @@ def sweep_figure(
         figure, panes = panels(len(found), 1.5, 2, 0.15, sharey=True)
         for axis, one in zip(panes, found, strict=True):
             part, medians = at(scores, database=databases[0]), at(at(summary, database=databases[0]), metric=metric)
-            draw_sweep(world, axis, one, part, medians, metric)
+            draw_sweep(results, axis, one, part, medians, metric)
         panes[0].set_title(f"{databases[0]}, {shots} labels")
         label_left(panes, metric.upper())
         return figure
@@ -67,16 +67,18 @@ def sweep_figure(
         for axis, database in zip(axes, databases, strict=True):
             part = at(scores, database=database)
             medians = at(at(summary, database=database), metric=metric)
-            draw_sweep(world, axis, one, part, medians, metric)
+            draw_sweep(results, axis, one, part, medians, metric)
             if number == 0:
                 axis.set_title(f"{database}, {shots} labels")
         axes[0].set_ylabel(metric.upper())
     return figure
 
 
-def draw_sweep(world: World, axis: Axes, one: Sweep, scores: pd.DataFrame, summary: pd.DataFrame, metric: str) -> None:
+def draw_sweep(
+    results: Results, axis: Axes, one: Sweep, scores: pd.DataFrame, summary: pd.DataFrame, metric: str
+) -> None:
     """One panel: a sweep on one database."""
-    style = looks(world.params.methods)[one.base]
+    style = line_styles(results.params.methods)[one.base]
     x, y = [], []
     for place, (_, name) in enumerate(one.points):
         dots, row = at(scores, method=name)[metric], at(summary, method=name)
@@ -100,12 +102,12 @@ def draw_sweep(world: World, axis: Axes, one: Sweep, scores: pd.DataFrame, summa
 
 
 def sweep_table(
-    world: World, found: list[Sweep], databases: list[str], shots: int | str, metric: str = "srcc"
+    results: Results, found: list[Sweep], databases: list[str], shots: int | str, metric: str = "srcc"
 ) -> Table:
     """Every value of every sweep: the median, and the mean paired difference to the value that the others use."""
-    summary = at(at(world.summary, shots=shots), metric=metric)
+    summary = at(at(results.summary, shots=shots), metric=metric)
     asked = [(s.title, name, s.base) for s in found for _, name in s.points if name != s.base]
-    paired = at(effects(world, asked, metric), shots=shots)
+    paired = at(effects(results, asked, metric), shots=shots)
     rows, shown, missing = [], [], []
     for one in found:
         for value, name in one.points:
@@ -121,7 +123,7 @@ def sweep_table(
                     "Difference": "–",
                 }
                 if row.empty:
-                    missing.append(RunKey(world.params.protocol, database, name, shots))
+                    missing.append(RunKey(results.params.protocol, database, name, shots))
                 else:
                     first = row.iloc[0]
                     cells[metric.upper()] = with_interval(first["median"], first["median_low"], first["median_high"])
@@ -140,7 +142,7 @@ def sweep_table(
     text = (
         "Median over splits with its interval; the difference is the mean of paired ones to the value used elsewhere."
     )
-    text = join(text, lacking(world, missing))
+    text = join(text, lacking(results, missing))
     if not found:
         text = (
             "No method of params.yaml sets one value alone (`set: {adapt.tuned_blocks: 0}`); add some to run.ablation."

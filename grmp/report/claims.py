@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 from grmp.params import RunKey
 from grmp.report.notes import join
 from grmp.report.published import beside, published
+from grmp.report.results import Results
 from grmp.report.scores import PAPER
 from grmp.report.sourced import is_number, sourced
-from grmp.report.style import COLUMN, looks, styled
+from grmp.report.style import COLUMN, line_styles, styled
 from grmp.report.table import Table, amount, merged, number, with_interval
-from grmp.report.world import World
 
 COLUMNS = ["claim", "kind", "database", "method", "against", "shots", "metric", "value", "source"]
 Verdict = Literal["reproduced", "not reproduced", "not comparable", "not run"]
@@ -31,7 +31,7 @@ SPLITS = 10  # the paper's number of splits
 
 @dataclass(frozen=True)
 class Found:
-    """What this world holds on one claim under one protocol; ``ours`` is NaN where nothing has been run."""
+    """What the results hold on one claim under one protocol; ``ours`` is NaN where nothing has been run."""
 
     ours: float = np.nan
     low: float = np.nan
@@ -48,7 +48,7 @@ class Found:
         return bool(np.isfinite(self.ours)) or self.cells > 0
 
 
-def claims(world: Path) -> pd.DataFrame:
+def claims(root: Path) -> pd.DataFrame:
     """The package's claims.csv and, below it, the user's own rows from ``claims.csv`` beside params.yaml.
 
     Raises
@@ -56,7 +56,7 @@ def claims(world: Path) -> pd.DataFrame:
     UserError
         If a row has other columns, an unknown kind, no source, or no number where its kind needs one.
     """
-    return sourced(world, "claims.csv", COLUMNS, _trouble)
+    return sourced(root, "claims.csv", COLUMNS, _trouble)
 
 
 def _trouble(row: Any) -> str:
@@ -82,23 +82,23 @@ def judge(kind: str, value: float, found: Found, unlike: str) -> Verdict:
     return "reproduced" if held[kind] else "not reproduced"
 
 
-def unlike(world: World, database: str) -> str:
-    """What makes a run of this world another thing than the paper's, in words; empty if nothing does."""
-    found, backbone, splits = [], world.params.backbone, world.params.splits.count
+def unlike(results: Results, database: str) -> str:
+    """What makes a run here another thing than the paper's, in words; empty if nothing does."""
+    found, backbone, splits = [], results.params.backbone, results.params.splits.count
     if backbone.source != "open_clip" or not (
         backbone.model.startswith("ViT-B-16") and backbone.pretrained == "openai"
     ):
         found.append("another backbone")
-    if database != "*" and world.opinion(database) == "simulated opinion":
+    if database != "*" and results.opinion(database) == "simulated opinion":
         found.append("simulated opinions")
     if splits < SPLITS:
         found.append(f"{splits} splits rather than {SPLITS}")
     return ", ".join(found)
 
 
-def look(world: World, claim: pd.Series) -> Found:
-    """What the records of ``world``, under its protocol, say of a claim."""
-    summary, pairs = world.summary, world.pairs
+def evidence(results: Results, claim: pd.Series) -> Found:
+    """What the records of ``results``, under its protocol, say of a claim."""
+    summary, pairs = results.summary, results.pairs
     if claim["kind"] == "better":
         part = pairs[(pairs["method"] == claim["method"]) & (pairs["against"] == claim["against"])]
         part = part[(part["metric"] == claim["metric"]) & part["mean_low"].notna()]
@@ -109,19 +109,19 @@ def look(world: World, claim: pd.Series) -> Found:
     if part.empty:
         return Found()
     one = part.iloc[0]
-    theirs = beside(published(world.folder), "full", claim["database"], ["100pct"])
+    theirs = beside(published(results.root), "full", claim["database"], ["100pct"])
     theirs = theirs[(theirs["metric"] == claim["metric"]) & (theirs["method"] != PAPER)].dropna(subset="value")
     beaten = int((theirs["value"] < one["median"]).sum())
     return Found(one["median"], one["median_low"], one["median_high"], beaten, len(theirs))
 
 
-def verdicts(world: World) -> pd.DataFrame:
+def verdicts(results: Results) -> pd.DataFrame:
     """One row a claim and protocol: what is claimed, what was found, the verdict, and why or how to fill it."""
     rows = []
-    for _, claim in claims(world.folder).iterrows():
-        for protocol in _protocols(world, claim) or [world.params.protocol]:
-            at = world.under(protocol)
-            found, differs = look(at, claim), unlike(at, claim["database"])
+    for _, claim in claims(results.root).iterrows():
+        for protocol in _protocols(results, claim) or [results.params.protocol]:
+            at = results.under(protocol)
+            found, differs = evidence(at, claim), unlike(at, claim["database"])
             value = float(claim["value"] or "nan")
             verdict = judge(claim["kind"], value, found, differs)
             why = differs if verdict == "not comparable" else _fill(at, claim) if verdict == "not run" else ""
@@ -133,7 +133,7 @@ def verdicts(world: World) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _cells(world: World, claim: pd.Series) -> list[RunKey]:
+def _cells(results: Results, claim: pd.Series) -> list[RunKey]:
     """The runs that params.yaml asks for and the claim needs, under all protocols."""
 
     def fits(cell: RunKey) -> bool:
@@ -144,24 +144,24 @@ def _cells(world: World, claim: pd.Series) -> list[RunKey]:
             and method in (claim["method"], *([claim["against"]] if claim["kind"] == "better" else []))
         )
 
-    return [cell for cell in world.params.run.run_keys() if fits(cell)]
+    return [cell for cell in results.params.run.run_keys() if fits(cell)]
 
 
-def _protocols(world: World, claim: pd.Series) -> list[str]:
-    return list(dict.fromkeys(cell[0] for cell in _cells(world, claim)))
+def _protocols(results: Results, claim: pd.Series) -> list[str]:
+    return list(dict.fromkeys(cell[0] for cell in _cells(results, claim)))
 
 
-def _fill(world: World, claim: pd.Series) -> str:
-    """The command that runs what a claim needs, or that this world does not ask for it."""
-    cells = [cell for cell in _cells(world, claim) if cell[0] == world.params.protocol]
+def _fill(results: Results, claim: pd.Series) -> str:
+    """The command that runs what a claim needs, or that params.yaml does not ask for it."""
+    cells = [cell for cell in _cells(results, claim) if cell[0] == results.params.protocol]
     if not cells:
-        return "params.yaml of this world does not ask for it"
+        return "params.yaml does not ask for it"
     return f"`{cells[0].command}`" + (" and its like" if len(cells) > 1 else "")
 
 
-def claim_table(world: World) -> Table:
+def claim_table(results: Results) -> Table:
     """The claims with their verdicts."""
-    data = verdicts(world)
+    data = verdicts(results)
     shown = pd.DataFrame(
         {
             "Claim": merged(data["claim"]),
@@ -191,21 +191,23 @@ def _ours(row: pd.Series) -> str:
 
 
 @styled
-def claim_figure(world: World) -> Figure | None:
+def claim_figure(results: Results) -> Figure | None:
     """Stated numbers (stars) and our medians with their intervals; None where none of them has been run."""
-    data = verdicts(world)
+    data = verdicts(results)
     data = data[(data["kind"] == "level") & data["ours"].notna()].reset_index(drop=True)
     if data.empty:
         return None
-    names = list(world.params.protocols)
-    look_ = looks(["", "", "", *names])  # from the fourth look on, as the grey of the first means zero-shot elsewhere
+    names = list(results.params.protocols)
+    styles = line_styles(
+        ["", "", "", *names]
+    )  # from the fourth look on, as the grey of the first means zero-shot elsewhere
     rows = list(dict.fromkeys(zip(data["database"], data["shots"], strict=True)))
     figure = Figure((COLUMN, 0.24 * len(rows) + 0.7), layout="constrained")
     axis = figure.subplots()
     for row in data.itertuples():
         y = rows.index((row.database, row.shots))
         shift = 0.16 * (names.index(row.protocol) - (len(names) - 1) / 2)
-        style = look_[row.protocol] | {"linestyle": "none", "label": f"{row.protocol} protocol"}
+        style = styles[row.protocol] | {"linestyle": "none", "label": f"{row.protocol} protocol"}
         axis.hlines(y + shift, row.low, row.high, color=style["color"], linewidth=1)
         axis.plot(row.ours, y + shift, **style)
         axis.plot(row.claimed, y, "*", color="black", mfc="white", markersize=8, label="stated by the paper")

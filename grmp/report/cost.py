@@ -8,18 +8,18 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 
 from grmp.report.notes import join, lacking
 from grmp.report.panels import label_left, legend, note, panels
-from grmp.report.style import looks, styled
+from grmp.report.results import Results
+from grmp.report.style import line_styles, styled
 from grmp.report.table import Table, merged, number
-from grmp.report.world import World
 
 AXES = {"trained_values": "trained values", "seconds": "seconds a split", "memory": "peak memory (MB)"}
 
 
-def cost_table(world: World) -> Table:
+def cost_table(results: Results) -> Table:
     """What the runs took, protocol by protocol and method by method, all grids together."""
-    label = {name: method.label for name, method in world.params.methods.items()}
-    by = world.cost.assign(method=world.cost["method"].map(lambda m: label.get(m, m)))
-    by = by.assign(a_split=by["seconds"] / world.params.splits.count, memory=megabytes(by["peak_bytes"]))
+    label = {name: method.label for name, method in results.params.methods.items()}
+    by = results.cost.assign(method=results.cost["method"].map(lambda m: label.get(m, m)))
+    by = by.assign(a_split=by["seconds"] / results.params.splits.count, memory=megabytes(by["peak_bytes"]))
     data = (
         by.groupby(["protocol", "method"], sort=False)
         .agg(
@@ -37,15 +37,18 @@ def cost_table(world: World) -> Table:
     shown["seconds_a_split"] = [number(v, 2) for v in data["seconds_a_split"]]
     shown["peak_memory_mb"] = [number(v, 0) for v in data["peak_memory_mb"]]
     shown["trained_values"] = [f"{v:,}" for v in data["trained_values"]]
-    devices = ", ".join(sorted(set(world.cost["device"]))) or "none"
-    threads = ", ".join(str(n) for n in sorted(set(world.cost["threads"]))) or "0"
+    devices = ", ".join(sorted(set(results.cost["device"]))) or "none"
+    threads = ", ".join(str(n) for n in sorted(set(results.cost["threads"]))) or "0"
     text = (
         f"Device: {devices}; CPU threads of a process: {threads}. Seconds are those of the machine at hand, on which other "
         "processes may have run; the median is over runs. Memory is the process's at its highest, libraries and all, or what a "
         "GPU had allocated."
     )
     return Table(
-        data, shown.rename(columns=_head), "What the runs took", join(text, lacking(world, world.params.run.run_keys()))
+        data,
+        shown.rename(columns=_head),
+        "What the runs took",
+        join(text, lacking(results, results.params.run.run_keys())),
     )
 
 
@@ -59,18 +62,18 @@ def _head(column: str) -> str:
 
 
 @styled
-def cost_figure(world: World, shots: int | str, metric: str = "srcc") -> Figure | None:
+def cost_figure(results: Results, shots: int | str, metric: str = "srcc") -> Figure | None:
     """Median accuracy against trained values, seconds a split and peak memory, a row each; one column a database."""
     keys = ["database", "method", "shots"]
-    cost = world.cost[(world.cost["protocol"] == world.params.protocol) & (world.cost["shots"] == shots)]
-    middle = world.summary[(world.summary["metric"] == metric) & (world.summary["shots"] == shots)]
+    cost = results.cost[(results.cost["protocol"] == results.params.protocol) & (results.cost["shots"] == shots)]
+    middle = results.summary[(results.summary["metric"] == metric) & (results.summary["shots"] == shots)]
     both = cost.merge(middle[[*keys, "splits", "median", "median_low", "median_high"]], on=keys)
     both = both.assign(seconds=both["seconds"] / both["splits"], memory=megabytes(both["peak_bytes"]))
-    grid = world.grid
+    grid = results.grid
     both = both[both["method"].isin(grid.methods)]
     if both.empty:
         return None
-    look = looks(world.params.methods)
+    look = line_styles(results.params.methods)
     lines = -(-len(grid.methods) // 3)
     known = [column for column in AXES if both[column].notna().any()]
     figure, axes = panels(len(known) * len(grid.databases), 1.7, len(grid.databases), 0.16 * lines, sharey=True)
@@ -78,7 +81,7 @@ def cost_figure(world: World, shots: int | str, metric: str = "srcc") -> Figure 
     for axis, (database, column) in zip(axes, columns, strict=True):
         part = both[both["database"] == database].set_index("method")
         for name in grid.methods:
-            style = look[name] | {"linestyle": "none", "label": world.params.methods[name].label}
+            style = look[name] | {"linestyle": "none", "label": results.params.methods[name].label}
             here = part[part.index == name]
             axis.plot(here[column], here["median"], **style)
             axis.vlines(

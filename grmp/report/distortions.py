@@ -10,21 +10,23 @@ from matplotlib.figure import Figure
 
 from grmp.report.effects import at
 from grmp.report.panels import label_left, legend, panels
-from grmp.report.style import PAGE, looks, styled
+from grmp.report.results import Results
+from grmp.report.style import PAGE, line_styles, styled
 from grmp.report.table import Table, merged, number
-from grmp.report.world import World
 
 MAP = "cividis"  # its lightness grows evenly: as good in black and white, and with any colour vision
 
 
-def by_distortion(world: World, methods: list[str], shots: int | str) -> pd.DataFrame:
+def by_distortion(results: Results, methods: list[str], shots: int | str) -> pd.DataFrame:
     """Median SRCC over splits of every distortion type, all levels together: ``database, distortion`` and a column a method."""
-    table = at(world.distortions, shots=shots)
-    table = table[table["method"].isin(methods) & table["level"].isna() & table["database"].isin(world.grid.databases)]
+    table = at(results.distortions, shots=shots)
+    table = table[
+        table["method"].isin(methods) & table["level"].isna() & table["database"].isin(results.grid.databases)
+    ]
     if table.empty:
         return pd.DataFrame(columns=["database", "distortion", *methods])
     wide = table.pivot_table("srcc", ["database", "distortion"], "method", "median", sort=False, dropna=False)
-    order = {name: i for i, name in enumerate(world.params.data.databases)}
+    order = {name: i for i, name in enumerate(results.params.data.databases)}
     wide = wide.reindex(columns=methods).reset_index()
     return wide.sort_values(
         ["database", "distortion"], key=lambda c: c.map(order).fillna(0) if c.name == "database" else c
@@ -32,9 +34,9 @@ def by_distortion(world: World, methods: list[str], shots: int | str) -> pd.Data
 
 
 @styled
-def heat_map(world: World, methods: list[str], shots: int | str) -> Figure | None:
+def heat_map(results: Results, methods: list[str], shots: int | str) -> Figure | None:
     """SRCC of every distortion type (rows) under every method (columns), a panel a database; each cell holds its number."""
-    table = by_distortion(world, methods, shots).dropna(subset=methods, how="all")
+    table = by_distortion(results, methods, shots).dropna(subset=methods, how="all")
     if table.empty:
         return None
     found = dict(iter(table.groupby("database", sort=False)))
@@ -48,7 +50,7 @@ def heat_map(world: World, methods: list[str], shots: int | str) -> Figure | Non
     norm = Normalize(min(0.0, float(np.nanmin(table[methods]))), 1)
     for axis, (database, part) in zip(axes, found.items(), strict=False):
         _cells(axis, part[methods].to_numpy(float), norm)
-        names = [world.params.methods[m].label for m in methods]
+        names = [results.params.methods[m].label for m in methods]
         if len(methods) > 4:
             axis.set_xticks(range(len(methods)), names, rotation=90)
         else:
@@ -72,17 +74,17 @@ def _cells(axis: Axes, values: np.ndarray, norm: Normalize) -> None:
 
 
 @styled
-def by_level(world: World, methods: list[str], shots: int | str) -> Figure | None:
+def by_level(results: Results, methods: list[str], shots: int | str) -> Figure | None:
     """SRCC among the pictures of one level, of whatever distortion type, against the level; every split is a dot."""
-    table = at(world.distortions, shots=shots)
+    table = at(results.distortions, shots=shots)
     table = table[table["method"].isin(methods) & table["level"].notna() & table["srcc"].notna()]
-    table = table[table["database"].isin(world.grid.databases)]
+    table = table[table["database"].isin(results.grid.databases)]
     if table.empty:
         return None
     table = table.assign(level=table["level"].astype(float))
     means = table.groupby(["database", "method", "split", "level"], sort=False, as_index=False)["srcc"].mean()
-    databases = [d for d in world.params.data.databases if d in set(means["database"])]
-    look = looks(world.params.methods)
+    databases = [d for d in results.params.data.databases if d in set(means["database"])]
+    look = line_styles(results.params.methods)
     figure, axes = panels(len(databases), 2.0, 3, 0.16 * -(-len(methods) // 3), sharey=True)
     step = 0.7 / len(methods)
     for axis, database in zip(axes, databases, strict=True):
@@ -95,7 +97,7 @@ def by_level(world: World, methods: list[str], shots: int | str) -> Figure | Non
             middle = of_method.groupby("level")["srcc"].median()
             place = [levels.index(v) + shift for v in middle.index]
             style = look[name] | {"markersize": 3.5, "linewidth": 0.8}
-            axis.plot(place, middle, label=world.params.methods[name].label, **style)
+            axis.plot(place, middle, label=results.params.methods[name].label, **style)
         axis.set_xticks(range(len(levels)), [f"{v:g}" for v in levels])
         axis.set_xlabel("level (higher: stronger)")
         axis.set_title(f"{database}, {shots} labels")
@@ -105,16 +107,16 @@ def by_level(world: World, methods: list[str], shots: int | str) -> Figure | Non
     return figure
 
 
-def distortion_table(world: World, methods: list[str], shots: int | str, pair: tuple[str, str] | None) -> Table:
+def distortion_table(results: Results, methods: list[str], shots: int | str, pair: tuple[str, str] | None) -> Table:
     """The heat map's numbers, and the mean over splits of the difference between the two methods of ``pair``."""
-    data = by_distortion(world, methods, shots)
-    label = {name: world.params.methods[name].label for name in methods}
+    data = by_distortion(results, methods, shots)
+    label = {name: results.params.methods[name].label for name in methods}
     shown = pd.DataFrame({"Database": merged(data["database"]), "Distortion": data["distortion"]})
     for name in methods:
         shown[label[name]] = [number(v) for v in data[name].astype(float)]
     text = "Median SRCC over splits of the test pictures of one distortion type, all levels together."
     if pair is not None:
-        table = at(world.distortions, shots=shots)
+        table = at(results.distortions, shots=shots)
         table = table[table["level"].isna()]
         wide = table.pivot_table("srcc", ["database", "distortion", "split"], "method", "first", dropna=False)
         wide = wide.reindex(columns=list(pair)).astype(float)

@@ -17,9 +17,9 @@ from grmp.metrics import paired
 from grmp.report.collect import families, incomparable
 from grmp.report.notes import FEW_SPLITS_NOTE, SPLITS_NOTE, join, side, signed
 from grmp.report.panels import panels
-from grmp.report.style import looks, styled
+from grmp.report.results import Results
+from grmp.report.style import line_styles, styled
 from grmp.report.table import Table, amount, merged, number, title
-from grmp.report.world import World
 
 Comparison = tuple[str, str, str]  # question, method, against
 COLUMNS = ["question", "method", "against", "database", "shots", *paired([], [], 0.95, 10, 0), "differences"]
@@ -32,18 +32,18 @@ def at(table: pd.DataFrame, **where: Any) -> pd.DataFrame:
     return table
 
 
-def effects(world: World, comparisons: Iterable[Comparison], metric: str = "srcc") -> pd.DataFrame:
+def effects(results: Results, comparisons: Iterable[Comparison], metric: str = "srcc") -> pd.DataFrame:
     """One row a (comparison, database, shots): what evaluate.paired says of the differences, which stand in ``differences``.
 
     A cell in which one side is missing, or in which the two may not be compared (``collect.incomparable``), has no row.
     """
-    scores, settings = world.scores, world.params.evaluate
+    scores, settings = results.scores, results.params.evaluate
     cells = list(scores[["database", "shots"]].drop_duplicates().itertuples(index=False, name=None))
     found = []
     for (question, method, against), (database, shots) in itertools.product(comparisons, cells):
-        runs = [one.run for name in (method, against) if (one := world.record(database, name, shots)) is not None]
+        runs = [one.run for name in (method, against) if (one := results.record(database, name, shots)) is not None]
         apart = _differences(scores, database, shots, method, against, metric)
-        if len(runs) < 2 or apart.empty or incomparable(world.params, *runs):
+        if len(runs) < 2 or apart.empty or incomparable(results.params, *runs):
             continue
         found.append(
             {"question": question, "method": method, "against": against, "database": database, "shots": shots}
@@ -53,11 +53,11 @@ def effects(world: World, comparisons: Iterable[Comparison], metric: str = "srcc
     return pd.DataFrame(found, columns=COLUMNS)
 
 
-def answers(world: World, metric: str = "srcc") -> pd.DataFrame:
+def answers(results: Results, metric: str = "srcc") -> pd.DataFrame:
     """The rows of pairs.csv about few labels within a database, each with its ``differences``."""
-    rows = world.pairs
+    rows = results.pairs
     rows = rows[(rows["metric"] == metric) & (families(rows) == "few labels")].reset_index(drop=True)
-    apart = [_differences(world.scores, r.database, r.shots, r.method, r.against, metric) for r in rows.itertuples()]
+    apart = [_differences(results.scores, r.database, r.shots, r.method, r.against, metric) for r in rows.itertuples()]
     return rows.assign(differences=[one.dropna().tolist() for one in apart])
 
 
@@ -71,15 +71,15 @@ def _differences(
 
 
 @styled
-def forest(world: World, table: pd.DataFrame, metric: str = "srcc") -> Figure | None:
+def forest(results: Results, table: pd.DataFrame, metric: str = "srcc") -> Figure | None:
     """Mean paired difference and its interval, a panel for each question and pair of methods; every split is a dot."""
     table = table[table["mean"].notna()]
     if table.empty:
         return None
-    look = looks(world.params.methods)
+    look = line_styles(results.params.methods)
     parts = list(table.groupby(["question", "method", "against"], sort=False))
     figure, axes = panels(len(parts), 0.19 * max(len(part) for _, part in parts) + 0.6, 2)
-    label = {n: m.label for n, m in world.params.methods.items()}
+    label = {n: m.label for n, m in results.params.methods.items()}
     for axis, ((question, method, against), part) in zip(axes, parts, strict=True):
         for y, row in enumerate(part.itertuples()):
             style = look[row.method]
@@ -97,9 +97,9 @@ def forest(world: World, table: pd.DataFrame, metric: str = "srcc") -> Figure | 
     return figure
 
 
-def columns_of(world: World, data: pd.DataFrame, *averages: str) -> pd.DataFrame:
+def columns_of(results: Results, data: pd.DataFrame, *averages: str) -> pd.DataFrame:
     """The columns that tables of differences share."""
-    label = {name: method.label for name, method in world.params.methods.items()}
+    label = {name: method.label for name, method in results.params.methods.items()}
     columns: dict[str, Sequence[str]] = {"Question": merged(data["question"])} if "question" in data else {}
     columns |= {
         "Difference": merged(data["method"].map(label) + " − " + data["against"].map(label)),
@@ -114,30 +114,30 @@ def columns_of(world: World, data: pd.DataFrame, *averages: str) -> pd.DataFrame
     return pd.DataFrame(columns | {"p": [number(p) for p in data["p"]]})
 
 
-def effect_table(world: World, table: pd.DataFrame, comparisons: Sequence[Comparison], caption: str) -> Table:
+def effect_table(results: Results, table: pd.DataFrame, comparisons: Sequence[Comparison], caption: str) -> Table:
     """``effects`` as a table; comparisons that nobody has run are named with the command that runs them."""
     data = table.drop(columns="differences")
     there = set(table["question"])
     absent = [f"{question} needs {a} and {b}" for question, a, b in comparisons if question not in there]
-    level = round(100 * world.params.evaluate.level)
+    level = round(100 * results.params.evaluate.level)
     note = join(
         f"Differences over the same splits with {level}% bootstrap intervals; p: two-sided Wilcoxon signed-rank test, not "
         "corrected for the number of rows.",
         f"–: not run: {'; '.join(absent)}; fill with `dvc repro`." if absent else "",
     )
-    return Table(data, columns_of(world, data, "mean"), caption, note)
+    return Table(data, columns_of(results, data, "mean"), caption, note)
 
 
-def answer_table(world: World, table: pd.DataFrame, metric: str = "srcc") -> Table:
+def answer_table(results: Results, table: pd.DataFrame, metric: str = "srcc") -> Table:
     """``answers`` as a table: the questions of params.yaml."""
     data = table.drop(columns="differences")
-    shown = columns_of(world, data, "mean", "median")
+    shown = columns_of(results, data, "mean", "median")
     shown["p (Holm)"] = [number(v) for v in data["p_holm"]]
     shown["Interval"] = [side(*v) for v in zip(data["mean_low"], data["mean_high"], data["status"], strict=True)]
     there = set(zip(data["question"], data["method"], data["against"], strict=True))
-    asked = [(p.question, p.method, p.against) for p in world.params.evaluate.pairs]
+    asked = [(p.question, p.method, p.against) for p in results.params.evaluate.pairs]
     absent = [f"{question} needs {a} and {b}" for question, a, b in asked if (question, a, b) not in there]
-    level, splits = round(100 * world.params.evaluate.level), world.params.splits.count
+    level, splits = round(100 * results.params.evaluate.level), results.params.splits.count
     note = join(
         f"Differences of {metric.upper()} on the same splits, with {level}% bootstrap intervals; the last column is about "
         f"the mean's. p: two-sided Wilcoxon signed-rank test, which over {splits} splits cannot fall below "

@@ -1,4 +1,4 @@
-"""The figures: each a function of a world that returns a matplotlib Figure, or None where there is nothing to draw."""
+"""The figures: each a function of the results that returns a matplotlib Figure, or None where there is nothing to draw."""
 
 import textwrap
 from collections.abc import Sequence
@@ -14,16 +14,16 @@ from PIL import Image
 from grmp.data.dataset import Dataset
 from grmp.metrics import fit_logistic, logistic
 from grmp.report.panels import ACROSS, every, label_left, legend, panels
-from grmp.report.style import COLUMN, PAGE, looks, styled
-from grmp.report.world import World
+from grmp.report.results import Results
+from grmp.report.style import COLUMN, PAGE, line_styles, styled
 
 # ------------------------------------------------------------------------------------------------------------ databases
 
 
 @styled
-def histograms(world: World) -> Figure | None:
+def histograms(results: Results) -> Figure | None:
     """How the opinions of each prepared database are spread over its own range."""
-    found = {n: d for n in world.params.data.databases if (d := world.database(n)) is not None}
+    found = {n: d for n in results.params.data.databases if (d := results.database(n)) is not None}
     if not found:
         return None
     figure, axes = panels(len(found), 1.35)
@@ -36,7 +36,7 @@ def histograms(world: World) -> Figure | None:
         axis.hist(database.index["mos"], bins=edges, color="#8A8A8A", edgecolor="white", linewidth=0.3)
         axis.set_title(f"{name} ({len(database.index):,})")
         better = "" if database.info.get("higher_better", True) else " (less is better)"
-        axis.set_xlabel(world.opinion(name) + better)
+        axis.set_xlabel(results.opinion(name) + better)
         axis.grid(axis="x", visible=False)
         axis.yaxis.set_major_locator(MaxNLocator(4, integer=True))
     label_left(axes, "pictures")
@@ -44,9 +44,9 @@ def histograms(world: World) -> Figure | None:
 
 
 @styled
-def samples(world: World, count: int = 6, pixels: int = 72) -> Figure | None:
+def samples(results: Results, count: int = 6, pixels: int = 72) -> Figure | None:
     """Pictures of each database from its lowest to its highest opinion, at equal steps of rank."""
-    found = {n: d for n in world.params.data.databases if (d := world.database(n)) is not None}
+    found = {n: d for n in results.params.data.databases if (d := results.database(n)) is not None}
     if not found:
         return None
     side = (PAGE - 0.5) / count
@@ -77,27 +77,27 @@ def _picture(database: Dataset, row: int, pixels: int) -> np.ndarray:
 # --------------------------------------------------------------------------------------------------------- pre-training
 
 
-def _losses(world: World) -> pd.DataFrame:
+def _losses(results: Results) -> pd.DataFrame:
     """The losses of all variants that were learned, with a column ``variant``."""
-    tables = [t.assign(variant=v) for v in world.params.pretrain.variants if (t := world.pretrain(v)) is not None]
+    tables = [t.assign(variant=v) for v in results.params.pretrain.variants if (t := results.pretrain(v)) is not None]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
-def _variant_looks(world: World) -> dict[str, dict[str, Any]]:
+def _variant_looks(results: Results) -> dict[str, dict[str, Any]]:
     """Looks of the variants, from the fourth on: the first, grey and dotted, is the frozen backbone's among the methods."""
-    return looks(["", " ", "  ", *world.params.variants])
+    return line_styles(["", " ", "  ", *results.params.variants])
 
 
 @styled
-def losses(world: World) -> Figure | None:
+def losses(results: Results) -> Figure | None:
     """Mean support and query loss over tasks, epoch by epoch; the band holds the middle 80% of the tasks."""
-    table = _losses(world)
+    table = _losses(results)
     if table.empty:
         return None
-    databases = [d for d in world.params.pretrain.databases if d in set(table["database"])]
+    databases = [d for d in results.params.pretrain.databases if d in set(table["database"])]
     sides = [(d, side) for d in databases for side in ("support", "query")]
     figure, axes = panels(len(sides), 1.7, 2 if len(sides) == 2 else ACROSS, 0.25, sharey=True)
-    look = _variant_looks(world)
+    look = _variant_looks(results)
     for axis, (database, side) in zip(axes, sides, strict=True):
         for variant, part in table[table["database"] == database].groupby("variant", sort=False):
             by_epoch = part.groupby("epoch")[f"{side}_loss"]
@@ -114,15 +114,15 @@ def losses(world: World) -> Figure | None:
 
 
 @styled
-def task_losses(world: World, database: str) -> Figure | None:
+def task_losses(results: Results, database: str) -> Figure | None:
     """Query loss of each task of one pre-training database, all variants."""
-    table = _losses(world)
+    table = _losses(results)
     if table.empty or database not in set(table["database"]):
         return None
     table = table[table["database"] == database]
     tasks = sorted(table["task"].unique())
     figure, axes = panels(len(tasks), 1.05, 5, 0.4, sharex=True, sharey=True)
-    look = _variant_looks(world)
+    look = _variant_looks(results)
     for axis, task in zip(axes, tasks, strict=True):
         for variant, part in table[table["task"] == task].groupby("variant", sort=False):
             style = look[variant] | {"marker": None}
@@ -140,22 +140,24 @@ def task_losses(world: World, database: str) -> Figure | None:
 
 
 @styled
-def scatter(world: World, methods: Sequence[str], shots: int, split: int) -> Figure | None:
+def scatter(results: Results, methods: Sequence[str], shots: int, split: int) -> Figure | None:
     """Predicted against given quality on the test pictures of one split, with the logistic fit."""
-    records = {(d, m): r for d in world.grid.databases for m in methods if (r := world.record(d, m, shots)) is not None}
-    databases = [d for d in world.grid.databases if any(key[0] == d for key in records)]
+    records = {
+        (d, m): r for d in results.grid.databases for m in methods if (r := results.record(d, m, shots)) is not None
+    }
+    databases = [d for d in results.grid.databases if any(key[0] == d for key in records)]
     if not databases:
         return None
-    look = looks(world.params.methods)
+    look = line_styles(results.params.methods)
     width = COLUMN if len(methods) == 1 else PAGE
     figure = Figure((width, 1.45 * len(databases) + 0.2), layout="constrained")
     grid = figure.subplots(len(databases), len(methods), squeeze=False, sharey="row")
     for axes, database in zip(grid, databases, strict=True):
-        axes[0].set_ylabel(f"{database}\n{world.opinion(database)}")
+        axes[0].set_ylabel(f"{database}\n{results.opinion(database)}")
         for axis, name in zip(axes, methods, strict=True):
             axis.set_ylim(-0.05, 1.05)
             if database == databases[0]:
-                axis.set_title(textwrap.fill(world.params.methods[name].label, 110 // len(methods)))
+                axis.set_title(textwrap.fill(results.params.methods[name].label, 110 // len(methods)))
             if database == databases[-1]:
                 axis.set_xlabel("predicted quality")
             record = records.get((database, name))
@@ -170,7 +172,7 @@ def scatter(world: World, methods: Sequence[str], shots: int, split: int) -> Fig
             if np.isfinite(x).all() and np.ptp(x) > 0 and (fit := fit_logistic(y, x)) is not None:
                 line = np.linspace(x.min(), x.max(), 200)
                 axis.plot(line, logistic(line, *fit), color="black", linewidth=1)
-            row = world.scores[(world.scores["database"] == database) & (world.scores["method"] == name)]
+            row = results.scores[(results.scores["database"] == database) & (results.scores["method"] == name)]
             row = row[(row["shots"] == shots) & (row["split"] == split)]
             if len(row):
                 text = f"SRCC {row['srcc'].iloc[0]:.3f}"

@@ -13,9 +13,9 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from grmp.errors import UserError
 from grmp.report.notes import holes, join
 from grmp.report.pictures import shrunk
+from grmp.report.results import Results
 from grmp.report.style import COLOURS, MARKERS, PAGE, styled
 from grmp.report.table import Table, number
-from grmp.report.world import World
 
 SCENES = 7  # most frequent scenes that get a marker of their own
 QUALITY = "cividis"
@@ -33,13 +33,13 @@ class Look:
     gap: np.ndarray  # (models, n)
     explained: np.ndarray  # (models, 2)
 
-    def label(self, world: World, model: str) -> str:
+    def label(self, results: Results, model: str) -> str:
         """A model's name in print."""
-        method = world.params.methods.get(model)
+        method = results.params.methods.get(model)
         return method.label if method else "before adaptation"
 
 
-def read(world: World, database: str) -> Look | None:
+def read(results: Results, database: str) -> Look | None:
     """What ``grmp attribution`` wrote, or None.
 
     Raises
@@ -47,7 +47,7 @@ def read(world: World, database: str) -> Look | None:
     UserError
         If the files are damaged.
     """
-    base = world.results / "look" / database
+    base = results.folder / "look" / database
     csv, npz = base.with_name(f"{database}.csv"), base.with_name(f"{database}.npz")
     if not (csv.is_file() and npz.is_file()):
         return None
@@ -65,13 +65,13 @@ def read(world: World, database: str) -> Look | None:
 
 
 @styled
-def maps(world: World, database: str, pixels: int = 72) -> Figure | None:
+def maps(results: Results, database: str, pixels: int = 72) -> Figure | None:
     """Worst pictures on the left, best on the right; below each the relevance of its patches for every model.
 
     Light patches raised the score above that of a flat picture, dark ones lowered it, mid-grey ones did nothing. Each
     picture and model has its own scale; the number is the score.
     """
-    look = read(world, database)
+    look = read(results, database)
     if look is None:
         return None
     count = len(look.images)
@@ -91,7 +91,7 @@ def maps(world: World, database: str, pixels: int = 72) -> Figure | None:
     for axis in grid.ravel():
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_linewidth(0.3)
-    for row, name in enumerate(["picture", *(look.label(world, m) for m in look.models)]):
+    for row, name in enumerate(["picture", *(look.label(results, m) for m in look.models)]):
         grid[row, 0].set_ylabel(name.replace(" ", "\n", 1), fontsize=6.5)
     greys = ScalarMappable(Normalize(-1, 1), "gray")
     bar = figure.colorbar(greys, ax=grid.ravel().tolist(), orientation="horizontal", shrink=0.4, aspect=40, pad=0.01)
@@ -100,9 +100,9 @@ def maps(world: World, database: str, pixels: int = 72) -> Figure | None:
 
 
 @styled
-def embeddings(world: World, database: str) -> Figure | None:
+def embeddings(results: Results, database: str) -> Figure | None:
     """Image embeddings of the test pictures on their first two principal components, by quality and by scene, every model."""
-    look = read(world, database)
+    look = read(results, database)
     if look is None:
         return None
     figure = Figure((PAGE, 4.7), layout="constrained")
@@ -113,7 +113,7 @@ def embeddings(world: World, database: str) -> Figure | None:
         x, y = look.table[f"x_{model}"], look.table[f"y_{model}"]
         first, second = look.explained[column]
         drawn = grid[0, column].scatter(x, y, c=look.table["quality"], cmap=QUALITY, vmin=0, vmax=1, s=7, linewidths=0)
-        grid[0, column].set_title(look.label(world, model))
+        grid[0, column].set_title(look.label(results, model))
         for i, scene in enumerate([*shown, "other scenes"]):
             of_scene = look.table["scene"] == scene if scene in shown else ~look.table["scene"].isin(shown)
             if not of_scene.any():
@@ -139,11 +139,11 @@ def _bare(axis: Axes) -> None:
     axis.grid(visible=False)
 
 
-def summary(world: World, databases: list[str]) -> Table:
+def summary(results: Results, databases: list[str]) -> Table:
     """How like the maps of two models are, how well they add up, and how far quality shows on the two axes."""
     rows, absent = [], []
     for database in databases:
-        look = read(world, database)
+        look = read(results, database)
         if look is None:
             absent.append(f"look@{database}")
             continue
@@ -153,7 +153,7 @@ def summary(world: World, databases: list[str]) -> Table:
             alike = float(np.mean([np.corrcoef(own, first.ravel())[0, 1] for own, first in pairs]))
             gap = float(np.abs(look.gap[i]).max() / max(np.abs(look.relevance[i].sum((1, 2))).max(), 1e-12))
             along = [abs(look.table[f"{axis}_{model}"].corr(look.table["quality"], "spearman")) for axis in "xy"]
-            rows.append((database, look.label(world, model), len(look.table), scored, alike, gap, *along))
+            rows.append((database, look.label(results, model), len(look.table), scored, alike, gap, *along))
     columns = ["database", "model", "pictures", "srcc", "maps_alike", "gap", "axis_1", "axis_2"]
     data = pd.DataFrame(rows, columns=columns)
     heads = ["Database", "Model", "Pictures", "SRCC", "Maps as before", "Gap", "Axis 1", "Axis 2"]

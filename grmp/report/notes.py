@@ -5,8 +5,8 @@ from collections.abc import Iterable
 import pandas as pd
 
 from grmp.params import RunKey
+from grmp.report.results import Results
 from grmp.report.table import with_interval
-from grmp.report.world import World
 
 SPLITS_NOTE = (
     "Splits draw their test pictures from one database, so the same pictures come back in several and the splits are not "
@@ -47,9 +47,9 @@ def holes(stages: list[str]) -> str:
     return "–: not run; fill with " + ", ".join(f"`dvc repro {s}`" for s in stages) + "." if stages else ""
 
 
-def lacking(world: World, cells: Iterable[RunKey]) -> str:
+def lacking(results: Results, cells: Iterable[RunKey]) -> str:
     """A line that names the commands for those of these cells that nobody has scored, and what params.yaml does not ask for."""
-    missing, asked = world.missing(dict.fromkeys(cells)), set(world.params.run.run_keys())
+    missing, asked = results.missing(dict.fromkeys(cells)), set(results.params.run.run_keys())
     commands = [f"`{cell.command}`" for cell in missing if cell in asked]
     unknown = ", ".join(dict.fromkeys(cell[2] for cell in missing if cell not in asked))
     how = ", ".join(commands) if len(commands) < 4 else f"`grmp sweep`, one of them with {commands[0]}"

@@ -11,9 +11,9 @@ from grmp.params import ACROSS, RunKey
 from grmp.report.notes import join, lacking
 from grmp.report.panels import label_left, note, panels
 from grmp.report.pictures import shrunk
-from grmp.report.style import PAGE, looks, styled
+from grmp.report.results import Results
+from grmp.report.style import PAGE, line_styles, styled
 from grmp.report.table import Table, merged, number
-from grmp.report.world import World
 
 
 def fitted(one: Record) -> pd.DataFrame:
@@ -41,12 +41,12 @@ def by_picture(table: pd.DataFrame) -> pd.DataFrame:
 
 @styled
 def failures(
-    world: World, method: str, databases: list[str], shots: int | str, count: int = 6, pixels: int = 72
+    results: Results, method: str, databases: list[str], shots: int | str, count: int = 6, pixels: int = 72
 ) -> Figure | None:
     """The pictures that the method misjudges most: half of them rated too high, half too low."""
     found = {}
     for database in databases:
-        one, pictures = world.record(database, method, shots), world.database(database.split(ACROSS)[-1])
+        one, pictures = results.record(database, method, shots), results.database(database.split(ACROSS)[-1])
         if one is None or pictures is None or (table := by_picture(fitted(one))).empty:
             continue
         miss = (table["mean"] - table["quality"]).sort_values(ascending=False, kind="stable")
@@ -73,13 +73,13 @@ def failures(
 
 
 @styled
-def agreement(world: World, method: str, databases: list[str], shots: int | str) -> Figure | None:
+def agreement(results: Results, method: str, databases: list[str], shots: int | str) -> Figure | None:
     """Every picture that several splits test: least to greatest prediction (a line), their mean (a dot), against opinion."""
-    records = {d: one for d in databases if (one := world.record(d, method, shots)) is not None}
+    records = {d: one for d in databases if (one := results.record(d, method, shots)) is not None}
     if not records:
         return None
     figure, axes = panels(len(databases), 2.1, 3, sharey=True)
-    colour = looks(world.params.methods)[method]["color"]
+    colour = line_styles(results.params.methods)[method]["color"]
     for axis, database in zip(axes, databases, strict=True):
         axis.set_title(f"{database}, {shots} labels")
         axis.set_xlabel("quality by opinion")
@@ -96,12 +96,12 @@ def agreement(world: World, method: str, databases: list[str], shots: int | str)
     return figure
 
 
-def agreement_table(world: World, methods: list[str], databases: list[str], shots: int | str) -> Table:
+def agreement_table(results: Results, methods: list[str], databases: list[str], shots: int | str) -> Table:
     """How far a picture's predictions move from split to split, beside how far they lie from opinion."""
     rows = []
     for database in databases:
         for name in methods:
-            one = world.record(database, name, shots)
+            one = results.record(database, name, shots)
             table = by_picture(fitted(one)) if one is not None else pd.DataFrame()
             several = table[table["tested"] > 1] if len(table) else table
             if several.empty:
@@ -113,7 +113,7 @@ def agreement_table(world: World, methods: list[str], databases: list[str], shot
     columns = ["database", "method", "pictures", "times", "sd", "rmse"]
     data = pd.DataFrame(rows, columns=columns)
     shown = pd.DataFrame({"Database": merged(data["database"])})
-    shown["Method"] = [world.params.methods[name].label for name in data["method"]]
+    shown["Method"] = [results.params.methods[name].label for name in data["method"]]
     shown["Pictures"] = [number(v, 0) for v in data["pictures"]]
     shown["Times tested"] = [number(v, 1) for v in data["times"]]
     shown["Spread between splits"] = [number(v) for v in data["sd"]]
@@ -123,5 +123,5 @@ def agreement_table(world: World, methods: list[str], databases: list[str], shot
         "Spread: standard deviation of a picture's predictions, median over pictures. Distance: root mean square of mean "
         "prediction minus opinion."
     )
-    cells = [RunKey(world.params.protocol, d, m, shots) for d in databases for m in methods]
-    return Table(data, shown, f"Agreement between splits, {shots} labels", join(text, lacking(world, cells)))
+    cells = [RunKey(results.params.protocol, d, m, shots) for d in databases for m in methods]
+    return Table(data, shown, f"Agreement between splits, {shots} labels", join(text, lacking(results, cells)))

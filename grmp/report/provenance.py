@@ -6,20 +6,20 @@ from importlib.metadata import version
 from pathlib import Path
 
 from grmp.files import sha256, sha256_of
-from grmp.report.world import World
+from grmp.report.results import Results
 
 PACKAGES = ("grmp", "numpy", "scipy", "pandas", "matplotlib")
 
 
-def provenance(world: World, notebook: str) -> str:
+def provenance(results: Results, notebook: str) -> str:
     """One line. The hashes are the first twelve figures of sha256; the commit is the last one that touched the code."""
-    scores = world.results / "scores.csv"
+    scores = results.folder / "scores.csv"
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     parts = [
         f"notebook {notebook}",
-        f"settings {sha256_of(world.params.model_dump())[:12]}",
+        f"settings {sha256_of(results.params.model_dump())[:12]}",
         f"scores {sha256(scores)[:12]}" if scores.is_file() else "no scores yet",
-        f"code {commit(world.folder / world.params.paths.code)}",
+        f"code {commit(results.root / results.params.paths.code)}",
         f"Python {platform.python_version()}, {versions}",
     ]
     return " · ".join(parts)

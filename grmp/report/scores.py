@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from grmp.report.notes import PUBLISHED_NOTE, SPLITS_NOTE, join, lacking, troubles
 from grmp.report.panels import label_left, legend, note, panels
 from grmp.report.published import BLANK, beside, published
-from grmp.report.style import looks, styled
+from grmp.report.results import Results
+from grmp.report.style import line_styles, styled
 from grmp.report.table import Table, amount, merged, number, title, with_interval
-from grmp.report.world import World
 
 Shots = Sequence[int | str]
 PAPER = "GRMP-IQA"  # the paper's own name in published.csv
@@ -24,18 +24,18 @@ CAPTIONS = {
 COLUMNS = ["database", "method", "shots", "metric", "median", "median_low", "median_high", "origin"]
 
 
-def score_table(world: World, kind: str, shots: Shots, metrics: Sequence[str] = ("srcc", "plcc")) -> Table | None:
+def score_table(results: Results, kind: str, shots: Shots, metrics: Sequence[str] = ("srcc", "plcc")) -> Table | None:
     """Medians over splits with their intervals, database by database; published numbers below ours where there are any.
 
     ``kind`` names a grid (few_shot, full, cross); None where params.yaml leaves it empty.
     """
-    grid, params, theirs = world.params.run.grids()[kind], world.params, published(world.folder)
-    if not world.cells(shots, kind):
+    grid, params, theirs = results.params.run.grids()[kind], results.params, published(results.root)
+    if not results.cells(shots, kind):
         return None
-    keyed = world.summary.set_index(["database", "method", "shots", "metric"])
+    keyed = results.summary.set_index(["database", "method", "shots", "metric"])
     data, shown = [], []
     for database in grid.databases:
-        best = {(k, m): _best(world.summary, database, grid.methods, k, m) for k in shots for m in metrics}
+        best = {(k, m): _best(results.summary, database, grid.methods, k, m) for k in shots for m in metrics}
         for method in grid.methods:
             row = {"Database": title(database), "Method": params.methods[method].label}
             for metric in metrics:
@@ -67,7 +67,7 @@ def score_table(world: World, kind: str, shots: Shots, metrics: Sequence[str] = 
     frame = pd.DataFrame(shown)
     frame["Database"] = merged(frame["Database"])
     level = round(100 * params.evaluate.level)
-    ours = world.summary[world.summary["database"].isin(grid.databases) & world.summary["shots"].isin(shots)]
+    ours = results.summary[results.summary["database"].isin(grid.databases) & results.summary["shots"].isin(shots)]
     below = join(
         f"Median over {params.splits.count} splits with its {level}% bootstrap interval, protocol {params.protocol}; the heads "
         "give the number of labels or the share of the training side. Bold: the highest median, which is not a test.",
@@ -75,7 +75,7 @@ def score_table(world: World, kind: str, shots: Shots, metrics: Sequence[str] = 
         PUBLISHED_NOTE if (frame["Method"].str.endswith(", published")).any() else "",
         f"n.p.: {BLANK}." if (frame == "n.p.").to_numpy().any() else "",
         "; ".join(troubles(ours)),
-        lacking(world, world.cells(shots, kind)),
+        lacking(results, results.cells(shots, kind)),
     )
     caption = CAPTIONS[kind].format(", ".join(amount(k) for k in shots))
     return Table(pd.DataFrame(data, columns=COLUMNS), frame, caption, below)
@@ -89,19 +89,19 @@ def _best(summary: pd.DataFrame, database: str, methods: list[str], shots: int |
 
 
 @styled
-def curves(world: World, kind: str, shots: Shots, metric: str = "srcc") -> Figure | None:
+def curves(results: Results, kind: str, shots: Shots, metric: str = "srcc") -> Figure | None:
     """Median over splits against the number of labels; every split is a dot, the bar is the interval of the median.
 
     One panel a database; None where nothing of the grid has been run.
     """
-    grid = world.params.run.grids()[kind]
-    scores = world.scores[world.scores["shots"].isin(shots) & world.scores["database"].isin(grid.databases)]
+    grid = results.params.run.grids()[kind]
+    scores = results.scores[results.scores["shots"].isin(shots) & results.scores["database"].isin(grid.databases)]
     if scores.empty or not grid.methods:
         return None
     below = 0.16 * -(-(len(grid.methods) + 2) // 3) if len(grid.databases) > 1 else 0  # the legend's three columns
     figure, axes = panels(len(grid.databases), 2.3, 3, below, sharey=True)
     for axis, database in zip(axes, grid.databases, strict=True):
-        _draw(axis, world, kind, database, shots, metric)
+        _draw(axis, results, kind, database, shots, metric)
         axis.set_title(title(database))
         axis.set_xticks(range(len(shots)), [amount(k) for k in shots])
         axis.set_xlim(-0.5, len(shots) - 0.5)
@@ -115,13 +115,13 @@ def curves(world: World, kind: str, shots: Shots, metric: str = "srcc") -> Figur
     return figure
 
 
-def _draw(axis: Axes, world: World, kind: str, database: str, shots: Shots, metric: str) -> None:
+def _draw(axis: Axes, results: Results, kind: str, database: str, shots: Shots, metric: str) -> None:
     """One database: every method's dots, bars and medians, side by side, and what was published."""
-    names = world.params.run.grids()[kind].methods
-    look, place = looks(world.params.methods), {k: i for i, k in enumerate(shots)}
+    names = results.params.run.grids()[kind].methods
+    look, place = line_styles(results.params.methods), {k: i for i, k in enumerate(shots)}
     step = min(0.8 / len(names), 0.2)
-    scores = world.scores[(world.scores["database"] == database) & world.scores["shots"].isin(shots)]
-    summary = world.summary[(world.summary["database"] == database) & (world.summary["metric"] == metric)]
+    scores = results.scores[(results.scores["database"] == database) & results.scores["shots"].isin(shots)]
+    summary = results.summary[(results.summary["database"] == database) & (results.summary["metric"] == metric)]
     for i, name in enumerate(names):
         style, shift = look[name], (i - (len(names) - 1) / 2) * step
         dots = scores[scores["method"] == name]
@@ -131,8 +131,8 @@ def _draw(axis: Axes, world: World, kind: str, database: str, shots: Shots, metr
         axis.plot(beside_, dots[metric], "o", color=style["color"], alpha=0.55, markersize=2.2, mew=0)
         x = middle["place"] + shift
         axis.vlines(x, middle["median_low"], middle["median_high"], color=style["color"], linewidth=0.9)
-        axis.plot(x, middle["median"], label=world.params.methods[name].label, **style)
-    rows = beside(published(world.folder), kind, database, shots)
+        axis.plot(x, middle["median"], label=results.params.methods[name].label, **style)
+    rows = beside(published(results.root), kind, database, shots)
     rows = rows[rows["metric"] == metric].dropna(subset="value")
     ours, others = rows[rows["method"] == PAPER], rows[rows["method"] != PAPER]
     if len(ours):

@@ -9,9 +9,9 @@ from grmp.params import Params, Tune
 from grmp.report.effects import columns_of, effects
 from grmp.report.notes import FEW_SPLITS_NOTE, SPLITS_NOTE, join, lacking, side, signed
 from grmp.report.panels import legend, panels
-from grmp.report.style import looks, styled
+from grmp.report.results import Results
+from grmp.report.style import line_styles, styled
 from grmp.report.table import Table, merged, with_interval
-from grmp.report.world import World
 
 CELL = ["database", "method", "shots"]
 READS_TEST = {"adapt.select": "test"}  # a method's `set` that lets it choose its epoch on the test split
@@ -39,18 +39,18 @@ def unpaired(a: np.ndarray, b: np.ndarray, level: float, resamples: int, seed: i
     return value, float(found.low), float(found.high)
 
 
-def both_ways(world: World, one: str, other: str, metric: str = "srcc") -> pd.DataFrame:
+def both_ways(results: Results, one: str, other: str, metric: str = "srcc") -> pd.DataFrame:
     """One row a cell run under both protocols: medians with intervals, and ``one`` minus ``other`` (``gain``)."""
-    settings = world.params.evaluate
-    scores = world.table("scores.csv")
+    settings = results.params.evaluate
+    scores = results.table("scores.csv")
     sides = [
         {k: g[metric].to_numpy(float) for k, g in scores[scores["protocol"] == p].groupby(CELL)} for p in (one, other)
     ]
-    summary = world.table("summary.csv")
+    summary = results.table("summary.csv")
     summary = summary[summary["metric"] == metric]
     middles = [summary[summary["protocol"] == p].set_index(CELL) for p in (one, other)]
     rows = []
-    for cell in (c[1:] for c in world.params.run.run_keys() if c[0] == one):
+    for cell in (c[1:] for c in results.params.run.run_keys() if c[0] == one):
         if cell not in sides[0] or cell not in sides[1]:
             continue
         row = dict(zip(CELL, cell, strict=True))
@@ -66,10 +66,10 @@ def _triples(data: pd.DataFrame, name: str) -> list[tuple[float, float, float]]:
     return list(data[[name, f"{name}_low", f"{name}_high"]].itertuples(index=False, name=None))
 
 
-def protocol_table(world: World, one: str, other: str, metric: str = "srcc") -> Table:
+def protocol_table(results: Results, one: str, other: str, metric: str = "srcc") -> Table:
     """Medians under two protocols and their difference, cell by cell."""
-    data = both_ways(world, one, other, metric)
-    label = {name: method.label for name, method in world.params.methods.items()}
+    data = both_ways(results, one, other, metric)
+    label = {name: method.label for name, method in results.params.methods.items()}
     shown = pd.DataFrame(
         {
             "Database": merged(data["database"]),
@@ -81,28 +81,30 @@ def protocol_table(world: World, one: str, other: str, metric: str = "srcc") -> 
             "Interval": [side(low, high, "ok") for _, low, high in _triples(data, "gain")],
         }
     )
-    wanted = [cell._replace(protocol=p) for cell in world.params.run.run_keys() if cell[0] == one for p in (one, other)]
-    wanted = [cell for cell in wanted if cell in set(world.params.run.run_keys())]
+    wanted = [
+        cell._replace(protocol=p) for cell in results.params.run.run_keys() if cell[0] == one for p in (one, other)
+    ]
+    wanted = [cell for cell in wanted if cell in set(results.params.run.run_keys())]
     text = (
         f"Median {metric.upper()} over splits. The two protocols draw their splits differently (departure 15) and may hold "
         "other pictures (departure 14), so a difference is taken between medians and its interval is unpaired: each side is "
         "resampled by itself. It holds all departures together, not the choice of the epoch alone."
     )
     caption = f"{metric.upper()} under the {one} and under the {other} protocol"
-    return Table(data.assign(protocol=one), shown, caption, join(text, SPLITS_NOTE, lacking(world, wanted)))
+    return Table(data.assign(protocol=one), shown, caption, join(text, SPLITS_NOTE, lacking(results, wanted)))
 
 
 @styled
-def protocol_figure(world: World, one: str, other: str, shots: int | str, metric: str = "srcc") -> Figure | None:
+def protocol_figure(results: Results, one: str, other: str, shots: int | str, metric: str = "srcc") -> Figure | None:
     """Medians at one number of labels under both protocols, joined by a line: ``one`` hollow, ``other`` filled.
 
     One panel a database; None where no cell has been run under both.
     """
-    data = both_ways(world, one, other, metric)
+    data = both_ways(results, one, other, metric)
     data = data[data["shots"] == shots]
     if data.empty:
         return None
-    look = looks(world.params.methods)
+    look = line_styles(results.params.methods)
     databases = list(dict.fromkeys(data["database"]))
     most = int(data.groupby("database").size().max())
     figure, axes = panels(len(databases), 0.17 * most + 0.55, 2, 0.2)
@@ -116,7 +118,7 @@ def protocol_figure(world: World, one: str, other: str, shots: int | str, metric
                 axis.plot(row[name], y, "o", color=colour, mfc=fill, markersize=4, zorder=3)
         for name, fill in ((one, "white"), (other, "black")):
             axis.plot([], [], "o", color="black", mfc=fill, label=f"{name} protocol")
-        labels = [world.params.methods[name].label for name in part["method"]]
+        labels = [results.params.methods[name].label for name in part["method"]]
         axis.set_yticks(range(len(part)), labels)
         axis.set_ylim(len(part) - 0.4, -0.6)
         axis.grid(axis="y", visible=False)
@@ -140,14 +142,14 @@ def readers(params: Params) -> list[tuple[str, str]]:
     return found
 
 
-def reading_table(world: World, metric: str = "srcc") -> Table | None:
+def reading_table(results: Results, metric: str = "srcc") -> Table | None:
     """What choosing the epoch on the test split adds, everything else alike: paired over splits; None if nobody does."""
-    asked = [("choosing the epoch on the test split", name, base) for name, base in readers(world.params)]
-    data = effects(world, asked, metric).drop(columns=["question", "differences"])
+    asked = [("choosing the epoch on the test split", name, base) for name, base in readers(results.params)]
+    data = effects(results, asked, metric).drop(columns=["question", "differences"])
     if data.empty:
         return None
-    shown = columns_of(world, data, "mean", "median")
+    shown = columns_of(results, data, "mean", "median")
     shown["Interval"] = [side(low, high, "ok") for _, low, high in _triples(data, "mean")]
-    few = FEW_SPLITS_NOTE if world.params.splits.count < 20 else ""
+    few = FEW_SPLITS_NOTE if results.params.splits.count < 20 else ""
     text = f"Differences of {metric.upper()} on the same splits; the last column is about the mean's interval"
     return Table(data, shown, "What choosing the epoch on the test split adds", join(text, few, SPLITS_NOTE))

@@ -16,8 +16,8 @@ from grmp.report import tables
 from grmp.report.collect import COLUMNS
 from grmp.report.cost import cost_table
 from grmp.report.page import render, script
+from grmp.report.results import Results
 from grmp.report.style import FORMATS
-from grmp.report.world import World
 
 TAGS = {"table", "caption", "thead", "tbody", "tr", "th", "td", "div", "p", "b", "code"}  # of which tables are made
 
@@ -69,7 +69,7 @@ def build(params: Params, results: Path) -> None:
     UserError
         If an executed notebook is damaged, or the folder cannot be written.
     """
-    world = World(results.parent, params)
+    world = Results(results.parent, params)
     sections = [section(results, name, params.paths.code) for name in params.report.notebooks]
     settings = results.parent / "params.yaml"
     items = {(s.name, item.name): item for s in sections for item in s.items if item.kind == "table"}

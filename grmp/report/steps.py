@@ -8,9 +8,9 @@ from matplotlib.figure import Figure
 
 from grmp.report.notes import holes, join
 from grmp.report.panels import label_left, legend, panels
+from grmp.report.results import Results
 from grmp.report.style import COLOURS, styled
 from grmp.report.table import Table, merged, number
-from grmp.report.world import World
 
 LOOK: dict[str, dict[str, Any]] = {
     "random": {
@@ -25,16 +25,16 @@ LOOK: dict[str, dict[str, Any]] = {
 KINDS = {"start": str, "database": str, "task": str}
 
 
-def read(world: World, variant: str) -> pd.DataFrame | None:
+def read(results: Results, variant: str) -> pd.DataFrame | None:
     """The measured steps of one variant, or None."""
-    path = world.results / "steps" / f"{variant}.csv"
+    path = results.folder / "steps" / f"{variant}.csv"
     return pd.read_csv(path, dtype=KINDS) if path.is_file() else None
 
 
 @styled
-def steps_figure(world: World, variant: str, database: str, measure: str = "query_loss") -> Figure | None:
+def steps_figure(results: Results, variant: str, database: str, measure: str = "query_loss") -> Figure | None:
     """A panel a distortion type: the measure on query pictures against the inner steps taken, from both starts."""
-    table = read(world, variant)
+    table = read(results, variant)
     if table is None or database not in set(table["database"]):
         return None
     table = table[table["database"] == database]
@@ -54,11 +54,11 @@ def steps_figure(world: World, variant: str, database: str, measure: str = "quer
     return figure
 
 
-def steps_table(world: World) -> Table:
+def steps_table(results: Results) -> Table:
     """Mean over distortion types, by variant and database: loss and SRCC on query pictures after so many steps."""
     rows, absent = [], []
-    for variant in world.params.steps.variants:
-        table = read(world, variant)
+    for variant in results.params.steps.variants:
+        table = read(results, variant)
         if table is None:
             absent.append(f"steps@{variant}")
             continue

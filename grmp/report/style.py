@@ -46,10 +46,10 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
     return inner
 
 
-def looks(names: Iterable[str]) -> dict[str, dict[str, Any]]:
+def line_styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Plot keywords for each name, by its position: give all methods of params.yaml, so that a method's look never changes.
 
-    From the seventeenth name on colours come round with other markers; the hundred and twenty-ninth looks like the first.
+    From the seventeenth name on colours come round with other markers; the hundred and twenty-ninth line_styles like the first.
     """
     found = {}
     for i, name in enumerate(names):

@@ -1,4 +1,4 @@
-"""The tables: each a function of a world. What has not been run is a dash, and the note names the command that fills it."""
+"""The tables: each a function of the results. What has not been run is a dash, and the note names the command that fills it."""
 
 from typing import Any
 
@@ -6,17 +6,17 @@ import pandas as pd
 
 from grmp.params import ACROSS
 from grmp.report.notes import holes, join, lacking
+from grmp.report.results import Results
 from grmp.report.table import Table, merged, number, with_interval
-from grmp.report.world import World
 
 
-def databases(world: World) -> Table:
+def databases(results: Results) -> Table:
     """What each database holds and what it is used for."""
     rows, lacking = [], []
-    for name in world.params.data.databases:
-        found = world.database(name)
-        targets = {end for cell in world.params.run.run_keys() for end in cell[1].split(ACROSS)}
-        used = {"pre-training": world.params.pretrain.databases, "target": targets}
+    for name in results.params.data.databases:
+        found = results.database(name)
+        targets = {end for cell in results.params.run.run_keys() for end in cell[1].split(ACROSS)}
+        used = {"pre-training": results.params.pretrain.databases, "target": targets}
         roles = [role for role, names in used.items() if name in names]
         row: dict[str, Any] = {"database": name, "used for": ", ".join(roles) or "nothing"}
         if found is None:
@@ -28,7 +28,7 @@ def databases(world: World) -> Table:
                 "pictures": len(index),
                 "sources": index["reference"].nunique(),
                 "distortions": index["distortion"].nunique(),
-                "opinions": world.opinion(name),
+                "opinions": results.opinion(name),
                 "lowest": index["mos"].min(),
                 "mean": index["mos"].mean(),
                 "highest": index["mos"].max(),
@@ -57,9 +57,9 @@ def databases(world: World) -> Table:
     return Table(data, shown.fillna("–"), "The databases as prepared", join(note, holes(lacking)))
 
 
-def backbone(world: World) -> Table:
+def backbone(results: Results) -> Table:
     """What was measured of the backbone (results/backbone.json), without what it took, which differs from run to run."""
-    card = world.backbone
+    card = results.backbone
     if card is None:
         empty = pd.DataFrame({"measure": ["–"], "value": ["–"]})
         return Table(empty, empty, "The backbone", holes(["backbone"]))
@@ -78,7 +78,7 @@ def backbone(world: World) -> Table:
     return Table(data, shown, "The backbone" + (", on pictures whose sources it was not trained on" if rows else ""))
 
 
-def measures(world: World, methods: list[str], shots: int) -> Table:
+def measures(results: Results, methods: list[str], shots: int) -> Table:
     """Every measure's median over splits, at one number of labels."""
     names = {
         "srcc": "SRCC",
@@ -87,29 +87,29 @@ def measures(world: World, methods: list[str], shots: int) -> Table:
         "plcc_fit": "PLCC after the fit",
         "rmse": "RMSE after the fit",
     }
-    part = world.summary[(world.summary["shots"] == shots) & world.summary["method"].isin(methods)]
+    part = results.summary[(results.summary["shots"] == shots) & results.summary["method"].isin(methods)]
     data = part.pivot(index=["database", "method"], columns="metric", values="median")
-    wanted = pd.MultiIndex.from_product([world.grid.databases, methods], names=["database", "method"])
+    wanted = pd.MultiIndex.from_product([results.grid.databases, methods], names=["database", "method"])
     data = data.reindex(index=wanted, columns=list(names)).astype(float).reset_index()
     data.insert(2, "shots", shots)
     shown = pd.DataFrame({"Database": merged(data["database"])})
-    shown["Method"] = [world.params.methods[name].label for name in data["method"]]
+    shown["Method"] = [results.params.methods[name].label for name in data["method"]]
     for metric, name in names.items():
         shown[name] = [number(v) for v in data[metric]]
     note = join(
-        f"Medians over {world.params.splits.count} splits. PLCC is of the raw scores; the last two are taken through the "
+        f"Medians over {results.params.splits.count} splits. PLCC is of the raw scores; the last two are taken through the "
         "four-parameter logistic fit, RMSE in the units of the database. A fit may fall, and then its PLCC hides that "
         "predictions run against quality: SRCC shows it.",
-        lacking(world, [cell for cell in world.cells([shots]) if cell[2] in methods]),
+        lacking(results, [cell for cell in results.cells([shots]) if cell[2] in methods]),
     )
     return Table(data, shown, f"Every measure, after {shots} labels", note)
 
 
-def pretraining(world: World) -> Table:
+def pretraining(results: Results) -> Table:
     """Query loss of every variant and database in the first and the last epoch, over tasks."""
     rows, lacking = [], []
-    for name in world.params.pretrain.variants:
-        table = world.pretrain(name)
+    for name in results.params.pretrain.variants:
+        table = results.pretrain(name)
         if table is None:
             lacking.append(f"pretrain@{name}")
             continue
@@ -130,9 +130,9 @@ def pretraining(world: World) -> Table:
     return Table(data, shown, "Meta-prompt pre-training", join(note, holes(lacking)))
 
 
-def left_out(world: World) -> Table | None:
+def left_out(results: Results) -> Table | None:
     """Records that could not be used, or None."""
-    if not len(world.left_out):
+    if not len(results.left_out):
         return None
-    shown = world.left_out.rename(columns={"record": "Record", "reason": "Why it was left out"})
-    return Table(world.left_out, shown, "Records left out")
+    shown = results.left_out.rename(columns={"record": "Record", "reason": "Why it was left out"})
+    return Table(results.left_out, shown, "Records left out")

@@ -325,9 +325,9 @@ def _tables(folder: Path) -> None:
 def _read_tables(folder: Path) -> object:
     from grmp import params
     from grmp.report.collect import COLUMNS
-    from grmp.report.world import World
+    from grmp.report.results import Results
 
-    world = World(folder, params.load(folder / "params.yaml"))
+    world = Results(folder, params.load(folder / "params.yaml"))
     return [world.table(name) for name in COLUMNS], world.cost, world.backbone, world.pretrain("meta")
 
 
@@ -418,9 +418,9 @@ def _look(folder: Path) -> None:
 def _read_look(folder: Path) -> object:
     from grmp import params
     from grmp.report import looking
-    from grmp.report.world import World
+    from grmp.report.results import Results
 
-    return looking.read(World(folder, params.load(folder / "params.yaml")), "alpha")
+    return looking.read(Results(folder, params.load(folder / "params.yaml")), "alpha")
 
 
 READERS: dict[str, Reader] = {

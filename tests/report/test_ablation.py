@@ -13,8 +13,8 @@ from grmp.errors import UserError
 from grmp.metrics import paired
 from grmp.report import ablation, distortions, effects, gradient
 from grmp.report.collect import collect
+from grmp.report.results import Results
 from grmp.report.sweeps import definition, differs_in, sweep, sweeps, value_text
-from grmp.report.world import World
 from tests.report.sample import make_settings, seal, settings
 from tests.report.test_figures import texts_apart
 
@@ -45,7 +45,7 @@ def with_ablations(world: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def world(collected: Path, tmp_path_factory: pytest.TempPathFactory) -> World:
+def world(collected: Path, tmp_path_factory: pytest.TempPathFactory) -> Results:
     """The miniature world with ablations: records of others, their scores moved a little."""
     folder = with_ablations(shutil.copytree(collected, tmp_path_factory.mktemp("ablations") / "world"))
     for number, name in enumerate(ADDED):
@@ -58,11 +58,11 @@ def world(collected: Path, tmp_path_factory: pytest.TempPathFactory) -> World:
             table["score"] += np.random.default_rng(number).normal(0, 0.002 * (1 + number), len(table))
             table.to_csv(runs / name / "25/predictions.csv", index=False)
             seal(runs / name / "25")
-    collect(World.open(folder).params, folder / "results")
-    return World.open(folder)
+    collect(Results.open(folder).params, folder / "results")
+    return Results.open(folder)
 
 
-def test_a_definition_holds_the_own_values(world: World):
+def test_a_definition_holds_the_own_values(world: Results):
     own = definition(world.params, "blocks_0")
     assert own is not None
     assert own["adapt.tuned_blocks"] == 0
@@ -74,7 +74,7 @@ def test_a_definition_holds_the_own_values(world: World):
         definition(world.params, "nobody")
 
 
-def test_sweeps_are_found_with_their_base(world: World):
+def test_sweeps_are_found_with_their_base(world: Results):
     found = {(s.base, s.key): [name for _, name in s.points] for s in sweeps(world.params, world.params.methods)}
     assert found == {
         ("grmp", "adapt.tuned_blocks"): ["blocks_0", "grmp", "blocks_3"],
@@ -84,13 +84,13 @@ def test_sweeps_are_found_with_their_base(world: World):
     }
 
 
-def test_no_rule_is_strength_0(world: World):
+def test_no_rule_is_strength_0(world: Results):
     found = sweep(world.params, "grmp", "strength", world.params.methods)
     assert found.points == ((0.0, "meta"), (5.0, "grmp"), (20.0, "strong"))
     assert [value_text("strength", value) for value, _ in found.points] == ["0", "5", "20"]
 
 
-def test_corners_and_rules(world: World):
+def test_corners_and_rules(world: Results):
     assert ablation.corners(world, "grmp") == {
         "both": "grmp",
         "no mpp": "random_qgr",
@@ -102,7 +102,7 @@ def test_corners_and_rules(world: World):
     assert gradient.variants(world, "grmp") == asked
 
 
-def test_effects_are_those_of_the_records(world: World):
+def test_effects_are_those_of_the_records(world: Results):
     asked = ablation.parts(world, "grmp")
     assert len(asked) == 4
     found = effects.effects(world, asked)
@@ -119,17 +119,17 @@ def test_effects_are_those_of_the_records(world: World):
     assert "not run" not in table.note
 
 
-def test_runs_on_other_pictures_are_not_compared(world: World, tmp_path: Path):
-    folder = shutil.copytree(world.folder, tmp_path / "world")
+def test_runs_on_other_pictures_are_not_compared(world: Results, tmp_path: Path):
+    folder = shutil.copytree(world.root, tmp_path / "world")
     path = folder / "results/runs/sound/alpha/random_qgr/25/run.json"
     run = json.loads(path.read_text())
     run["inputs"]["database"] = "9" * 64
     path.write_text(json.dumps(run))
-    found = effects.effects(World.open(folder), [("q", "random_qgr", "random")])
+    found = effects.effects(Results.open(folder), [("q", "random_qgr", "random")])
     assert found["database"].tolist() == ["beta"]
 
 
-def test_the_sweep_table_holds_medians_and_differences(world: World):
+def test_the_sweep_table_holds_medians_and_differences(world: Results):
     found = sweeps(world.params, world.params.methods)
     table = ablation.sweep_table(world, found, TARGETS, "25")
     assert len(table.shown) == sum(len(s.points) for s in found) * len(TARGETS)
@@ -152,17 +152,17 @@ DRAWN = {
 
 @pytest.mark.parametrize("draw", DRAWN.values(), ids=DRAWN)
 class TestEach:
-    def test_labels_do_not_overlap(self, world: World, draw):
+    def test_labels_do_not_overlap(self, world: Results, draw):
         assert texts_apart(draw(world))
 
     def test_nothing_run_is_no_figure_and_no_error(self, tmp_path: Path, draw):
         make_settings(tmp_path)
-        assert draw(World.open(with_ablations(tmp_path))) is None
+        assert draw(Results.open(with_ablations(tmp_path))) is None
 
 
 def test_tables_of_what_has_not_been_run_name_the_command(tmp_path: Path):
     make_settings(tmp_path)
-    empty = World.open(with_ablations(tmp_path))
+    empty = Results.open(with_ablations(tmp_path))
     found = sweeps(empty.params, empty.params.methods)
     table = ablation.sweep_table(empty, found, TARGETS, 25)
     assert "`grmp sweep`, one of them with" in table.note
@@ -182,18 +182,18 @@ def test_a_rule_that_no_grid_asks_for_is_said_to_be_so(tmp_path: Path):
     raw = yaml.safe_load((tmp_path / "params.yaml").read_text())
     raw["run"]["ablation"]["methods"] = ["strong"]
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
-    note = gradient.rule_table(World.open(tmp_path), "grmp", TARGETS, 25).note
+    note = gradient.rule_table(Results.open(tmp_path), "grmp", TARGETS, 25).note
     assert "add prograd to run.ablation in params.yaml" in note
 
 
-def test_the_angle_is_the_median_over_splits(world: World):
+def test_the_angle_is_the_median_over_splits(world: Results):
     figure = gradient.angles(world, ["meta", "grmp"], TARGETS, 25)
     history = world.record("alpha", "grmp", 25).history
     expected = history.groupby("epoch")["angle_deg"].median()
     assert figure.axes[0].lines[1].get_ydata() == pytest.approx(expected.to_numpy())
 
 
-def test_the_heat_map_holds_the_medians(world: World):
+def test_the_heat_map_holds_the_medians(world: Results):
     table = distortions.distortion_table(world, ["random", "meta"], 25, ("meta", "random"))
     of = world.distortions.query("shots == 25 and database == 'beta' and distortion == 'jpeg'")
     of = of[of["level"].isna()].pivot(index="split", columns="method", values="srcc")

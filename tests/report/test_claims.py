@@ -12,7 +12,7 @@ from grmp.errors import UserError
 from grmp.report.claims import COLUMNS, RULES, Found, claim_figure, claim_table, claims, judge, unlike, verdicts
 from grmp.report.collect import collect
 from grmp.report.published import published
-from grmp.report.world import World
+from grmp.report.results import Results
 from tests.report.sample import make_settings
 
 HEAD = ",".join(COLUMNS)
@@ -75,7 +75,7 @@ def claimed(world: Path) -> Path:
 
 
 def own(world: Path) -> dict[tuple[str, str], str]:
-    table = verdicts(World.open(world)).query("source == 'us'")
+    table = verdicts(Results.open(world)).query("source == 'us'")
     return {(r.claim, r.protocol): r.verdict for r in table.itertuples()}
 
 
@@ -83,7 +83,7 @@ def test_a_small_world_is_not_comparable(claimed: Path):
     found = own(claimed)
     assert found["gamma is easy", "sound"] == found["gamma is easy", "published"] == "not comparable"
     assert found["more labels", "sound"] == "not run"
-    table = claim_table(World.open(claimed))
+    table = claim_table(Results.open(claimed))
     row = table.data.query("claim == 'alpha is easy'").iloc[0]
     assert row["why"] == "another backbone, simulated opinions, 5 splits rather than 10"
     assert np.isfinite(row["ours"])  # the number is shown all the same
@@ -97,34 +97,34 @@ def test_a_world_like_the_papers_is_judged(claimed: Path):
     raw["backbone"] = {"source": "open_clip", "model": "ViT-B-16-quickgelu", "pretrained": "openai", "sha256": ""}
     (claimed / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
     found = own(claimed)
-    assert unlike(World.open(claimed), "gamma") == ""
+    assert unlike(Results.open(claimed), "gamma") == ""
     assert found["gamma is easy", "sound"] == "reproduced"
     assert found["gamma is perfect", "sound"] == "not reproduced"
     assert found["alpha is easy", "sound"] == "not comparable"  # simulated
     assert found["a share will do", "sound"] == "reproduced"
-    pairs = World.open(claimed).pairs.query("method == 'meta' and metric == 'srcc'")
+    pairs = Results.open(claimed).pairs.query("method == 'meta' and metric == 'srcc'")
     held = 2 * (pairs["mean_low"] > 0).sum() > len(pairs) and not (pairs["mean_high"] < 0).any()
     assert found["prompts help", "sound"] == ("reproduced" if held else "not reproduced")
 
 
 def test_what_is_not_run_names_its_command(claimed: Path):
     shutil.rmtree(claimed / "results/runs/sound/gamma/grmp/50")
-    collect(World.open(claimed).params, claimed / "results")
-    table = verdicts(World.open(claimed)).set_index(["claim", "protocol"])
+    collect(Results.open(claimed).params, claimed / "results")
+    table = verdicts(Results.open(claimed)).set_index(["claim", "protocol"])
     assert table.loc[("gamma is easy", "sound"), "why"] == "`grmp run gamma grmp 50 --protocol sound`"
     assert table.loc[("gamma is easy", "sound"), "verdict"] == "not run"
-    assert table.loc[("more labels", "sound"), "why"] == "params.yaml of this world does not ask for it"
+    assert table.loc[("more labels", "sound"), "why"] == "params.yaml does not ask for it"
 
 
 def test_nothing_run(tmp_path: Path):
     make_settings(tmp_path)
-    world = World.open(tmp_path)
+    world = Results.open(tmp_path)
     assert set(verdicts(world)["verdict"]) == {"not run"}
     assert claim_figure(world) is None
 
 
 def test_stars_are_the_stated_numbers(claimed: Path):
-    axes = claim_figure(World.open(claimed)).axes[0]
+    axes = claim_figure(Results.open(claimed)).axes[0]
     stars = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "*"]
     assert sorted(set(stars)) == [0.2, 1.5]
 

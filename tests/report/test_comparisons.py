@@ -10,15 +10,15 @@ import yaml
 
 from grmp.params import load
 from grmp.report import cost, scores, selection, transfer
+from grmp.report.results import Results
 from grmp.report.selection import both_ways, readers, reading_table, unpaired
-from grmp.report.world import World
 from tests.report.sample import CROSS, DATABASES, METHODS, SHARES, make_settings
 from tests.report.test_figures import texts_apart
 
 
 @pytest.fixture(scope="module")
-def whole(collected: Path) -> World:
-    return World.open(collected)
+def whole(collected: Path) -> Results:
+    return Results.open(collected)
 
 
 FIGURES = [
@@ -31,12 +31,12 @@ FIGURES = [
 
 @pytest.mark.parametrize("draw", FIGURES, ids=["protocols", "shares", "transfer", "cost"])
 class TestEach:
-    def test_labels_do_not_overlap(self, whole: World, draw):
+    def test_labels_do_not_overlap(self, whole: Results, draw):
         assert texts_apart(draw(whole))
 
     def test_nothing_run_is_no_figure_and_no_error(self, tmp_path: Path, draw):
         make_settings(tmp_path)
-        assert draw(World.open(tmp_path)) is None
+        assert draw(Results.open(tmp_path)) is None
 
 
 def test_unpaired_interval_holds_the_known_shift():
@@ -52,7 +52,7 @@ def test_unpaired_interval_holds_the_known_shift():
     assert np.isnan(unpaired(np.array([0.5]), b, 0.95, 200, 0)[1:]).all()
 
 
-def test_protocols_side_by_side(whole: World):
+def test_protocols_side_by_side(whole: Results):
     data = both_ways(whole, "published", "sound")
     assert len(data) == len(DATABASES) * len(METHODS) * 2  # the shares have no published side
     row = data.query("database == 'beta' and method == 'grmp' and shots == 50").iloc[0]
@@ -66,14 +66,14 @@ def test_protocols_side_by_side(whole: World):
 
 def test_a_protocol_not_run_is_a_hole(tmp_path: Path):
     make_settings(tmp_path)
-    table = selection.protocol_table(World.open(tmp_path), "published", "sound")
+    table = selection.protocol_table(Results.open(tmp_path), "published", "sound")
     assert table.data.empty
     assert "`dvc repro" in table.note
 
 
 def test_reading_the_test_split_is_found_by_its_setting(world: Path):
     """A copy of a method that chooses its epoch on the test split is held against the method, split by split."""
-    assert reading_table(World.open(world)) is None
+    assert reading_table(Results.open(world)) is None
     raw = yaml.safe_load((world / "params.yaml").read_text())
     raw["methods"]["peek"] = raw["methods"]["grmp"] | {"label": "peeks", "set": {"adapt.select": "test"}}
     (world / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
@@ -89,13 +89,13 @@ def test_reading_the_test_split_is_found_by_its_setting(world: Path):
     record = shutil.copytree(world / "results/runs/sound/alpha/grmp/25", world / "results/runs/sound/alpha/peek/25")
     run = json.loads((record / "run.json").read_text())
     (record / "run.json").write_text(json.dumps(run | {"method": "peek"}))
-    table = reading_table(World.open(world))
+    table = reading_table(Results.open(world))
     assert table.data["mean"].tolist() == pytest.approx([0.01])
     assert table.data["won"].tolist() == [5]
     assert table.shown["Interval"].tolist() == ["above 0"]
 
 
-def test_shares_stand_in_their_table_and_curves(whole: World):
+def test_shares_stand_in_their_table_and_curves(whole: Results):
     table = scores.score_table(whole, "full", SHARES, ["srcc"])
     assert list(table.shown.columns) == ["Database", "Method", "SRCC, 20 %", "SRCC, 100 %"]
     one = whole.summary.query("database == 'gamma' and method == 'ridge' and shots == '20pct' and metric == 'srcc'")
@@ -109,7 +109,7 @@ def test_an_empty_grid_is_no_table(world: Path):
     raw["run"]["full"]["databases"] = []
     raw["run"]["cross"]["databases"] = []
     (world / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
-    opened = World.open(world)
+    opened = Results.open(world)
     assert scores.score_table(opened, "full", SHARES) is None
     assert scores.curves(opened, "full", SHARES) is None
     assert transfer.matrix(opened, 50) is None
@@ -122,7 +122,7 @@ def test_other_published_methods_are_ticks(world: Path):
         "data_efficiency,gamma,20%,Theirs,srcc,0.7,a paper,\nfull,gamma,80/20,GRMP-IQA,srcc,0.9,a paper,\n"
         "cross_dataset,alpha->gamma,50,Theirs,srcc,0.6,a paper,\n"
     )
-    opened = World.open(world)
+    opened = Results.open(world)
     axes = scores.curves(opened, "full", SHARES).axes[0]
     drawn = {line.get_marker(): float(line.get_ydata()[0]) for line in axes.lines if line.get_marker() in "*_"}
     assert drawn == {"*": 0.9, "_": 0.7}
@@ -132,7 +132,7 @@ def test_other_published_methods_are_ticks(world: Path):
     ] == [0.6]
 
 
-def test_matrix_has_the_source_itself_on_its_diagonal(whole: World):
+def test_matrix_has_the_source_itself_on_its_diagonal(whole: Results):
     table = transfer.matrix(whole, 50)
     assert table.shown["Trained on"].tolist() == ["alpha", "alpha"]
     middle = whole.summary.query("method == 'grmp' and shots == 50 and metric == 'srcc'").set_index("database")[
@@ -142,7 +142,7 @@ def test_matrix_has_the_source_itself_on_its_diagonal(whole: World):
     assert table.shown["tested on alpha"].iloc[1].startswith(f"{middle['alpha']:.3f} [")
 
 
-def test_cost_is_what_the_records_say(whole: World):
+def test_cost_is_what_the_records_say(whole: Results):
     table = cost.cost_table(whole)
     row = table.data.query("protocol == 'sound' and method == 'GRMP-IQA'").iloc[0]
     assert row[["runs", "seconds", "trained_values"]].tolist() == [9, 9 * 7.5, 12345]
@@ -161,6 +161,6 @@ def test_fourteen_methods_cost_without_overlap(world: Path):
         raw["methods"][name] = raw["methods"]["random"] | {"label": f"A quality-trained teacher, {name}"}
     raw["run"]["few_shot"]["methods"] += names
     (world / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
-    figure = cost.cost_figure(World.open(world), 50)
+    figure = cost.cost_figure(Results.open(world), 50)
     assert len(figure.legends[0].get_texts()) == 14
     assert texts_apart(figure)

@@ -15,21 +15,21 @@ from matplotlib.text import Text
 
 from grmp.report import effects, figures, scores, tables
 from grmp.report.collect import collect
-from grmp.report.world import World
+from grmp.report.results import Results
 from tests.report.sample import DATABASES, DISTORTIONS, METHODS, make_settings, settings
 
 SHOTS = [25, 50]
 
 
 @pytest.fixture(scope="module")
-def whole(collected: Path) -> World:
-    return World.open(collected)
+def whole(collected: Path) -> Results:
+    return Results.open(collected)
 
 
 @pytest.fixture
-def empty(tmp_path: Path) -> World:
+def empty(tmp_path: Path) -> Results:
     make_settings(tmp_path)
-    return World.open(tmp_path)
+    return Results.open(tmp_path)
 
 
 def texts_apart(figure: Figure) -> bool:
@@ -52,7 +52,7 @@ def texts_apart(figure: Figure) -> bool:
     return len(boxes) > 3
 
 
-def test_every_split_is_a_dot(whole: World):
+def test_every_split_is_a_dot(whole: Results):
     figure = scores.curves(whole, "few_shot", SHOTS)
     assert len(figure.axes) == len(DATABASES)
     for axes, database in zip(figure.axes, DATABASES, strict=True):  # noqa: B007
@@ -61,20 +61,20 @@ def test_every_split_is_a_dot(whole: World):
         assert sorted(dots) == pytest.approx(sorted(expected))
 
 
-def test_lines_are_medians(whole: World):
+def test_lines_are_medians(whole: Results):
     axes = scores.curves(whole, "few_shot", SHOTS, "plcc").axes[0]
     line = next(line for line in axes.lines if line.get_label() == "Ridge on embeddings")
     expected = whole.summary.query("database == 'alpha' and method == 'ridge' and metric == 'plcc'")["median"]
     assert line.get_ydata() == pytest.approx(expected.to_numpy())
 
 
-def test_a_method_keeps_its_colour(whole: World):
+def test_a_method_keeps_its_colour(whole: Results):
     one = {line.get_label(): line.get_color() for line in scores.curves(whole, "few_shot", SHOTS).axes[0].lines}
     panel = figures.scatter(whole, ["grmp"], 50, 0).axes[0]
     assert panel.lines[0].get_color() == one["GRMP-IQA"]
 
 
-def test_forest_shows_the_pairs(whole: World):
+def test_forest_shows_the_pairs(whole: Results):
     figure = effects.forest(whole, effects.answers(whole))
     assert [a.get_title("left") for a in figure.axes] == [p["question"] for p in settings()["evaluate"]["pairs"]]
     rows = len(DATABASES) * len(SHOTS)
@@ -83,7 +83,7 @@ def test_forest_shows_the_pairs(whole: World):
     assert len(middles) == rows
 
 
-def test_simulated_opinions_are_called_so(whole: World):
+def test_simulated_opinions_are_called_so(whole: Results):
     names = [a.get_xlabel() for a in figures.histograms(whole).axes]
     assert names == ["simulated opinion"] * 3 + ["opinion score"]
     left = [a.get_ylabel() for a in figures.scatter(whole, list(METHODS), 50, 0).axes if a.get_ylabel()]
@@ -91,7 +91,7 @@ def test_simulated_opinions_are_called_so(whole: World):
     assert "no human gave them" in tables.databases(whole).note
 
 
-def test_samples_run_from_worst_to_best(whole: World):
+def test_samples_run_from_worst_to_best(whole: Results):
     figure = figures.samples(whole, 4)
     assert len(figure.axes) == 4 * 4
     opinions = [float(a.get_xlabel()) for a in figure.axes[:4]]
@@ -101,7 +101,7 @@ def test_samples_run_from_worst_to_best(whole: World):
     assert opinions[-1] == pytest.approx(index.max(), abs=0.01)
 
 
-def test_losses_task_by_task(whole: World):
+def test_losses_task_by_task(whole: Results):
     figure = figures.task_losses(whole, "pre")
     assert [a.get_title("left") for a in figure.axes] == DISTORTIONS_SORTED
     line = figure.axes[0].lines[0]
@@ -126,10 +126,10 @@ DISTORTIONS_SORTED = sorted(DISTORTIONS)
     ids=["histograms", "samples", "losses", "tasks", "curves", "forest", "scatter"],
 )
 class TestEach:
-    def test_labels_do_not_overlap(self, whole: World, draw):
+    def test_labels_do_not_overlap(self, whole: Results, draw):
         assert texts_apart(draw(whole))
 
-    def test_nothing_run_is_no_figure_and_no_error(self, empty: World, draw):
+    def test_nothing_run_is_no_figure_and_no_error(self, empty: Results, draw):
         assert draw(empty) is None
 
 
@@ -146,26 +146,26 @@ def test_fourteen_methods_have_room(tmp_path: Path, collected: Path):
         table = pd.read_csv(collected / "results" / name)
         copies = [table[table["method"] == "random"].assign(method=n) for n in names[5:]]
         pd.concat([table, *copies]).to_csv(tmp_path / "results" / name, index=False)
-    figure = scores.curves(World.open(tmp_path), "few_shot", SHOTS)
+    figure = scores.curves(Results.open(tmp_path), "few_shot", SHOTS)
     assert len(figure.legends[0].get_texts()) == 14
     assert texts_apart(figure)
     shutil.copytree(collected / "results/runs/sound/alpha/random", tmp_path / "results/runs/sound/alpha/more_0")
-    assert texts_apart(figures.scatter(World.open(tmp_path), ["zero_shot", "meta", *names[5:8]], 50, 0))
+    assert texts_apart(figures.scatter(Results.open(tmp_path), ["zero_shot", "meta", *names[5:8]], 50, 0))
 
 
 def test_one_database_has_its_legend_beside_it(world: Path):
     raw = yaml.safe_load((world / "params.yaml").read_text())
     raw["run"]["few_shot"]["databases"] = ["gamma"]
     (world / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
-    collect(World.open(world).params, world / "results")
-    opened = World.open(world)
+    collect(Results.open(world).params, world / "results")
+    opened = Results.open(world)
     for figure in (scores.curves(opened, "few_shot", SHOTS), effects.forest(opened, effects.answers(opened))):
         assert texts_apart(figure)
         FigureCanvasAgg(figure).draw()
         assert all(axes.get_position().width > 0.3 for axes in figure.axes)
 
 
-def test_few_shot_table_says_what_summary_says(whole: World):
+def test_few_shot_table_says_what_summary_says(whole: Results):
     table = scores.score_table(whole, "few_shot", SHOTS)
     shown = table.shown
     assert len(shown) == len(DATABASES) * len(METHODS)
@@ -181,7 +181,7 @@ def test_published_numbers_stand_beside_ours(world: Path):
         "table,dataset,setting,method,metric,value,source,note\n"
         "few_shot,alpha,25,GRMP-IQA,srcc,0.9,a paper,\nfew_shot,alpha,50,GRMP-IQA,srcc,,a paper,\n"
     )
-    opened = World.open(world)
+    opened = Results.open(world)
     table = scores.score_table(opened, "few_shot", SHOTS)
     row = table.shown.iloc[5]
     assert row.tolist() == ["", "GRMP-IQA, published", "0.900", "n.p.", "n.p.", "n.p."]
@@ -192,8 +192,8 @@ def test_published_numbers_stand_beside_ours(world: Path):
 
 def test_holes_name_their_command(world: Path):
     shutil.rmtree(world / "results/runs/sound/beta/grmp")
-    collect(World.open(world).params, world / "results")
-    opened = World.open(world)
+    collect(Results.open(world).params, world / "results")
+    opened = Results.open(world)
     table = scores.score_table(opened, "few_shot", SHOTS)
     assert table.shown.iloc[9].tolist() == ["", "GRMP-IQA", "–", "–", "–", "–"]
     assert "`grmp run beta grmp 25 --protocol sound`, `grmp run beta grmp 50 --protocol sound`" in table.note
@@ -203,7 +203,7 @@ def test_holes_name_their_command(world: Path):
     assert [t.get_text() for a in scatter.axes for t in a.texts].count("not run") == 1
 
 
-def test_tables_of_an_empty_world(empty: World):
+def test_tables_of_an_empty_world(empty: Results):
     assert "`dvc repro prepare@pre`" in tables.databases(empty).note
     assert "`dvc repro backbone`" in tables.backbone(empty).note
     assert "`dvc repro pretrain@reptile`" in tables.pretraining(empty).note
@@ -221,7 +221,7 @@ def test_tables_of_an_empty_world(empty: World):
         assert table.html()
 
 
-def test_measures_are_the_medians(whole: World):
+def test_measures_are_the_medians(whole: Results):
     table = tables.measures(whole, ["ridge", "grmp"], 50)
     assert table.shown["Method"].tolist() == ["Ridge on embeddings", "GRMP-IQA"] * 3
     one = whole.summary.query("database == 'beta' and method == 'grmp' and shots == 50 and metric == 'rmse'").iloc[0]
@@ -229,7 +229,7 @@ def test_measures_are_the_medians(whole: World):
     assert table.shown["RMSE after the fit"].iloc[3] == f"{one['median']:.3f}"
 
 
-def test_backbone_card_holds_what_repeats(whole: World):
+def test_backbone_card_holds_what_repeats(whole: Results):
     table = tables.backbone(whole)
     assert table.shown.to_numpy().tolist()[:2] == [
         ["zero-shot SRCC against simulated quality [95% interval]", "0.410 [0.350, 0.470]"],
@@ -240,7 +240,7 @@ def test_backbone_card_holds_what_repeats(whole: World):
 
 def test_backbone_card_of_released_weights(world: Path):
     (world / "results/backbone.json").write_text(json.dumps({"name": "ViT-B-16-quickgelu (openai)", "sha256": "abc"}))
-    table = tables.backbone(World.open(world))
+    table = tables.backbone(Results.open(world))
     assert table.shown["Value"].tolist() == ["ViT-B-16-quickgelu (openai)", "abc"]
     assert table.caption == "The backbone"
 
@@ -249,13 +249,13 @@ def test_missing_splits_are_counted_in_the_cell(world: Path):
     path = world / "results/runs/sound/alpha/meta/25/run.json"
     run = json.loads(path.read_text())
     path.write_text(json.dumps(run | {"status": ["loss is not finite"] + ["ok"] * 4}))
-    collect(World.open(world).params, world / "results")
-    table = scores.score_table(World.open(world), "few_shot", SHOTS)
+    collect(Results.open(world).params, world / "results")
+    table = scores.score_table(Results.open(world), "few_shot", SHOTS)
     assert table.shown["SRCC, 25"].iloc[3].strip("*").endswith("(4 of 5 splits)")
     assert "alpha, meta, 25: 1 of 5 splits: failed: loss is not finite" in table.note
 
 
-def test_pair_table_counts_and_judges(whole: World):
+def test_pair_table_counts_and_judges(whole: Results):
     table = effects.answer_table(whole, effects.answers(whole))
     row = whole.pairs.query("metric == 'srcc'").iloc[0]
     assert table.shown["Won"].iloc[0] == f"{row['won']:.0f} of 5"

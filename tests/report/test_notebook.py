@@ -191,13 +191,13 @@ def test_parameters_are_typed():
         [],
         "at most five fit a page; empty: the first and the last four of params.yaml",
     )
-    given = check_parameters("predictions", notebook, ["methods=[grmp, ridge]", "shots=25", "world=."])
-    assert given == {"methods": ["grmp", "ridge"], "shots": 25, "world": "."}
+    given = check_parameters("predictions", notebook, ["methods=[grmp, ridge]", "shots=25", "root=."])
+    assert given == {"methods": ["grmp", "ridge"], "shots": 25, "root": "."}
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_every_notebook_takes_a_world(name: str):
-    assert parameters(jupytext.read(ROOT / f"notebooks/{name}.py"))["world"][:2] == ("str", ".")
+def test_every_notebook_takes_a_root(name: str):
+    assert parameters(jupytext.read(ROOT / f"notebooks/{name}.py"))["root"][:2] == ("str", ".")
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_every_notebook_takes_a_world(name: str):
     [
         (
             "shoots=[50]",
-            r"has no parameter 'shoots'; known: world: str = '\.'; protocol: str = ''; shots: list\[int\] = \[\]",
+            r"has no parameter 'shoots'; known: root: str = '\.'; protocol: str = ''; shots: list\[int\] = \[\]",
         ),
         ("shots=50", r"shots must be list\[int\], got '50'; known: world"),
         ("shots=[a]", r"shots must be list\[int\]"),

@@ -13,7 +13,7 @@ from grmp.metrics import fit_logistic, logistic
 from grmp.report import looking, predictions, steps
 from grmp.report.notebook import execute
 from grmp.report.pictures import shrunk
-from grmp.report.world import World
+from grmp.report.results import Results
 from tests.report.sample import DATABASES, make_settings
 from tests.report.test_figures import texts_apart
 
@@ -28,26 +28,26 @@ NEW = ["ablation", "gradient", "distortions", "where_it_looks"]
 
 
 @pytest.fixture(scope="module")
-def whole(collected: Path) -> World:
-    return World.open(collected)
+def whole(collected: Path) -> Results:
+    return Results.open(collected)
 
 
 @pytest.fixture
-def empty(tmp_path: Path) -> World:
+def empty(tmp_path: Path) -> Results:
     make_settings(tmp_path)
-    return World.open(tmp_path)
+    return Results.open(tmp_path)
 
 
 @pytest.mark.parametrize("draw", DRAWN.values(), ids=DRAWN)
 class TestEach:
-    def test_labels_do_not_overlap(self, whole: World, draw):
+    def test_labels_do_not_overlap(self, whole: Results, draw):
         assert texts_apart(draw(whole))
 
-    def test_nothing_run_is_no_figure_and_no_error(self, empty: World, draw):
+    def test_nothing_run_is_no_figure_and_no_error(self, empty: Results, draw):
         assert draw(empty) is None
 
 
-def test_maps_are_grey_about_zero(whole: World):
+def test_maps_are_grey_about_zero(whole: Results):
     figure, look = looking.maps(whole, "alpha"), looking.read(whole, "alpha")
     image = figure.axes[4 + 1].images[0]  # the second picture under the first model
     assert np.asarray(image.get_array()) == pytest.approx(look.relevance[0, 1])
@@ -55,7 +55,7 @@ def test_maps_are_grey_about_zero(whole: World):
     assert figure.axes[4].get_ylabel() == "before\nadaptation"
 
 
-def test_every_picture_has_one_scene_marker(whole: World):
+def test_every_picture_has_one_scene_marker(whole: Results):
     lower = looking.embeddings(whole, "alpha").axes[3]
     labels = [line.get_label() for line in lower.lines]
     assert len(labels) == looking.SCENES + 1
@@ -66,10 +66,10 @@ def test_every_picture_has_one_scene_marker(whole: World):
 def test_a_damaged_look_is_named(world: Path):
     (world / "results/look/alpha.npz").write_bytes(b"PK\x03\x04 no more")
     with pytest.raises(UserError, match=r"alpha\.npz is damaged .* dvc repro -f look@alpha"):
-        looking.maps(World.open(world), "alpha")
+        looking.maps(Results.open(world), "alpha")
 
 
-def test_looks_that_lack_are_named(empty: World):
+def test_looks_that_lack_are_named(empty: Results):
     table = looking.summary(empty, ["alpha"])
     assert "`dvc repro look@alpha`" in table.note
     assert "`dvc repro steps@reptile`" in steps.steps_table(empty).note
@@ -78,7 +78,7 @@ def test_looks_that_lack_are_named(empty: World):
     )
 
 
-def test_a_picture_counts_once_with_its_mean(whole: World):
+def test_a_picture_counts_once_with_its_mean(whole: Results):
     record = whole.record("beta", "grmp", 25)
     table = predictions.by_picture(predictions.fitted(record))
     given = record.predictions
@@ -95,7 +95,7 @@ def test_a_picture_counts_once_with_its_mean(whole: World):
     assert row["sd"] == pytest.approx(np.std(expected, ddof=1))
 
 
-def test_failures_are_the_furthest_from_opinion(whole: World):
+def test_failures_are_the_furthest_from_opinion(whole: Results):
     table = predictions.by_picture(predictions.fitted(whole.record("alpha", "grmp", 25)))
     miss = (table["mean"] - table["quality"]).sort_values()
     figure = predictions.failures(whole, "grmp", ["alpha"], 25, count=4)
@@ -105,7 +105,7 @@ def test_failures_are_the_furthest_from_opinion(whole: World):
     assert [a.get_title("left") for a in figure.axes[::2]] == ["judged too high", "judged too low"]
 
 
-def test_predictions_that_are_not_finite_are_left_out(whole: World):
+def test_predictions_that_are_not_finite_are_left_out(whole: Results):
     record = whole.record("alpha", "grmp", 25)
     broken = record.predictions.copy()
     broken.loc[broken["split"] == 2, "score"] = np.nan
@@ -114,8 +114,8 @@ def test_predictions_that_are_not_finite_are_left_out(whole: World):
     assert sorted(found["split"].unique()) == [0, 1, 4]
 
 
-def test_steps_are_means_over_types(whole: World):
-    table, given = steps.steps_table(whole), pd.read_csv(whole.results / "steps/reptile.csv")
+def test_steps_are_means_over_types(whole: Results):
+    table, given = steps.steps_table(whole), pd.read_csv(whole.folder / "steps/reptile.csv")
     part = given.query("start == 'random' and database == 'alpha' and steps == 2")
     row = table.shown.query("Database == 'alpha' and Start == 'random'").iloc[0]
     assert row["Loss, 2"] == f"{part['query_loss'].mean():.3f}"
@@ -134,9 +134,9 @@ def notes(world: Path, name: str) -> list[dict]:
 
 
 @pytest.mark.parametrize("name", NEW)
-def test_notebooks_of_a_world_without_runs_are_holes(empty: World, name: str):
-    execute(name, empty.folder / "params.yaml")
-    found = notes(empty.folder, name)
+def test_notebooks_of_a_world_without_runs_are_holes(empty: Results, name: str):
+    execute(name, empty.root / "params.yaml")
+    found = notes(empty.root, name)
     assert {note["kind"] for note in found} == {"table", "hole"}
     assert all(note["command"].startswith("dvc repro ") for note in found if note["kind"] == "hole")
 

@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 from grmp.report.provenance import commit, provenance
-from grmp.report.world import World
+from grmp.report.results import Results
 from tests.report.sample import DATABASES, METHODS
 
 
@@ -37,11 +37,11 @@ def test_commit_is_that_of_the_code(tmp_path: Path):
 
 
 def test_line(collected: Path, world: Path):
-    line = provenance(World.open(collected), "few_shot")
-    assert line == provenance(World.open(collected), "few_shot")
+    line = provenance(Results.open(collected), "few_shot")
+    assert line == provenance(Results.open(collected), "few_shot")
     assert line.startswith("notebook few_shot · settings ")
     (world / "results/scores.csv").write_text("changed")
-    other = provenance(World.open(world), "few_shot")
+    other = provenance(Results.open(world), "few_shot")
     same = [a == b for a, b in zip(line.split(" · "), other.split(" · "), strict=True)]
     assert same == [True, True, False, True, True]
 

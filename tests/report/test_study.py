@@ -4,7 +4,7 @@ import runpy
 
 import pytest
 
-from grmp.report.world import World
+from grmp.report.results import Results
 from tests.conftest import ROOT
 
 PAGE = runpy.run_path(str(ROOT / "study/page.py"))
@@ -12,7 +12,7 @@ BOTH = "Before\n<!-- scores sound -->\nOUTDATED\n<!-- end -->\nbetween\n<!-- rea
 
 
 def test_places_are_filled_and_the_words_between_stay(collected):
-    world = World.open(collected)
+    world = Results.open(collected)
     filled = PAGE["fill"](BOTH, world)
     assert "OUTDATED" not in filled
     assert "Zero-shot" in filled
@@ -25,7 +25,7 @@ def test_places_are_filled_and_the_words_between_stay(collected):
 
 def test_unknown_place_is_named(collected):
     with pytest.raises(KeyError, match="scores strict"):
-        PAGE["fill"]("<!-- scores strict -->\n<!-- end -->\n", World.open(collected))
+        PAGE["fill"]("<!-- scores strict -->\n<!-- end -->\n", Results.open(collected))
 
 
 def test_every_place_of_the_page_is_known():

@@ -11,14 +11,14 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
-from grmp.report.style import COLUMN, FORMATS, looks, save, styled
+from grmp.report.style import COLUMN, FORMATS, line_styles, save, styled
 
 
 @styled
 def picture() -> Figure:
     figure = Figure((COLUMN, 2), layout="constrained")
     axes = figure.subplots()
-    for name, look in looks("abcdefghijklmnop").items():
+    for name, look in line_styles("abcdefghijklmnop").items():
         axes.plot([0, 1], [ord(name), ord(name) + 1], label=name, **look)
     axes.set_title("SRCC − Ångström")
     axes.fill_between([0, 1], [0, 1], alpha=0.3, hatch="/")
@@ -50,7 +50,7 @@ def test_a_png_is_light_and_keeps_its_colours(tmp_path: Path):
     png = Image.open(BytesIO(saved(tmp_path)["png"]))
     assert png.mode == "P"
     pixels = np.asarray(png.convert("RGB")).reshape(-1, 3)
-    for look in looks("abcdefghijklmnop").values():
+    for look in line_styles("abcdefghijklmnop").values():
         wanted = np.array(to_rgb(look["color"])) * 255
         assert np.abs(pixels - wanted).max(axis=1).min() <= 6, look
 
@@ -61,7 +61,7 @@ def test_widths_are_those_of_the_paper(tmp_path: Path):
 
 
 def test_sixteen_methods_look_different():
-    found = looks([f"m{i}" for i in range(16)])
+    found = line_styles([f"m{i}" for i in range(16)])
     everything = {(s["color"], s["marker"], str(s["linestyle"]), s["markerfacecolor"]) for s in found.values()}
     assert len(everything) == 16
     assert len({s["color"] for s in found.values()}) == 16
@@ -73,12 +73,12 @@ def test_sixteen_methods_look_different():
 
 
 def test_colours_that_come_round_have_other_markers():
-    found = looks([f"m{i}" for i in range(128)])
+    found = line_styles([f"m{i}" for i in range(128)])
     assert len({(s["color"], s["marker"]) for s in found.values()}) == 128
 
 
 def test_a_look_hangs_on_the_place_alone():
-    assert looks(["a", "b", "c"])["b"] == looks(["x", "b"])["b"]
+    assert line_styles(["a", "b", "c"])["b"] == line_styles(["x", "b"])["b"]
 
 
 def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

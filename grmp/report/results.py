@@ -30,25 +30,23 @@ TEXTS = (
 
 
 @dataclass(frozen=True)
-class World:
+class Results:
     """The folder of a params.yaml, read-only."""
 
-    folder: Path
+    root: Path
     params: Params
-    asked: set[str] = field(
-        default_factory=set, compare=False
-    )  # files, below ``folder``, that somebody has looked into
+    asked: set[str] = field(default_factory=set, compare=False)  # files, below ``root``, that somebody has looked into
     _read: dict[str, pd.DataFrame] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
-    def open(cls, folder: str | Path = ".", protocol: str = "") -> "World":
-        """Read params.yaml in ``folder``, under a protocol: its first one if none is named."""
-        params = settings.load(Path(folder) / "params.yaml")
-        return cls(Path(folder), params.under(protocol) if protocol else params)
+    def open(cls, root: str | Path = ".", protocol: str = "") -> "Results":
+        """Read params.yaml in ``root``, under a protocol: its first one if none is named."""
+        params = settings.load(Path(root) / "params.yaml")
+        return cls(Path(root), params.under(protocol) if protocol else params)
 
-    def under(self, protocol: str) -> "World":
+    def under(self, protocol: str) -> "Results":
         """The same folder under another protocol: its tables hold the runs of that protocol."""
-        return World(self.folder, self.params.under(protocol), self.asked, self._read)
+        return Results(self.root, self.params.under(protocol), self.asked, self._read)
 
     @property
     def grid(self) -> Grid:
@@ -56,9 +54,9 @@ class World:
         return self.params.run.few_shot
 
     @property
-    def results(self) -> Path:
+    def folder(self) -> Path:
         """Where everything is written."""
-        return self.folder / "results"
+        return self.root / "results"
 
     @property
     def scores(self) -> pd.DataFrame:
@@ -107,7 +105,7 @@ class World:
             return pd.DataFrame(self._json("results/cost.json") or [], columns=columns)
         except (ValueError, TypeError, AttributeError):
             raise UserError(
-                f"{self.results / 'cost.json'} is damaged; make it again with: dvc repro -f collect"
+                f"{self.folder / 'cost.json'} is damaged; make it again with: dvc repro -f collect"
             ) from None
 
     @property
@@ -117,13 +115,13 @@ class World:
 
     def pretrain(self, variant: str) -> pd.DataFrame | None:
         """The losses of one variant: ``epoch, database, task, support_loss, query_loss, seconds``."""
-        path = self.results / "pretrain" / f"{variant}.csv"
+        path = self.folder / "pretrain" / f"{variant}.csv"
         self.asked.add(f"results/pretrain/{variant}.csv")
         return pd.read_csv(path, dtype={"database": str, "task": str}) if path.is_file() else None
 
     def database(self, name: str) -> Dataset | None:
         """A prepared database, or None."""
-        folder = self.folder / "data/prepared" / name
+        folder = self.root / "data/prepared" / name
         self.asked.add(f"data/prepared/{name}")
         return load(folder) if (folder / "info.json").is_file() else None  # info.json is written last
 
@@ -132,7 +130,7 @@ class World:
         place = f"results/runs/{self.params.protocol}/{database}/{method}/{shots}"
         self.asked.add(f"{place}/run.json")
         try:
-            return read_record(self.folder / place)
+            return read_record(self.root / place)
         except Damaged:
             return None
 
@@ -154,7 +152,7 @@ class World:
 
     def table(self, name: str) -> pd.DataFrame:
         """A csv of the stage collect, all protocols, or its columns alone; shots are numbers, or texts such as 20pct."""
-        path = self.results / name
+        path = self.folder / name
         self.asked.add(f"results/{name}")
         if name not in self._read:
             self._read[name] = self._checked(path) if path.is_file() else pd.DataFrame(columns=COLUMNS[name])
@@ -174,7 +172,7 @@ class World:
         return table
 
     def _json(self, place: str) -> Any:
-        path = self.folder / place
+        path = self.root / place
         self.asked.add(place.removesuffix("/info.json"))
         try:
             return read_json(path)

@@ -14,22 +14,22 @@ from IPython.display import display
 from matplotlib.figure import Figure
 
 from grmp.report.provenance import provenance
+from grmp.report.results import Results
 from grmp.report.style import save
 from grmp.report.table import Table
-from grmp.report.world import World
 
 RUNS = "results/runs/"
 PIXELS_PER_INCH = 110  # on a page; the PNG has more
 
 
-class Sheet:
-    """The page of one notebook in one world."""
+class NotebookPage:
+    """The page of one notebook in one results."""
 
     def __init__(self, name: str, folder: str | Path = ".", protocol: str = "") -> None:
         """``name`` is the notebook's, ``folder`` that of params.yaml, ``protocol`` one of its protocols (the first one)."""
         self.name = name
-        self.world = World.open(folder, protocol)
-        self.line = provenance(self.world, name)
+        self.results = Results.open(folder, protocol)
+        self.line = provenance(self.results, name)
         self.before: list[str] = []  # what was read for the figure or table before
 
     def figure(self, name: str, figure: Figure | None, caption: str, alt: str, stage: str = "") -> None:
@@ -40,7 +40,7 @@ class Sheet:
         if figure is None:
             self.hole(name, caption, stage)
             return
-        png = save(figure, self.world.results / "figures" / self.name / name)
+        png = save(figure, self.results.folder / "figures" / self.name / name)
         width, height = (round(side * PIXELS_PER_INCH) for side in figure.get_size_inches())
         note = {"kind": "figure", "name": name, "caption": caption, "alt": alt, "width": width, "height": height}
         display(
@@ -56,7 +56,7 @@ class Sheet:
             if what:
                 self.hole(name, what, stage)
             return
-        table.save(self.world.results / "tables" / self.name / name)
+        table.save(self.results.folder / "tables" / self.name / name)
         note = {"kind": "table", "name": name, "caption": table.caption} | self._behind(table.data)
         display({"text/html": table.html(), "text/plain": table.markdown()}, raw=True, metadata={"grmp": note})
         self._below("")
@@ -74,17 +74,17 @@ class Sheet:
         The records are those whose cells ``data`` names, else those that were read; none are named where only the tables
         of all records were.
         """
-        read = sorted(self.world.asked) or self.before  # a second view of what the first one read
-        self.world.asked.clear()
+        read = sorted(self.results.asked) or self.before  # a second view of what the first one read
+        self.results.asked.clear()
         self.before = read
-        read = [place for place in read if (self.world.folder / place).exists()]
+        read = [place for place in read if (self.results.root / place).exists()]
         records = [place for place in read if place.startswith(RUNS)]
         cells = ["database", "method", "shots"]
         if data is not None and set(cells) <= set(data):
-            protocol = data.get("protocol", self.world.params.protocol)
+            protocol = data.get("protocol", self.results.params.protocol)
             rows = data.assign(protocol=protocol)[["protocol", *cells]].astype(str).drop_duplicates()
             places = [f"{RUNS}{'/'.join(row)}/run.json" for row in rows.itertuples(index=False)]
-            records = [place for place in places if (self.world.folder / place).exists()]
+            records = [place for place in places if (self.results.root / place).exists()]
         return {"line": self.line, "read": [r for r in read if not r.startswith(RUNS)], "records": records}
 
     def _below(self, caption: str) -> None:
