@@ -47,12 +47,12 @@ for database in page.results.params.pretrain.databases:
 page.table("steps", steps.steps_table(page.results))
 
 # %%
-for variant in page.results.params.steps.variants:
-    for database in page.results.params.steps.databases:
+for variant in page.results.params.inner_curves.variants:
+    for database in page.results.params.inner_curves.databases:
         page.figure(
             f"steps_{variant}_{database}",
             steps.steps_figure(page.results, variant, database),
             f"{database}, {variant}: loss on query pictures of each distortion type after so many inner steps.",
             alt=f"Small panels, one per distortion type of {database}: query loss against inner steps from both starts.",
-            stage=f"steps@{variant}",
+            stage=f"inner_curves@{variant}",
         )

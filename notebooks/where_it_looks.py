@@ -2,7 +2,7 @@
 # # Where it looks
 #
 # What raised and what lowered a picture's score, before adaptation and after it, without and with the gradient rule; and
-# how the embeddings of test pictures lie. The stage `look` adapts each model again on one split and keeps maps and embeddings.
+# how the embeddings of test pictures lie. The stage `attribution` adapts each model again on one split and keeps both.
 #
 # Maps are by integrated gradients (Sundararajan, Taly, Yan, ICML 2017) of the score's logit, from a flat picture of the
 # same mean colour to the picture: the patches of a map add up to the difference of the two pictures' logits.
@@ -25,7 +25,7 @@ for database in databases:
         f"{database}: the test pictures of lowest (left) and highest opinion (right). Light patches raised the score, dark "
         "ones lowered it, mid-grey ones did nothing; each map has its own scale.",
         alt=f"Pictures of {database} from worst to best in the first row, a grey map of patches for each model below.",
-        stage=f"look@{database}",
+        stage=f"attribution@{database}",
     )
 
 # %% [markdown]
@@ -39,7 +39,7 @@ for database in databases:
         f"{database}: embeddings of the test pictures on their first two principal components, by opinion (above, light is "
         "good) and by the scene that CLIP names (below).",
         alt=f"Scatter plots of {database}: one column per model, the upper row coloured by quality, the lower by scene.",
-        stage=f"look@{database}",
+        stage=f"attribution@{database}",
     )
 
 # %%

@@ -30,8 +30,8 @@ def settings(**changes: dict[str, Any]) -> dict[str, Any]:
         "pretrain": {"databases": ["pre"], "epochs": 2, "support_batch": 8, "query_batch": 4, "threads": 1},
         "adapt": {"tuned_blocks": 1, "threads": 1, "scenes": ["dog", "house"]},
         "run": {name: dict(EMPTY) for name in ("ablation", "full", "cross")},
-        "steps": {"variants": ["fomaml"], "databases": ["pre", "target"], "counts": [0, 1, 2]},
-        "look": {"shots": 6, "pictures": 2},
+        "inner_curves": {"variants": ["fomaml"], "databases": ["pre", "target"], "counts": [0, 1, 2]},
+        "attribution": {"shots": 6, "pictures": 2},
         "evaluate": {"resamples": 100},
     }
     raw["run"]["few_shot"] |= {"protocols": ["sound"], "databases": ["target"], "shots": [6, 12]}

@@ -1,4 +1,4 @@
-"""The ``look`` stage: where a model looks, and how its embedding lies, before and after adaptation.
+"""The ``attribution`` stage: where a model looks, and how its embedding lies, before and after adaptation.
 
 Relevance is by integrated gradients (Sundararajan, Taly, Yan: Axiomatic Attribution for Deep Networks, ICML 2017) of the
 score's logit - how much nearer the picture lies to "high quality" than to "low quality" - along the straight way from a flat
@@ -77,17 +77,17 @@ def ends(quality: np.ndarray, count: int) -> np.ndarray:
 
 
 def look(params: Params, world: Path, database: str) -> None:
-    """Write ``results/look/<database>.csv`` and ``.npz`` (docs/design.md) for the models that ``look`` in params.yaml names.
+    """Write ``results/attribution/<database>.csv`` and ``.npz`` (docs/design.md) for the methods of the group ``attribution``.
 
     Raises
     ------
     UserError
         If a method cannot be looked into, or what it needs is missing.
     """
-    settings = params.look
+    settings = params.attribution
     for name in settings.methods:
         if not isinstance(params.methods.get(name), Tune):
-            raise UserError(f"look.methods: '{name}' is no method of kind tune that is defined under methods")
+            raise UserError(f"attribution.methods: '{name}' is no method of kind tune that is defined under methods")
     eyes: dict[str, Model] = {}
     for name in settings.methods:
         case = _case(params, world, RunKey(params.protocol, database, name, settings.shots))
@@ -111,7 +111,7 @@ def look(params: Params, world: Path, database: str) -> None:
         table[[f"x_{name}", f"y_{name}"]] = xy
         table[f"score_{name}"] = both.softmax(-1)[:, 0].cpu().numpy()
         maps[name] = [t.cpu().numpy() for t in relevance(eye, pixels(rows[chosen]))]
-    folder = world / "results/look"
+    folder = world / "results/attribution"
     write_text(folder / f"{database}.csv", table.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
     shown = crop(images, centre(rows[chosen], images.shape[-1] - shape.image_size), shape.image_size).numpy()
     with whole(folder / f"{database}.npz") as beside, beside.open("wb") as file:
@@ -164,10 +164,10 @@ def _eyes(case: methods.Case, name: str, split: int, first: bool) -> dict[str, M
     (ready,) = methods.with_teachers(case, method, texts, [job(split)])
     if not isinstance(ready, SplitData):
         raise UserError(
-            f"look: the teacher of {name}, split {split}: {ready.failure}; choose another split in the group look"
+            f"attribution: the teacher of {name}, split {split}: {ready.failure}; choose another attribution.split"
         )
     finetuner = Finetuner(case.backbone, texts, method, case.params.adapt, [ready])
     (outcome,) = finetuner.run()
     if outcome.failure:
-        raise UserError(f"look: {name}, split {split}: {outcome.failure}; choose another split in the group look")
+        raise UserError(f"attribution: {name}, split {split}: {outcome.failure}; choose another attribution.split")
     return found | {name: eye(finetuner.model(split))}

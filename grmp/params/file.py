@@ -13,16 +13,16 @@ from grmp.params.grid import ACROSS, Run
 from grmp.params.groups import (
     Adapt,
     AnyVariant,
+    Attribution,
     Data,
     Evaluate,
-    Look,
+    InnerCurves,
     Paths,
     Pretrain,
     PretrainedBackbone,
     Prompts,
     Report,
     Splits,
-    Steps,
     TrainedBackbone,
 )
 from grmp.params.methods import META, STARTS, Distill, Method, Tune
@@ -44,8 +44,8 @@ class Params(Group):
     adapt: Adapt
     methods: dict[str, Method]
     run: Run
-    steps: Steps
-    look: Look
+    inner_curves: InnerCurves
+    attribution: Attribution
     evaluate: Evaluate
     report: Report
 
@@ -127,12 +127,12 @@ class Params(Group):
             need(variant.protocol, self.protocols, f"variants.{name}.protocol")
         for name, protocol_ in self.protocols.items():
             need(protocol_.meta, self.variants, f"protocols.{name}.meta")
-        for name in self.steps.variants:
-            need(name, self.pretrain.variants, "steps.variants (of pretrain.variants)")
-        for name in self.look.methods:
-            need(name, self.methods, "look.methods")
-        for name in self.pretrain.databases + self.steps.databases:
-            need(name, self.data.databases, "pretrain.databases and steps.databases (of data.databases)")
+        for name in self.inner_curves.variants:
+            need(name, self.pretrain.variants, "inner_curves.variants (of pretrain.variants)")
+        for name in self.attribution.methods:
+            need(name, self.methods, "attribution.methods")
+        for name in self.pretrain.databases + self.inner_curves.databases:
+            need(name, self.data.databases, "pretrain.databases and inner_curves.databases (of data.databases)")
         return self
 
 

@@ -198,7 +198,7 @@ class Report(Group):
     title: str
 
 
-class Steps(Group):
+class InnerCurves(Group):
     """How far a few inner steps bring each distortion type; measured under the variant's own settings."""
 
     variants: list[str]
@@ -206,7 +206,7 @@ class Steps(Group):
     counts: Annotated[list[Natural], Field(min_length=1)]  # inner steps after which the query pictures are scored
 
 
-class Look(Group):
+class Attribution(Group):
     """Which models are looked into, on the databases of ``run.few_shot``, and where."""
 
     methods: Annotated[list[str], Field(min_length=1)]  # of kind tune; "before" is the first one's start

@@ -31,7 +31,7 @@ COLUMNS = ["start", "database", "seen", "task", "steps", "query_loss", "query_sr
 
 
 def measure(params: Params, world: Path, name: str) -> None:
-    """Write ``results/steps/<name>.csv``, one row a (start, task, number of steps); docs/design.md names the columns.
+    """Write ``results/inner_curves/<name>.csv``, one row a (start, task, number of steps); docs/design.md names the columns.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def measure(params: Params, world: Path, name: str) -> None:
     tokens = clip.tokenize(clip.prompted_texts(p.classes, p.text_tokens)).to(device)
 
     rows = []
-    for number, database in enumerate(params.steps.databases):
+    for number, database in enumerate(params.inner_curves.databases):
         found = databases.load(world / "data/prepared" / database)
         for index, task in enumerate(meta.tasks_of(database, found.index)):
             rng = np.random.default_rng([settings.seed, number, index])
@@ -67,11 +67,11 @@ def measure(params: Params, world: Path, name: str) -> None:
             query = _batch(found.images, *drawn[0][1], shape.image_size, device)
             for kind, theta in starts.items():
                 inner = meta.Inner(theta, variant.inner, variant.inner_rate)
-                for taken, loss, srcc in walk(backbone, tokens, inner, support, query, params.steps.counts):
+                for taken, loss, srcc in walk(backbone, tokens, inner, support, query, params.inner_curves.counts):
                     seen = database in settings.databases
                     rows.append((kind, database, seen, task.distortion, taken, loss, srcc, len(query[1])))
     table = pd.DataFrame(rows, columns=COLUMNS)
-    path = world / "results/steps" / f"{name}.csv"
+    path = world / "results/inner_curves" / f"{name}.csv"
     write_text(path, table.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
 
 

@@ -1,6 +1,6 @@
-"""The ``collect`` stage: run records -> scores, summary, pairs, distortions and damaged.csv, metrics.json, cost.json.
+"""The ``collect`` stage: run records -> scores, summary, pairs, distortions and excluded.csv, metrics.json, cost.json.
 
-A record that is damaged, or that params.yaml does not ask for, is named in damaged.csv and left out. The same predictions
+A record that is damaged, or that params.yaml does not ask for, is named in excluded.csv and left out. The same predictions
 give the same bytes; what a run took, which differs from run to run, stands apart in cost.json.
 """
 
@@ -26,7 +26,7 @@ COLUMNS = {
     "summary.csv": [*_CELL, "metric", *_INTERVAL, "status"],
     "distortions.csv": [*_CELL, "split", "distortion", "level", "pictures", "srcc", "status"],
     "pairs.csv": ["question", *_CELL, "against", "metric", *_INTERVAL, "won", "p", "p_holm", "status"],
-    "damaged.csv": LEFT_OUT,
+    "excluded.csv": LEFT_OUT,
 }
 
 
@@ -158,7 +158,7 @@ def collect(params: Params, results: Path) -> None:
     _write(results / "pairs.csv", pairs)
     kinds = {d: found for d in targets if (found := distortions(results.parent, d)) is not None}
     _write(results / "distortions.csv", distortion_table(records, kinds))
-    _write(results / "damaged.csv", left_out)
+    _write(results / "excluded.csv", left_out)
     write_json(results / "metrics.json", _metrics(params, summary, pairs))
     write_json(results / "cost.json", [_cost(record.run) for record in records])
     for row in left_out.itertuples():

@@ -1,4 +1,4 @@
-"""Where a model looks and how its embedding lies (results/look/, written by grmp/look.py): ``where_it_looks``'s figures."""
+"""Where a model looks and how its embedding lies (results/attribution/): the figures of ``where_it_looks``."""
 
 from dataclasses import dataclass
 
@@ -23,7 +23,7 @@ QUALITY = "cividis"
 
 @dataclass(frozen=True)
 class Look:
-    """What the stage ``look`` kept of one database."""
+    """What the stage ``attribution`` kept of one database."""
 
     table: pd.DataFrame  # image, quality, scene; x_, y_ and score_ of each model
     models: list[str]  # "before", then methods
@@ -47,7 +47,7 @@ def read(results: Results, database: str) -> Look | None:
     UserError
         If the files are damaged.
     """
-    base = results.folder / "look" / database
+    base = results.folder / "attribution" / database
     csv, npz = base.with_name(f"{database}.csv"), base.with_name(f"{database}.npz")
     if not (csv.is_file() and npz.is_file()):
         return None
@@ -60,7 +60,7 @@ def read(results: Results, database: str) -> Look | None:
         table[["image", "quality", "scene", *(f"{c}_{m}" for m in models for c in ("x", "y", "score"))]]
     except Exception as error:  # a zip archive breaks in many ways
         why = " ".join(str(error).split())[:160]
-        raise UserError(f"{npz} is damaged ({why}); make it again with: dvc repro -f look@{database}") from None
+        raise UserError(f"{npz} is damaged ({why}); make it again with: dvc repro -f attribution@{database}") from None
     return look
 
 
@@ -145,7 +145,7 @@ def summary(results: Results, databases: list[str]) -> Table:
     for database in databases:
         look = read(results, database)
         if look is None:
-            absent.append(f"look@{database}")
+            absent.append(f"attribution@{database}")
             continue
         for i, model in enumerate(look.models):
             scored = look.table[f"score_{model}"].corr(look.table["quality"], "spearman")

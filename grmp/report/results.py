@@ -84,8 +84,8 @@ class Results:
 
     @property
     def left_out(self) -> pd.DataFrame:
-        """damaged.csv: records that were left out, and why."""
-        return self.table("damaged.csv")
+        """excluded.csv: records that were left out, and why."""
+        return self.table("excluded.csv")
 
     @property
     def cost(self) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""How far a few inner steps go (results/steps/<variant>.csv, written by grmp/steps.py): for ``meta_training``."""
+"""How far a few inner steps go (results/inner_curves/): for ``meta_training``."""
 
 import textwrap
 from typing import Any
@@ -27,7 +27,7 @@ KINDS = {"start": str, "database": str, "task": str}
 
 def read(results: Results, variant: str) -> pd.DataFrame | None:
     """The measured steps of one variant, or None."""
-    path = results.folder / "steps" / f"{variant}.csv"
+    path = results.folder / "inner_curves" / f"{variant}.csv"
     return pd.read_csv(path, dtype=KINDS) if path.is_file() else None
 
 
@@ -57,10 +57,10 @@ def steps_figure(results: Results, variant: str, database: str, measure: str = "
 def steps_table(results: Results) -> Table:
     """Mean over distortion types, by variant and database: loss and SRCC on query pictures after so many steps."""
     rows, absent = [], []
-    for variant in results.params.steps.variants:
+    for variant in results.params.inner_curves.variants:
         table = read(results, variant)
         if table is None:
-            absent.append(f"steps@{variant}")
+            absent.append(f"inner_curves@{variant}")
             continue
         by = table.groupby(["database", "seen", "start", "steps"], sort=False)
         means = by.agg(query_loss=("query_loss", "mean"), query_srcc=("query_srcc", "mean"), types=("task", "nunique"))

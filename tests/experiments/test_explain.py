@@ -96,7 +96,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_two_looks_same_bytes(world: Path):
     params = load(world / "params.yaml")
-    files = [world / "results/look/target.csv", world / "results/look/target.npz"]
+    files = [world / "results/attribution/target.csv", world / "results/attribution/target.npz"]
     look(params, world, "target")
     first = [file.read_bytes() for file in files]
     look(params, world, "target")
@@ -116,15 +116,15 @@ def test_two_looks_same_bytes(world: Path):
 
 def test_a_method_that_is_not_tuned_cannot_be_looked_into(world: Path):
     params = load(world / "params.yaml")
-    params = params.model_copy(update={"look": params.look.model_copy(update={"methods": ["ridge"]})})
-    with pytest.raises(UserError, match=r"look\.methods: 'ridge' is no method of kind tune"):
+    params = params.model_copy(update={"attribution": params.attribution.model_copy(update={"methods": ["ridge"]})})
+    with pytest.raises(UserError, match=r"attribution\.methods: 'ridge' is no method of kind tune"):
         look(params, world, "target")
 
 
 def test_steps_begin_at_the_start_and_go_down(world: Path):
     params = load(world / "params.yaml")
     steps.measure(params, world, "fomaml")
-    path = world / "results/steps/fomaml.csv"
+    path = world / "results/inner_curves/fomaml.csv"
     first, table = path.read_bytes(), pd.read_csv(path)
     assert table.columns.tolist() == steps.COLUMNS
     assert len(table) == 2 * 3 * 3  # starts, distortion types of both databases, counts

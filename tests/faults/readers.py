@@ -440,7 +440,7 @@ READERS: dict[str, Reader] = {
     "half a pre-training": Reader(_half, _read_half, "half.safetensors"),
     "dvc.lock": Reader(_locks, _mend, "dvc.lock"),
     "dvc's table of locks": Reader(_locks, _mend, ".dvc/tmp/rwlock"),
-    "look": Reader(_look, _read_look, "results/look/*.npz"),
+    "look": Reader(_look, _read_look, "results/attribution/*.npz"),
     "receipt": Reader(_fetched, _receipt, "livec.json"),
     "checksums": Reader(_checksums, _read_checksums, "checksums.json"),
     "published.csv": Reader(_published, _read_published),

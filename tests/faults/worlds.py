@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-TABLES = ("scores.csv", "summary.csv", "pairs.csv", "distortions.csv", "damaged.csv", "metrics.json")
+TABLES = ("scores.csv", "summary.csv", "pairs.csv", "distortions.csv", "excluded.csv", "metrics.json")
 
 
 def copy(params_file: Path, place: Path) -> Path:

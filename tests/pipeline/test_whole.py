@@ -38,7 +38,18 @@ def stages(output: str) -> list[str]:
 def test_every_stage_ran_and_left_its_results(world):
     folder, output = world
     kinds = {name.split(":")[-1].split("@")[0] for name in stages(output)}
-    made = {"fetch", "prepare", "backbone", "pretrain", "sweep", "steps", "look", "collect", "notebooks", "site"}
+    made = {
+        "fetch",
+        "prepare",
+        "backbone",
+        "pretrain",
+        "sweep",
+        "inner_curves",
+        "attribution",
+        "collect",
+        "notebooks",
+        "site",
+    }
     assert kinds == made
     results = folder / "results"
     scores = pd.read_csv(results / "scores.csv")

@@ -21,8 +21,8 @@ SMALLER = {
         "full": {"methods": ["ridge"], "shots": ["20pct"]},
         "cross": {"databases": ["sim_syn1_to_sim_wild"], "methods": ["ridge"], "shots": [10]},
     },
-    "steps": {"databases": ["sim_syn1"], "counts": [0, 1]},
-    "look": {"shots": 10, "pictures": 1},
+    "inner_curves": {"databases": ["sim_syn1"], "counts": [0, 1]},
+    "attribution": {"shots": 10, "pictures": 1},
     "evaluate": {"resamples": 200},
 }
 TRAINING = {"pictures": 96, "steps": 6, "batch": 32}

@@ -64,8 +64,8 @@ def settings() -> dict:
             "full": {"protocols": ["sound"], "databases": ["gamma"], "methods": ["ridge", "grmp"], "shots": SHARES},
             "cross": {"protocols": ["sound"], "databases": [CROSS], "methods": ["ridge", "grmp"], "shots": [50]},
         },
-        "steps": {"variants": ["reptile"], "databases": ["pre", "alpha"], "counts": [0, 1, 2]},
-        "look": {"methods": ["meta", "grmp"], "shots": 25, "split": 0, "pictures": 2},
+        "inner_curves": {"variants": ["reptile"], "databases": ["pre", "alpha"], "counts": [0, 1, 2]},
+        "attribution": {"methods": ["meta", "grmp"], "shots": 25, "split": 0, "pictures": 2},
         "evaluate": {
             "resamples": 500,
             "level": 0.95,
@@ -169,7 +169,7 @@ def seal(folder: Path) -> None:
 
 
 def make_steps(world: Path) -> None:
-    """results/steps/reptile.csv: losses that fall, from the meta-learned start less far."""
+    """results/inner_curves/reptile.csv: losses that fall, from the meta-learned start less far."""
     rng = np.random.default_rng(5)
     rows = [
         (start, database, database == "pre", task, k, first - 0.02 * k + rng.normal(0, 0.005), rng.uniform(0, 1), 30)
@@ -179,20 +179,20 @@ def make_steps(world: Path) -> None:
         for k in (0, 1, 2)
     ]
     columns = ["start", "database", "seen", "task", "steps", "query_loss", "query_srcc", "pictures"]
-    path = world / "results/steps/reptile.csv"
+    path = world / "results/inner_curves/reptile.csv"
     path.parent.mkdir(parents=True)
     pd.DataFrame(rows, columns=columns).to_csv(path, index=False)
 
 
 def make_look(world: Path, database: str, index: pd.DataFrame) -> None:
-    """results/look/<database>: maps and embeddings of noise, for three models."""
+    """results/attribution/<database>: maps and embeddings of noise, for three models."""
     rng, models = np.random.default_rng(6), ["before", "meta", "grmp"]
     table = index.iloc[:40][["image", "quality"]].assign(scene=[f"scene {i % 9}" for i in range(40)])
     for model in models:
         table[[f"x_{model}", f"y_{model}"]] = rng.normal(size=(40, 2))
         table[f"score_{model}"] = rng.random(40)
     chosen = table.sort_values("quality")["image"].iloc[[0, 1, -2, -1]].tolist()
-    folder = world / "results/look"
+    folder = world / "results/attribution"
     folder.mkdir(parents=True, exist_ok=True)
     table.to_csv(folder / f"{database}.csv", index=False)
     np.savez_compressed(

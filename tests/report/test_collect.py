@@ -208,7 +208,7 @@ def test_damaged_records_are_named_and_left_out(world: Path, kind: str):
     damage, reason = DAMAGE[kind]
     damage(world)
     tables = run(world)
-    by_record = tables["damaged"].set_index("record")["reason"]
+    by_record = tables["excluded"].set_index("record")["reason"]
     assert reason in by_record["sound/alpha/meta/25"]
     assert "\n" not in by_record["sound/alpha/meta/25"]
     left = set(zip(tables["scores"]["method"], tables["scores"]["shots"], strict=True))
@@ -220,7 +220,7 @@ def test_damaged_records_are_named_and_left_out(world: Path, kind: str):
 def test_records_that_nobody_asked_for_are_left_out(world: Path):
     index = pd.read_csv(world / "data/prepared/alpha/index.csv")
     make_record(world, "alpha", "meta", 100, index)
-    found = run(world)["damaged"]
+    found = run(world)["excluded"]
     assert found.to_numpy().tolist() == [["sound/alpha/meta/100", "not asked for by the group run of params.yaml"]]
 
 
@@ -235,7 +235,7 @@ def test_names_with_control_characters_do_not_reach_the_terminal(world: Path, ca
 def test_a_record_being_written_is_no_record(world: Path):
     (world / CELL).rename((world / CELL).with_name(".25.abc.partial"))
     tables = run(world)
-    assert tables["damaged"].empty
+    assert tables["excluded"].empty
     assert len(tables["scores"]) == 15
 
 

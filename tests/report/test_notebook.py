@@ -163,7 +163,7 @@ def test_nothing_run_is_holes_with_their_commands(tmp_path: Path):
 
 def test_damaged_records_stand_on_the_page(executed: Path, tmp_path: Path):
     world = shutil.copytree(executed, tmp_path / "world")
-    (world / "results/damaged.csv").write_text("record,reason\nalpha/meta/25,run.json is <missing>\n")
+    (world / "results/excluded.csv").write_text("record,reason\nalpha/meta/25,run.json is <missing>\n")
     build(load(world / "params.yaml"), world / "results")
     assert '<td class="left">run.json is &lt;missing&gt;</td>' in (world / "results/site/index.html").read_text()
 

@@ -64,15 +64,15 @@ def test_every_picture_has_one_scene_marker(whole: Results):
 
 
 def test_a_damaged_look_is_named(world: Path):
-    (world / "results/look/alpha.npz").write_bytes(b"PK\x03\x04 no more")
-    with pytest.raises(UserError, match=r"alpha\.npz is damaged .* dvc repro -f look@alpha"):
+    (world / "results/attribution/alpha.npz").write_bytes(b"PK\x03\x04 no more")
+    with pytest.raises(UserError, match=r"alpha\.npz is damaged .* dvc repro -f attribution@alpha"):
         looking.maps(Results.open(world), "alpha")
 
 
 def test_looks_that_lack_are_named(empty: Results):
     table = looking.summary(empty, ["alpha"])
-    assert "`dvc repro look@alpha`" in table.note
-    assert "`dvc repro steps@reptile`" in steps.steps_table(empty).note
+    assert "`dvc repro attribution@alpha`" in table.note
+    assert "`dvc repro inner_curves@reptile`" in steps.steps_table(empty).note
     assert (
         "`grmp run alpha grmp 25 --protocol sound`" in predictions.agreement_table(empty, ["grmp"], ["alpha"], 25).note
     )
@@ -115,7 +115,7 @@ def test_predictions_that_are_not_finite_are_left_out(whole: Results):
 
 
 def test_steps_are_means_over_types(whole: Results):
-    table, given = steps.steps_table(whole), pd.read_csv(whole.folder / "steps/reptile.csv")
+    table, given = steps.steps_table(whole), pd.read_csv(whole.folder / "inner_curves/reptile.csv")
     part = given.query("start == 'random' and database == 'alpha' and steps == 2")
     row = table.shown.query("Database == 'alpha' and Start == 'random'").iloc[0]
     assert row["Loss, 2"] == f"{part['query_loss'].mean():.3f}"
