@@ -30,7 +30,6 @@ from grmp.errors import UserError
 from grmp.files import whole, write_text
 from grmp.locks import lock
 from grmp.pool import cpus, work
-from grmp.report.page import notebook_page
 
 SECONDS = 600  # per cell; a notebook that draws from records needs a few
 _TYPES = {"str": str, "int": int, "float": float, "bool": bool, "list": list}

@@ -1,172 +1,216 @@
-"""The site: one page with every table, figure and notebook, read from what the executed notebooks say of themselves."""
+"""The site of a pipeline folder, built by Sphinx: a landing page, the executed notebooks, docs/ and the API reference.
 
+Pages link to the files in results/ instead of copying them, so results/ is moved or published as one folder.
+"""
+
+import html
+import json
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from bleach import clean
-from markupsafe import Markup
+import pandas as pd
 
 from grmp.errors import UserError
 from grmp.files import read_json, whole_folder
 from grmp.params import Params
-from grmp.report import tables
-from grmp.report.collect import COLUMNS
-from grmp.report.cost import cost_table
-from grmp.report.page import render, script
-from grmp.report.results import Results
-from grmp.report.style import FORMATS
+from grmp.report.table import with_interval
 
-TAGS = {"table", "caption", "thead", "tbody", "tr", "th", "td", "div", "p", "b", "code"}  # of which tables are made
-
-
-@dataclass
-class Item:
-    """A figure, table or hole of a notebook."""
-
-    kind: str
-    name: str
-    caption: str
-    line: str
-    body: Markup = field(default_factory=Markup)
-    alt: str = ""
-    width: int = 0
-    height: int = 0
-    files: list[str] = field(default_factory=list)  # these and the next: links, relative to the site's folder
-    read: list[tuple[str, str]] = field(default_factory=list)  # (name, link) of what it was made from; no link to data
-    records: list["Group"] = field(default_factory=list)
-    all_records: bool = False  # made from the tables of all records
-
-
-@dataclass
-class Group:
-    """Run records of one protocol, database and method, as links."""
-
-    name: str
-    links: list[tuple[str, str]]  # (shots, link)
-
-
-@dataclass
-class Section:
-    """A notebook: its title, what it shows, and whether it has been executed."""
-
-    name: str
-    title: str
-    items: list[Item]
-    done: bool = True
-    about: list[str] = field(default_factory=list)  # its opening paragraphs
-    source: str = ""  # link to the percent-format source
-    parameters: list[dict[str, str]] = field(default_factory=list)  # name, value, meaning
+PACKAGES = ("params", "data", "clip", "pretrain", "finetune", "methods", "experiments", "report")
 
 
 def build(params: Params, results: Path) -> None:
-    """Write ``results/site/index.html`` from whatever notebooks have been executed; links are relative, nothing is fetched.
+    """Write ``results/site``; it opens from disk, without a server or a network.
 
     Raises
     ------
     UserError
-        If an executed notebook is damaged, or the folder cannot be written.
+        If an executed notebook is corrupt, docs/ is missing, or Sphinx fails.
     """
-    world = Results(results.parent, params)
-    sections = [section(results, name, params.paths.code) for name in params.report.notebooks]
-    settings = results.parent / "params.yaml"
-    items = {(s.name, item.name): item for s in sections for item in s.items if item.kind == "table"}
-    main = items.get(("summary", "claims")) or items.get(("few_shot", "scores"))
-    missing, cells = world.missing(), len(params.run.run_keys())
-    out = tables.left_out(world)
-    page = render(
-        "site.html.j2",
-        title=params.report.title,
-        sections=sections,
-        main=main,
-        run=params.run.few_shot,
-        simulated=[d for d in params.run.few_shot.databases if world.opinion(d) == "simulated opinion"],
-        splits=params.splits.count,
-        labels=[params.methods[name].label for name in params.run.few_shot.methods],
-        done=cells - len(missing),
-        cells=cells,
-        first_missing=missing[0].command if missing else "",
-        minutes=world.cost["seconds"].sum() / 60,
-        cost=Markup(cost_table(world).html()) if len(world.cost) else "",
-        left_out=Markup(out.html()) if out else "",
-        records=groups(results, (p.as_posix() for p in sorted(results.glob("runs/*/*/*/*/run.json")))),
-        settings=settings.read_text().splitlines() if settings.is_file() else [],
-        script=script(),
-        downloads=[name for name in (*COLUMNS, "metrics.json") if (results / name).is_file()],
+    code = (results.parent / params.paths.code).resolve()
+    if not (code / "docs/conf.py").is_file():
+        raise UserError(f"{code}/docs/conf.py is missing; set paths.code in params.yaml to the repository")
+    with TemporaryDirectory() as scratch, whole_folder(results / "site") as out:
+        pages = Path(scratch) / "pages"
+        shutil.copytree(code / "docs", pages)
+        done = [name for name in params.report.notebooks if (results / f"notebooks/{name}.ipynb").is_file()]
+        for name in done:
+            _write(pages / f"notebooks/{name}.ipynb", notebook_page(results, name))
+        _write(pages / "index.md", landing_page(params, results))
+        missing = [f"Not run yet: `grmp notebooks {name}`" for name in params.report.notebooks if name not in done]
+        _write(pages / "results.md", _toctree("Results", [f"notebooks/{name}" for name in done], missing))
+        _write(pages / "files.md", files_page(results))
+        _write(pages / "api.md", _toctree("API reference", [f"api/{package}" for package in PACKAGES]))
+        for package in PACKAGES:
+            _write(pages / f"api/{package}.md", reference_page(package))
+        command = [sys.executable, "-m", "sphinx", "-q", "-c", str(code / "docs"), "-d", f"{scratch}/doctrees"]
+        command += [str(pages), str(out)]
+        environment = os.environ | {"PYTHONHASHSEED": "0"}
+        run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if run.returncode:
+            raise UserError(f"Sphinx failed: {(run.stderr.strip().splitlines() or ['no message'])[-1]}")
+        for unused in (out / ".buildinfo", *out.rglob("*.map")):
+            unused.unlink()
+
+
+def landing_page(params: Params, results: Path) -> str:
+    """What was done, on what, and what came out; every number is read from ``results``."""
+    grid, keys = params.run.few_shot, params.run.cells()
+    done = sum((results / "runs" / "/".join(map(str, key)) / "run.json").is_file() for key in keys)
+    infos = {name: results.parent / f"data/prepared/{name}/info.json" for name in grid.databases}
+    simulated = [name for name, info in infos.items() if info.is_file() and read_json(info)["kind"] == "simulated"]
+    parts = [
+        f"# {params.report.title}",
+        "GRMP-IQA predicts the perceived quality of an image with CLIP, from a few rated images. This site compares "
+        f"{len(grid.methods)} methods, each trained with {_listed(grid.shots)} labelled images of {_listed(grid.databases)} "
+        f"and tested on held-out images, over {params.splits.count} random splits. {done} of {len(keys)} runs are complete.",
+    ]
+    if simulated:
+        parts.append(
+            f"The ratings of {_listed(simulated)} are **simulated** by a full-reference metric with rater noise."
+        )
+    parts.append(_main_figure(results))
+    parts.append(_main_numbers(params, results))
+    claims = results / "tables/summary/claims.csv"
+    left = pd.read_csv(claims).query("verdict == 'not run'")["claim"].unique() if claims.is_file() else []
+    if len(left):
+        parts += ["## Claims of the paper that were not tested here", "\n".join(f"* {claim}" for claim in left)]
+    toctree = "```{toctree}\n:hidden:\n\nresults\nguide\napi\nfiles\n```"
+    return "\n\n".join([*(part for part in parts if part), toctree])
+
+
+def _main_figure(results: Path) -> str:
+    if not (results / "figures/few_shot/curves_srcc.svg").is_file():
+        return ""
+    words = "SRCC against the number of labelled images: one panel per database, one line per method"
+    caption = "Median SRCC over splits with its bootstrap interval; every dot is one split."
+    image = f'<img src="../figures/few_shot/curves_srcc.svg" alt="{words}">'
+    return f'<figure><a href="notebooks/few_shot.html">{image}</a><figcaption>{caption}</figcaption></figure>'
+
+
+def _main_numbers(params: Params, results: Path) -> str:
+    """SRCC of the last method that ``evaluate.pairs`` asks about, and the first three questions with their answers."""
+    grid, questions = params.run.few_shot, params.evaluate.pairs[:3]
+    if not questions or not (results / "pairs.csv").is_file():
+        return ""
+    where = f"protocol == {params.protocol!r} and shots == {str(grid.shots[-1])!r} and metric == 'srcc'"
+    summary, pairs = (
+        pd.read_csv(results / name, dtype={"shots": str}).query(where) for name in ("summary.csv", "pairs.csv")
     )
-    with whole_folder(results / "site") as folder:
-        (folder / "index.html").write_text(page)
+    method = questions[-1].method
+    label = {name: entry.label for name, entry in params.methods.items()}
+    rows = [
+        [f"SRCC of {label[method]}, median", *(_value(summary, d, "median", method=method) for d in grid.databases)]
+    ]
+    for pair in questions:
+        about = {"method": pair.method, "against": pair.against}
+        name = f"{label[pair.method]} minus {label[pair.against]}"
+        rows.append([name, *(_value(pairs, d, "mean", **about) for d in grid.databases)])
+    shown = pd.DataFrame(rows, columns=[f"{grid.shots[-1]} labels", *grid.databases])
+    interval = f"{100 * params.evaluate.level:g} % bootstrap interval over splits"
+    return f"{shown.to_markdown(index=False)}\n\nDifferences are paired by split. Brackets: {interval}."
 
 
-def section(results: Path, name: str, code: str = ".") -> Section:
-    """What one executed notebook holds; ``code`` is where notebooks/ lies, seen from the world's folder."""
-    path = results / "notebooks" / f"{name}.ipynb"
-    source = results.parent / code / "notebooks" / f"{name}.py"
-    link = os.path.relpath(source, results / "site") if source.is_file() else ""
-    if not path.is_file():
-        return Section(name, name.replace("_", " ").capitalize(), [], done=False, source=link)
+def _value(table: pd.DataFrame, database: str, column: str, **where: str) -> str:
+    """One number of a table of ``collect`` with its interval, or "not run"."""
+    rows = table[(table[["database", *where]] == pd.Series({"database": database} | where)).all(axis=1)]
+    if rows.empty:
+        return "not run"
+    return with_interval(*(rows.iloc[0][name] for name in (column, f"{column}_low", f"{column}_high")))
+
+
+def notebook_page(results: Path, name: str) -> str:
+    """An executed notebook whose figures are links to results/figures, each figure and table with its provenance."""
+    path = results / f"notebooks/{name}.ipynb"
     try:
         notebook = read_json(path)
-        cells = notebook["cells"]
-        outputs = [o for cell in cells for o in cell.get("outputs", []) if "grmp" in o.get("metadata", {})]
-        heading = next((c for c in cells if c["cell_type"] == "markdown"), {"source": ""})
-        title, about = _opening("".join(heading["source"]), name)
-        items = [_item(results, name, output) for output in outputs]
-        told = notebook["metadata"].get("grmp", {}).get("parameters", [])
-        return Section(name, title, items, about=about, source=link, parameters=told)
+        settings = notebook["metadata"].get("grmp", {}).get("parameters", [])
+        for cell in (cell for cell in notebook["cells"] if cell["cell_type"] == "code"):
+            cell["outputs"] = [new for old in cell["outputs"] for new in _output(results, name, old, settings)]
+            cell["metadata"]["tags"] = ["hide-input" if cell["outputs"] else "remove-cell"]
+        return json.dumps(notebook)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is damaged ({error}); make it again with: grmp notebooks {name}") from None
+        raise UserError(f"{path} is corrupt ({error}); run it again with: grmp notebooks {name}") from None
 
 
-def _item(results: Path, notebook: str, output: dict[str, Any]) -> Item:
-    """One output that a sheet has put on its page."""
-    note = output["metadata"]["grmp"]
-    kinds = {"figure": ("figures", FORMATS), "table": ("tables", ("csv", "md", "tex")), "hole": ("", ())}
-    room, endings = kinds[note["kind"]]
-    files = [f"{room}/{notebook}/{note['name']}.{ending}" for ending in endings]
-    return Item(
-        kind=note["kind"],
-        name=note["name"],
-        caption=note["caption"],
-        line=note["line"],
-        body=_table(output) if note["kind"] != "figure" else Markup(),
-        alt=note.get("alt", ""),
-        width=note.get("width", 0),
-        height=note.get("height", 0),
-        files=[f"../{file}" for file in files if (results / file).is_file()],
-        read=[(place, _link(results, place)) for place in note["read"]],
-        records=groups(results, (str(results.parent / place) for place in note["records"])),
-        all_records=any(place in {f"results/{name}" for name in (*COLUMNS, "cost.json")} for place in note["read"]),
+def _output(
+    results: Path, notebook: str, output: dict[str, Any], settings: list[dict[str, str]]
+) -> list[dict[str, Any]]:
+    """A figure or table as HTML with its files and provenance; the caption that follows it in Jupyter is left out."""
+    note = output.get("metadata", {}).get("grmp")
+    text = "".join(output.get("data", {}).get("text/html", ""))
+    if note is None:
+        return [] if text.startswith('<p class="caption">') else [output]
+    if note["kind"] == "hole":
+        return [output]
+    base = f"{note['kind']}s/{notebook}/{note['name']}"
+    files = sorted(path.name for path in (results / base).parent.glob(f"{note['name']}.*"))
+    links = " ".join(_link(f"{note['kind']}s/{notebook}/{file}", Path(file).suffix[1:]) for file in files)
+    caption = ""
+    if note["kind"] == "figure":
+        size = f'width="{note["width"]}" height="{note["height"]}"'
+        text = f'<img src="../../{base}.svg" alt="{html.escape(note["alt"])}" {size} loading="lazy">'
+        caption = html.escape(note["caption"])
+    given = ", ".join(f"<code>{p['name']} = {html.escape(p['value'])}</code>" for p in settings) or "none"
+    read = [
+        _link(f.removeprefix("results/"), f) if f.startswith("results/") else f for f in note["read"] + note["records"]
+    ]
+    origin = (
+        f"<p>Stage <code>notebooks</code>, notebook <code>{notebook}</code>; parameters: {given}; read: "
+        f"{', '.join(read) or 'the settings only'}; versions: {html.escape(note['line'])}</p>"
     )
+    details = f'<details class="provenance"><summary>Provenance</summary>{origin}</details>'
+    shown = {
+        "text/html": f"<figure>{text}<figcaption>{caption} {links}</figcaption></figure>{details}",
+        "text/plain": note["caption"],
+    }
+    return [{"output_type": "display_data", "metadata": {}, "data": shown}]
 
 
-def _table(output: dict[str, Any]) -> Markup:
-    """The HTML of a table, or of a line that names what was not run: nothing else, as a notebook may come from elsewhere."""
-    return Markup(clean("".join(output["data"]["text/html"]), TAGS, ["class", "scope"]))
+def _link(place: str, text: str) -> str:
+    """To a file in results/, from a page one folder below the site's."""
+    return f'<a href="../../{place}">{text}</a>'
 
 
-def _link(results: Path, place: str) -> str:
-    """A link to a file below results/; none to the data, which are not kept with the site."""
-    inside = place.startswith("results/") and (results.parent / place).is_file()
-    return place.replace("results/", "../", 1) if inside else ""
+def files_page(results: Path) -> str:
+    """The tables of ``collect``, every run record and the settings."""
+    tables = sorted([*results.glob("*.csv"), *results.glob("*.json")])
+    groups: dict[str, list[str]] = {}
+    for record in sorted(results.glob("runs/*/*/*/*/run.json")):
+        place = record.relative_to(results)
+        groups.setdefault("/".join(place.parts[1:4]), []).append(
+            f'<a href="../{place.as_posix()}">{place.parts[4]}</a>'
+        )
+    parts = ["# Files", "Tables: " + ", ".join(f'<a href="../{path.name}">{path.name}</a>' for path in tables)]
+    parts += ["## Run records", "\n".join(f"* {group}: {', '.join(links)}" for group, links in groups.items())]
+    parts += ["## Settings", f"```yaml\n{(results.parent / 'params.yaml').read_text()}\n```"]
+    return "\n\n".join(parts)
 
 
-def groups(results: Path, files: Iterable[str]) -> list[Group]:
-    """The run.json files that are there, by protocol, database and method."""
-    found: dict[str, Group] = {}
-    for file in files:
-        if Path(file).is_file():
-            *group, shots, _ = Path(file).relative_to(results / "runs").parts
-            link = Path(file).relative_to(results).as_posix()
-            found.setdefault("/".join(group), Group("/".join(group), [])).links.append((shots, f"../{link}"))
-    return list(found.values())
+def reference_page(package: str) -> str:
+    """The docstrings of the modules of one package."""
+    library = Path(__file__).parents[1]
+    names = [
+        ".".join(path.relative_to(library.parent).with_suffix("").parts) for path in (library / package).rglob("*.py")
+    ]
+    modules = sorted(name.removesuffix(".__init__") for name in names)
+    parts = [f"## {module}\n\n```{{eval-rst}}\n.. automodule:: {module}\n   :members:\n```" for module in modules]
+    return "\n\n".join([f"# grmp.{package}", *parts])
 
 
-def _opening(source: str, name: str) -> tuple[str, list[str]]:
-    """The first heading of a notebook and the paragraphs below it."""
-    lines = source.splitlines()
-    title = next((line.lstrip("# ").strip() for line in lines if line.startswith("# ")), name)
-    rest = "\n".join(line for line in lines if not line.startswith("#"))
-    return title, [" ".join(p.split()) for p in rest.split("\n\n") if p.strip()]
+def _toctree(title: str, pages: list[str], notes: Sequence[str] = ()) -> str:
+    return "\n\n".join([f"# {title}", *notes, "```{toctree}\n:maxdepth: 1\n\n" + "\n".join(pages) + "\n```"])
+
+
+def _listed(values: Iterable[object]) -> str:
+    return ", ".join(map(str, values))
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
