@@ -3,7 +3,9 @@
 import os
 import re
 from pathlib import Path
+from typing import Any
 
+from pydantic import BaseModel
 from sphinx.application import Sphinx
 
 ROOT = Path(__file__).parents[1]
@@ -47,6 +49,12 @@ def to_files(app: Sphinx, page: str, source: list[str]) -> None:
     source[0] = re.sub(r"(?P<image>!?)\[(?P<text>[^\]]+)\]\(\.\./(?P<path>[^)]+)\)", link, source[0])
 
 
+def short_signature(app: Sphinx, what: str, name: str, obj: Any, options: Any, signature: str, returns: str) -> Any:
+    """A group of settings is documented by params.yaml; its signature would fill a screen."""
+    return ("", None) if what == "class" and issubclass(obj, BaseModel) else None
+
+
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
+    app.connect("autodoc-process-signature", short_signature)
     app.connect("source-read", to_files)

@@ -1,4 +1,4 @@
-"""Execute a percent-format notebook: jupytext -> papermill -> a cleaned .ipynb and an .html that needs no network.
+"""Execute a percent-format notebook: jupytext -> papermill -> a cleaned .ipynb.
 
 The first cell, tagged ``parameters``, lists typed parameters (``shots: list[int] = []  # what it means``). Values given from
 outside are checked against it before anything runs.
@@ -27,7 +27,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from grmp import params as settings
 from grmp.errors import UserError
-from grmp.files import whole, write_text
+from grmp.files import whole
 from grmp.locks import lock
 from grmp.pool import cpus, work
 
@@ -36,7 +36,7 @@ _TYPES = {"str": str, "int": int, "float": float, "bool": bool, "list": list}
 
 
 def execute(name: str, params_file: Path, overrides: Sequence[str] = ()) -> None:
-    """Run ``notebooks/<name>.py`` in the folder of ``params_file``; write results/notebooks/<name>.ipynb and .html.
+    """Run ``notebooks/<name>.py`` in the folder of ``params_file``; write results/notebooks/<name>.ipynb.
 
     ``overrides`` are ``parameter=value`` texts, the value as YAML: ``shots=[50,100]``. What the notebook itself writes
     (results/tables/<name>, results/figures/<name>) is emptied first and again if it fails, so nothing old or half-done stays.
@@ -64,11 +64,9 @@ def execute(name: str, params_file: Path, overrides: Sequence[str] = ()) -> None
         except BaseException:
             _empty(outputs)
             raise
-        page = notebook_page(executed, name)
         target = world / "results/notebooks" / f"{name}.ipynb"
         with whole(target) as beside:
             nbformat.write(executed, beside)
-        write_text(target.with_suffix(".html"), page)
 
 
 def execute_all(params_file: Path) -> None:

@@ -24,8 +24,8 @@ from grmp.report.table import with_interval
 PACKAGES = ("params", "data", "clip", "pretrain", "finetune", "methods", "experiments", "report")
 
 
-def build(params: Params, results: Path) -> None:
-    """Write ``results/site``; it opens from disk, without a server or a network.
+def build(params: Params, results: Path, packages: Sequence[str] = PACKAGES) -> None:
+    """Write ``results/site``; it opens from disk, without a server or a network. ``packages`` are in the API reference.
 
     Raises
     ------
@@ -45,8 +45,8 @@ def build(params: Params, results: Path) -> None:
         missing = [f"Not run yet: `grmp notebooks {name}`" for name in params.report.notebooks if name not in done]
         _write(pages / "results.md", _toctree("Results", [f"notebooks/{name}" for name in done], missing))
         _write(pages / "files.md", files_page(results))
-        _write(pages / "api.md", _toctree("API reference", [f"api/{package}" for package in PACKAGES]))
-        for package in PACKAGES:
+        _write(pages / "api.md", _toctree("API reference", [f"api/{package}" for package in packages]))
+        for package in packages:
             _write(pages / f"api/{package}.md", reference_page(package))
         command = [sys.executable, "-m", "sphinx", "-q", "-c", str(code / "docs"), "-d", f"{scratch}/doctrees"]
         command += [str(pages), str(out)]
@@ -54,14 +54,14 @@ def build(params: Params, results: Path) -> None:
         run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if run.returncode:
             raise UserError(f"Sphinx failed: {(run.stderr.strip().splitlines() or ['no message'])[-1]}")
-        for unused in (out / ".buildinfo", *out.rglob("*.map")):
+        for unused in (out / ".buildinfo", out / "_static/webpack-macros.html", *out.rglob("*.map")):
             unused.unlink()
 
 
 def landing_page(params: Params, results: Path) -> str:
     """What was done, on what, and what came out; every number is read from ``results``."""
-    grid, keys = params.run.few_shot, params.run.cells()
-    done = sum((results / "runs" / "/".join(map(str, key)) / "run.json").is_file() for key in keys)
+    grid, keys = params.run.few_shot, params.run.run_keys()
+    done = sum((key.folder(results.parent) / "run.json").is_file() for key in keys)
     infos = {name: results.parent / f"data/prepared/{name}/info.json" for name in grid.databases}
     simulated = [name for name, info in infos.items() if info.is_file() and read_json(info)["kind"] == "simulated"]
     parts = [
@@ -199,7 +199,8 @@ def reference_page(package: str) -> str:
         ".".join(path.relative_to(library.parent).with_suffix("").parts) for path in (library / package).rglob("*.py")
     ]
     modules = sorted(name.removesuffix(".__init__") for name in names)
-    parts = [f"## {module}\n\n```{{eval-rst}}\n.. automodule:: {module}\n   :members:\n```" for module in modules]
+    directive = "```{eval-rst}\n.. automodule:: MODULE\n   :members:\n   :ignore-module-all:\n```"
+    parts = [f"## {module}\n\n{directive.replace('MODULE', module)}" for module in modules]
     return "\n\n".join([f"# grmp.{package}", *parts])
 
 

@@ -271,9 +271,9 @@ def _notebook(folder: Path) -> None:
 
 
 def _read_notebook(folder: Path) -> object:
-    from grmp.report.site import section
+    from grmp.report.site import notebook_page
 
-    return [section(folder / "results", path.stem) for path in (folder / "results/notebooks").glob("*.ipynb")]
+    return [notebook_page(folder / "results", path.stem) for path in (folder / "results/notebooks").glob("*.ipynb")]
 
 
 def _given(folder: Path) -> None:

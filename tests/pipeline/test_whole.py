@@ -61,7 +61,7 @@ def test_every_stage_ran_and_left_its_results(world):
         outputs = [o for cell in notebook["cells"] for o in cell.get("outputs", [])]
         assert outputs
         assert not [o for o in outputs if o["output_type"] == "error"]
-        assert (results / f"notebooks/{name}.html").stat().st_size > 10_000
+        assert (results / f"site/notebooks/{name}.html").stat().st_size > 10_000
     page = (results / "site/index.html").read_text()
     assert "simulated" in page
     links = re.findall(r'(?:href|src)="([^"#:]+)"', page)

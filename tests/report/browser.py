@@ -50,7 +50,7 @@ class Browser:
                 return dict(message["result"])
             self._events.append(message)
 
-    def open(self, page: Path, width: int = 1200, dark: bool = False) -> None:
+    def open(self, page: Path, width: int = 1200, dark: bool = False, query: str = "") -> None:
         """Load a file at this width and wait until it has loaded."""
         self._events.clear()
         self.call(
@@ -58,7 +58,7 @@ class Browser:
         )
         feature = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[feature])
-        self.call("Page.navigate", url=page.resolve().as_uri())
+        self.call("Page.navigate", url=page.resolve().as_uri() + query)
         end = time.monotonic() + SECONDS
         while not any(e["method"] == "Page.loadEventFired" for e in self._events):
             assert time.monotonic() < end, f"{page} does not load"

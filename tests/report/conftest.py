@@ -37,6 +37,6 @@ def executed(collected: Path, tmp_path_factory: pytest.TempPathFactory, worker_i
             beside = shutil.copytree(collected, world.with_suffix(".partial"), dirs_exist_ok=True)
             for name in NOTEBOOKS:
                 execute(name, beside / "params.yaml")
-            build(load(beside / "params.yaml"), beside / "results")
+            build(load(beside / "params.yaml"), beside / "results", packages=["clip"])
             beside.rename(world)
     return world

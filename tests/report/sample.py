@@ -207,9 +207,10 @@ def make_look(world: Path, database: str, index: pd.DataFrame) -> None:
 
 
 def make_settings(world: Path) -> None:
-    """params.yaml and the notebooks: a world in which nothing has been run."""
+    """params.yaml, the notebooks and docs/: a world in which nothing has been run."""
     world.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(ROOT / "notebooks", world / "code/notebooks", dirs_exist_ok=True)
+    for name in ("notebooks", "docs"):
+        shutil.copytree(ROOT / name, world / "code" / name, dirs_exist_ok=True)
     (world / "params.yaml").write_text(yaml.safe_dump(settings(), sort_keys=False))
 
 
