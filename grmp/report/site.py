@@ -40,7 +40,7 @@ def build(params: Params, results: Path, packages: Sequence[str] = PACKAGES) -> 
         shutil.copytree(code / "docs", pages)
         done = [name for name in params.report.notebooks if (results / f"notebooks/{name}.ipynb").is_file()]
         for name in done:
-            _write(pages / f"notebooks/{name}.ipynb", notebook_page(results, name))
+            _write(pages / f"notebooks/{name}.ipynb", render_notebook(results, name))
         _write(pages / "index.md", landing_page(params, results))
         missing = [f"Not run yet: `grmp notebooks {name}`" for name in params.report.notebooks if name not in done]
         _write(pages / "results.md", _toctree("Results", [f"notebooks/{name}" for name in done], missing))
@@ -124,7 +124,7 @@ def _value(table: pd.DataFrame, database: str, column: str, **where: str) -> str
     return with_interval(*(rows.iloc[0][name] for name in (column, f"{column}_low", f"{column}_high")))
 
 
-def notebook_page(results: Path, name: str) -> str:
+def render_notebook(results: Path, name: str) -> str:
     """An executed notebook whose figures are links to results/figures, each figure and table with its provenance."""
     path = results / f"notebooks/{name}.ipynb"
     try:

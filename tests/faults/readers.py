@@ -271,9 +271,9 @@ def _notebook(folder: Path) -> None:
 
 
 def _read_notebook(folder: Path) -> object:
-    from grmp.report.site import notebook_page
+    from grmp.report.site import render_notebook
 
-    return [notebook_page(folder / "results", path.stem) for path in (folder / "results/notebooks").glob("*.ipynb")]
+    return [render_notebook(folder / "results", path.stem) for path in (folder / "results/notebooks").glob("*.ipynb")]
 
 
 def _given(folder: Path) -> None:

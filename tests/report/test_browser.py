@@ -68,6 +68,8 @@ def test_search_finds(tab: Browser, site: Path, words: str, page: str):
 
 def test_the_header_leads_to_results(tab: Browser, site: Path):
     tab.open(site / "index.html")
-    links = tab.ask("[...document.querySelectorAll('.bd-header .bd-navbar-elements .nav-link')].map(a => [a.textContent.trim(), a.href])")
+    links = tab.ask(
+        "[...document.querySelectorAll('.bd-header .bd-navbar-elements .nav-link')].map(a => [a.textContent.trim(), a.href])"
+    )
     assert [name for name, _ in links] == ["Results", "Guide", "API reference", "Files"]
     assert all(Path(unquote(urlparse(link).path)).is_file() for _, link in links)

@@ -13,7 +13,7 @@ import yaml
 from grmp.errors import UserError
 from grmp.params import load
 from grmp.report.notebook import execute
-from grmp.report.site import build, landing_page, notebook_page
+from grmp.report.site import build, landing_page, render_notebook
 from grmp.report.table import with_interval
 from tests.report.sample import NOTEBOOKS, make_settings, settings
 
@@ -108,4 +108,4 @@ def test_a_corrupt_notebook_is_named(tmp_path: Path):
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "notebooks/few_shot.ipynb").write_text('{"cells": 3}')
     with pytest.raises(UserError, match=r"few_shot\.ipynb is corrupt .*run it again with: grmp notebooks few_shot"):
-        notebook_page(tmp_path, "few_shot")
+        render_notebook(tmp_path, "few_shot")
