@@ -73,7 +73,7 @@ def test_every_notebook_takes_a_root(name: str):
             "shoots=[50]",
             r"has no parameter 'shoots'; known: root: str = '\.'; protocol: str = ''; shots: list\[int\] = \[\]",
         ),
-        ("shots=50", r"shots must be list\[int\], got '50'; known: world"),
+        ("shots=50", r"shots must be list\[int\], got '50'; known: root"),
         ("shots=[a]", r"shots must be list\[int\]"),
         ("shots=[1.5]", r"shots must be list\[int\]"),
         ("shots=[", r"shots must be list\[int\]"),
