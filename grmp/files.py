@@ -147,3 +147,15 @@ def sha256(path: Path) -> str:
 def sha256_of(value: Any) -> str:
     """sha256 of plain data, by its JSON with sorted keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def listing(folder: Path) -> list[tuple[str, int]]:
+    """(relative path, bytes) of every file below ``folder``, sorted, without hidden files and ``__MACOSX``."""
+    found = []
+    for here, folders, files in os.walk(folder):
+        folders[:] = [f for f in folders if not f.startswith(".") and f != "__MACOSX"]
+        for file in files:
+            path = Path(here, file)
+            if not file.startswith(".") and path.is_file():  # not a broken link
+                found.append((path.relative_to(folder).as_posix(), path.stat().st_size))
+    return sorted(found)

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from grmp.data import registry
 from grmp.locks import lock
 
 if TYPE_CHECKING:
@@ -13,13 +12,13 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="The databases: list, fetch, prepare, show.")
 
-ParamsFile = Annotated[Path, typer.Option("--params", help="settings; everything is read and written beside this file")]
-Names = Annotated[list[str] | None, typer.Argument(help="databases; none: all of data.databases in params.yaml")]
+ParamsFile = Annotated[Path, typer.Option("--params", help="settings file; its folder is the pipeline folder")]
+Names = Annotated[list[str] | None, typer.Argument(help="databases [default: data.databases in params.yaml]")]
 HERE = Path("params.yaml")
 
 
 def load(params: Path) -> "Params":
-    """The settings. What reads them imports their module; ``--help`` does not, and is there at once."""
+    """The settings, imported when needed so that ``--help`` is fast."""
     from grmp.params import load as read
 
     return read(params)
@@ -27,70 +26,79 @@ def load(params: Path) -> "Params":
 
 @app.command("list")
 def list_(params: ParamsFile = HERE) -> None:
-    """All databases that are known: what they hold, what they weigh, and what is here already."""
+    """List the known databases with their sizes, and which of them are here."""
+    from grmp.data import databases
     from grmp.data.card import size
 
     folder, wanted = params.parent / "data", load(params).data.databases if params.is_file() else []
-    print(f"{'name':<10}{'kind':<11}{'pictures':>9}{'download':>10}{'on disk':>10}  state")
-    for entry in registry.DATABASES.values():
-        here = [w for w, f in (("fetched", f"raw/{entry.name}.json"), ("prepared", f"prepared/{entry.name}/info.json"))
-                if (folder / f).is_file()]  # fmt: skip
-        state = ", ".join((["in params.yaml"] if entry.name in wanted else []) + here)
+    print(f"{'name':<10}{'kind':<11}{'images':>9}{'download':>10}{'on disk':>10}  state")
+    for name, entry in databases.known().items():
+        states = {
+            "in params.yaml": name in wanted,
+            "fetched": (folder / f"raw/{name}.json").is_file(),
+            "prepared": (folder / f"prepared/{name}/info.json").is_file(),
+        }
+        state = ", ".join(word for word, true in states.items() if true)
         weight = size(entry.download) if entry.sources else "-"
-        print(
-            f"{entry.name:<10}{entry.kind:<11}{entry.count or '':>9}{weight:>10}{size(entry.disk):>10}  {state}".rstrip()
-        )
-    entries = [registry.get(n) for n in wanted]
+        line = f"{name:<10}{entry.kind:<11}{entry.scores.count or '':>9}{weight:>10}{size(entry.disk):>10}  {state}"
+        print(line.rstrip())
+    entries = [databases.get(n) for n in wanted]
     down, disk = sum(e.download for e in entries), sum(e.download + e.disk for e in entries)
     if wanted:
-        print(f"{params}: {len(wanted)} databases, {size(down)} to download, {size(disk)} of disk with the archives")
+        print(f"{params}: {len(wanted)} databases, {size(down)} to download, {size(disk)} of disk including archives")
 
 
 @app.command()
 def fetch(
     names: Names = None,
-    origin: Annotated[Path | None, typer.Option("--from", help="an archive or an unpacked folder instead")] = None,
+    origin: Annotated[
+        Path | None,
+        typer.Option("--from", help="archive, or folder of archives or unpacked files, instead of a download"),
+    ] = None,
+    min_rate: Annotated[
+        float, typer.Option(min=0, envvar="GRMP_MIN_RATE", help="kB/s below which the next source is tried")
+    ] = 100,
     params: ParamsFile = HERE,
 ) -> None:
-    """Bring databases to data/raw as published; goes on where it was interrupted."""
+    """Download databases to data/raw as published; resumes where it was interrupted."""
+    from grmp.data import databases
     from grmp.data import fetch as fetching
     from grmp.data.card import size
     from grmp.errors import UserError
 
     raw = params.parent / "data/raw"
-    entries = [registry.get(n) for n in names or load(params).data.databases]
+    entries = [databases.get(n) for n in names or load(params).data.databases]
     if origin is not None and len(entries) != 1:
-        raise UserError("--from is about one database; name it: grmp data fetch NAME --from PATH")
+        raise UserError("--from needs exactly one database; run: grmp data fetch NAME --from PATH")
     if origin is None and (planned := fetching.check_disk(entries, raw))[0]:
         print(f"to download: {size(planned[0])}; disk needed: {size(planned[1])}", flush=True)
     for entry in entries:
         with lock(params.parent, f"fetch-{entry.name}"):
-            fetching.fetch(entry.name, raw, origin)
+            fetching.fetch(entry.name, raw, origin, 1000 * min_rate)
 
 
 @app.command()
 def prepare(
     names: Names = None,
     allow_missing: Annotated[
-        int, typer.Option(min=0, help="go on without up to this many (or data.allow_missing)")
+        int, typer.Option(min=0, help="accept up to this many missing or corrupt images [default: data.allow_missing]")
     ] = 0,
     params: ParamsFile = HERE,
 ) -> None:
-    """Turn databases into data/prepared (one table, one array) and data/splits."""
-    from grmp.data import splits
-    from grmp.data.labels import training_pictures
-    from grmp.data.prepare import prepare as one
+    """Turn fetched databases into data/prepared (one table, one array) and data/splits."""
+    from grmp.data import databases, splits
+    from grmp.data.prepare import prepare as prepare_one
 
     loaded = load(params)
     data, folder = loaded.data, params.parent / "data"
     views = [loaded.under(protocol) for protocol in loaded.protocols]
     keep = any(view.data.keep_excluded for view in views)
     allowed = max(allow_missing, data.allow_missing)
-    for name in [registry.get(n).name for n in names or data.databases]:
+    for name in [databases.get(n).name for n in names or data.databases]:
         with lock(params.parent, f"prepare-{name}"):
-            table = one(name, folder / "raw", folder / "prepared", data.size, data.aspect, allowed, keep)
+            table = prepare_one(name, folder / "raw", folder / "prepared", data.size, data.aspect, allowed, keep)
             for view in views:
-                left_out = [] if view.data.keep_excluded else training_pictures(name, table["image"])
+                left_out = [] if view.data.keep_excluded else databases.excluded(name, table["image"])
                 path = folder / f"splits/{name}/{view.protocol}.csv"
                 splits.make(table, path, **view.splits.model_dump(), left_out=left_out)
             splits.make_official(table, folder / f"splits/{name}/official.csv", loaded.splits.seed)
@@ -98,16 +106,16 @@ def prepare(
 
 @app.command()
 def show(name: str, params: ParamsFile = HERE) -> None:
-    """The card of a database; where it is prepared, also a sheet of pictures from worst to best."""
-    from grmp.data import dataset as prepared
+    """Print the card of a database and, if it is prepared, save a contact sheet of its images from worst to best."""
+    from grmp.data import databases, dataset
     from grmp.data.card import card, sheet
 
-    entry, folder = registry.get(name), params.parent / "data/prepared" / name
-    here = prepared.load(folder) if (folder / "info.json").is_file() else None
-    print(card(entry, here))
-    if here is None:
-        print(f"  not prepared here; run: grmp data fetch {name} && grmp data prepare {name}")
+    entry, folder = databases.get(name), params.parent / "data/prepared" / name
+    prepared = dataset.load(folder) if (folder / "info.json").is_file() else None
+    print(card(entry, prepared))
+    if prepared is None:
+        print(f"  not prepared; run: grmp data fetch {name} && grmp data prepare {name}")
     else:
         path = params.parent / "data/raw" / f"{name}-sheet.png"
-        sheet(here, path)
+        sheet(prepared, path)
         print(f"  sheet      {path}")

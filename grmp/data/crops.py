@@ -1,4 +1,4 @@
-"""Which pictures a step sees, and through which window: crops, flips and batches, each from a seed of its own."""
+"""Crops, flips and batches of training images, each drawn from a seed of its own."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -10,19 +10,19 @@ from torch import Tensor
 from grmp.device import free_bytes
 from grmp.params import Adapt
 
-Crop = tuple[int, int, int, bool]  # row of the picture in the array, top, left, flipped
-Pictures = np.ndarray | Tensor  # (N, 3, S, S) uint8: memory-mapped, or whole on a GPU
+Crop = tuple[int, int, int, bool]  # row of the image in the array, top, left, flipped
+Images = np.ndarray | Tensor  # (N, 3, S, S) uint8: memory-mapped, or a copy on a GPU
 
 
-def place(images: np.ndarray, device: torch.device) -> Pictures:
-    """The array itself on a CPU, which pages in what is read; on a GPU a copy there, if half of the free memory holds it."""
+def place(images: np.ndarray, device: torch.device) -> Images:
+    """The memory-mapped array itself on a CPU; on a GPU a copy there, if it fits into half of the free memory."""
     if device.type == "cpu" or images.nbytes > free_bytes(device) / 2:
         return images
-    return torch.from_numpy(np.array(images)).to(device)  # a copy: torch takes no read-only memory
+    return torch.from_numpy(np.array(images)).to(device)  # a copy: torch does not accept read-only memory
 
 
-def crop(images: Pictures, crops: Sequence[Crop], size: int) -> Tensor:
-    """(N, 3, S, S) uint8, crops -> (B, 3, size, size) uint8, where the pictures are."""
+def crop(images: Images, crops: Sequence[Crop], size: int) -> Tensor:
+    """(N, 3, S, S) uint8, crops -> (B, 3, size, size) uint8, on the device of the images."""
     if isinstance(images, Tensor):
         rows, tops, lefts, flips = (torch.tensor(v, device=images.device)[:, None] for v in zip(*crops, strict=True))
         along = torch.arange(size, device=images.device)
@@ -33,7 +33,7 @@ def crop(images: Pictures, crops: Sequence[Crop], size: int) -> Tensor:
 
 
 def centre(rows: Iterable[int], margin: int) -> list[Crop]:
-    """The test crops."""
+    """The crops used for testing; ``margin`` is the difference between image and crop size."""
     return [(int(r), margin // 2, margin // 2, False) for r in rows]
 
 
@@ -43,8 +43,8 @@ def draw_crops(
     """Crops of a training batch.
 
     As published (departure 12): one offset for the whole batch, flipped where the column offset is below the middle, from a
-    generator seeded with the step's number. Otherwise per picture, from a generator of its own; with ``views`` > 0 each
-    picture has that many crops, which come round.
+    generator seeded with the step number. Otherwise per image, from a generator of its own; with ``views`` > 0 each image
+    has that many crops, used in turn.
     """
     if settings.crops == "batch":
         generator = torch.Generator().manual_seed(batches * epoch + batch)
@@ -60,7 +60,7 @@ def draw_crops(
 
 
 def draw_batches(rows: np.ndarray, settings: Adapt, rng: np.random.Generator) -> list[np.ndarray]:
-    """Positions into ``rows``, shuffled; as published the last batch is what remains (departure 11), else all are even."""
+    """Shuffled positions into ``rows``; as published the last batch is the remainder (departure 11), else sizes are even."""
     order, size = rng.permutation(len(rows)), settings.batch
     if settings.batches == "even":
         return np.array_split(order, math.ceil(len(rows) / size))

@@ -1,4 +1,4 @@
-"""Rated pictures of one's own: a table beside its pictures, read into memory as a prepared database; and their folds."""
+"""A user's own rated images: a table next to its images, read into memory as a Dataset, and its cross-validation folds."""
 
 import math
 from concurrent.futures import ThreadPoolExecutor
@@ -11,18 +11,19 @@ import pandas as pd
 from tqdm import tqdm
 
 from grmp.data.dataset import COLUMNS, Dataset, source_ids
-from grmp.data.prepare import candidates, try_picture
+from grmp.data.decode import try_image
+from grmp.data.prepare import candidates
 from grmp.data.splits import Splits
 from grmp.errors import UserError
 from grmp.pool import cpus
 
-FEWEST = 10  # rated pictures; below that nothing can be said of a model
-FOLD = 5  # sources of a fold, at least
+FEWEST = 10  # rated images
+FOLD = 5  # sources per fold, at least
 
 
 @dataclass(frozen=True)
 class Scale:
-    """What ratings mean: 0 quality at the worse end, 1 at the better one."""
+    """A rating scale: quality is 0 at the worse end, 1 at the better one."""
 
     low: float
     high: float
@@ -34,32 +35,32 @@ class Scale:
         return share if self.higher_better else 1 - share
 
     def mos(self, quality: np.ndarray) -> np.ndarray:
-        """The way back."""
+        """Quality -> ratings."""
         share = quality if self.higher_better else 1 - quality
         return self.low + share * (self.high - self.low)
 
 
 def read(path: Path, size: int, aspect: str, bounds: tuple[float, float] | None, higher_better: bool) -> Dataset:
-    """The pictures that the CSV file ``path`` rates.
+    """The images that the CSV file ``path`` rates.
 
-    Its columns: ``image`` (a path seen from the table's folder, or its end), ``mos`` (the mean opinion, or the one opinion),
-    and, where several pictures show the same source, ``reference``. Others are passed over.
+    Its columns are ``image`` (a path relative to the table's folder, or the end of a path below it), ``mos`` (mean or single
+    rating) and, where several images show the same source, ``reference``. Other columns are ignored.
 
     Parameters
     ----------
     bounds
-        Ends of the rating scale; None takes the lowest and the highest rating that occur.
+        Ends of the rating scale; None uses the lowest and the highest rating in the table.
 
     Raises
     ------
     UserError
-        If the table or a picture cannot be used; the line names which.
+        If the table or an image cannot be used; the line names which.
     """
     table = _table(path)
     low, high = bounds or (float(table["mos"].min()), float(table["mos"].max()))
     if bounds and not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise UserError(
-            f"--scale {low:g} {high:g}: give the lower end first; --lower-is-better says that low ratings are good"
+            f"--scale {low:g} {high:g}: give the lower end first; use --lower-is-better if low ratings are good"
         )
     if low == high:
         raise UserError(f"{path}: all ratings are {low:g}; there is nothing to learn from them")
@@ -70,7 +71,7 @@ def read(path: Path, size: int, aspect: str, bounds: tuple[float, float] | None,
     scale = Scale(low, high, higher_better)
     index = table.assign(quality=scale.quality(table["mos"].to_numpy()).round(9) + 0.0).reindex(columns=COLUMNS)
     info = {"size": size, "aspect": aspect, "scale": asdict(scale)}
-    return Dataset(path.stem, index, _pictures(path, index["image"].tolist(), size, aspect), info)
+    return Dataset(path.stem, index, _images(path, index["image"].tolist(), size, aspect), info)
 
 
 def _table(path: Path) -> pd.DataFrame:
@@ -80,64 +81,60 @@ def _table(path: Path) -> pd.DataFrame:
     except FileNotFoundError:
         raise UserError(f"{path} not found; give a CSV file with the columns image and mos") from None
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} could not be read as CSV: {' '.join(str(error).split())[:200]}") from None
+        raise UserError(f"{path} cannot be read as CSV: {' '.join(str(error).split())[:200]}") from None
     for column in ("image", "mos"):
         if column not in table:
             columns = ", ".join(map(str, table.columns))[:200]
             raise UserError(f"{path} has no column '{column}'; its columns are {columns}")
     table["mos"] = pd.to_numeric(table["mos"], errors="coerce")
     for trouble, rows in (
-        ("has no name of a picture", table["image"].isna()),
-        ("has no rating that is a number", ~np.isfinite(table["mos"])),
-        ("rates a picture that was rated above; give one mean rating a picture", table["image"].duplicated()),
+        ("has no image name", table["image"].isna()),
+        ("has no numeric rating", ~np.isfinite(table["mos"])),
+        ("rates an image a second time; give one mean rating per image", table["image"].duplicated()),
     ):
         if rows.any():
             raise UserError(f"{path}, line {int(np.argmax(rows)) + 2}: {trouble}")
     if len(table) < FEWEST:
-        raise UserError(f"{path} rates {len(table)} pictures; at least {FEWEST} are needed, and 50 are advised")
+        raise UserError(f"{path} rates {len(table)} images; at least {FEWEST} are required, 50 are recommended")
     return table.sort_values("image", ignore_index=True)
 
 
-def _pictures(path: Path, names: list[str], size: int, aspect: str) -> np.ndarray:
+def _images(path: Path, names: list[str], size: int, aspect: str) -> np.ndarray:
     """(N, 3, size, size) uint8."""
     paths = locate(path, names)
     with ThreadPoolExecutor(cpus()) as pool:
-        reading = pool.map(partial(try_picture, size=size, aspect=aspect, upright=True), paths)
-        read = list(tqdm(reading, desc=f"read {path.name}", total=len(names), unit="picture", disable=None))
+        reading = pool.map(partial(try_image, size=size, aspect=aspect, upright=True), paths)
+        read = list(tqdm(reading, desc=f"read {path.name}", total=len(names), unit="image", disable=None))
     broken = [f"{name} ({why})" for name, why in zip(names, read, strict=True) if isinstance(why, str)]
     if broken:
         raise UserError(
-            f"{path}: {len(broken)} of {len(names)} pictures cannot be used: {_some(broken)}; mend or drop them"
+            f"{path}: {len(broken)} of {len(names)} images cannot be used: {_some(broken)}; replace or remove them"
         )
-    return np.stack([picture for picture in read if not isinstance(picture, str)])
+    return np.stack([image for image in read if not isinstance(image, str)])
 
 
 def locate(table: Path, names: list[str]) -> list[Path]:
-    """The file of each name: seen from the table's folder, else the one below it whose path ends so, letter case aside.
+    """The file of each name: relative to the table's folder, else the one below it whose path ends so, ignoring letter case.
 
     Raises
     ------
     UserError
-        If a name fits no file or several, or two names fit the same file.
+        If a name matches no file or several, or two names match the same file.
     """
-    folder, found, missing = table.parent, [], []
-    for name, fits in zip(names, candidates(names, folder), strict=True):
-        if (folder / name).is_file():
-            found.append(folder / name)
-        elif len(fits) == 1:
-            found += fits
-        elif fits:
-            which = _some(sorted(str(p.relative_to(folder)) for p in fits))
+    folder, missing = table.parent, []
+    found: dict[Path, str] = {}
+    for name, matches in zip(names, candidates(names, folder), strict=True):
+        matches = [folder / name] if (folder / name).is_file() else matches
+        if len(matches) > 1:
+            which = _some(sorted(str(p.relative_to(folder)) for p in matches))
             raise UserError(f"{table}: {name} may be {which}; write more of its path")
-        else:
-            missing.append(name)
+        missing += [] if matches else [name]
+        for path in matches:
+            if (other := found.setdefault(path.resolve(), name)) != name:
+                raise UserError(f"{table}: {other} and {name} are the same file; give one mean rating per image")
     if missing:
-        raise UserError(f"{table}: {len(missing)} of {len(names)} pictures are not below {folder}: {_some(missing)}")
-    known: dict[Path, str] = {}
-    for name, path in zip(names, found, strict=True):
-        if (other := known.setdefault(path.resolve(), name)) != name:
-            raise UserError(f"{table}: {other} and {name} are the same file; give one mean rating a picture")
-    return found
+        raise UserError(f"{table}: {len(missing)} of {len(names)} images are not below {folder}: {_some(missing)}")
+    return list(found)
 
 
 def _some(names: list[str]) -> str:
@@ -145,27 +142,27 @@ def _some(names: list[str]) -> str:
 
 
 def folds(index: pd.DataFrame, count: int, seed: int) -> Splits:
-    """Splits whose test sides are ``count`` parts of alike size and alike quality; a source's pictures are in one part.
+    """Splits whose test sides are ``count`` folds of similar size and similar quality; a source's images share a fold.
 
-    Alike in quality because the scores of all parts are ranked together: the model that is to score a part of good pictures
-    has learned from what is left, the worse ones, and would score all of the part too low.
+    Similar in quality because the scores of all folds are ranked together: a model that scores a fold of good images was
+    trained on the remaining, worse ones and would score the whole fold too low.
 
     Raises
     ------
     UserError
-        If a part would have fewer than 5 sources.
+        If a fold would have fewer than 5 sources.
     """
     rng, of = np.random.default_rng(seed), source_ids(index)
     sizes = np.bincount(of)
     if len(sizes) < FOLD * count:
         most = len(sizes) // FOLD
         raise UserError(
-            f"{len(sizes)} sources cannot be parted into {count} folds of at least {FOLD}; choose --folds "
+            f"{len(sizes)} sources cannot be divided into {count} folds of at least {FOLD}; choose --folds "
             + (f"{most}, or 0 for none" if most > 1 else "0 for none")
         )
     quality = np.bincount(of, index["quality"]) / sizes
     order, part = np.lexsort((quality, -sizes)), np.zeros(len(sizes), int)
-    for start in range(0, len(order), count):  # neighbours in size and quality are dealt to different parts
+    for start in range(0, len(order), count):  # neighbours in size and quality go to different folds
         some = order[start : start + count]
         part[some] = rng.permutation(count)[: len(some)]
     ranks = np.full((count, len(of)), -1)

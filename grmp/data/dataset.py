@@ -1,4 +1,4 @@
-"""A prepared database: one table and one memory-mapped array. After this nobody knows a database's quirks."""
+"""A prepared database: one table and one memory-mapped array."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,16 +11,15 @@ from grmp.errors import UserError
 from grmp.files import read_json
 
 COLUMNS = ["image", "mos", "quality", "mos_std", "reference", "distortion", "level"]
-NUMBERS = ("mos", "quality", "mos_std")
-TEXT = {"image": str, "reference": str, "distortion": str}
+TYPES = dict.fromkeys(("image", "reference", "distortion"), str) | dict.fromkeys(("mos", "quality", "mos_std"), float)
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Row i of ``index`` is picture i of ``images``."""
+    """Row i of ``index`` describes ``images[i]``."""
 
     name: str
-    index: pd.DataFrame  # COLUMNS, sorted by image
+    index: pd.DataFrame  # COLUMNS, sorted by image; quality in [0, 1], higher is better
     images: np.ndarray  # (N, 3, S, S) uint8, memory-mapped
     info: dict[str, Any]
 
@@ -38,22 +37,20 @@ def load(folder: Path) -> Dataset:
     UserError
         If it is not there, or its files do not belong together.
     """
-    name, stage = folder.name, f"dvc repro prepare@{folder.name}"
+    remedy = f"run: dvc repro prepare@{folder.name}"
     try:
         info = read_json(folder / "info.json")
-        index = pd.read_csv(folder / "index.csv", dtype=TEXT | dict.fromkeys(NUMBERS, np.float64))
+        index = pd.read_csv(folder / "index.csv", dtype=TYPES)
         images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
         low, high = (float(bound) for bound in info["range"])
         if not (low < high and isinstance(info["kind"], str) and isinstance(info["sha256"], dict)):
-            raise ValueError("info.json is no card of a database")
+            raise ValueError("info.json does not describe a database")
         if not index["quality"].between(0, 1).all():
-            raise ValueError("index.csv: quality is not within 0 and 1 everywhere")
+            raise ValueError("index.csv: quality outside [0, 1]")
     except FileNotFoundError as error:
-        raise UserError(f"{error.filename} not found; make it with: {stage}") from None
-    except Exception as error:  # numpy's reader of a damaged head comes to any of them
-        raise UserError(
-            f"{folder} is damaged ({' '.join(str(error).split())[:200]}); make it again with: {stage}"
-        ) from None
+        raise UserError(f"{error.filename} not found; {remedy}") from None
+    except Exception as error:  # a corrupt array header makes numpy raise anything
+        raise UserError(f"{folder} is corrupt ({' '.join(str(error).split())[:200]}); {remedy}") from None
     if list(index.columns) != COLUMNS or images.dtype != np.uint8 or images.shape[:2] != (len(index), 3):
-        raise UserError(f"{folder}: table and pictures do not belong together; make them again with: {stage}")
-    return Dataset(name, index, images, info)
+        raise UserError(f"{folder}: table and images do not belong together; {remedy}")
+    return Dataset(folder.name, index, images, info)

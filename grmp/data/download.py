@@ -1,7 +1,14 @@
-"""One file from one address: resumed, retried, bounded, and either whole or not there."""
+"""One file from one address: resumed, retried, bounded, and either complete or not there. And archives, unpacked safely."""
 
+import lzma
+import tarfile
 import time
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import requests
@@ -10,107 +17,130 @@ from tqdm import tqdm
 from urllib3.exceptions import HTTPError
 from urllib3.util import Retry
 
-from grmp.data.sources import HUB
 from grmp.errors import UserError
 
+HUB = "hf://datasets/"
 ATTEMPTS = 5  # in a row without a new byte
 BACKOFF = 1.0  # seconds before the second attempt; doubled for each that follows
-TIMEOUT = (15, 60)  # to connect, and between two reads
+TIMEOUT = (15, 60)  # seconds to connect, and between two reads
 CHUNK = 1 << 20
+WINDOW = 60.0  # seconds over which the rate is measured
+ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".rar", ".7z")
 
 
 class SourceFailed(Exception):
-    """This address does not give the file; another may. The message is a clause without a full stop."""
+    """This address or archive is unusable; another may work. The message is a clause without a full stop."""
 
 
-def download(url: str, target: Path, limit: int, size: int | None = None) -> Path:
-    """Fetch ``url`` to ``target``; what arrived so far waits in ``target.part``, and the next call goes on from there.
+@dataclass(frozen=True)
+class Remote:
+    """What a server says about a file before it is downloaded."""
 
-    Parameters
-    ----------
-    limit
-        Bytes after which an endless body is cut off.
-    size
-        The exact size, where it is known.
+    url: str
+    size: int | None = None  # bytes, where known
+    sha256: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
 
-    Returns
-    -------
-    The file: ``target``, or for an ``hf://datasets/`` address the file in the Hub client's own cache (whose usual environment
-    variables for token, proxy, cache and offline use hold).
+
+def on_hub(url: str) -> Remote:
+    """Ask the Hugging Face Hub about an ``hf://datasets/<owner>/<repository>/<file>`` address.
+
+    HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE apply. The sha256 is known for large files only.
 
     Raises
     ------
     SourceFailed
-        If the address refuses, or does not give a file of that size. Nothing is left that looks whole.
-    UserError
-        If the disk is full.
+        If the Hub cannot be reached or refuses.
     """
-    if url.startswith(HUB):
-        owner, repository, file = url.removeprefix(HUB).split("/", 2)
-        return from_hub(f"{owner}/{repository}", file, "dataset")
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.utils import build_hf_headers
+
+    owner, repository, name = url.removeprefix(HUB).split("/", 2)
+    address = hf_hub_url(f"{owner}/{repository}", name, repo_type="dataset")
+    facts = _hub(lambda: get_hf_file_metadata(address))
+    etag = facts.etag or ""
+    return Remote(address, facts.size, etag if len(etag) == 64 else "", build_hf_headers())
+
+
+def from_hub(repository: str, file: str) -> Path:
+    """A file of a Hugging Face model repository, in the Hub client's cache.
+
+    Raises
+    ------
+    SourceFailed
+        If the Hub cannot be reached or refuses, after the client's own retries and ours.
+    """
+    from huggingface_hub import hf_hub_download
+
+    return Path(_hub(lambda: hf_hub_download(repository, file)))
+
+
+def _hub(ask: Callable[[], Any]) -> Any:
+    from huggingface_hub.errors import HfHubHTTPError
+
+    for attempt in range(ATTEMPTS):
+        try:
+            return ask()
+        except Exception as error:  # the client raises many kinds; each means "not available"
+            cause = error.__cause__ if isinstance(error.__cause__, HfHubHTTPError) else error
+            reason = " ".join((str(cause).strip().splitlines() or [type(cause).__name__])[0].split())
+            answer = cause.response if isinstance(cause, HfHubHTTPError) else None
+            permanent = answer is not None and answer.status_code < 500 and answer.status_code != 429
+            if permanent or attempt == ATTEMPTS - 1:
+                raise SourceFailed(reason[:200]) from None
+            time.sleep(BACKOFF * 2**attempt)
+    raise AssertionError("unreachable")
+
+
+def download(remote: Remote, target: Path, limit: int, min_rate: float = 0) -> Path:
+    """Download to ``target``. What has arrived waits in ``target.part``, from where the next call continues.
+
+    Parameters
+    ----------
+    limit
+        Bytes after which a body of unknown length is cut off.
+    min_rate
+        Bytes per second, measured over a minute, below which the address is given up.
+
+    Raises
+    ------
+    SourceFailed
+        If the address refuses, is too slow, or does not deliver a file of that size.
+    UserError
+        If the file cannot be written.
+    """
     if target.is_file():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
     try:
-        _resume(url, part, limit, size)
+        _resume(remote, part, limit, min_rate)
     except OSError as error:
         raise UserError(f"cannot write {part}: {error.strerror or error}; free some space and run it again") from None
     part.replace(target)
     return target
 
 
-def from_hub(repository: str, file: str, kind: str | None = None) -> Path:
-    """A file of a Hugging Face repository (``kind`` dataset, or None for a model), in the Hub client's cache.
-
-    Raises
-    ------
-    SourceFailed
-        If it cannot be had, after the client's own retries and resumption, and ours around them.
-    """
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError
-
-    for attempt in range(ATTEMPTS):
-        try:
-            return Path(hf_hub_download(repository, file, repo_type=kind))
-        except Exception as error:  # the client raises many kinds; each means "not to be had"
-            cause = error.__cause__ if isinstance(error.__cause__, HfHubHTTPError) else error
-            reason = " ".join((str(cause).strip().splitlines() or [type(cause).__name__])[0].split())
-            answer = cause.response if isinstance(cause, HfHubHTTPError) else None
-            for_good = answer is not None and answer.status_code < 500 and answer.status_code != 429
-            if for_good or attempt == ATTEMPTS - 1:
-                raise SourceFailed(reason[:200]) from None
-            time.sleep(BACKOFF * 2**attempt)
-    raise AssertionError("unreachable")
-
-
-def _session() -> requests.Session:
-    """Connections and busy servers are retried by urllib3, which heeds Retry-After; broken bodies are resumed by us."""
+def _resume(remote: Remote, part: Path, limit: int, min_rate: float) -> None:
+    """Complete ``part``. urllib3 retries connections and busy servers, honouring Retry-After; we resume broken bodies."""
     retry = Retry(
         ATTEMPTS, read=0, backoff_factor=BACKOFF, status_forcelist=(429, 500, 502, 503, 504), retry_after_max=300
     )
     retry.raise_on_status = False
-    session = requests.Session()
-    session.mount("http://", HTTPAdapter(max_retries=retry))
-    session.mount("https://", HTTPAdapter(max_retries=retry))
-    return session
-
-
-def _resume(url: str, part: Path, limit: int, size: int | None) -> None:
-    """Bring ``part`` to completion."""
     best, idle = 0, 0
-    with _session() as session, tqdm(unit="B", unit_scale=True, desc=part.stem, total=size, disable=None) as bar:
+    with requests.Session() as session, tqdm(unit="B", unit_scale=True, desc=part.stem, disable=None) as bar:
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, HTTPAdapter(max_retries=retry))
         while True:
             try:
-                if _attempt(session, url, part, limit, size, bar):
+                if _attempt(session, remote, part, limit, min_rate, bar):
                     return
                 reason = "the connection broke off"
             except (requests.ConnectionError, requests.Timeout, HTTPError) as error:
                 reason = f"the connection broke off ({type(error).__name__})"
             except requests.RequestException as error:
                 raise SourceFailed(" ".join(str(error).split())[:200]) from None
-            have = part.stat().st_size if part.exists() else 0
+            have = _size(part)
             idle = 0 if have > best else idle + 1
             best = max(best, have)
             if idle >= ATTEMPTS:
@@ -118,48 +148,99 @@ def _resume(url: str, part: Path, limit: int, size: int | None) -> None:
             time.sleep(min(BACKOFF * 2**idle, 60))
 
 
-def _attempt(session: requests.Session, url: str, part: Path, limit: int, size: int | None, bar: tqdm) -> bool:
-    """One request; True when ``part`` is whole."""
-    have = part.stat().st_size if part.exists() else 0
-    # no compression on the way: an offset counts bytes of the file
-    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
-    with session.get(url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
-        if answer.status_code == 416:  # there is nothing after what we have: it is whole, or it is not this file
-            if have == (size or _total(answer)):
+def _attempt(session: requests.Session, remote: Remote, part: Path, limit: int, min_rate: float, bar: tqdm) -> bool:
+    """One request; True when ``part`` is complete."""
+    have, size = _size(part), remote.size
+    headers = remote.headers | {"Accept-Encoding": "identity"}  # uncompressed: offsets count bytes of the file
+    if have:
+        headers["Range"] = f"bytes={have}-"
+    with session.get(remote.url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
+        if answer.status_code == 416:  # nothing after what we have: complete, or not this file
+            stated = answer.headers.get("Content-Range", "").rpartition("/")[2]
+            if str(have) == (stated if size is None else str(size)):
                 return True
             part.unlink()
             return False
         if answer.status_code not in (200, 206):
             raise SourceFailed(f"answered {answer.status_code} {answer.reason}")
-        if "text/html" in answer.headers.get("Content-Type", "") and not urlsplit(url).path.endswith((".html", "/")):
+        if "text/html" in answer.headers.get("Content-Type", "") and not urlsplit(remote.url).path.endswith(
+            (".html", "/")
+        ):
             raise SourceFailed("answered with a web page instead of the file")
-        if answer.status_code == 200:  # the server knows no ranges: from the start
+        if answer.status_code == 200:  # the server does not support ranges: from the start
             have = 0
         length = answer.headers.get("Content-Length")
-        total = have + int(length) if length and length.isdigit() else None
-        if size is not None and total not in (None, size):
+        offered = have + int(length) if length and length.isdigit() else None
+        if size is not None and offered not in (None, size):
             part.unlink(missing_ok=True)
-            raise SourceFailed(f"offers {total:,} bytes, not {size:,}")
-        bound = size or total or limit
-        bar.total, bar.n = size or total, have
+            raise SourceFailed(f"offers {offered:,} bytes, not {size:,}")
+        total, most = size or offered, min(size or offered or limit, limit)
+        bar.total, bar.n = total, have
+        since, before = time.monotonic(), have
         with part.open("ab" if have else "wb") as file:
-            while chunk := answer.raw.read1(
-                CHUNK
-            ):  # what has come, not a full chunk: a broken connection loses nothing
+            while chunk := answer.raw.read1(CHUNK):  # not a full chunk: a broken connection loses nothing
                 have += len(chunk)
-                if have > min(bound, limit):
+                if have > most:
                     break
                 file.write(chunk)
                 bar.update(len(chunk))
-    if have > min(bound, limit):
+                if (seconds := time.monotonic() - since) > WINDOW:
+                    if have - before < min_rate * seconds:
+                        raise SourceFailed(f"sends only {(have - before) / seconds / 1000:.0f} kB/s")
+                    since, before = time.monotonic(), have
+    if have > most:
         part.unlink()
-        raise SourceFailed(f"sends more than {min(bound, limit):,} bytes")
-    if total is None and size is None:
-        return True  # a body without a length ends where the server ends it
-    return have == (size or total)
+        raise SourceFailed(f"sends more than {most:,} bytes")
+    return total is None or have == total  # a body without a length ends where the server ends it
 
 
-def _total(answer: requests.Response) -> int:
-    """The size after the slash of ``Content-Range: bytes */N``; -1 if the server does not say."""
-    total = answer.headers.get("Content-Range", "").rpartition("/")[2]
-    return int(total) if total.isdigit() else -1
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def unpack(archive: Path, folder: Path, limit: int) -> None:
+    """Unpack a zip or tar archive into ``folder``. Nothing is written or linked outside of it.
+
+    Raises
+    ------
+    SourceFailed
+        If the archive is corrupt, unsafe, or unpacks to more than ``limit`` bytes.
+    UserError
+        If the format is not supported, or the disk is full.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        if zipfile.is_zipfile(archive):
+            with zipfile.ZipFile(archive) as source:  # extract() drops "..", drives and links itself
+                _extract(archive, source.infolist(), lambda m: m.file_size, lambda m: source.extract(m, folder), limit)
+        elif tarfile.is_tarfile(archive):
+            with tarfile.open(archive) as tar:
+                _extract(archive, tar, lambda m: m.size, lambda m: tar.extract(m, folder, filter="data"), limit)
+        else:
+            with archive.open("rb") as file:
+                start = file.read(512)
+            if start[:4] == b"Rar!" or archive.suffix.lower() in (".rar", ".7z"):
+                raise UserError(
+                    f"cannot unpack {archive} from Python; unpack it yourself and give the folder with --from"
+                )
+            page = start.lstrip()[:1] == b"<"
+            raise SourceFailed("is a web page, not an archive" if page else "is not a complete zip or tar archive")
+    except tarfile.FilterError as error:
+        raise SourceFailed(f"is not safe to unpack ({str(error)[:200]})") from None
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, NotImplementedError) as error:
+        raise SourceFailed(f"is corrupt or incomplete ({' '.join(str(error).split())[:200]})") from None
+    except OSError as error:
+        if error.errno is None:  # gzip and bz2 report corrupt data as a bare OSError
+            raise SourceFailed(f"is corrupt ({error})") from None
+        raise UserError(f"cannot unpack {archive} into {folder}: {error.strerror}; free some space") from None
+
+
+def _extract(
+    archive: Path, members: Iterable[Any], size: Callable[[Any], int], extract: Callable[[Any], object], limit: int
+) -> None:
+    total = 0
+    for member in tqdm(members, desc=f"unpack {archive.name}", unit="file", disable=None):
+        total += size(member)
+        if total > limit:
+            raise SourceFailed(f"unpacks to more than {limit:,} bytes")
+        extract(member)

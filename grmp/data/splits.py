@@ -1,7 +1,7 @@
-"""Seeded 80/20 splits with nested shots, written to files that anyone can check.
+"""Seeded random splits with nested shots, written to files that anyone can check.
 
-One row a picture, one column a split: ``test``, or the rank in that split's training order. The K shots of a
-split are the ranks below K, so 50 shots are inside 100 are inside 200.
+A file has one row per image and one column per split: ``test``, or the image's rank in the training order. The K shots of a
+split are the ranks below K, so the 50 shots are among the 100, and those among the 200.
 """
 
 from collections.abc import Sequence
@@ -11,25 +11,24 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from grmp.data import databases
 from grmp.data.dataset import source_ids
-from grmp.data.labels import training_pictures
 from grmp.errors import UserError
 from grmp.files import write_text
 
-TEST = "test"
-VALIDATION = "validation"
+TEST, VALIDATION = "test", "validation"  # in files; -1 and -2 in ``Splits.ranks``
 
 
-def draw(units: np.ndarray, test: float, rng: np.random.Generator) -> np.ndarray:
-    """One split: rank in the training order of each picture, -1 on the test side.
+def draw(sources: np.ndarray, test: float, rng: np.random.Generator) -> np.ndarray:
+    """One split: rank of each image in the training order, -1 for test images.
 
-    ``units`` (N,) are integers; pictures of one unit (a source picture, or the picture itself) stay on one side. Units are
-    drawn until the test side holds at least the share ``test``.
+    All images of a source (``sources``, (N,) integers) are on the same side. Sources are drawn until the test side has at
+    least the share ``test`` of the images.
     """
-    order, sizes = rng.permutation(units.max() + 1), np.bincount(units)
-    taken = np.searchsorted(np.cumsum(sizes[order]), test * len(units)) + 1
-    train = np.flatnonzero(~np.isin(units, order[:taken]))
-    ranks = np.full(len(units), -1)
+    order, sizes = rng.permutation(sources.max() + 1), np.bincount(sources)
+    taken = np.searchsorted(np.cumsum(sizes[order]), test * len(sources)) + 1
+    train = np.flatnonzero(~np.isin(sources, order[:taken]))
+    ranks = np.full(len(sources), -1)
     ranks[rng.permutation(train)] = np.arange(len(train))
     return ranks
 
@@ -37,23 +36,23 @@ def draw(units: np.ndarray, test: float, rng: np.random.Generator) -> np.ndarray
 def make(
     index: pd.DataFrame, path: Path, count: int, test: float, seed: int, by: str, left_out: Sequence[str] = ()
 ) -> None:
-    """Write ``count`` splits of a prepared index; ``by`` reference (where there are references) or image.
+    """Write ``count`` splits of a prepared index, drawn ``by`` reference (where there are references) or by image.
 
-    The pictures ``left_out`` are not in the file, so that it is the same whether a copy of the database holds them or not.
+    The images ``left_out`` are not in the file, which therefore is the same whether or not a copy has them.
     """
     index = index[~index["image"].isin(left_out)].reset_index(drop=True)
-    units = source_ids(index) if by == "reference" else pd.factorize(index["image"], sort=True)[0]
+    sources = source_ids(index) if by == "reference" else pd.factorize(index["image"], sort=True)[0]
     table = pd.DataFrame({"image": index["image"]})
     for number in range(count):
-        ranks = draw(units, test, np.random.default_rng([seed, number]))
+        ranks = draw(sources, test, np.random.default_rng([seed, number]))
         table[f"split_{number}"] = np.where(ranks < 0, TEST, ranks.astype(str))
     write_text(path, table.to_csv(index=False, lineterminator="\n"))
 
 
 def make_official(table: pd.DataFrame, path: Path, seed: int) -> bool:
-    """Write the publisher's own split as a file of one split; False where there is none (``set`` is empty).
+    """Write the publisher's split as a file with one split; False if there is none (``set`` is empty).
 
-    Its training part is ranked in a seeded order; its validation part is on neither side (``validation``).
+    Training images are ranked in a seeded order; validation images are on neither side.
     """
     parts = table["set"].replace({"train": "training", "val": VALIDATION})
     train = np.flatnonzero(parts == "training")
@@ -68,9 +67,9 @@ def make_official(table: pd.DataFrame, path: Path, seed: int) -> bool:
 
 @dataclass(frozen=True)
 class Splits:
-    """Splits of one prepared database, as row positions."""
+    """Splits of one prepared database, as row numbers."""
 
-    ranks: np.ndarray  # (splits, N): rank in the training order, -1 on the test side, -2 on neither
+    ranks: np.ndarray  # (splits, N): rank in the training order, -1 for test, -2 for neither
 
     @property
     def count(self) -> int:
@@ -78,46 +77,46 @@ class Splits:
         return len(self.ranks)
 
     def train(self, split: int, shots: int | str | None) -> np.ndarray:
-        """Rows of the training side in their order: the first ``shots`` of them, such a share ("20pct"), or all."""
+        """Training rows in their order: the first ``shots``, a share of them ("20pct"), or all (None)."""
         rows = np.flatnonzero(self.ranks[split] >= 0)
         if isinstance(shots, str):
             shots = max(1, round(len(rows) * int(shots.removesuffix("pct")) / 100))
         return rows[np.argsort(self.ranks[split][rows])][:shots]
 
+    def test(self, split: int) -> np.ndarray:
+        """Test rows, ascending."""
+        return np.flatnonzero(self.ranks[split] == -1)
+
     def whole(self, count: int) -> "Splits":
-        """As many splits whose test side is every picture that is on a side here: the target of a cross-database run."""
+        """``count`` splits that test on every image that is on a side here: the target of a cross-database run."""
         return Splits(np.tile(np.where(self.ranks[0] == -2, -2, -1), (count, 1)))
 
     def learned(self) -> "Splits":
-        """As many splits whose test side is the training side here: the pictures that a teacher scores for its student."""
+        """The same splits, testing on the training images: what a teacher scores for its student."""
         return Splits(np.where(self.ranks >= 0, -1, -2))
-
-    def test(self, split: int) -> np.ndarray:
-        """Rows of the test side, in the index's order."""
-        return np.flatnonzero(self.ranks[split] == -1)
 
 
 def load(path: Path, images: pd.Series) -> Splits:
-    """The splits in ``path``, for a prepared index whose names are ``images``.
+    """The splits in ``path`` (``data/splits/<database>/<protocol>.csv``) for a prepared index with the names ``images``.
 
     Raises
     ------
     UserError
-        If the file is missing, damaged, or made for other pictures.
+        If the file is missing, corrupt, or belongs to other images.
     """
-    stage = f"dvc repro prepare@{path.parent.name}"
+    remedy = f"run: dvc repro prepare@{path.parent.name}"
     try:
         table = pd.read_csv(path, dtype=str)
         columns = table.filter(regex=r"^split_\d+$").replace({TEST: "-1", VALIDATION: "-2"})
         ranks = columns.astype(int).to_numpy().T
     except FileNotFoundError:
-        raise UserError(f"{path} not found; make it with: {stage}") from None
+        raise UserError(f"{path} not found; {remedy}") from None
     except ValueError as error:
-        raise UserError(f"{path} is damaged ({' '.join(str(error).split())}); make it again with: {stage}") from None
-    left_out = images.isin(training_pictures(path.parent.name, images)).to_numpy()
-    named = list(table["image"]) if "image" in table else []
-    if not len(ranks) or named not in (list(images), list(images[~left_out])):
-        raise UserError(f"{path} is not about the prepared pictures; make it again with: {stage}")
-    sides = np.full((len(ranks), len(images)), -2)
-    sides[:, images.isin(named)] = ranks
-    return Splits(sides)
+        raise UserError(f"{path} is corrupt ({' '.join(str(error).split())}); {remedy}") from None
+    left_out = images.isin(databases.excluded(path.parent.name, images)).to_numpy()
+    names = list(table["image"]) if "image" in table else []
+    if not len(ranks) or names not in (list(images), list(images[~left_out])):
+        raise UserError(f"{path} does not match the prepared images; {remedy}")
+    rows = np.full((len(ranks), len(images)), -2)
+    rows[:, images.isin(names)] = ranks
+    return Splits(rows)

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from grmp import params as settings
-from grmp.data import registry
+from grmp.data import databases
 from grmp.errors import UserError
 from grmp.experiments.slurm import reachable
 from grmp.locks import lock
@@ -103,7 +103,7 @@ def _memory(params: Params | None) -> Finding:
 def _databases(params: Params, world: Path) -> Finding:
     fetched = [d for d in params.data.databases if (world / f"data/raw/{d}.json").is_file()]
     prepared = [d for d in params.data.databases if (world / f"data/prepared/{d}/info.json").is_file()]
-    unknown = [d for d in params.data.databases if d not in registry.DATABASES]
+    unknown = [d for d in params.data.databases if d not in databases.known()]
     if unknown:
         return "FAIL", f"not known: {', '.join(unknown)}; see grmp data list"
     total = len(params.data.databases)
@@ -113,11 +113,11 @@ def _databases(params: Params, world: Path) -> Finding:
 def _disk(params: Params, world: Path) -> Finding:
     """Free space against what is still to be downloaded, unpacked and prepared."""
     needed = 0
-    for entry in (registry.DATABASES[d] for d in params.data.databases if d in registry.DATABASES):
+    for entry in (databases.known()[d] for d in params.data.databases if d in databases.known()):
         if not (world / f"data/raw/{entry.name}.json").is_file():
             needed += entry.download + entry.disk
         if not (world / f"data/prepared/{entry.name}/info.json").is_file():
-            needed += entry.count * 3 * params.data.size**2
+            needed += entry.scores.count * 3 * params.data.size**2
     free = shutil.disk_usage(next(p for p in (world.resolve(), *world.resolve().parents) if p.exists())).free
     told = f"{free / 1e9:.0f} GB free at {world.resolve()}, {needed / 1e9:.1f} GB still needed"
     return ("ok", told) if free > needed else ("FAIL", f"{told}: free some space, or take fewer data.databases")

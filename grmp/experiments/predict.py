@@ -11,11 +11,10 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from grmp.data.fetch import listing
-from grmp.data.prepare import ENDINGS
+from grmp.data.decode import ENDINGS
 from grmp.device import choose_device
 from grmp.errors import UserError
-from grmp.files import claim, sha256, write_text
+from grmp.files import claim, listing, sha256, write_text
 from grmp.finetune.scorer import load
 from grmp.pool import cpus
 

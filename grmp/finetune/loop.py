@@ -14,7 +14,7 @@ from grmp.clip import model as clip
 from grmp.clip.model import Backbone, Tensors
 from grmp.clip.precision import reduced
 from grmp.clip.vmap import keep, over_splits, stack
-from grmp.data.crops import Crop, Pictures, centre, crop, draw_batches, draw_crops
+from grmp.data.crops import Crop, Images, centre, crop, draw_batches, draw_crops
 from grmp.finetune.early_stopping import Search
 from grmp.finetune.feature_cache import Budget, Cache, budget
 from grmp.finetune.gradient_rules import angle, regularize
@@ -111,7 +111,7 @@ class Finetuner:
         names = lora.adapted(self.shape, self.settings.tuned_blocks)
         return p | lora.start(p, names, self.settings.lora_rank, generator)
 
-    def _pixels(self, images: Pictures, crops: Sequence[Crop]) -> Tensor:
+    def _pixels(self, images: Images, crops: Sequence[Crop]) -> Tensor:
         x = clip.pixels(crop(images, crops, self.shape.image_size).to(self.device), self.shape)
         return x.to(self.backbone.weights["logit_scale"].dtype)
 

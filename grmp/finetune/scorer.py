@@ -24,7 +24,7 @@ from grmp.clip import model as clip
 from grmp.clip.model import Shape, Tensors
 from grmp.data.crops import centre, crop
 from grmp.data.custom import Scale
-from grmp.data.prepare import try_picture
+from grmp.data.decode import try_image
 from grmp.errors import UserError
 from grmp.pool import cpus
 
@@ -64,7 +64,7 @@ class Model:
 
     def judge(self, paths: Sequence[Path]) -> Iterator[tuple[Path, float, str]]:
         """(path, quality in [0, 1], "") of pictures in files; of one that cannot be read (path, NaN, why)."""
-        read = partial(try_picture, size=self.card["size"], aspect=self.card["aspect"], upright=True)
+        read = partial(try_image, size=self.card["size"], aspect=self.card["aspect"], upright=True)
         with ThreadPoolExecutor(cpus()) as pool:
             for start in range(0, len(paths), AT_ONCE):
                 some = paths[start : start + AT_ONCE]

@@ -6,7 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from grmp.clip.model import Tensors
-from grmp.data.crops import Pictures
+from grmp.data.crops import Images
 
 TEACHER_SCENE = "a photo of a {}"  # finetune.py, IQACLIP
 
@@ -23,7 +23,7 @@ class Texts:
 class Subset:
     """The training or test images of a split: rows of a prepared database."""
 
-    images: Pictures  # (N, 3, S, S) uint8
+    images: Images  # (N, 3, S, S) uint8
     quality: np.ndarray  # (N,) in [0, 1]
     rows: np.ndarray  # positions in both
 

@@ -24,7 +24,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from grmp.clip.model import Tensors
 from grmp.clip.vmap import over_splits
-from grmp.data import names
+from grmp.data import databases
 from grmp.data.dataset import source_ids
 from grmp.errors import UserError
 from grmp.params import Pretrain, Variant
@@ -263,7 +263,8 @@ def tasks_of(name: str, index: pd.DataFrame) -> list[Task]:
     kinds = sorted(labelled["distortion"].astype(str).unique())
     if not kinds:
         raise UserError(f"{name} has no distortion labels, so it cannot pre-train; choose e.g. tid2013 or kadid10k")
-    for kind in names.kinds(name):
+    known = databases.known().get(name)
+    for kind in known.distortions if known else ():
         if kind not in kinds:
             raise UserError(f"{name}: distortion '{kind}' has no pictures; fetch them, then: dvc repro prepare@{name}")
     tasks = []

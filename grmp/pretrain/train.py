@@ -22,7 +22,7 @@ from grmp.clip import model as clip
 from grmp.clip.model import Backbone, Tensors
 from grmp.code import code_digest
 from grmp.data import dataset as databases
-from grmp.data.crops import Pictures, centre, crop, place
+from grmp.data.crops import Images, centre, crop, place
 from grmp.data.dataset import Dataset
 from grmp.device import choose_device, free_bytes
 from grmp.errors import UserError
@@ -206,7 +206,7 @@ def _dropout(rate: float, *seed_and_device: Any) -> Callable[[Tensor], Tensor] |
     return drop
 
 
-def _view(images: Pictures, size: int, device: torch.device) -> meta.View:
+def _view(images: Images, size: int, device: torch.device) -> meta.View:
     """Batches of pictures: with a generator each gets a random crop and flip (support), else the centre (query)."""
     margin = images.shape[-1] - size
 

@@ -64,7 +64,7 @@ def memory() -> tuple[float, float]:
 def stage(name: str, folder: Path) -> None:
     """One stage in this process; prints seconds and peaks as JSON."""
     from grmp.data import fetch
-    from grmp.data import prepare as images
+    from grmp.data.prepare import prepare
 
     peaks, stop = [memory()], threading.Event()
 
@@ -78,7 +78,7 @@ def stage(name: str, folder: Path) -> None:
     if name == "fetch":
         fetch.fetch("koniq10k", folder / "raw", folder / "origin")
     else:
-        images.prepare("koniq10k", folder / "raw", folder / "prepared", 244, "squash")
+        prepare("koniq10k", folder / "raw", folder / "prepared", 244, "squash")
     seconds = time.monotonic() - began
     stop.set()
     thread.join()

@@ -14,8 +14,8 @@ from openpyxl import Workbook
 from PIL import Image
 from scipy.io import savemat
 
-from grmp.data.names import CSIQ_TYPES
-from grmp.data.readers import LIVE_FOLDERS
+from grmp.data.databases.csiq import TYPES as CSIQ_TYPES
+from grmp.data.databases.live import FOLDERS as LIVE_FOLDERS
 
 LISTS = {
     "live": "LIVE",
@@ -85,8 +85,11 @@ def cells(names: list[str], column: bool = True) -> np.ndarray:
 # ------------------------------------------------------------------------------------------------------ official layouts
 
 
-def live(shared: Path, refnames: bool = True) -> Tree:
-    """``databaserelease2/``; with ``refnames`` False as a copy whose refnames and orgs have 779 entries: info.txt tells."""
+def live(shared: Path, refnames: bool = True) -> dict[str, Tree | bytes]:
+    """The archive of the form, whose dmos.mat is not realigned, and the realigned scores, a download of their own.
+
+    With ``refnames`` False as a copy whose refnames and orgs have 779 entries: info.txt names the references.
+    """
     t, root = real(shared, "live"), "databaserelease2/"
     known = {p.removeprefix("LIVE/"): file(r) for p, r in zip(t["dis_img_path"], t["ref_img_path"], strict=True)}
     scores = dict(zip(known, t["score"], strict=True))
@@ -102,10 +105,15 @@ def live(shared: Path, refnames: bool = True) -> Tree:
         references = sorted(known.values())
     orgs = original.astype(np.uint8) if refnames else np.zeros(779, np.uint8)
     std = np.where(original, 0.0, 5.0)
-    tree[root + "dmos_realigned.mat"] = mat(dmos_new=dmos[None], dmos_std=std[None], orgs=orgs[None])
+    realigned = mat(dmos_new=dmos[None], dmos_std=std[None], orgs=orgs[None])
     tree[root + "dmos.mat"] = mat(dmos=dmos[None] * 0.8, orgs=original.astype(np.uint8)[None])
     tree[root + "refnames_all.mat"] = mat(refnames_all=cells(references, column=not refnames))
-    return tree
+    return {"databaserelease2.zip": tree, "dmos_realigned.mat": realigned}
+
+
+def live_mirror(shared: Path) -> tuple[Tree, bytes]:
+    """What mirrors pack is the archive of the form; the entry adds the realigned list."""
+    return live(shared)["databaserelease2.zip"], (shared / "real/scores/lists/LIVE.txt").read_bytes()
 
 
 def csiq(shared: Path) -> dict[str, Tree | bytes]:
@@ -209,11 +217,6 @@ def meta(shared: Path, name: str) -> tuple[Tree, bytes]:
     """An archive of pictures alone, and the IQA-PyTorch mirror's list, whose columns differ from database to database."""
     t = real(shared, name)
     names, score = t["dis_img_path"].map(file), t["score"]
-    if name == "live":
-        names = t["dis_img_path"].str.removeprefix("LIVE/")
-        return pictures(["LIVEIQA_release2/" + n for n in names]), csv(
-            pd.DataFrame({"ref_name": "refimgs/" + t["ref_img_path"].map(file), "dist_name": names, "mos": score})
-        )
     if name == "csiq":
         made = pd.DataFrame({"ref_name": t["ref_img_path"].map(file), "dist_name": names, "dmos": score})
         return pictures([f"CSIQ/dst_imgs/{n}" for n in names]), csv(made)
@@ -257,9 +260,7 @@ def pack(tree: Tree, path: Path) -> Path:
     """A zip, tar or tgz, by the ending."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".zip":
-        with zipfile.ZipFile(path, "w") as archive:
-            for name, content in tree.items():
-                archive.writestr(name, content)
+        path.write_bytes(pack_bytes(tree))
     else:
         with tarfile.open(path, "w" if path.suffix == ".tar" else "w:gz") as archive:
             for name, content in tree.items():
@@ -267,6 +268,15 @@ def pack(tree: Tree, path: Path) -> Path:
                 member.size = len(content)
                 archive.addfile(member, io.BytesIO(content))
     return path
+
+
+def pack_bytes(tree: Tree) -> bytes:
+    """A zip in memory."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, content in tree.items():
+            archive.writestr(name, content)
+    return out.getvalue()
 
 
 def unpack(tree: Tree, folder: Path) -> Path:

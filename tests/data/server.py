@@ -1,5 +1,6 @@
 """A local web server that serves files well, or badly in a way that a test names."""
 
+import hashlib
 import re
 import threading
 import time
@@ -26,6 +27,7 @@ class Served:
     length: int | None = None  # a wrong Content-Length
     endless: bool = False
     pace: float = 0.0  # seconds before every 64 KB
+    etag: str = ""
     requests: list[str] = field(default_factory=list)  # the Range headers seen
 
 
@@ -100,7 +102,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str((served.length or len(content)) - start))
         self.send_header("Content-Type", served.kind)
         self.send_header("Accept-Ranges", "bytes")
-        self.send_header("ETag", f'"{abs(hash(content)):040x}"')
+        self.send_header("ETag", f'"{served.etag or hashlib.sha1(content).hexdigest()}"')
         self.send_header("X-Repo-Commit", COMMIT)
         self.end_headers()
         if not body:

@@ -65,11 +65,11 @@ def change(table: Path, text: str, into: str) -> None:
     [
         ("image,", "name,", "no column 'image'; its columns are name, mos, reference"),
         (",mos", ",score", "no column 'mos'"),
-        ("p11.png,5.0", "p11.png,good", "line 2: has no rating that is a number"),
-        ("p11.png,5.0", "p11.png,inf", "line 2: has no rating that is a number"),
-        ("p10.png", "p11.png", "line 3: rates a picture that was rated above"),
-        ("p09.png", "", "line 4: has no name of a picture"),
-        ("p11.png", "q11.png", "1 of 12 pictures are not below .*: q11.png"),
+        ("p11.png,5.0", "p11.png,good", "line 2: has no numeric rating"),
+        ("p11.png,5.0", "p11.png,inf", "line 2: has no numeric rating"),
+        ("p10.png", "p11.png", "line 3: rates an image a second time"),
+        ("p09.png", "", "line 4: has no image name"),
+        ("p11.png", "q11.png", "1 of 12 images are not below .*: q11.png"),
         (
             "p11.png",
             "photos/P10.PNG",
@@ -86,7 +86,7 @@ def test_what_cannot_be_used_is_named(table: Path, text: str, into: str, said: s
 
 def test_broken_pictures_are_named(table: Path):
     (table.parent / "photos/p02.png").write_bytes(b"no picture")
-    with pytest.raises(UserError, match=r"1 of 12 pictures cannot be used: p02.png \(broken\)"):
+    with pytest.raises(UserError, match=r"1 of 12 images cannot be used: p02.png \(broken\)"):
         read(table, 8, "squash", None, higher_better=True)
 
 
@@ -95,7 +95,7 @@ def test_tables_that_say_too_little(table: Path):
         read(table.with_name("none.csv"), 8, "squash", None, higher_better=True)
     rows = table.read_text().splitlines()
     table.write_text("\n".join(rows[:6]))
-    with pytest.raises(UserError, match="rates 5 pictures; at least 10 are needed"):
+    with pytest.raises(UserError, match="rates 5 images; at least 10 are required"):
         read(table, 8, "squash", None, higher_better=True)
     table.write_text("\n".join(["image,mos", *(f"p{i:02}.png,3" for i in range(COUNT))]))
     with pytest.raises(UserError, match="all ratings are 3; there is nothing to learn"):
@@ -103,7 +103,7 @@ def test_tables_that_say_too_little(table: Path):
     with pytest.raises(UserError, match="--scale 5 1: give the lower end first"):
         read(table, 8, "squash", (5, 1), higher_better=True)
     table.write_bytes(b"\xff\xfe\x00\x01")
-    with pytest.raises(UserError, match="could not be read as CSV"):
+    with pytest.raises(UserError, match="cannot be read as CSV"):
         read(table, 8, "squash", None, higher_better=True)
 
 
@@ -121,7 +121,7 @@ def test_a_name_that_fits_several_files_is_refused(table: Path):
 
 def test_sixteen_bits_are_refused_not_cut(table: Path):
     Image.fromarray(np.full((8, 8), 3000, np.uint16)).save(table.parent / "photos/p02.png")
-    with pytest.raises(UserError, match=r"p02.png \(broken: pixels of mode I;16; save it with 8 bits a channel\)"):
+    with pytest.raises(UserError, match=r"p02.png \(broken: pixels of mode I;16; save it with 8 bits per channel\)"):
         read(table, 8, "squash", None, higher_better=True)
 
 
@@ -140,7 +140,7 @@ def test_folds_are_even_cover_all_and_keep_sources_together():
     assert (folds(index, 5, seed=1).ranks == splits.ranks).all()
     assert (folds(index, 5, seed=2).ranks != splits.ranks).any()
     with pytest.raises(
-        UserError, match="30 sources cannot be parted into 7 folds of at least 5; choose --folds 6, or 0"
+        UserError, match="30 sources cannot be divided into 7 folds of at least 5; choose --folds 6, or 0"
     ):
         folds(index, 7, seed=1)
     with pytest.raises(UserError, match="choose --folds 0 for none"):

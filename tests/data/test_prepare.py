@@ -12,10 +12,11 @@ from PIL import Image
 from scipy.io import loadmat
 from typer.testing import CliRunner
 
-from grmp.data import dataset as prepared
-from grmp.data import fetch, registry, splits
-from grmp.data import prepare as images
+from grmp.data import databases, dataset, fetch, splits
 from grmp.data.cli import app
+from grmp.data.databases._entry import Scores
+from grmp.data.decode import read_image
+from grmp.data.prepare import prepare
 from grmp.errors import UserError
 from grmp.files import sha256
 from tests.conftest import ROOT
@@ -27,8 +28,8 @@ N = 9
 @pytest.fixture
 def toy(tmp_path, monkeypatch):
     """A raw folder of 9 small pictures with scores, as ``raw/toy``."""
-    entry = replace(registry.get("sim_pre1"), name="toy", kind="authentic", low=1.0, high=1.0 + (N - 1))
-    monkeypatch.setitem(registry.DATABASES, "toy", entry)
+    entry = replace(databases.get("sim_pre1"), name="toy", kind="authentic", scores=Scores(0, 1.0, float(N)))
+    monkeypatch.setitem(databases.known(), "toy", entry)
     rows = "".join(f"p{i}.png,{1 + i},0.1,,,\n" for i in range(N))
     tree = {f"deep/er/P{i}.PNG": layouts.picture(".png", i, (30, 20)) for i in range(N)}
     tree["scores.csv"] = b"image,mos,mos_std,reference,distortion,level\n" + rows.encode()
@@ -38,7 +39,7 @@ def toy(tmp_path, monkeypatch):
 
 
 def run(folder, **options):
-    return images.prepare("toy", folder / "raw", folder / "prepared", 8, "squash", **options)
+    return prepare("toy", folder / "raw", folder / "prepared", 8, "squash", **options)
 
 
 def refetch(folder):
@@ -49,7 +50,7 @@ def refetch(folder):
 
 def test_rows_are_the_pictures(toy):
     run(toy)
-    made = prepared.load(toy / "prepared/toy")
+    made = dataset.load(toy / "prepared/toy")
     assert made.index["image"].tolist() == [f"p{i}.png" for i in range(N)]
     for i in range(N):
         with Image.open(io.BytesIO(layouts.picture(".png", i, (30, 20)))) as opened:
@@ -65,7 +66,7 @@ def test_squash_and_keep():
     wide[:, 30:] = 255
     out = io.BytesIO()
     Image.fromarray(wide).save(out, "PNG")
-    squashed, kept = (images.picture(io.BytesIO(out.getvalue()), 20, aspect) for aspect in ("squash", "keep"))
+    squashed, kept = (read_image(io.BytesIO(out.getvalue()), 20, aspect) for aspect in ("squash", "keep"))
     assert squashed.shape == kept.shape == (3, 20, 20)
     assert squashed[0, 5, [0, 13, 17, 19]].tolist() == [0, 0, 255, 255]
     assert kept.max() == 0, "the centre square of 20 ends where white begins"
@@ -75,18 +76,18 @@ def test_squash_and_keep():
 def test_any_colour_mode_becomes_rgb(tmp_path, mode):
     path = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
     Image.new(mode, (12, 10)).save(path)
-    assert images.picture(path, 8, "squash").shape == (3, 8, 8)
+    assert read_image(path, 8, "squash").shape == (3, 8, 8)
 
 
 @pytest.mark.parametrize("ending", [".png", ".jpg", ".bmp"])
 def test_picture_cut_in_half_is_named(toy, ending):
     (toy / "raw/toy/deep/er/P4.PNG").write_bytes(layouts.picture(ending, 4, (30, 20))[:300])
     refetch(toy)
-    with pytest.raises(UserError, match=r"1 of 9 pictures are missing or broken: p4\.png \(broken.*--allow-missing 1"):
+    with pytest.raises(UserError, match=r"1 of 9 images are missing or corrupt: p4\.png \(broken.*--allow-missing 1"):
         run(toy)
     assert not (toy / "prepared/toy").exists()
     table = run(toy, allow_missing=1)
-    made = prepared.load(toy / "prepared/toy")
+    made = dataset.load(toy / "prepared/toy")
     assert made.index["image"].tolist() == table["image"].tolist() == [f"p{i}.png" for i in range(N) if i != 4]
     assert made.info["left_out"] == ["p4.png"]
     with Image.open(toy / "raw/toy/deep/er/P5.PNG") as opened:
@@ -114,18 +115,18 @@ def test_second_time_is_a_no_op_and_settings_are_heeded(toy, capsys):
     run(toy)
     assert "already prepared" in capsys.readouterr().out
     assert (toy / "prepared/toy/images.npy").stat().st_mtime_ns == stamp
-    images.prepare("toy", toy / "raw", toy / "prepared", 10, "squash")
-    assert prepared.load(toy / "prepared/toy").images.shape == (N, 3, 10, 10)
+    prepare("toy", toy / "raw", toy / "prepared", 10, "squash")
+    assert dataset.load(toy / "prepared/toy").images.shape == (N, 3, 10, 10)
     with (toy / "prepared/toy/images.npy").open("r+b") as file:
         file.seek(-5, 2)
         file.write(b"x")
-    images.prepare("toy", toy / "raw", toy / "prepared", 10, "squash")
-    assert prepared.load(toy / "prepared/toy").info["sha256"]["images.npy"] == sha256(toy / "prepared/toy/images.npy")
+    prepare("toy", toy / "raw", toy / "prepared", 10, "squash")
+    assert dataset.load(toy / "prepared/toy").info["sha256"]["images.npy"] == sha256(toy / "prepared/toy/images.npy")
 
 
 def test_not_fetched(tmp_path):
     with pytest.raises(UserError, match="livec is not fetched; run: grmp data fetch livec"):
-        images.prepare("livec", tmp_path, tmp_path / "prepared", 8, "squash")
+        prepare("livec", tmp_path, tmp_path / "prepared", 8, "squash")
 
 
 @pytest.mark.parametrize("file", ["index.csv", "images.npy", "info.json"])
@@ -133,20 +134,20 @@ def test_damage_is_told(toy, file):
     run(toy)
     path = toy / "prepared/toy" / file
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(UserError, match=r"make (it|them) again with: dvc repro prepare@toy"):
-        prepared.load(toy / "prepared/toy")
+    with pytest.raises(UserError, match="run: dvc repro prepare@toy"):
+        dataset.load(toy / "prepared/toy")
     path.unlink()
-    with pytest.raises(UserError, match="not found; make it with: dvc repro prepare@toy"):
-        prepared.load(toy / "prepared/toy")
+    with pytest.raises(UserError, match="not found; run: dvc repro prepare@toy"):
+        dataset.load(toy / "prepared/toy")
 
 
 def test_splits_refuse_other_pictures(toy):
     table = run(toy)
     splits.make(table, toy / "toy.csv", 2, 0.3, 1, "image")
-    with pytest.raises(UserError, match="not about the prepared pictures"):
+    with pytest.raises(UserError, match="does not match the prepared images"):
         splits.load(toy / "toy.csv", table["image"].iloc[1:])
     (toy / "toy.csv").write_text("image,split_0\np0.png,first\n")
-    with pytest.raises(UserError, match="damaged"):
+    with pytest.raises(UserError, match="corrupt"):
         splits.load(toy / "toy.csv", table["image"])
 
 
@@ -170,10 +171,10 @@ def test_real_livec(shared, tmp_path):
     here, origin = settings(tmp_path), shared / "real/clive/ChallengeDB_release"
     command("fetch", "livec", "--from", origin, *here)
     assert "already fetched" in command("fetch", "livec", *here)
-    with pytest.raises(UserError, match=r"535 of 1162 pictures are missing or broken: 10\.bmp \(missing\)"):
+    with pytest.raises(UserError, match=r"535 of 1162 images are missing or corrupt: 10\.bmp \(missing\)"):
         command("prepare", "livec", *here)
     command("prepare", "livec", "--allow-missing", 535, *here)
-    made = prepared.load(tmp_path / "data/prepared/livec")
+    made = dataset.load(tmp_path / "data/prepared/livec")
     data = origin / "Data"
     names = [str(c[0]) for c in loadmat(data / "AllImages_release.mat")["AllImages_release"].ravel()]
     truth = pd.Series(loadmat(data / "AllMOS_release.mat")["AllMOS_release"].ravel(), names)
@@ -184,21 +185,21 @@ def test_real_livec(shared, tmp_path):
     drawn = splits.load(tmp_path / "data/splits/livec/sound.csv", made.index["image"])
     assert (drawn.count, len(drawn.test(0)), len(drawn.train(0, 50))) == (10, 126, 50)
     shown = command("show", "livec", *here)
-    for words in ("1162", "627 pictures of 36 x 36, 535 left out", "3.42 .. 92.43", "Ghadiyaram", "copyright notice"):
+    for words in ("1162", "627 images of 36 x 36, 535 left out", "3.42 .. 92.43", "Ghadiyaram", "copyright notice"):
         assert words in shown
     with Image.open(tmp_path / "data/raw/livec-sheet.png") as sheet:
         assert sheet.size == (1280, 534)
         assert np.asarray(sheet).std() > 30
     listed = command("list", *here)
     assert "livec     authentic       1162    326 MB    600 MB  in params.yaml, fetched, prepared" in listed
-    assert "6 databases, 11.2 GB to download, 26.8 GB of disk" in listed
+    assert "6 databases, 11.2 GB to download, 26.8 GB of disk including archives" in listed
 
 
 def test_training_pictures_are_kept_when_asked(shared, tmp_path):
     here = settings(tmp_path, published=True)
     command("fetch", "livec", "--from", shared / "real/clive/ChallengeDB_release", *here)
     command("prepare", "livec", "--allow-missing", 535, *here)
-    made = prepared.load(tmp_path / "data/prepared/livec")
+    made = dataset.load(tmp_path / "data/prepared/livec")
     assert len(made.index) == 634
     training = made.index["image"].str.match(r"t\d\.bmp").to_numpy()
     assert training.sum() == 7
@@ -221,7 +222,7 @@ def test_simulated(tmp_path, monkeypatch):
     here = settings(tmp_path)
     command("fetch", "sim_syn1", *here)
     command("prepare", "sim_syn1", *here)
-    made = prepared.load(tmp_path / "data/prepared/sim_syn1")
+    made = dataset.load(tmp_path / "data/prepared/sim_syn1")
     assert made.index["quality"].tolist() == [0.0, 0.25, 0.5, 0.75]
     assert made.index["level"].tolist() == [0, 1, 2, 3]
-    assert json.loads((tmp_path / "data/raw/sim_syn1.json").read_text())["source"] == "simulated"
+    assert json.loads((tmp_path / "data/raw/sim_syn1.json").read_text())["source"] == "rendered here"

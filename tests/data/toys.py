@@ -17,8 +17,9 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from grmp.data import fetch, registry, sources, splits
-from grmp.data import prepare as images
+from grmp.data import databases, fetch, splits
+from grmp.data.databases._entry import Database, File, Scores, Source
+from grmp.data.prepare import prepare
 from grmp.files import sha256
 from tests.data.layouts import picture
 
@@ -32,16 +33,14 @@ def archive() -> dict[str, bytes]:
     return tree | {"toy/scores.csv": b"image,mos,mos_std,reference,distortion,level\n" + rows.encode()}
 
 
-def entry(url: str, size: int) -> registry.Database:
-    source = sources.Source("a", (sources.File(url, size, exact=True),))
-    high = 1 + (COUNT - 1) / 100
+def entry(url: str, size: int) -> Database:
+    source = Source("a", (File(url, size, exact=True),))
     return replace(
-        registry.get("sim_pre1"),
+        databases.get("sim_pre1"),
         name="toy",
         kind="authentic",
         sources=(source,),
-        high=high,
-        count=COUNT,
+        scores=Scores(COUNT, 1.0, 1 + (COUNT - 1) / 100),
         disk=5_000_000,
     )
 
@@ -49,7 +48,7 @@ def entry(url: str, size: int) -> registry.Database:
 def job(folder: Path) -> None:
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         fetch.fetch("toy", folder / "raw")
-        table = images.prepare("toy", folder / "raw", folder / "prepared", 64, "squash")
+        table = prepare("toy", folder / "raw", folder / "prepared", 64, "squash")
         splits.make(table, folder / "splits/toy/sound.csv", 3, 0.2, 1, "reference")
 
 
@@ -102,7 +101,7 @@ def phase(folder: Path) -> str:
 
 
 def main(url: str, folder: Path, kills: int) -> None:
-    registry.DATABASES["toy"] = entry(url, int(os.environ["TOY_SIZE"]))
+    databases.known()["toy"] = entry(url, int(os.environ["TOY_SIZE"]))
     for number in range(2):
         lasted = forked(folder / f"undisturbed{number}" / "data")
     truth = result(folder / "undisturbed1/data")

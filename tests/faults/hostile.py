@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from grmp.data.archives import BadArchive
+from grmp.data.download import SourceFailed
 from grmp.errors import UserError
 from grmp.experiments.records import Damaged
 from tests.faults.mutate import damage
@@ -28,7 +28,7 @@ MEMORY = 1 << 30  # bytes beyond what the process has when it starts to read
 SECONDS = 20  # for one file
 INSIDE = "a/b/inside"
 LONGEST = 2000  # characters of a line that a user reads
-KNOWN = (UserError, Damaged, BadArchive)
+KNOWN = (UserError, Damaged, SourceFailed)
 
 
 class TooLong(Exception):

@@ -154,19 +154,19 @@ def _archive(ending: str) -> Callable[[Path], None]:
 
 
 def _unpack(folder: Path) -> object:
-    from grmp.data import archives
+    from grmp.data import download
 
     (archive,) = folder.glob("a.*")
-    return archives.unpack(archive, folder / "out/deep/er", 1_000_000)
+    return download.unpack(archive, folder / "out/deep/er", 1_000_000)
 
 
 def _scores(name: str, tree: dict[str, bytes], count: int, **stated: float) -> Reader:
-    """A score file in miniature, and the registry's entry cut down to it."""
-    from grmp.data import labels as scores
-    from grmp.data import registry
+    """A score file in miniature, and the entry cut down to it."""
+    from grmp.data import databases, labels
+    from grmp.data.databases._entry import Scores
 
-    entry = replace(registry.get(name), count=count, low=1.0, high=5.0, mean=0.0, sd=0.0)
-    return Reader(lambda folder: layouts.unpack(tree, folder) and None, lambda folder: scores.read(entry, folder))
+    entry = replace(databases.get(name), scores=Scores(count, 1.0, 5.0))
+    return Reader(lambda folder: layouts.unpack(tree, folder) and None, lambda folder: labels.read(entry, folder))
 
 
 def _csv(**columns: object) -> bytes:
@@ -179,28 +179,13 @@ PLAIN = [f"p{i}.jpg" for i in range(4)]
 
 
 def _score_files() -> dict[str, Reader]:
-    live = [f"{f}/img{i}.bmp" for f, n in layouts.LIVE_FOLDERS.items() for i in range(1, n + 1)]
-    original = np.arange(len(live)) % 5 == 0
-    dmos = layouts.mat(
-        dmos_new=np.where(original, 0.0, 2.0)[None],
-        dmos_std=np.where(original, 0.0, 0.5)[None],
-        orgs=original.astype(np.uint8)[None],
-    )
-    names = layouts.mat(refnames_all=layouts.cells(["bikes.bmp"] * len(live)))
     votes = {f"c{i}": [0.2] * 4 for i in range(1, 6)}
     sheet = [["image", "dst_idx", "dst_type", "dst_lev", "dmos_std", "dmos"]]
     sheet += [["1600", 1, "noise", i + 1, 0.1, m] for i, m in enumerate(MOS)]
     spaq = [["Image name", "MOS"], *([n, m] for n, m in zip(PLAIN, MOS, strict=True))]
-    livec = {
-        "AllImages_release.mat": layouts.mat(AllImages_release=layouts.cells(PLAIN)),
-        "AllMOS_release.mat": layouts.mat(AllMOS_release=np.array(MOS)[None]),
-        "AllStdDev_release.mat": layouts.mat(AllStdDev_release=np.array(MOS)[None]),
-    }
     tid = "\n".join(f"{m} i0{i}_0{i}_{i}.bmp" for i, m in enumerate(MOS, 1)).encode()
     pipal = "\n".join(f"A0001_0{i}_00.bmp,{m}" for i, m in enumerate(MOS)).encode()
     return {
-        "scores live (mat)": _scores("live", {"dmos_realigned.mat": dmos, "refnames_all.mat": names}, 0),
-        "scores livec (mat)": _scores("livec", livec, 4),
         "scores csiq (xlsx)": _scores("csiq", {"csiq.DMOS.xlsx": layouts.sheet(sheet, above=3)}, 4),
         "scores spaq (xlsx)": _scores("spaq", {"MOS and Image attribute scores.xlsx": layouts.sheet(spaq)}, 4),
         "scores tid2013 (txt)": _scores("tid2013", {"mos_with_names.txt": tid, "mos_std.txt": b"0.1 0.1 0.1 0.1"}, 4),
@@ -248,10 +233,9 @@ def _checksums(folder: Path) -> None:
 
 
 def _read_checksums(folder: Path) -> object:
-    from grmp.data import fetch, sources
+    from grmp.data import fetch
 
-    file = sources.File("https://example.org/a.zip", 1)
-    return fetch._complaint(file, folder / "f.bin", "1" * 64, folder / "checksums.json")
+    return fetch._seen(folder / "checksums.json")
 
 
 def _published(folder: Path) -> None:

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from grmp.data import names
+from grmp.data import databases
 from grmp.errors import UserError
 from grmp.params import Variant
 from grmp.pretrain import meta
@@ -120,10 +120,11 @@ def test_tasks_need_labels_and_sources():
 
 
 def test_a_distortion_without_pictures_is_named():
-    kinds = names.kinds("kadid10k")
+    kadid, tid = databases.get("kadid10k"), databases.get("tid2013")
+    kinds = list(kadid.distortions)
     assert (len(kinds), kinds[0], kinds[-1]) == (25, "01 gaussian blur", "25 contrast change")
-    assert names.kinds("kadid10k")[5] == names.parse("kadid10k", "I01_06_03.png")[2]
-    assert names.kinds("tid2013")[23] == names.parse("tid2013", "i01_24_1.bmp")[2]
+    assert kinds[5] == kadid.parse("I01_06_03.png").distortion
+    assert tid.distortions[23] == tid.parse("i01_24_1.bmp").distortion
     parts = [index().query("distortion == 'blur'").assign(distortion=k) for k in kinds]
     whole = pd.concat(parts, ignore_index=True)
     assert [t.distortion for t in meta.tasks_of("kadid10k", whole)] == kinds

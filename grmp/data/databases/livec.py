@@ -1,0 +1,46 @@
+"""LIVE Challenge: 1,162 photographs, MOS from 0 to 100, and 7 images that trained the raters."""
+
+import pandas as pd
+
+from grmp.data.databases._entry import Database, Files, Scores
+from grmp.data.databases._mirrors import cityu, pyiqa, pyiqa_table
+from grmp.data.databases._readers import matlab, mirror_list, mirror_table_without_sets
+from grmp.errors import UserError
+
+
+def release(files: Files) -> pd.DataFrame | None:
+    """The three .mat files of the folder Data."""
+    if "allmos_release.mat" not in files:
+        return None
+    columns = {}
+    for column, key in (("name", "AllImages"), ("mos", "AllMOS"), ("mos_std", "AllStdDev")):
+        path = files.get(f"{key}_release.mat".lower())
+        if path is None:
+            raise UserError(
+                f"{files['allmos_release.mat'].parent}: {key}_release.mat is missing; get the whole Data folder"
+            )
+        columns[column] = matlab(path, f"{key}_release")
+    return pd.DataFrame(columns)
+
+
+TABLE = pyiqa_table("LIVEChallenge")
+LIVEC = Database(
+    "livec",
+    "LIVE In the Wild Image Quality Challenge (LIVE Challenge, CLIVE)",
+    kind="authentic",
+    scores=Scores(1162, 3.42, 92.4319526627219, 55.4013250, 20.2964753),
+    sources=(
+        pyiqa(
+            "live_challenge.tgz", 326_000_000, TABLE, "cdd7a6227de40df10cfd5daf8d19894e95200fa0ca5655bbe50fd433d3b31f25"
+        ),
+        cityu("livec.zip", 334_612_078, TABLE, "7369492f6c7f6964588776abb9e5e103bdbd7a06e5e2cbbc0c16f64405816d0e"),
+    ),
+    readers=(release, mirror_list, mirror_table_without_sets),
+    exclude=r"t\d+\.bmp",
+    disk=600_000_000,
+    page="https://live.ece.utexas.edu/research/ChallengeDB/index.html",
+    by_hand="request the password of ChallengeDB_release.zip with the form on the page",
+    terms="Free use, copy and distribution with the copyright notice and citation (University of Texas at Austin).",
+    citation="D. Ghadiyaram, A. C. Bovik: Massive online crowdsourced study of subjective and objective picture quality. "
+    "IEEE TIP 25(1), 2016.",
+)

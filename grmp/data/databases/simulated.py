@@ -1,0 +1,34 @@
+"""The simulated databases of grmp.data.simulated: rendered on this machine, no download."""
+
+import pandas as pd
+
+from grmp.data.databases._entry import Database, Files, Scores
+
+
+def rendered_scores(files: Files) -> pd.DataFrame | None:
+    """``scores.csv`` as the renderer writes it."""
+    path = files.get("scores.csv")
+    return None if path is None else pd.read_csv(path, dtype={"reference": str}).rename(columns={"image": "name"})
+
+
+def _entry(name: str, title: str) -> Database:
+    return Database(
+        name,
+        f"Simulated: {title}",
+        kind="simulated",
+        scores=Scores(0, 1.0, 5.0),
+        sources=(),
+        readers=(rendered_scores,),
+        disk=50_000_000,
+        page="rendered here, from photographs that scikit-image contains and from drawn scenes",
+        by_hand="",
+        terms="No terms: the ratings are simulated; no person gave them.",
+        citation="The simulated databases of this project (docs/databases.md).",
+    )
+
+
+SIM_PRE1 = _entry("sim_pre1", "pre-training, first half of the contents")
+SIM_PRE2 = _entry("sim_pre2", "pre-training, second half of the contents")
+SIM_SYN1 = _entry("sim_syn1", "single distortions, as in LIVE")
+SIM_SYN2 = _entry("sim_syn2", "single distortions, as in CSIQ")
+SIM_WILD = _entry("sim_wild", "mixed distortions, as in LIVE Challenge")

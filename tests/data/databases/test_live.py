@@ -1,0 +1,31 @@
+"""LIVE: the realigned scores, whatever copy they come from."""
+
+import numpy as np
+import pandas as pd
+
+from grmp.data import databases, labels
+from tests.data import layouts
+from tests.data.databases.test_all import folder_of
+
+
+def test_live_equals_its_list(shared, tmp_path):
+    """The realigned scores of the .mat file land on the pictures that the Waterloo list gives them to."""
+    t = labels.read(databases.get("live"), folder_of("live", shared, tmp_path)).set_index("image")
+    truth = layouts.real(shared, "live")
+    names = truth["dis_img_path"].str.removeprefix("LIVE/")
+    np.testing.assert_allclose(t.loc[names, "mos"], truth["score"], rtol=0, atol=1e-12)
+
+
+def test_live_by_info_txt(shared, tmp_path):
+    """A copy whose refnames_all.mat and orgs have 779 entries in another order gives the same references."""
+    entry = databases.get("live")
+    tables = []
+    for whole in (True, False):
+        made = layouts.live(shared, whole)
+        tree = {k: v for k, v in made["databaserelease2.zip"].items() if k.endswith((".mat", ".txt"))}
+        tree["dmos_realigned.mat"] = made["dmos_realigned.mat"]
+        tables.append(labels.read(entry, layouts.unpack(tree, tmp_path / str(whole))))
+    a, b = tables
+    pd.testing.assert_frame_equal(a, b)
+    truth = layouts.real(shared, "live").set_index("dis_img_path")["ref_img_path"]
+    assert a["reference"].tolist() == [truth["LIVE/" + n].split("/")[-1][:-4] for n in a["image"]]
