@@ -17,8 +17,7 @@ import torch
 
 from bench import draw
 from bench.measure import machine, timed
-from grmp.clip import model as clip
-from grmp.clip.model import Backbone, Shape
+from grmp.clip.model import Backbone, Shape, prompted_texts, tokenize
 from grmp.finetune.loop import finetune
 from grmp.finetune.types import TEACHER_SCENE, SplitData, Subset, Texts
 from grmp.params import Adapt, Tune, load
@@ -48,8 +47,8 @@ def work(test: int, shots: int, splits: int, methods: int) -> Callable[[], Any]:
     quality = np.linspace(0, 1, len(images))
     backbone = Backbone(SHAPE, weights.clip_weights(SHAPE), "seeded")
     texts = Texts(
-        clip.tokenize(clip.prompted_texts(["high quality", "low quality"], 4)),
-        clip.tokenize([TEACHER_SCENE.format(s) for s in settings().scenes]),
+        tokenize(prompted_texts(["high quality", "low quality"], 4)),
+        tokenize([TEACHER_SCENE.format(s) for s in settings().scenes]),
     )
     prompts, given = weights.prompts(SHAPE, 8), settings()
     sides = [Subset(images, quality, rows) for rows in np.split(np.arange(len(images)), [shots])]

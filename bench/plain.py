@@ -13,10 +13,9 @@ import torch.nn.functional as F
 from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 from torch import Tensor, nn
 
-from grmp.clip import model as clip
-from grmp.clip.model import Shape, Tensors
+from grmp.clip.model import Shape, Tensors, pixels, semantic_loss, task_loss
 from grmp.data.crops import centre, crop, draw_batches, draw_crops
-from grmp.finetune.early_stopping import Search
+from grmp.finetune.early_stopping import EarlyStopping
 from grmp.finetune.gradient_rules import regularize
 from grmp.finetune.types import SplitData, Texts
 from grmp.params import Adapt
@@ -109,38 +108,38 @@ def adapt_split(
     trained = {n: t for n, t in named.items() if t.requires_grad}
     optimizer = torch.optim.SGD(trained.values(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     margin, rng = job.train.images.shape[-1] - shape.image_size, np.random.default_rng([settings.seed, job.split])
-    search = Search(settings, job.test.quality[job.test.rows])
+    search = EarlyStopping(settings, job.test.quality[job.test.rows])
 
     @torch.no_grad()
     def predict() -> np.ndarray:
         scores = []
         for rows in np.array_split(job.test.rows, -(-len(job.test.rows) // 64)):
             x = crop(job.test.images, centre(rows, margin), shape.image_size).to(device)
-            scores.append(student.quality(clip.pixels(x, shape)).float().softmax(-1)[:, 0].cpu().numpy())
+            scores.append(student.quality(pixels(x, shape)).float().softmax(-1)[:, 0].cpu().numpy())
         return np.concatenate(scores)
 
-    search.see(predict(), -1)
+    search.update(predict(), -1)
     for epoch in range(settings.epochs):
         batches = draw_batches(job.train.rows, settings, rng)
         for number, members in enumerate(batches):
             rows = job.train.rows[members]
             crops = draw_crops(rows, margin, settings, len(batches), epoch, number, job.split)
-            x = clip.pixels(crop(job.train.images, crops, shape.image_size).to(device), shape)
+            x = pixels(crop(job.train.images, crops, shape.image_size).to(device), shape)
             target = torch.from_numpy(job.train.quality[rows].astype(np.float32)).to(device)
             with torch.no_grad():
                 scenes = teacher.encode_text(texts.scenes, normalize=True)
                 wanted = teacher.logit_scale.exp() * teacher.encode_image(x, normalize=True) @ scenes.T
             optimizer.zero_grad()
-            clip.task_loss(student.quality(x), target).backward()
+            task_loss(student.quality(x), target).backward()
             g_d = {n: t.grad.clone() for n, t in trained.items() if t.grad is not None}
             optimizer.zero_grad()
-            clip.semantic_loss(student.scenes(x, texts.scenes), wanted).backward()
+            semantic_loss(student.scenes(x, texts.scenes), wanted).backward()
             g_g = {n: t.grad.clone() for n, t in trained.items() if t.grad is not None}
             for name, gradient in regularize("published", g_d, g_g, 5.0).items():
                 trained[name].grad = gradient
             optimizer.step()
         looked = epoch % settings.evaluate_every == settings.evaluate_every - 1
-        over = search.see(predict() if looked else None, epoch)
+        over = search.update(predict() if looked else None, epoch)
         optimizer.param_groups[0]["lr"] = search.rate
         if over:
             break

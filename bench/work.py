@@ -13,9 +13,24 @@ import torch
 from torch import Tensor
 
 from bench import plain
-from grmp.clip import model as clip
+from grmp.clip.model import (
+    Backbone,
+    PromptedCLIP,
+    Shape,
+    Tensors,
+    embed_patches,
+    image_blocks,
+    image_embedding,
+    logits,
+    pixels,
+    prompted_texts,
+    semantic_loss,
+    task_loss,
+    text_embedding,
+    tokenize,
+)
 from grmp.data import crops
-from grmp.finetune import step
+from grmp.finetune import loop
 from grmp.finetune.gradient_rules import regularize
 from grmp.finetune.loop import finetune
 from grmp.finetune.types import TEACHER_SCENE, SplitData, Subset, Texts
@@ -23,7 +38,7 @@ from grmp.params import Adapt, Tune, Variant
 from grmp.pretrain import meta
 from tests.golden import weights
 
-VIT_B16 = clip.Shape(512, 224, 16, 768, 12, 12, 512, 12, 8, True, "imagenet")
+VIT_B16 = Shape(512, 224, 16, 768, 12, 12, 512, 12, 8, True, "imagenet")
 PROMPTS, TUNED, RATE, STRENGTH, DROPOUT = 100, 4, 1e-3, 5.0, 0.1
 SCENES = ["animal", "cityscape", "human", "indoor", "landscape", "night", "plant", "still_life", "others"]
 RELEASED = Variant(
@@ -49,16 +64,16 @@ class Work:
 class Setting:
     """Weights, texts and pictures that both recipes use."""
 
-    def __init__(self, device: torch.device, images: int, shape: clip.Shape = VIT_B16, prompts: int = PROMPTS) -> None:
+    def __init__(self, device: torch.device, images: int, shape: Shape = VIT_B16, prompts: int = PROMPTS) -> None:
         self.device, self.shape = device, shape
         self.base = {n: t.to(device) for n, t in weights.clip_weights(shape).items()}
         self.prompts = {n: t.to(device) for n, t in weights.prompts(shape, prompts).items()}
         self.texts = Texts(
-            clip.tokenize(clip.prompted_texts(["high quality", "low quality"], 4)).to(device),
-            clip.tokenize([TEACHER_SCENE.format(s) for s in SCENES]).to(device),
+            tokenize(prompted_texts(["high quality", "low quality"], 4)).to(device),
+            tokenize([TEACHER_SCENE.format(s) for s in SCENES]).to(device),
         )
         size, generator = (images, 3, shape.image_size, shape.image_size), torch.Generator().manual_seed(0)
-        self.x = clip.pixels(torch.randint(0, 256, size, generator=generator, dtype=torch.uint8).to(device), shape)
+        self.x = pixels(torch.randint(0, 256, size, generator=generator, dtype=torch.uint8).to(device), shape)
         self.target = torch.linspace(0, 1, images).to(device)
         self.plain = plain.Prompted(plain.build(shape, self.base), self.prompts, self.texts.quality).to(device)
         self.teacher = plain.build(shape, self.base).to(device)
@@ -83,8 +98,8 @@ def evaluation(s: Setting) -> Work:
 
     @torch.no_grad()
     def ours() -> list[Tensor]:
-        image = clip.image_embedding(p, s.x, s.shape)
-        return [clip.logits(p, image, clip.text_embedding(p, s.texts.quality, s.shape, p["ctx"]))]
+        image = image_embedding(p, s.x, s.shape)
+        return [logits(p, image, text_embedding(p, s.texts.quality, s.shape, p["ctx"]))]
 
     @torch.no_grad()
     def theirs() -> list[Tensor]:
@@ -95,22 +110,23 @@ def evaluation(s: Setting) -> Work:
 
 def adaptation(s: Setting) -> Work:
     """One epoch of few-shot adaptation (one step on all K pictures), features warm in our case."""
-    tuned, frozen = step.split_tuned(s.base | s.prompts, step.tuned_names(s.shape, ("context", "blocks"), TUNED))
-    first = step.first_trained_block(s.shape, ("context", "blocks"), TUNED)
+    tuned, frozen = loop.split_tuned(s.base | s.prompts, loop.tuned_names(s.shape, ("context", "blocks"), TUNED))
+    first = loop.first_trained_block(s.shape, ("context", "blocks"), TUNED)
     named = s.plain.named()
     for n, t in named.items():
         t.requires_grad_(n in tuned)
     with torch.no_grad():
-        tokens = clip.image_blocks(frozen, clip.embed_patches(frozen, s.x), s.shape, 0, first)
-        scenes = clip.text_embedding(s.base, s.texts.scenes, s.shape)
-        kept = clip.logits(s.base, clip.image_embedding(s.base, s.x, s.shape), scenes)
+        tokens = image_blocks(frozen, embed_patches(frozen, s.x), s.shape, 0, first)
+        scenes = text_embedding(s.base, s.texts.scenes, s.shape)
+        kept = logits(s.base, image_embedding(s.base, s.x, s.shape), scenes)
 
-    def stepped(params: clip.Tensors, g_d: clip.Tensors, g_g: clip.Tensors) -> list[Tensor]:
+    def stepped(params: Tensors, g_d: Tensors, g_g: Tensors) -> list[Tensor]:
         return [params[n] - RATE * g for n, g in sorted(regularize("published", g_d, g_g, STRENGTH).items())]
 
     def ours() -> list[Tensor]:
-        losses = step.losses(frozen | tuned, tokens, first, s.texts, s.target, kept, s.shape)
-        return stepped(tuned, *step.gradients(*losses, tuned))
+        clip = PromptedCLIP(frozen | tuned, s.shape)
+        losses = loop.losses(clip, first, s.texts, tokens, kept, s.target)
+        return stepped(tuned, *loop.gradients(*losses, tuned))
 
     def theirs() -> list[Tensor]:
         with torch.no_grad():
@@ -121,9 +137,9 @@ def adaptation(s: Setting) -> Work:
         for loss in ("task", "semantic"):
             s.plain.zero_grad(set_to_none=True)
             if loss == "task":
-                clip.task_loss(s.plain.quality(s.x), s.target).backward()
+                task_loss(s.plain.quality(s.x), s.target).backward()
             else:
-                clip.semantic_loss(s.plain.scenes(s.x, s.texts.scenes), teacher).backward()
+                semantic_loss(s.plain.scenes(s.x, s.texts.scenes), teacher).backward()
             both.append({n: named[n].grad.clone() for n in tuned if named[n].grad is not None})
         return stepped({n: named[n].detach() for n in tuned}, *both)
 
@@ -140,18 +156,20 @@ def meta_training(s: Setting) -> Work:
     for n, t in named.items():
         t.requires_grad_(n in s.prompts)
     batch = s.x, s.target
+    blocks, (_, count, width) = s.shape.vision_layers, s.prompts["visual.prompt_embeddings"].shape
 
     def ours() -> list[Tensor]:
         drop = s.masks()
 
-        def loss(theta: clip.Tensors, batch: meta.Batch) -> Tensor:
-            p = s.base | theta
-            text = clip.text_embedding(p, s.texts.quality, s.shape, p["ctx"])
-            return clip.task_loss(clip.logits(p, clip.image_embedding(p, batch[0], s.shape, drop), text), batch[1])
+        def loss(theta: Tensors, batch: meta.Batch) -> Tensor:
+            clip = PromptedCLIP(s.base | theta, s.shape)
+            ones = torch.ones((len(batch[0]), count, width), device=s.device)
+            image = clip.image(batch[0], torch.stack([drop(ones) for _ in range(blocks)]))
+            return task_loss(clip.logits(image, clip.quality_text(s.texts.quality)), batch[1])
 
         inner = meta.Inner(s.prompts, RELEASED.inner, RELEASED.inner_rate)
         done = meta.visit(s.prompts, inner, [(batch, batch)], loss, RELEASED)
-        return [torch.tensor(done.support_losses + done.query_losses)]
+        return [torch.tensor(done.support_losses + done.query_losses).flatten()]
 
     def theirs() -> list[Tensor]:
         s.plain.drop = s.masks()
@@ -161,7 +179,7 @@ def meta_training(s: Setting) -> Work:
         optimizer, losses = torch.optim.Adam([named[n] for n in s.prompts], lr=RELEASED.inner_rate), []
         for _ in range(2):
             optimizer.zero_grad()
-            loss = clip.task_loss(s.plain.quality(s.x), s.target)
+            loss = task_loss(s.plain.quality(s.x), s.target)
             loss.backward()
             optimizer.step()
             losses.append(float(loss.detach()))
@@ -191,7 +209,7 @@ def splits(s: Setting, count: int = 10, pictures: int = 10_073, epochs: int = 40
         train, test = order[:shots], order[pictures - pictures // 5 :]
         sides = [Subset(placed, quality, rows) for rows in (train, test)]
         jobs.append(SplitData(split, s.prompts, *sides))
-    backbone, prefixes = clip.Backbone(s.shape, s.base, ""), step.tuned_names(s.shape, method.train, TUNED)
+    backbone, prefixes = Backbone(s.shape, s.base, ""), loop.tuned_names(s.shape, method.train, TUNED)
 
     def ours() -> list[Tensor]:
         groups = [jobs] if s.device.type == "cuda" else [[job] for job in jobs]

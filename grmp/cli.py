@@ -33,7 +33,7 @@ def load(params: Path) -> "Params":
 def backbone(params: ParamsFile = HERE, origin: Annotated[Path | None, typer.Option("--from")] = None) -> None:
     """Fetch CLIP's weights (or take them from a file), or train the small CLIP."""
     loaded = load(params)
-    from grmp.clip.checkpoints import build
+    from grmp.clip.build import build
 
     with lock(params.parent, "backbone"):
         build(loaded, params.parent, origin)

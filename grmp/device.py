@@ -1,53 +1,39 @@
-"""The device: which one, how much of its memory is free, and the highest mark of what was used."""
+"""The device: which one, its free and peak memory, and the CPUs of this process. torch is imported when it is needed."""
 
 import contextlib
 import ctypes
 import gc
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
-
-import psutil
-import torch
+from typing import TYPE_CHECKING, TypeVar
 
 from grmp.errors import UserError
 
+if TYPE_CHECKING:
+    import torch
 
-def reset_peak(device: torch.device) -> int:
-    """Bytes in use now; the highest mark starts from here."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        return int(torch.cuda.memory_allocated(device))
-    gc.collect()
-    with contextlib.suppress(
-        AttributeError, OSError
-    ):  # glibc: what is free goes back to the system, to be counted anew
-        ctypes.CDLL(None).malloc_trim(0)
-    with contextlib.suppress(OSError):  # Linux: proc(5), 5 resets the peak of the resident size
-        Path("/proc/self/clear_refs").write_text("5")
-    return int(psutil.Process().memory_info().rss)
+Result = TypeVar("Result")
 
 
-def peak(device: torch.device) -> int | None:
-    """Bytes at the highest mark; None where the system keeps none."""
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
-    with contextlib.suppress(OSError):
-        if found := re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text()):
-            return int(found[1]) * 1024
-    return None
+def cpus() -> int:
+    """Number of CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def choose_device(wanted: str, threads: int) -> torch.device:
-    """The device asked for; sets the number of CPU threads, which is part of what fixes a result's bytes.
+def choose_device(wanted: str, threads: int) -> "torch.device":
+    """The device for ``adapt.device``; also sets the number of CPU threads, on which the bytes of a result depend.
 
-    ``cuda_deterministic`` lets torch use only kernels that give the same bytes from run to run on the same GPU.
+    ``cuda_deterministic`` restricts torch to kernels that return the same bytes from run to run on the same GPU.
 
     Raises
     ------
     UserError
-        If a GPU is demanded and there is none.
+        If a GPU is required and there is none.
     """
+    import torch
+
     torch.set_num_threads(threads)
     deterministic = wanted == "cuda_deterministic"
     if deterministic:
@@ -55,14 +41,58 @@ def choose_device(wanted: str, threads: int) -> torch.device:
     torch.use_deterministic_algorithms(deterministic)
     found = torch.cuda.is_available()
     if wanted in ("cuda", "cuda_deterministic") and not found:
-        raise UserError(
-            f"the device asked for is {wanted}, but torch sees no GPU here; choose auto or cpu (adapt.device)"
-        )
+        raise UserError(f"adapt.device is {wanted}, but torch finds no GPU; set it to auto or cpu")
     return torch.device("cuda" if found and wanted != "cpu" else "cpu")
 
 
-def free_bytes(device: torch.device) -> float:
-    """Memory that is free now: the GPU's, or this machine's."""
+def free_bytes(device: "torch.device") -> float:
+    """Free memory of the GPU, or of this machine."""
+    import psutil
+    import torch
+
     if device.type == "cuda":
         return float(torch.cuda.mem_get_info(device)[0])
     return float(psutil.virtual_memory().available)
+
+
+def fits(compute: Callable[[], Result]) -> Result | None:
+    """The result of ``compute``, or None if the GPU's memory does not suffice; the memory is free again then."""
+    import torch
+
+    try:
+        return compute()
+    except torch.OutOfMemoryError:
+        pass
+    except RuntimeError as error:
+        if "ALLOC_FAILED" not in str(error):  # cuBLAS and cuDNN allocate memory of their own
+            raise
+    torch.cuda.empty_cache()  # not above: there the exception still holds the tensors
+    return None
+
+
+def reset_peak(device: "torch.device") -> int:
+    """Start a new measurement of the peak; returns the bytes in use now."""
+    import psutil
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return int(torch.cuda.memory_allocated(device))
+    gc.collect()
+    with contextlib.suppress(AttributeError, OSError):  # glibc: return free memory to the system
+        ctypes.CDLL(None).malloc_trim(0)
+    with contextlib.suppress(OSError):  # Linux: proc(5), 5 resets the peak of the resident size
+        Path("/proc/self/clear_refs").write_text("5")
+    return int(psutil.Process().memory_info().rss)
+
+
+def peak(device: "torch.device") -> int | None:
+    """Peak bytes since the last ``reset_peak``; None if the system does not record it."""
+    if device.type == "cuda":
+        import torch
+
+        return int(torch.cuda.max_memory_allocated(device))
+    with contextlib.suppress(OSError):
+        if found := re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text()):
+            return int(found[1]) * 1024
+    return None

@@ -22,11 +22,6 @@ STARTING = 600.0  # seconds that a process may take to import what it needs
 _context = get_context("spawn")
 
 
-def cpus() -> int:
-    """How many CPUs this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 class Worker:
     """One process, and what it is at."""
 

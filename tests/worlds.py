@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from grmp.clip import checkpoints as checkpoints
+from grmp.clip import checkpoints
 from grmp.clip.model import Shape
 from grmp.data import splits as split_files
 from grmp.files import sha256, write_json

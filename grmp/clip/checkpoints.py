@@ -1,8 +1,8 @@
-"""The backbone and prompt checkpoints: safetensors whose metadata says what they are."""
+"""Checkpoints of the backbone and of prompts: safetensors files whose metadata says what they contain."""
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -10,33 +10,33 @@ from safetensors.torch import save as to_bytes
 
 from grmp.clip.model import Backbone, Shape, Tensors, random_prompts
 from grmp.errors import UserError
-from grmp.files import sha256, whole, write_json
-from grmp.params import Params, PretrainedBackbone, Prompts
-
-if TYPE_CHECKING:
-    from open_clip import CLIP
+from grmp.files import sha256, whole
+from grmp.params import Prompts
 
 KEY = "grmp"
 PATH = Path("models/backbone.safetensors")
-HEAD_WIDTH = 64  # of every CLIP that OpenAI released
 
 
 def save(path: Path, tensors: Tensors, metadata: dict[str, Any]) -> None:
-    """Tensors and plain metadata as one whole file."""
+    """Write tensors and plain metadata; the file appears complete or not at all, and equal content has equal bytes."""
     contiguous = {n: t.detach().cpu().contiguous() for n, t in tensors.items()}
     # under one key: safetensors writes several in an order that changes from run to run
     content = to_bytes(contiguous, {KEY: json.dumps(metadata, sort_keys=True)})
     with whole(path) as beside:
-        beside.write_bytes(content)  # its save_file leaves a stray when it is killed, and lets the owner alone read
+        beside.write_bytes(
+            content
+        )  # safetensors' save_file leaves a stray file when killed, readable by its owner only
 
 
-def read(path: Path, remedy: str, first: str = "delete it, then ") -> tuple[Tensors, dict[str, Any]]:
-    """Tensors and metadata of a checkpoint.
+def read(
+    path: Path, remedy: str, first: str = "delete it, then ", only_metadata: bool = False
+) -> tuple[Tensors, dict[str, Any]]:
+    """Tensors (none if ``only_metadata``) and metadata of a checkpoint.
 
     Raises
     ------
     UserError
-        If it is missing or damaged; the message ends with ``remedy``, and what is to be done ``first`` with a damaged one.
+        If it is missing or corrupt; the message ends with ``remedy``, preceded by ``first`` for a corrupt file.
     """
     if not path.is_file():
         raise UserError(f"{path} not found; {remedy}")
@@ -44,35 +44,30 @@ def read(path: Path, remedy: str, first: str = "delete it, then ") -> tuple[Tens
         with safe_open(path, framework="pt") as file:
             metadata = json.loads((file.metadata() or {}).get(KEY, "{}"))
             if not isinstance(metadata, dict):
-                raise ValueError("its metadata is no table")
-            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
+                raise ValueError("its metadata is not a table")
+            names = [] if only_metadata else file.keys()
+            return {name: file.get_tensor(name) for name in names}, metadata
     except (SafetensorError, ValueError, OSError, RecursionError) as error:
-        raise UserError(f"{path} is damaged ({' '.join(str(error).split())[:200]}); {first}{remedy}") from None
+        raise UserError(f"{path} is corrupt ({' '.join(str(error).split())[:200]}); {first}{remedy}") from None
 
 
-def outline(folder: Path) -> Backbone:
-    """The world's backbone without its weights: what the head of the file says.
+def load(root: Path, device: torch.device | str = "cpu", normalize: str = "", only_metadata: bool = False) -> Backbone:
+    """The backbone of a pipeline folder.
+
+    Parameters
+    ----------
+    normalize
+        Pixel statistics to use instead of the backbone's own (departure 16).
+    only_metadata
+        Leave out the weights: shape and digest are enough to check prompts against.
 
     Raises
     ------
     UserError
-        If it is missing or damaged.
+        If it is missing, corrupt, or something else.
     """
-    path = folder / PATH
-    if not path.is_file():
-        raise UserError(f"{path} not found; make it with: dvc repro backbone")
-    try:
-        with safe_open(path, framework="pt") as file:
-            config = json.loads(file.metadata()[KEY])["config"]
-        return Backbone(Shape(**config), {}, sha256(path))
-    except (SafetensorError, ValueError, OSError, KeyError, TypeError):
-        raise UserError(f"{path} is not a backbone of this project; delete it, then: dvc repro backbone") from None
-
-
-def load(folder: Path, device: torch.device | str = "cpu", normalize: str = "") -> Backbone:
-    """The world's backbone; ``normalize`` names other pixel statistics than its own (departure 16)."""
-    path = folder / PATH
-    weights, metadata = read(path, "make it with: dvc repro backbone")
+    path = root / PATH
+    weights, metadata = read(path, "make it with: dvc repro backbone", only_metadata=only_metadata)
     try:
         shape = Shape(**metadata["config"] | ({"normalize": normalize} if normalize else {}))
     except (KeyError, TypeError):
@@ -80,87 +75,27 @@ def load(folder: Path, device: torch.device | str = "cpu", normalize: str = "") 
     return Backbone(shape, weights, sha256(path)).to(device)
 
 
-def load_prompts(folder: Path, variant: str, backbone: Backbone, wanted: Prompts) -> Tensors:
-    """Meta-learned prompts, checked against the backbone that they were learned on and the shapes asked for.
+def load_prompts(root: Path, variant: str, backbone: Backbone, wanted: Prompts) -> Tensors:
+    """Pre-trained prompts, checked against the backbone that they were trained on and the shapes asked for.
 
     Raises
     ------
     UserError
-        If the checkpoint is missing, damaged, of another backbone, or does not fit in any tensor.
+        If the checkpoint is missing, corrupt, of another backbone, or a tensor does not fit.
     """
-    path = folder / "models/prompts" / f"{variant}.safetensors"
+    path = root / "models/prompts" / f"{variant}.safetensors"
     prompts, metadata = read(path, f"make it with: dvc repro pretrain@{variant}")
-    remedy = f"learn them again: dvc repro pretrain@{variant}"
+    remedy = f"train them again: dvc repro pretrain@{variant}"
     if metadata.get("backbone") != backbone.sha256:
-        raise UserError(f"{path} was learned on another backbone than {folder / PATH}; {remedy}")
+        raise UserError(f"{path} was trained on another backbone than {root / PATH}; {remedy}")
     p, generator = wanted, torch.Generator().manual_seed(0)
-    # the LayerNorm after the last block belongs to the prompts as they were learned (departure 17)
+    # the LayerNorm after the last block belongs to the prompts as they were trained (departure 17)
     norm = "layer" if "visual.prompt_norm.weight" in prompts else "identity"
-    fitting = random_prompts(backbone.shape, p.visual_tokens, p.visual_layers, p.text_tokens, norm, generator)
-    has, asked = ({n: tuple(t.shape) for n, t in tensors.items()} for tensors in (prompts, fitting))
-    for name in sorted(has.keys() | asked.keys()):
-        if has.get(name) != asked.get(name):
+    expected = random_prompts(backbone.shape, p.visual_tokens, p.visual_layers, p.text_tokens, norm, generator)
+    for name in sorted(prompts.keys() | expected.keys()):
+        found, asked = (" x ".join(map(str, t[name].shape)) if name in t else "absent" for t in (prompts, expected))
+        if found != asked:
             raise UserError(
-                f"{path} does not fit params.yaml and the backbone: {name} is {_size(has.get(name))}, "
-                f"asked for is {_size(asked.get(name))}; {remedy}"
+                f"{path} does not fit params.yaml and the backbone: {name} is {found}, expected {asked}; {remedy}"
             )
     return prompts
-
-
-def _size(size: tuple[int, ...] | None) -> str:
-    return "absent" if size is None else " x ".join(map(str, size))
-
-
-def shape_of(model: "CLIP", normalize: str) -> Shape:
-    """Shape of an open_clip model; refuses towers that this project cannot prompt.
-
-    Raises
-    ------
-    UserError
-        If the model is not a plain ViT CLIP (class token, no attention pooling, text end-token pooling).
-    """
-    visual = model.visual
-    plain = hasattr(visual, "class_embedding") and getattr(visual, "attn_pool", None) is None
-    plain = plain and getattr(visual, "pool_type", "") == "tok" and getattr(model, "text_pool_type", "") == "argmax"
-    if not plain or not isinstance(model.text_projection, torch.nn.Parameter):
-        raise UserError("this open_clip model is not a plain ViT CLIP; choose one such as ViT-B-16-quickgelu")
-    block, text_block = visual.transformer.resblocks[0], model.transformer.resblocks[0]
-    return Shape(
-        embed_dim=visual.proj.shape[1],
-        image_size=visual.image_size[0],
-        patch_size=visual.patch_size[0],
-        vision_width=visual.proj.shape[0],
-        vision_layers=len(visual.transformer.resblocks),
-        vision_heads=block.attn.num_heads,
-        text_width=model.token_embedding.weight.shape[1],
-        text_layers=len(model.transformer.resblocks),
-        text_heads=text_block.attn.num_heads,
-        quick_gelu=type(block.mlp.gelu).__name__ == "QuickGELU",
-        normalize=normalize,
-    )
-
-
-def build(params: Params, folder: Path, origin: Path | None = None) -> None:
-    """The ``backbone`` stage: fetch CLIP's weights, or train the small CLIP; write models/ and results/backbone.json.
-
-    ``origin`` is a local file of weights for a machine without network.
-    """
-    settings = params.backbone
-    if isinstance(settings, PretrainedBackbone):
-        from grmp.clip.pretrained import fetch
-
-        tensors, shape, card = fetch(settings, origin)
-    else:
-        from grmp.clip.small import train
-
-        a = settings.architecture
-        tensors, card = train(a, settings.training)
-        shape = Shape(
-            **a.model_dump(),
-            vision_heads=a.vision_width // HEAD_WIDTH,
-            text_heads=a.text_width // HEAD_WIDTH,
-            quick_gelu=True,
-            normalize=settings.normalize,
-        )
-    save(folder / PATH, tensors, {"config": shape.as_dict()})
-    write_json(folder / "results/backbone.json", card)

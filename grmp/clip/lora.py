@@ -1,14 +1,13 @@
 """LoRA (Hu et al., ICLR 2022, section 4.1): a weight W is used as W + B A, and only the low-rank B and A are trained.
 
-A (r, in) starts Kaiming-uniform, B (out, r) at zero, so that training starts from W itself. The paper's factor alpha / r is
-1, its advice once alpha is set to the first r that is tried. The `peft` library was considered: it wraps nn.Modules, while
-the towers here are functions of named tensors.
+A (r, in) is initialised Kaiming-uniform and B (out, r) with zeros, so training starts from W itself. The paper's factor
+alpha / r is 1, as it advises to set alpha to the first r that is tried. The `peft` library wraps nn.Modules; the towers
+here are functions of named tensors.
 """
 
 import math
 
 import torch
-from torch import Tensor
 
 from grmp.clip.model import Shape, Tensors
 
@@ -17,7 +16,7 @@ LINEAR = ("attn.in_proj_weight", "attn.out_proj.weight", "mlp.c_fc.weight", "mlp
 
 
 def adapted(shape: Shape, blocks: int) -> list[str]:
-    """Names of the weights in the last ``blocks`` blocks of both towers that get an A and a B."""
+    """Names of the weights that get an A and a B: those in the last ``blocks`` blocks of both towers."""
     towers = (("visual.", shape.vision_layers), ("", shape.text_layers))
     return [
         f"{tower}transformer.resblocks.{i}.{linear}"
@@ -38,9 +37,6 @@ def start(weights: Tensors, names: list[str], rank: int, generator: torch.Genera
 
 
 def effective(p: Tensors) -> Tensors:
-    """``p`` with each adapted weight as W + B A; the same dictionary where nothing is adapted."""
-
-    def sum_of(name: str, low: Tensor) -> Tensor:
-        return p[name] + p[name + B] @ low
-
-    return p | {n.removesuffix(A): sum_of(n.removesuffix(A), t) for n, t in p.items() if n.endswith(A)}
+    """``p`` with each adapted weight replaced by W + B A; the other tensors as they are."""
+    names = [n.removesuffix(A) for n in p if n.endswith(A)]
+    return p | {n: p[n] + p[n + B] @ p[n + A] for n in names}

@@ -1,8 +1,8 @@
-"""CLIP's two towers with soft prompts, as pure functions over named tensors.
+"""CLIP's two towers with soft prompts, as pure functions of named tensors, and ``PromptedCLIP`` on top of them.
 
-open_clip builds and loads the model; here its weights are a plain dictionary under their OpenAI names
-(``visual.transformer.resblocks.0.attn.in_proj_weight``, ...) to which the soft prompts are added under the names of the
-published code (CLIP/model.py, class VPTVisionTransformer, and finetune.py, class PromptLearner):
+open_clip builds and loads the model. Here its weights are a plain dictionary under their OpenAI names
+(``visual.transformer.resblocks.0.attn.in_proj_weight``, ...), joined by the soft prompts under the names of the released
+code (CLIP/model.py, class VPTVisionTransformer, and finetune.py, class PromptLearner):
 
     ctx                               (M, text width)       context of the quality texts
     visual.prompt_embeddings          (1, P, D)             prompts of the first block
@@ -10,22 +10,25 @@ published code (CLIP/model.py, class VPTVisionTransformer, and finetune.py, clas
     visual.prompt_proj.weight | bias  (D, D) | (D)          one linear map for the prompts of every block
     visual.prompt_norm.weight | bias  (D) | (D)             LayerNorm after the last block (absent: identity)
 
-Prompts are replaced at every block, so what a block computes *at* a prompt position is thrown away: a prompt acts only
-through its key and value. Prompts are therefore a key/value prefix here, the last block computes the class token alone (and
-no key or value at all), and the text tower stops at the last end-of-text token. None of this changes a result (tests
-compare with open_clip).
+Prompts are replaced at every block, so the output of a block *at* a prompt position is discarded: a prompt acts only through
+its key and value. Prompts are therefore a key/value prefix here, the last block computes the class token alone (and no key
+or value at all), and the text tower stops at the last end-of-text token. None of this changes a result (tests compare with
+open_clip).
 
 Letters: B images, L tokens, D width, P prompt tokens, M context tokens, C texts, E embedding.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from grmp.clip import stem
+from grmp.data.crops import Images, centre, crop
 
 Tensors = dict[str, Tensor]
 MEAN_STD = {
@@ -37,7 +40,7 @@ MEAN_STD = {
 
 @dataclass(frozen=True)
 class Shape:
-    """The numbers that fix a ViT CLIP's architecture."""
+    """The numbers that define the architecture of a ViT CLIP."""
 
     embed_dim: int
     image_size: int
@@ -58,22 +61,109 @@ class Shape:
 
 
 @dataclass(frozen=True)
+class PromptedCLIP:
+    """A CLIP with its soft prompts (if any): named tensors and the functions that read them."""
+
+    weights: Tensors
+    shape: Shape
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.weights["logit_scale"].device
+
+    def image(self, x: Tensor, masks: Tensor | None = None) -> Tensor:
+        """(B, 3, S, S) normalised pixels -> unit-length embeddings (B, E); ``masks`` as in ``image_blocks``."""
+        return image_embedding(self.weights, x, self.shape, masks)
+
+    def tokens(self, x: Tensor) -> Tensor:
+        """(B, 3, S, S) -> every token after the last block and its LayerNorm, (B, L, D), class token first."""
+        x = image_blocks(self.weights, self.features(x, 0), self.shape, 0, self.shape.vision_layers, all_tokens=True)
+        return _norm(x, self.weights, "visual.ln_post")
+
+    def features(self, x: Tensor, block: int) -> Tensor:
+        """(B, 3, S, S) -> tokens in front of ``block`` (B, L, D); if it is -1, the input of the patch embedding."""
+        if block < 0:
+            return apply_stem(self.weights, x)
+        return image_blocks(self.weights, embed_patches(self.weights, x), self.shape, 0, block)
+
+    def image_from(self, features: Tensor, block: int) -> Tensor:
+        """The rest of ``image``: what ``features`` returned for the same ``block`` -> embeddings (B, E)."""
+        x = embed_patches(self.weights, features) if block < 0 else features
+        x = image_blocks(self.weights, x, self.shape, max(block, 0), self.shape.vision_layers)
+        return pool_image(self.weights, x)
+
+    def text(self, tokens: Tensor, context: Tensor | None = None) -> Tensor:
+        """(C, 77) token ids -> unit-length embeddings (C, E); ``context`` (M, D) replaces the words X."""
+        return text_embedding(self.weights, tokens, self.shape, context)
+
+    def quality_text(self, tokens: Tensor) -> Tensor:
+        """``text`` with the model's own context, if it has one."""
+        return self.text(tokens, self.weights.get("ctx"))
+
+    def logits(self, image: Tensor, text: Tensor) -> Tensor:
+        """(B, E) and (C, E) unit-length embeddings -> (B, C) scaled cosines."""
+        return logits(self.weights, image, text)
+
+    def quality(self, x: Tensor, text: Tensor) -> Tensor:
+        """(B, 3, S, S) and text embeddings, the better quality first -> probability of the better one (B,)."""
+        return self.logits(self.image(x), text).softmax(-1)[:, 0]
+
+    def score(self, images: Images, rows: np.ndarray, text: Tensor, batch: int = 64) -> np.ndarray:
+        """``quality`` of the centre crops of ``images[rows]``, (N,) in [0, 1]."""
+        return self.map(lambda x: self.quality(x, text), images, rows, batch).numpy()
+
+    def map(self, function: Callable[[Tensor], Tensor], images: Images, rows: np.ndarray, batch: int = 64) -> Tensor:
+        """``function`` of the centre crops of ``rows``: see ``map_images``."""
+        return map_images(function, images, rows, self.shape, self.device, batch)
+
+
+@dataclass(frozen=True)
 class Backbone:
-    """A frozen CLIP: its shape, its weights, and a name by which checkpoints know it."""
+    """A frozen CLIP: its shape, its weights, and the digest by which checkpoints refer to it."""
 
     shape: Shape
     weights: Tensors
     sha256: str
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.weights["logit_scale"].device
+
     def to(self, device: torch.device | str) -> "Backbone":
         """The same backbone on another device."""
         return Backbone(self.shape, {n: w.to(device) for n, w in self.weights.items()}, self.sha256)
+
+    def prompted(self, prompts: Tensors | None = None) -> PromptedCLIP:
+        """The CLIP with these prompts; without prompts if None."""
+        return PromptedCLIP(self.weights | (prompts or {}), self.shape)
 
 
 def pixels(images: Tensor, shape: Shape) -> Tensor:
     """(B, 3, S, S) uint8 -> float32, normalised."""
     mean, std = (torch.tensor(v, device=images.device).view(3, 1, 1) for v in MEAN_STD[shape.stem or shape.normalize])
     return (images.float() / 255 - mean) / std
+
+
+@torch.no_grad()
+def map_images(
+    function: Callable[[Tensor], Tensor],
+    images: Images,
+    rows: np.ndarray,
+    shape: Shape,
+    device: torch.device,
+    batch: int = 64,
+) -> Tensor:
+    """``function`` of normalised centre crops (B, 3, S, S), at most ``batch`` at a time, concatenated on the CPU.
+
+    ``images`` is (N, 3, S', S') uint8 with S' >= S, ``rows`` are positions in it.
+    """
+    margin, found = images.shape[-1] - shape.image_size, []
+    for part in np.array_split(rows, max(1, math.ceil(len(rows) / batch))):
+        x = crop(images, centre(part, margin), shape.image_size).to(device)
+        found.append(function(pixels(x, shape)).cpu())
+    return torch.cat(found)
 
 
 def tokenize(texts: Sequence[str]) -> Tensor:
@@ -84,17 +174,21 @@ def tokenize(texts: Sequence[str]) -> Tensor:
 
 
 def prompted_texts(classes: Sequence[str], context_tokens: int) -> list[str]:
-    """Texts whose first words stand where the context will be put: ``X X X X high quality.``"""
+    """Texts whose first words are placeholders for the context: ``X X X X high quality.``"""
     return [" ".join(["X"] * context_tokens + [name]) + "." for name in classes]
 
 
 # ---------------------------------------------------------------------------------------------------- transformer block
 
 
-def _attention(y: Tensor, prompt: Tensor | None, p: Tensors, name: str, heads: int, causal: bool) -> Tensor:
-    """Attention among tokens (B, L, D) and, as keys and values only, ``prompt`` (B or 1, P, D), before the output's map.
+def _norm(x: Tensor, p: Tensors, name: str, eps: float = 1e-5) -> Tensor:
+    return F.layer_norm(x, x.shape[-1:], p[f"{name}.weight"], p[f"{name}.bias"], eps)
 
-    Prompts that all images share are projected once and their keys and values repeated, rather than the other way round.
+
+def _attention(y: Tensor, prompt: Tensor | None, p: Tensors, name: str, heads: int, causal: bool) -> Tensor:
+    """Attention among tokens (B, L, D) and ``prompt`` (B or 1, P, D), which gives keys and values only; no output map.
+
+    Prompts that all images share are projected once, then their keys and values are repeated.
     """
     w, b = p[f"{name}.in_proj_weight"], p[f"{name}.in_proj_bias"]
     q, k, v = F.linear(y, w, b).chunk(3, dim=-1)
@@ -107,11 +201,11 @@ def _attention(y: Tensor, prompt: Tensor | None, p: Tensors, name: str, heads: i
 
 
 def _attention_of_first(y: Tensor, prompt: Tensor | None, p: Tensors, name: str, heads: int) -> Tensor:
-    """What token 0 alone gets from ``_attention``, (B, 1, D), without a key or a value of any token.
+    """``_attention`` for token 0 alone, (B, 1, D), without computing a key or a value.
 
-    With one query the products can be taken in another order: q . (W_k y) = (W_k' q) . y, and sum_j a_j W_v y_j =
-    W_v sum_j a_j y_j. The keys' bias adds the same to all scores, so that it drops out; the weights a sum to one, so that
-    the values' bias is added whole.
+    With one query the products can be reordered: q . (W_k y) = (W_k' q) . y, and sum_j a_j W_v y_j = W_v sum_j a_j y_j.
+    The keys' bias adds the same number to all scores, so softmax removes it; the weights a sum to one, so the values' bias
+    is added once.
     """
     w_q, w_k, w_v = p[f"{name}.in_proj_weight"].chunk(3)
     b_q, _, b_v = p[f"{name}.in_proj_bias"].chunk(3)
@@ -134,20 +228,16 @@ def _block(
     first_only: bool = False,
     causal: bool = False,
 ) -> Tensor:
-    """One residual block; ``prompt`` (B or 1, P, D) joins as keys and values, ``first_only`` keeps token 0 alone."""
-
-    def norm(t: Tensor, ln: str) -> Tensor:
-        return F.layer_norm(t, t.shape[-1:], p[f"{name}.{ln}.weight"], p[f"{name}.{ln}.bias"])
-
-    y, prompt = norm(x, "ln_1"), None if prompt is None else norm(prompt, "ln_1")
+    """One residual block; ``prompt`` (B or 1, P, D) joins as keys and values, ``first_only`` returns token 0 alone."""
+    y, prompt = _norm(x, p, f"{name}.ln_1"), None if prompt is None else _norm(prompt, p, f"{name}.ln_1")
     if first_only:
         x, y = x[:, :1], _attention_of_first(y, prompt, p, f"{name}.attn", heads)
     else:
         y = _attention(y, prompt, p, f"{name}.attn", heads, causal)
     x = x + F.linear(y, p[f"{name}.attn.out_proj.weight"], p[f"{name}.attn.out_proj.bias"])
-    y = F.linear(norm(x, "ln_2"), p[f"{name}.mlp.c_fc.weight"], p[f"{name}.mlp.c_fc.bias"])
+    y = F.linear(_norm(x, p, f"{name}.ln_2"), p[f"{name}.mlp.c_fc.weight"], p[f"{name}.mlp.c_fc.bias"])
     w, b = p[f"{name}.mlp.c_proj.weight"], p[f"{name}.mlp.c_proj.bias"]
-    if quick_gelu:  # y sigmoid(1.702 y) = silu(1.702 y) / 1.702, which passes over the wide tensor less often
+    if quick_gelu:  # y sigmoid(1.702 y) = silu(1.702 y) / 1.702: fewer passes over the widest tensor
         return x + F.linear(F.silu(1.702 * y), w / 1.702, b)
     return x + F.linear(F.gelu(y), w, b)
 
@@ -167,37 +257,43 @@ def visual_prompts(p: Tensors, shape: Shape) -> list[Tensor | None]:
 
 
 def apply_stem(p: Tensors, x: Tensor) -> Tensor:
-    """(B, 3, S, S) normalised pixels -> the features of the frozen stem, or the pixels themselves where there is none."""
+    """(B, 3, S, S) normalised pixels -> the features of the frozen stem; the pixels themselves if there is none."""
     return stem.features(p, x) if stem.FIRST in p else x
 
 
 def embed_patches(p: Tensors, x: Tensor) -> Tensor:
     """(B, 3, S, S) normalised pixels -> (B, L, D) tokens in front of the first block, class token first.
 
-    With a stem, its features (B, C, S / 32, S / 32) can be given instead of pixels.
+    With a stem, its features (B, C, S / 32, S / 32) can be passed instead of pixels.
     """
     x = apply_stem(p, x) if x.shape[1] == 3 else x
     patches = F.conv2d(x, p["visual.conv1.weight"], stride=p["visual.conv1.weight"].shape[-1]).flatten(2).mT
     cls = p["visual.class_embedding"].expand(len(x), 1, -1)
-    x = torch.cat([cls, patches], dim=1) + p["visual.positional_embedding"]
-    return F.layer_norm(x, x.shape[-1:], p["visual.ln_pre.weight"], p["visual.ln_pre.bias"])
+    return _norm(torch.cat([cls, patches], dim=1) + p["visual.positional_embedding"], p, "visual.ln_pre")
 
 
 def image_blocks(
-    p: Tensors, x: Tensor, shape: Shape, first: int, last: int, drop: Callable[[Tensor], Tensor] | None = None
+    p: Tensors,
+    x: Tensor,
+    shape: Shape,
+    first: int,
+    last: int,
+    masks: Tensor | None = None,
+    all_tokens: bool = False,
 ) -> Tensor:
-    """Blocks ``first`` up to and without ``last`` on tokens (B, L, D); the tower's last block returns (B, 1, D).
+    """Blocks ``first`` up to and excluding ``last`` on tokens (B, L, D).
 
-    ``drop`` is the prompts' dropout of the published code: it acts on each image's copy of the prompts.
+    The last block of the tower returns the class token alone, (B, 1, D), unless ``all_tokens``. ``masks``
+    (prompted blocks, B, P, D) multiply each image's copy of the prompts: the dropout of the released code.
     """
     prompts = visual_prompts(p, shape)
     for i in range(first, last):
         prompt = prompts[i]
-        if prompt is not None and drop is not None:
-            prompt = drop(prompt.expand(len(x), -1, -1))
+        if prompt is not None and masks is not None:
+            prompt = prompt * masks[i]
         name = f"visual.transformer.resblocks.{i}"
-        is_last = i == shape.vision_layers - 1
-        x = _block(x, p, name, shape.vision_heads, shape.quick_gelu, prompt, first_only=is_last)
+        first_only = i == shape.vision_layers - 1 and not all_tokens
+        x = _block(x, p, name, shape.vision_heads, shape.quick_gelu, prompt, first_only)
     return x
 
 
@@ -205,29 +301,13 @@ def pool_image(p: Tensors, x: Tensor) -> Tensor:
     """Tokens after the last block, class token first -> unit-length embedding (B, E)."""
     x = x[:, 0]
     if "visual.prompt_norm.weight" in p:
-        x = F.layer_norm(x, x.shape[-1:], p["visual.prompt_norm.weight"], p["visual.prompt_norm.bias"], eps=1e-6)
-    x = F.layer_norm(x, x.shape[-1:], p["visual.ln_post.weight"], p["visual.ln_post.bias"])
-    return F.normalize(x @ p["visual.proj"], dim=-1)
+        x = _norm(x, p, "visual.prompt_norm", eps=1e-6)
+    return F.normalize(_norm(x, p, "visual.ln_post") @ p["visual.proj"], dim=-1)
 
 
-def image_tokens(p: Tensors, x: Tensor, shape: Shape) -> Tensor:
-    """(B, 3, S, S) normalised pixels -> every token after the last block and ``ln_post``, (B, L, D), class token first."""
-    last = shape.vision_layers - 1
-    x = image_blocks(p, embed_patches(p, x), shape, 0, last)
-    x = _block(
-        x,
-        p,
-        f"visual.transformer.resblocks.{last}",
-        shape.vision_heads,
-        shape.quick_gelu,
-        visual_prompts(p, shape)[last],
-    )
-    return F.layer_norm(x, x.shape[-1:], p["visual.ln_post.weight"], p["visual.ln_post.bias"])
-
-
-def image_embedding(p: Tensors, x: Tensor, shape: Shape, drop: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+def image_embedding(p: Tensors, x: Tensor, shape: Shape, masks: Tensor | None = None) -> Tensor:
     """(B, 3, S, S) normalised pixels -> unit-length image embedding (B, E)."""
-    return pool_image(p, image_blocks(p, embed_patches(p, x), shape, 0, shape.vision_layers, drop))
+    return pool_image(p, image_blocks(p, embed_patches(p, x), shape, 0, shape.vision_layers, masks))
 
 
 # ----------------------------------------------------------------------------------------------------------- text tower
@@ -236,15 +316,14 @@ def image_embedding(p: Tensors, x: Tensor, shape: Shape, drop: Callable[[Tensor]
 def text_embedding(p: Tensors, tokens: Tensor, shape: Shape, context: Tensor | None = None) -> Tensor:
     """(C, 77) token ids -> unit-length text embedding (C, E); ``context`` (M, D) replaces the tokens after the first."""
     end = tokens.argmax(dim=-1)  # the end-of-text token has the largest id
-    length = int(end.max()) + 1  # the mask is causal: nothing behind the end token matters
+    length = int(end.max()) + 1  # the mask is causal: tokens behind the end token have no influence
     x = p["token_embedding.weight"][tokens[:, :length]]
     if context is not None:
         x = torch.cat([x[:, :1], context.expand(len(x), -1, -1), x[:, 1 + len(context) :]], dim=1)
     x = x + p["positional_embedding"][:length]
     for i in range(shape.text_layers):
         x = _block(x, p, f"transformer.resblocks.{i}", shape.text_heads, shape.quick_gelu, causal=True)
-    x = F.layer_norm(x, x.shape[-1:], p["ln_final.weight"], p["ln_final.bias"])
-    return F.normalize(x[torch.arange(len(x)), end] @ p["text_projection"], dim=-1)
+    return F.normalize(_norm(x, p, "ln_final")[torch.arange(len(x)), end] @ p["text_projection"], dim=-1)
 
 
 def logits(p: Tensors, image: Tensor, text: Tensor) -> Tensor:
@@ -258,9 +337,9 @@ def logits(p: Tensors, image: Tensor, text: Tensor) -> Tensor:
 def random_prompts(
     shape: Shape, visual_tokens: int, visual_layers: int, text_tokens: int, norm: str, generator: torch.Generator
 ) -> Tensors:
-    """Fresh prompts, initialised as in the published code (model.py, _init_prompt; finetune.py, PromptLearner).
+    """Fresh prompts, initialised as in the released code (model.py, _init_prompt; finetune.py, PromptLearner).
 
-    ``visual_layers`` counts the prompted blocks from the first, 0 means all; ``visual_tokens`` 0 gives none.
+    ``visual_layers`` counts the prompted blocks from the first, 0 means all; ``visual_tokens`` 0 means no visual prompts.
     """
 
     def normal(*size: int, std: float) -> Tensor:
@@ -275,7 +354,7 @@ def random_prompts(
         if layers > 1:
             prompts["visual.deep_prompt_embeddings"] = both[1:].clone()
         prompts["visual.prompt_proj.weight"] = normal(d, d, std=(2 / d) ** 0.5)  # Kaiming, fan_out
-        # nn.Linear's own start for the bias
+        # the default initialisation of a bias in nn.Linear
         prompts["visual.prompt_proj.bias"] = (torch.rand(d, generator=generator) * 2 - 1) / d**0.5
     if norm == "layer":
         prompts["visual.prompt_norm.weight"] = torch.ones(shape.vision_width)
@@ -287,7 +366,7 @@ def random_prompts(
 
 
 def task_loss(quality_logits: Tensor, target: Tensor) -> Tensor:
-    """Binary cross-entropy with soft labels, eq. (2): (B, 2) logits, best class first, and targets (B,) in [0, 1]."""
+    """Binary cross-entropy with soft labels, eq. (2): (B, 2) logits, better class first, and targets (B,) in [0, 1]."""
     log_p = F.log_softmax(quality_logits, dim=-1)
     return -(target * log_p[:, 0] + (1 - target) * log_p[:, 1]).mean()
 

@@ -1,8 +1,8 @@
-"""Reduced precision for forward passes: torch's autocast, and float16 on a CPU as a GPU computes it.
+"""Reduced precision for forward passes: torch's autocast, and an emulation of float16 on the CPU.
 
-A GPU's matrix units take float16 operands, sum in float32 and round the result to float16. A CPU has no such unit, and torch's
-float16 kernels there are many times slower than float32. So on a CPU the operands and results of the same operations are
-rounded to float16 and the operation itself runs in float32. Gradients are rounded where they pass those points, as on a GPU.
+A GPU's matrix units take float16 operands, sum in float32 and round the result to float16. CPUs have no such unit, and
+torch's float16 kernels there are many times slower than float32. On a CPU the operands and results of the same operations
+are therefore rounded to float16, and the operation itself runs in float32. Gradients are rounded at the same points.
 """
 
 from collections.abc import Callable
@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_map
 
-# those of our forward passes that autocast runs in float16
+# the operations of our forward passes that autocast runs in float16
 ROUNDED = {F.linear, F.conv2d, F.scaled_dot_product_attention, torch.matmul, Tensor.matmul, Tensor.__matmul__}
 
 
@@ -23,15 +24,15 @@ def _rounded(x: Any) -> Any:
 
 
 class _Float16(TorchFunctionMode):
-    """Rounds operands and results of ROUNDED to float16; everything else is left alone."""
+    """Rounds operands and results of the operations in ROUNDED to float16."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        kwargs = kwargs or {}
         if func not in ROUNDED:
-            return func(*args, **kwargs)
-        return _rounded(func(*map(_rounded, args), **{name: _rounded(value) for name, value in kwargs.items()}))
+            return func(*args, **(kwargs or {}))
+        args, kwargs = tree_map(_rounded, (args, kwargs or {}))
+        return _rounded(func(*args, **kwargs))
 
 
 def reduced(device: torch.device, precision: str) -> AbstractContextManager[Any]:

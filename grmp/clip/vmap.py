@@ -1,48 +1,34 @@
-"""Several splits as one: tensors with a leading dimension of splits (S, ...), and functions of one split mapped over it."""
+"""Several splits (or tasks) as one batch: stacked tensors (S, ...), and functions of one split mapped over them."""
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._pytree import tree_leaves, tree_map
 
 from grmp.clip.model import Tensors
 
 
-def stack(of_splits: Sequence[Tensors]) -> Tensors:
-    """The same named tensors of each split, one behind the other; fresh memory."""
-    return {n: torch.stack([p[n].detach() for p in of_splits]) for n in of_splits[0]}
+def stack_params(splits: Sequence[Tensors]) -> Tensors:
+    """Stack the tensors of the same name: (...) of each split -> (S, ...), in fresh memory."""
+    return {n: torch.stack([p[n].detach() for p in splits]) for n in splits[0]}
 
 
-def keep(stacked: Tensors, which: list[int]) -> Tensors:
-    """Only these splits, in this order."""
+def take_params(stacked: Tensors, which: list[int]) -> Tensors:
+    """The tensors of these splits only, in this order."""
     return {n: t.detach()[which] for n, t in stacked.items()}
 
 
-def over_splits(function: Callable[..., Any], *stacked: Any) -> Any:
-    """``function`` of one split's tensors (dictionaries of them, too) on all splits; results get the leading dimension.
+def vmap_splits(function: Callable[..., Any], *stacked: Any) -> Any:
+    """Map ``function`` over the leading dimension S of tensors in nested dictionaries and tuples; so are its results.
 
-    One split alone runs as it is, without vmap, so that nothing but its own numbers fixes its last bits.
+    A single split runs without vmap, so that its last bits depend on its own numbers alone.
     """
-    first = next(iter(_leaves(stacked[0])))
+    first = tree_leaves(stacked)[0]
     if len(first) == 1:
-        return _each(function(*_each(stacked, lambda t: t.squeeze(0))), lambda t: t.unsqueeze(0))
+        return tree_map(lambda t: t.unsqueeze(0), function(*tree_map(lambda t: t.squeeze(0), stacked)))
     # the CPU's fused attention has no batching rule; the GPU's have
     with sdpa_kernel(SDPBackend.MATH) if first.device.type == "cpu" else nullcontext():
         return torch.func.vmap(function)(*stacked)
-
-
-def _leaves(tree: Any) -> list[Tensor]:
-    """Every tensor in nested dictionaries and tuples."""
-    if isinstance(tree, Tensor):
-        return [tree]
-    return [leaf for part in (tree.values() if isinstance(tree, dict) else tree) for leaf in _leaves(part)]
-
-
-def _each(tree: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """``change`` on every tensor in nested dictionaries and tuples."""
-    if isinstance(tree, dict):
-        return {n: _each(t, change) for n, t in tree.items()}
-    return change(tree) if isinstance(tree, Tensor) else tuple(_each(t, change) for t in tree)

@@ -14,8 +14,8 @@ from grmp.data.dataset import COLUMNS, Dataset, source_ids
 from grmp.data.decode import try_image
 from grmp.data.prepare import candidates
 from grmp.data.splits import Splits
+from grmp.device import cpus
 from grmp.errors import UserError
-from grmp.pool import cpus
 
 FEWEST = 10  # rated images
 FOLD = 5  # sources per fold, at least

@@ -21,9 +21,9 @@ from grmp.data import databases, labels
 from grmp.data.dataset import COLUMNS
 from grmp.data.decode import try_image
 from grmp.data.fetch import receipt
+from grmp.device import cpus
 from grmp.errors import UserError
 from grmp.files import listing, read_json, sha256, sha256_of, write_json, write_text
-from grmp.pool import cpus
 
 BLOCK = 64  # images that a thread takes at a time
 

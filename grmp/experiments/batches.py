@@ -2,14 +2,14 @@
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
-from grmp.device import peak, reset_peak
+from grmp.device import fits, peak, reset_peak
 from grmp.errors import UserError
 from grmp.experiments import runs
 from grmp.finetune.types import SplitResult
@@ -65,7 +65,7 @@ def in_groups(
     """
     while todo:
         group, start = todo[:size], time.perf_counter()
-        outcomes = _computed(compute, group)
+        outcomes = fits(partial(compute, group))
         if outcomes is not None:
             yield group, outcomes, (time.perf_counter() - start) / len(group)
             todo = todo[len(group) :]
@@ -76,16 +76,3 @@ def in_groups(
             )
         size = len(group) // 2
         print(f"{name}: {len(group)} splits at once do not fit into the GPU's memory; going on with {size}", flush=True)
-
-
-def _computed(compute: Callable[[list[int]], list[Any]], group: list[int]) -> list[Any] | None:
-    """What ``compute`` gives, or None where the GPU's memory is full; it is free again then."""
-    try:
-        return compute(group)
-    except torch.OutOfMemoryError:
-        pass
-    except RuntimeError as error:
-        if "ALLOC_FAILED" not in str(error):  # of cuBLAS and cuDNN, which ask for memory of their own
-            raise
-    torch.cuda.empty_cache()  # not above: there the exception still holds the tensors
-    return None

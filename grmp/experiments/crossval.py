@@ -14,11 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from scipy import stats
 
-from grmp.clip import checkpoints as checkpoints
-from grmp.clip import model as clip
+from grmp.clip import checkpoints
 from grmp.data.custom import folds as draw_folds
 from grmp.data.dataset import Dataset, source_ids
 from grmp.data.splits import Splits
@@ -29,7 +27,7 @@ from grmp.experiments.batches import complete
 from grmp.experiments.cost import duration
 from grmp.files import claim, sha256, sha256_of
 from grmp.finetune.loop import finetune
-from grmp.finetune.scorer import Model
+from grmp.finetune.scorer import QualityModel
 from grmp.finetune.types import SplitData
 from grmp.locks import lock
 from grmp.methods import registry as methods
@@ -162,7 +160,7 @@ def out_of_fold(case: Case, name: str, place: Path) -> tuple[np.ndarray, float]:
     return scores, float(np.mean([result["seconds"] for result in results]))
 
 
-def learn(case: Case, name: str) -> Model:
+def learn(case: Case, name: str) -> QualityModel:
     """The model of a method of kind tune that learned from the training side of the case's first split."""
     method = case.params.methods[name]
     assert isinstance(method, Tune)  # check has seen to it
@@ -177,9 +175,7 @@ def learn(case: Case, name: str) -> Model:
     if found.failure:
         raise UserError(f"{name}: {found.failure}; lower adapt.learning_rate")
     assert found.tensors is not None  # keep=True
-    with torch.no_grad():
-        text = clip.text_embedding(found.tensors, texts.quality, case.backbone.shape, found.tensors.get("ctx"))
-    return Model(found.tensors, text, case.backbone.shape)
+    return QualityModel.of(found.tensors, case.backbone.shape, texts.quality)
 
 
 def compare(index: pd.DataFrame, scores: dict[str, np.ndarray], method: str, params: Params) -> pd.DataFrame:

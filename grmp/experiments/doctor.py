@@ -12,11 +12,11 @@ import psutil
 
 from grmp import params as settings
 from grmp.data import databases
+from grmp.device import cpus
 from grmp.errors import UserError
 from grmp.experiments.slurm import reachable
 from grmp.locks import lock
 from grmp.params import Params, PretrainedBackbone
-from grmp.pool import cpus
 
 Finding = tuple[str, str]  # ok, note or FAIL, and what was found
 PYTHON = (3, 11)

@@ -9,7 +9,7 @@ the score above that of a picture without structure and which lowered it.
 The embedding map shows the test pictures' image embeddings on their first two principal components.
 """
 
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from grmp.clip import checkpoints as checkpoints
-from grmp.clip import model as clip
-from grmp.clip.model import Tensors
+from grmp.clip import checkpoints
+from grmp.clip.model import pixels, tokenize
 from grmp.data import dataset as databases
 from grmp.data import splits as split_files
 from grmp.data.crops import centre, crop
@@ -27,8 +26,8 @@ from grmp.device import choose_device
 from grmp.errors import UserError
 from grmp.experiments.runs import settled, split_file
 from grmp.files import whole, write_text
-from grmp.finetune.loop import Finetuner
-from grmp.finetune.scorer import Model
+from grmp.finetune.loop import finetune
+from grmp.finetune.scorer import QualityModel
 from grmp.finetune.types import TEACHER_SCENE, SplitData
 from grmp.methods import registry as methods
 from grmp.params import Params, RunKey, Tune
@@ -37,7 +36,7 @@ STEPS = 32  # points on the way; the gap they leave is written beside the maps
 BEFORE = "before"
 
 
-def relevance(eye: Model, x: Tensor, steps: int = STEPS) -> tuple[Tensor, Tensor]:
+def relevance(eye: QualityModel, x: Tensor, steps: int = STEPS) -> tuple[Tensor, Tensor]:
     """Integrated gradients of ``eye.logit`` on normalised pixels (B, 3, S, S), patch by patch.
 
     Returns
@@ -53,7 +52,7 @@ def relevance(eye: Model, x: Tensor, steps: int = STEPS) -> tuple[Tensor, Tensor
         at = (flat + (i + 0.5) / steps * (x - flat)).detach().requires_grad_()
         total += torch.autograd.grad(eye.logit(at).sum(), at)[0]
     pixels = ((x - flat) * total / steps).sum(1, keepdim=True)
-    maps = F.avg_pool2d(pixels, eye.shape.patch_size)[:, 0] * eye.shape.patch_size**2
+    maps = F.avg_pool2d(pixels, eye.clip.shape.patch_size)[:, 0] * eye.clip.shape.patch_size**2
     with torch.no_grad():
         gap = eye.logit(x) - eye.logit(flat) - maps.sum((1, 2))
     return maps, gap
@@ -77,7 +76,7 @@ def ends(quality: np.ndarray, count: int) -> np.ndarray:
 
 
 def look(params: Params, world: Path, database: str) -> None:
-    """Write ``results/attribution/<database>.csv`` and ``.npz`` (docs/design.md) for the methods of the group ``attribution``.
+    """Write ``results/attribution/<database>.csv`` and ``.npz`` (docs/design.md) for ``attribution.methods``.
 
     Raises
     ------
@@ -88,38 +87,33 @@ def look(params: Params, world: Path, database: str) -> None:
     for name in settings.methods:
         if not isinstance(params.methods.get(name), Tune):
             raise UserError(f"attribution.methods: '{name}' is no method of kind tune that is defined under methods")
-    eyes: dict[str, Model] = {}
+    eyes: dict[str, QualityModel] = {}
     for name in settings.methods:
         case = _case(params, world, RunKey(params.protocol, database, name, settings.shots))
         eyes |= _eyes(case, name, settings.split, first=not eyes)
     rows = case.tested.test(settings.split)
     index, images, shape = case.target.index.iloc[rows], case.target.images, case.backbone.shape
 
-    def pixels(some: np.ndarray) -> Tensor:
-        crops = centre(some, images.shape[-1] - shape.image_size)
-        return clip.pixels(crop(images, crops, shape.image_size).to(case.device), shape)
-
     chosen = ends(index["quality"].to_numpy(), settings.pictures)
-    table = index[["image", "quality"]].assign(scene=_scenes(case, pixels, rows))
+    shown = crop(images, centre(rows[chosen], images.shape[-1] - shape.image_size), shape.image_size)
+    table = index[["image", "quality"]].assign(scene=_scenes(case, images, rows))
     maps, explained = {}, {}
     for name, eye in eyes.items():
+        embedded = eye.clip.map(eye.clip.image, images, rows)
         with torch.no_grad():
-            parts = [eye.embed(pixels(some)) for some in np.array_split(rows, len(rows) // 64 + 1)]
-            embedded = torch.cat(parts)
-            both = clip.logits(eye.tensors, embedded, eye.text)
-        xy, explained[name] = principal(embedded.cpu().numpy())
+            both = eye.clip.logits(embedded.to(case.device), eye.text)
+        xy, explained[name] = principal(embedded.numpy())
         table[[f"x_{name}", f"y_{name}"]] = xy
         table[f"score_{name}"] = both.softmax(-1)[:, 0].cpu().numpy()
-        maps[name] = [t.cpu().numpy() for t in relevance(eye, pixels(rows[chosen]))]
+        maps[name] = [t.cpu().numpy() for t in relevance(eye, pixels(shown.to(case.device), shape))]
     folder = world / "results/attribution"
     write_text(folder / f"{database}.csv", table.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
-    shown = crop(images, centre(rows[chosen], images.shape[-1] - shape.image_size), shape.image_size).numpy()
     with whole(folder / f"{database}.npz") as beside, beside.open("wb") as file:
         np.savez_compressed(
             file,
             models=np.array(list(eyes)),
             images=index["image"].to_numpy()[chosen].astype(str),
-            pictures=shown,
+            pictures=shown.numpy(),
             relevance=np.stack([m for m, _ in maps.values()]).astype(np.float32),
             gap=np.stack([g for _, g in maps.values()]).astype(np.float32),
             explained=np.stack(list(explained.values())),
@@ -137,37 +131,29 @@ def _case(params: Params, world: Path, key: RunKey) -> methods.Case:
 
 
 @torch.no_grad()
-def _scenes(case: methods.Case, pixels: Callable[[np.ndarray], Tensor], rows: np.ndarray) -> list[str]:
-    """The scene text that the frozen teacher finds most probable, picture by picture."""
-    scenes, weights, shape = case.params.adapt.scenes, case.backbone.weights, case.backbone.shape
-    tokens = clip.tokenize([TEACHER_SCENE.format(s) for s in scenes]).to(case.device)
-    text = clip.text_embedding(weights, tokens, shape)
-    parts = np.array_split(rows, len(rows) // 64 + 1)
-    found = [
-        clip.logits(weights, clip.image_embedding(weights, pixels(some), shape), text).argmax(-1) for some in parts
-    ]
-    return [scenes[i] for i in torch.cat(found).tolist()]
+def _scenes(case: methods.Case, images: np.ndarray, rows: np.ndarray) -> list[str]:
+    """The scene text that the frozen teacher finds most probable, image by image."""
+    scenes, clip = case.params.adapt.scenes, case.backbone.prompted()
+    text = clip.text(tokenize([TEACHER_SCENE.format(s) for s in scenes]).to(case.device))
+    found = clip.map(lambda x: clip.logits(clip.image(x), text).argmax(-1), images, rows)
+    return [scenes[i] for i in found.tolist()]
 
 
-def _eyes(case: methods.Case, name: str, split: int, first: bool) -> dict[str, Model]:
+def _eyes(case: methods.Case, name: str, split: int, first: bool) -> dict[str, QualityModel]:
     """The method's model after adaptation to one split and, for the ``first``, before it."""
-    method, weights = case.params.methods[name], case.backbone.weights
+    method, shape = case.params.methods[name], case.backbone.shape
     assert isinstance(method, Tune)  # look has seen to it
     texts, job = methods.jobs(case, method)
-
-    def eye(tensors: Tensors) -> Model:
-        with torch.no_grad():
-            text = clip.text_embedding(tensors, texts.quality, case.backbone.shape, tensors.get("ctx"))
-        return Model(tensors, text, case.backbone.shape)
-
-    found = {BEFORE: eye(weights | job(split).prompts)} if first else {}
-    (ready,) = methods.with_teachers(case, method, texts, [job(split)])
+    data = replace(job(split), keep=True)
+    before = case.backbone.weights | data.prompts
+    found = {BEFORE: QualityModel.of(before, shape, texts.quality)} if first else {}
+    (ready,) = methods.with_teachers(case, method, texts, [data])
     if not isinstance(ready, SplitData):
         raise UserError(
             f"attribution: the teacher of {name}, split {split}: {ready.failure}; choose another attribution.split"
         )
-    finetuner = Finetuner(case.backbone, texts, method, case.params.adapt, [ready])
-    (outcome,) = finetuner.run()
+    (outcome,) = finetune(case.backbone, texts, method, case.params.adapt, [ready])
     if outcome.failure:
         raise UserError(f"attribution: {name}, split {split}: {outcome.failure}; choose another attribution.split")
-    return found | {name: eye(finetuner.model(split))}
+    assert outcome.tensors is not None  # keep=True
+    return found | {name: QualityModel.of(outcome.tensors, shape, texts.quality)}

@@ -12,11 +12,10 @@ import pandas as pd
 from tqdm import tqdm
 
 from grmp.data.decode import ENDINGS
-from grmp.device import choose_device
+from grmp.device import choose_device, cpus
 from grmp.errors import UserError
 from grmp.files import claim, listing, sha256, write_text
 from grmp.finetune.scorer import load
-from grmp.pool import cpus
 
 
 def score(file: Path, given: Sequence[Path], out: Path | None, device: str) -> int:
@@ -42,7 +41,7 @@ def score(file: Path, given: Sequence[Path], out: Path | None, device: str) -> i
     todo = [path for path in paths if path not in quality]
     bar = tqdm(total=len(paths), initial=len(quality), desc="score", unit="picture", disable=None)
     with bar, notes.open("a") if notes else contextlib.nullcontext() as note:
-        for path, value, trouble in model.judge(todo):
+        for path, value, trouble in model.rate(todo):
             quality[path] = value
             if trouble:
                 tqdm.write(f"{path}: {trouble}", file=sys.stderr)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-from grmp.clip import checkpoints as checkpoints
+from grmp.clip import checkpoints
 from grmp.clip.model import Backbone
 from grmp.data import dataset as databases
 from grmp.data import splits as split_files
@@ -40,7 +40,7 @@ def check(params: Params, world: Path, keys: Iterable[RunKey]) -> None:
 
     @cache
     def backbone() -> Backbone:
-        return checkpoints.outline(world)
+        return checkpoints.load(world, only_metadata=True)
 
     for key in keys:
         runs.inputs(params, world, key)

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from grmp import params as settings
+from grmp.device import cpus
 from grmp.errors import UserError
 from grmp.experiments import cost, runs
 from grmp.experiments.cost import duration
@@ -14,7 +15,7 @@ from grmp.experiments.slurm import SlurmOptions
 from grmp.experiments.watch import Watch
 from grmp.locks import Locked, lock
 from grmp.params import Params, RunKey
-from grmp.pool import cpus, work
+from grmp.pool import work
 
 
 def run(params: Params, world: Path, key: RunKey, progress: bool = True, wait: bool = True) -> bool:

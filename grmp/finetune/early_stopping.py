@@ -1,4 +1,4 @@
-"""The published selection (departure 8): best epoch, learning rate and stopping all read the test split."""
+"""Early stopping as published (departure 8): best epoch, learning rate and end are all chosen on the test images."""
 
 import math
 
@@ -7,26 +7,26 @@ from scipy.stats import pearsonr, spearmanr
 
 from grmp.params import Adapt
 
-LOWEST_RATE = 5e-7  # finetune.py: the search stops below it
+FACTOR, LOWEST_RATE = 0.3, 5e-7  # finetune.py: the learning rate falls by the factor; below the lowest, training stops
 
 
-class Search:
-    """What one split's test scores have said so far."""
+class EarlyStopping:
+    """Keeps the best test scores of one split and lowers the learning rate when they stop improving."""
 
-    def __init__(self, settings: Adapt, truth: np.ndarray) -> None:
-        """``truth`` is the quality of the test pictures, in their order."""
-        self.settings, self.truth, self.rate = settings, truth, settings.learning_rate
+    def __init__(self, settings: Adapt, quality: np.ndarray) -> None:
+        """``quality`` of the test images, in the order of the scores."""
+        self.settings, self.quality, self.rate = settings, quality, settings.learning_rate
         self.best, self.best_sum, self.waited = np.empty(0), -math.inf, 0
 
-    def see(self, scores: np.ndarray | None, epoch: int) -> bool:
-        """Take in an evaluation (None between two of them), which may lower ``rate``; True when the search is over."""
+    def update(self, scores: np.ndarray | None, epoch: int) -> bool:
+        """Take the scores of an epoch (None if it was not evaluated), possibly lower ``rate``; True: training stops."""
         if scores is not None:
             self.waited += epoch >= 0
-            found = float(pearsonr(scores, self.truth)[0] + spearmanr(scores, self.truth)[0])
-            if found > self.best_sum or not len(self.best):
-                self.best, self.best_sum, self.waited = scores, found, 0
+            both = float(pearsonr(scores, self.quality)[0] + spearmanr(scores, self.quality)[0])
+            if both > self.best_sum or not len(self.best):
+                self.best, self.best_sum, self.waited = scores, both, 0
         if self.waited >= self.settings.patience and epoch > 10:
             self.waited = 0
-            self.rate *= 0.3
+            self.rate *= FACTOR
             return self.rate < LOWEST_RATE
         return False

@@ -1,4 +1,21 @@
-"""Splits with equally many labels, adapted in one batch: the loop over epochs and batches, and the test pictures' scores."""
+"""Few-shot fine-tuning with the gradient rule, from top to bottom: the second contribution of the paper.
+
+A split's K labelled images train the text context and the last blocks of both towers (or what else the method names). For
+every batch:
+
+    load         the images' features in front of the first trained block, and the teacher's scene logits
+    losses       the task loss, eq. (2), and the semantic loss, eq. (3), from one forward pass
+    gradients    of each loss
+    rule         combines the two (gradient_rules.py)
+    step         of SGD
+
+Everything below the trained blocks is frozen, so features and teacher are computed once per crop (feature_cache.py). Splits
+differ only in their trained tensors, images and random numbers; several are computed as one batch (grmp.clip.vmap), each
+with its own seeds, learning rate and end. What is trained, the losses, the crops and the schedule follow finetune.py of the
+released code under "published" and a sound protocol otherwise (docs/departures.md, 8 to 13).
+
+Letters: S splits, B images, L tokens, D width, C texts.
+"""
 
 import math
 from collections.abc import Sequence
@@ -6,32 +23,20 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from grmp.clip import lora
-from grmp.clip import model as clip
-from grmp.clip.model import Backbone, Tensors
+from grmp.clip import lora, stem
+from grmp.clip.model import Backbone, PromptedCLIP, Shape, Tensors, pixels, semantic_loss, task_loss
 from grmp.clip.precision import reduced
-from grmp.clip.vmap import keep, over_splits, stack
+from grmp.clip.vmap import stack_params, take_params, vmap_splits
 from grmp.data.crops import Crop, Images, centre, crop, draw_batches, draw_crops
-from grmp.finetune.early_stopping import Search
-from grmp.finetune.feature_cache import Budget, Cache, budget
-from grmp.finetune.gradient_rules import angle, regularize
-from grmp.finetune.step import (
-    by_position,
-    descend,
-    finish_image,
-    first_trained_block,
-    gradients,
-    losses,
-    split_tuned,
-    tuned_names,
-)
+from grmp.finetune.early_stopping import EarlyStopping
+from grmp.finetune.feature_cache import Budget, FeatureCache, budget
+from grmp.finetune.gradient_rules import angle, find_rule, regularize
 from grmp.finetune.types import SplitData, SplitResult, Texts
 from grmp.params import Adapt, Tune
 
-PREDICT_AT_ONCE = 64  # test pictures of a split
+TEST_BATCH = 64  # test images of a split
 
 
 def finetune(
@@ -51,114 +56,107 @@ def finetune(
 
 
 @dataclass
-class Progress:
-    """One split on its way."""
+class SplitState:
+    """Progress of one split."""
 
-    job: SplitData
+    data: SplitData
     targets: np.ndarray  # (K,) float32
-    rng: np.random.Generator  # of its batches
+    rng: np.random.Generator  # order of the labelled images
+    caches: tuple[FeatureCache, FeatureCache]  # of training and of test crops
     rate: float
-    caches: tuple[Cache, Cache]  # of training and of test crops
-    search: Search | None = None
+    stopping: EarlyStopping | None
     history: list[dict[str, float]] = field(default_factory=list)
     scores: np.ndarray = field(default_factory=lambda: np.empty(0))
     tensors: Tensors | None = None
     failure: str | None = None
 
 
+@dataclass
+class Active:
+    """The splits still in training, and their tensors with a leading dimension S; one that fails or ends is dropped."""
+
+    splits: list[SplitState]
+    tuned: Tensors  # trained
+    frozen: Tensors  # prompts that differ between splits; every other frozen tensor is shared
+    velocity: Tensors  # of SGD with momentum
+
+    def keep(self, wanted: Sequence[bool]) -> None:
+        """Drop the other splits."""
+        if all(wanted):
+            return
+        which = [i for i, is_wanted in enumerate(wanted) if is_wanted]
+        self.splits = [self.splits[i] for i in which]
+        self.tuned = {n: t.requires_grad_() for n, t in take_params(self.tuned, which).items()}
+        self.frozen, self.velocity = take_params(self.frozen, which), take_params(self.velocity, which)
+
+
 class Finetuner:
-    """Splits with equally many labels, adapted in one batch. A leading dimension S in what is said of shapes."""
+    """Fine-tunes splits with equally many labels as one batch."""
 
     def __init__(
-        self, backbone: Backbone, texts: Texts, method: Tune, settings: Adapt, jobs: Sequence[SplitData]
+        self, backbone: Backbone, texts: Texts, method: Tune, settings: Adapt, splits: Sequence[SplitData]
     ) -> None:
-        """Set up every split's start; nothing is computed yet."""
+        """Set up every split; nothing is trained yet."""
+        find_rule(method.rule)  # an unknown rule is an error before training starts
         self.backbone, self.texts, self.method, self.settings = backbone, texts, method, settings
-        self.shape, self.device = backbone.shape, backbone.weights["logit_scale"].device
+        self.shape, self.device = backbone.shape, backbone.device
         self.first = first_trained_block(self.shape, method.train, settings.tuned_blocks)
         prefixes = tuned_names(self.shape, method.train, settings.tuned_blocks)
-        sides = [split_tuned(self._start(job), prefixes) for job in jobs]
-        self.tuned = {n: t.requires_grad_() for n, t in stack([tuned for tuned, _ in sides]).items()}
-        self.trained_values = sum(t[0].numel() for t in self.tuned.values())
-        # frozen prompts may differ between splits (random ones do); all else that is frozen is one for all
-        own = set() if all(j.prompts is jobs[0].prompts for j in jobs) else set(jobs[0].prompts)
-        self.own = stack([{n: t for n, t in frozen.items() if n in own} for _, frozen in sides])
-        self.shared = {n: t for n, t in sides[0][1].items() if n not in own}
-        self.velocity: Tensors = {}
-        half = budget(settings.cache_gb, self.device).left / 2
-        # test pictures are asked for again if epochs are chosen by them, and by other splits
-        again = settings.select == "test" or (len(jobs) > 1 and not own)
-        budgets = Budget(half if again else 2 * half), Budget(half if again else 0.0)
-        known: dict[tuple[int, ...], tuple[Cache, Cache]] = {}
-        self.splits = []
-        for job, (_, frozen) in zip(jobs, sides, strict=True):
-            of = tuple(id(part) for part in (job.prompts, job.teacher, job.train.images, job.test.images))
-            if of not in known:
-                known[of] = self._caches(job, frozen, budgets)
-            targets = job.train.quality[job.train.rows].astype(np.float32)
-            if settings.label_scale == "set":
-                targets = (targets - targets.min()) / (targets.max() - targets.min())
-            search = Search(settings, job.test.quality[job.test.rows]) if settings.select == "test" else None
-            rng = np.random.default_rng([settings.seed, job.split])
-            self.splits.append(Progress(job, targets, rng, settings.learning_rate, known[of], search))
-
-    def _start(self, job: SplitData) -> Tensors:
-        """Every tensor of the prompted CLIP at the start."""
-        p = self.backbone.weights | job.prompts
-        if "lora" not in self.method.train:
-            return p
-        generator = torch.Generator().manual_seed(1000 * self.settings.seed + job.split)
-        names = lora.adapted(self.shape, self.settings.tuned_blocks)
-        return p | lora.start(p, names, self.settings.lora_rank, generator)
-
-    def _pixels(self, images: Images, crops: Sequence[Crop]) -> Tensor:
-        x = clip.pixels(crop(images, crops, self.shape.image_size).to(self.device), self.shape)
-        return x.to(self.backbone.weights["logit_scale"].dtype)
-
-    def _caches(self, job: SplitData, frozen: Tensors, budgets: tuple[Budget, Budget]) -> tuple[Cache, Cache]:
-        """(features in front of the first tuned block, teacher's scene logits) of training crops; features of test crops."""
-        weights, shape, first = job.teacher or self.backbone.weights, self.shape, self.first
-        with torch.no_grad():
-            scenes = clip.text_embedding(weights, self.texts.scenes, shape)
-
-        def trunk(x: Tensor) -> Tensor:
-            if first < 0:
-                return clip.apply_stem(frozen, x)
-            return clip.image_blocks(frozen, clip.embed_patches(frozen, x), shape, 0, first)
-
-        @torch.no_grad()
-        def for_training(crops: Sequence[Crop]) -> tuple[Tensor, Tensor]:
-            with reduced(self.device, self.settings.precision):
-                x = self._pixels(job.train.images, crops)
-                return trunk(x), clip.logits(weights, clip.image_embedding(weights, x, shape), scenes)
-
-        @torch.no_grad()
-        def for_test(crops: Sequence[Crop]) -> tuple[Tensor]:
-            with reduced(self.device, self.settings.precision):
-                return (trunk(self._pixels(job.test.images, crops)),)
-
-        return Cache(for_training, budgets[0]), Cache(for_test, budgets[1])
-
-    def _whole(self, tuned: Tensors, own: Tensors) -> Tensors:
-        """Every tensor of one split as the towers read it."""
-        return lora.effective(self.shared | own | tuned)
+        parts = [split_tuned(self._initial(s), prefixes) for s in splits]
+        # frozen prompts may differ between splits (random ones do); every other frozen tensor is the backbone's
+        own = set() if all(s.prompts is splits[0].prompts for s in splits) else set(splits[0].prompts)
+        self.shared = {n: t for n, t in parts[0][1].items() if n not in own}
+        self.active = Active(
+            self._states(splits, [frozen for _, frozen in parts], own),
+            {n: t.requires_grad_() for n, t in stack_params([tuned for tuned, _ in parts]).items()},
+            stack_params([{n: t for n, t in frozen.items() if n in own} for _, frozen in parts]),
+            {},
+        )
+        self.trained_values = sum(t[0].numel() for t in self.active.tuned.values())
 
     def run(self) -> list[SplitResult]:
-        """Adapt, and score the test pictures; in the order of the jobs."""
-        everyone, by_test = list(self.splits), self.settings.select == "test"
-        if by_test:
-            self._look(-1)
-        for epoch in range(self.settings.epochs):
-            self._epoch(epoch)
-            self._go_on_with([s.failure is None for s in self.splits])
-            if by_test and self.splits:
-                self._go_on_with(self._look(epoch))
-            if not self.splits:
+        """Train, then score the test images; results in the order of the splits."""
+        settings, method, active, everyone = self.settings, self.method, self.active, list(self.active.splits)
+        if settings.select == "test":
+            self._evaluate(-1)
+        for epoch in range(settings.epochs):
+            splits = active.splits
+            batches = [draw_batches(s.data.train.rows, settings, s.rng) for s in splits]
+            rates = torch.tensor([s.rate for s in splits], device=self.device)
+            sums, angles = np.zeros((2, len(splits))), torch.full((len(splits),), torch.nan)
+            for number in range(len(batches[0])):
+                members = [b[number] for b in batches]  # positions among the labelled images
+                features, teacher, target = self._load(epoch, number, len(batches[0]), members)
+                task, semantic = self._losses(features, teacher, target)  # (S,) each
+                values = torch.stack([task, semantic]).detach().double().cpu().numpy()
+                for split, finite in zip(splits, np.isfinite(values).all(axis=0), strict=True):
+                    place = f"epoch {epoch}, batch {number}, learning rate {split.rate:g}"
+                    split.failure = split.failure or (None if finite else f"loss is not finite at {place}")
+                if all(s.failure for s in splits):
+                    break
+                # without a rule the semantic gradient is needed for the reported angle only
+                wanted = method.rule != "none" or epoch % settings.angle_every == 0
+                # splits share no trained tensor, so the gradient of the sum holds the gradient of each
+                g_d, g_g = gradients(task.sum(), semantic.sum() if wanted else None, active.tuned)
+                angles = vmap_splits(angle, g_d, g_g) if wanted else angles
+                g_g = by_position(g_d, g_g) if settings.pair_gradients == "position" else g_g
+                step = vmap_splits(lambda d, g: regularize(method.rule, d, g, method.strength), g_d, g_g)
+                sgd_step(active.tuned, step, active.velocity, rates, settings.momentum, settings.weight_decay)
+                sums += values * len(members[0]) / len(splits[0].targets)
+            for split, losses, turned in zip(splits, sums.T, angles.tolist(), strict=True):
+                row = {"epoch": epoch, "learning_rate": split.rate, "task_loss": losses[0], "semantic_loss": losses[1]}
+                split.history.append(row | {"angle_deg": turned})
+            active.keep([s.failure is None for s in splits])
+            if active.splits and settings.select == "test":
+                going = self._evaluate(epoch)
+                self._keep_tensors(going)
+                active.keep(going)
+            if not active.splits:
                 break
-        if not by_test and self.splits:
-            for split, scores in zip(self.splits, self._predict(), strict=True):
+        if active.splits and settings.select != "test":
+            for split, scores in zip(active.splits, self._predict(), strict=True):
                 split.scores = scores
-                split.tensors = self.model(split.job.split) if split.job.keep else None
+        self._keep_tensors([False] * len(active.splits))
         return [
             SplitResult(failure=s.failure)
             if s.failure
@@ -166,106 +164,237 @@ class Finetuner:
             for s in everyone
         ]
 
-    def model(self, split: int) -> Tensors:
-        """Every tensor of a split's model as it stands, as the towers read it (a split that failed has none)."""
-        (at,) = (i for i, s in enumerate(self.splits) if s.job.split == split)
-        tuned, own = ({n: t[at].detach() for n, t in side.items()} for side in (self.tuned, self.own))
-        return self._whole(tuned, own)
+    # ------------------------------------------------------------------------------------------------------------ set-up
 
-    def _go_on_with(self, wanted: Sequence[bool]) -> None:
-        """Let the other splits go."""
-        if all(wanted):
-            return
-        which = [i for i, is_wanted in enumerate(wanted) if is_wanted]
-        self.splits = [self.splits[i] for i in which]
-        self.tuned = {n: t.requires_grad_() for n, t in keep(self.tuned, which).items()}
-        self.own, self.velocity = keep(self.own, which), keep(self.velocity, which)
+    def _initial(self, data: SplitData) -> Tensors:
+        """Every tensor of the prompted CLIP before training."""
+        p = self.backbone.weights | data.prompts
+        if "lora" not in self.method.train:
+            return p
+        generator = torch.Generator().manual_seed(1000 * self.settings.seed + data.split)
+        names = lora.adapted(self.shape, self.settings.tuned_blocks)
+        return p | lora.start(p, names, self.settings.lora_rank, generator)
 
-    def _epoch(self, epoch: int) -> None:
-        """One pass over the labelled pictures of every split; a split with a loss that is not finite gets its failure."""
-        settings, splits, method = self.settings, self.splits, self.method
-        batches = [draw_batches(s.job.train.rows, settings, s.rng) for s in splits]
-        rates = torch.tensor([s.rate for s in splits], device=self.device)
-        sums, turned = np.zeros((2, len(splits))), torch.full((len(splits),), torch.nan)
-        for number in range(len(batches[0])):
-            members = [b[number] for b in batches]
-            task, semantic = self._losses(epoch, number, len(batches[0]), members)
-            values = torch.stack([task, semantic]).detach().double().cpu().numpy()  # (2, S)
-            for i in np.flatnonzero(~np.isfinite(values).all(axis=0)).tolist():
-                place = f"epoch {epoch}, batch {number}, learning rate {splits[i].rate:g}"
-                splits[i].failure = splits[i].failure or f"loss is not finite at {place}"
-            if all(s.failure for s in splits):
-                return
-            # without a rule the semantic gradient only tells the angle
-            wanted = method.rule != "none" or epoch % settings.angle_every == 0
-            # splits share no tensor that is trained, so the gradient of the sum holds each one's own
-            g_d, g_g = gradients(task.sum(), semantic.sum() if wanted else None, self.tuned)
-            if wanted:
-                turned = over_splits(angle, g_d, g_g)
-            if settings.pair_gradients == "position":
-                g_g = by_position(g_d, g_g)
-            step = over_splits(lambda d, g: regularize(method.rule, d, g, method.strength), g_d, g_g)
-            descend(self.tuned, step, self.velocity, rates, settings)
-            sums += values * len(members[0]) / sum(len(b) for b in batches[0])
-        for i, (split, angle_deg) in enumerate(zip(splits, turned.tolist(), strict=True)):
-            row = {"epoch": epoch, "learning_rate": split.rate, "task_loss": sums[0, i], "semantic_loss": sums[1, i]}
-            split.history.append(row | {"angle_deg": angle_deg})
+    def _states(self, splits: Sequence[SplitData], frozen: Sequence[Tensors], own: set[str]) -> list[SplitState]:
+        """The splits before training; those with the same images, prompts and teacher share their caches."""
+        settings = self.settings
+        half = budget(settings.cache_gb, self.device).left / 2
+        # features of test images are needed again if epochs are chosen by them, and by splits that share them
+        again = settings.select == "test" or (len(splits) > 1 and not own)
+        budgets = Budget(half if again else 2 * half), Budget(half if again else 0.0)
+        known: dict[tuple[int, ...], tuple[FeatureCache, FeatureCache]] = {}
+        states = []
+        for data, of_split in zip(splits, frozen, strict=True):
+            key = tuple(id(part) for part in (data.prompts, data.teacher, data.train.images, data.test.images))
+            if key not in known:
+                known[key] = self._caches(data, of_split, budgets)
+            targets = data.train.quality[data.train.rows].astype(np.float32)
+            if settings.label_scale == "set":
+                targets = (targets - targets.min()) / (targets.max() - targets.min())
+            by_test = settings.select == "test"
+            stopping = EarlyStopping(settings, data.test.quality[data.test.rows]) if by_test else None
+            rng = np.random.default_rng([settings.seed, data.split])
+            states.append(SplitState(data, targets, rng, known[key], settings.learning_rate, stopping))
+        return states
 
-    def _losses(self, epoch: int, number: int, batches: int, members: list[np.ndarray]) -> tuple[Tensor, Tensor]:
-        """Task and semantic loss (S,) of a batch; ``members`` are positions among the labelled pictures."""
+    def _caches(
+        self, data: SplitData, frozen: Tensors, budgets: tuple[Budget, Budget]
+    ) -> tuple[FeatureCache, FeatureCache]:
+        """(features, teacher's scene logits) of training crops, and features of test crops."""
+        clip, teacher = (
+            PromptedCLIP(frozen, self.shape),
+            PromptedCLIP(data.teacher or self.backbone.weights, self.shape),
+        )
+        with torch.no_grad():
+            scenes = teacher.text(self.texts.scenes)
+
+        def load(images: Images, crops: Sequence[Crop]) -> Tensor:
+            x = pixels(crop(images, crops, self.shape.image_size).to(self.device), self.shape)
+            return x.to(self.backbone.weights["logit_scale"].dtype)
+
+        @torch.no_grad()
+        def for_training(crops: Sequence[Crop]) -> tuple[Tensor, Tensor]:
+            with reduced(self.device, self.settings.precision):
+                x = load(data.train.images, crops)
+                return clip.features(x, self.first), teacher.logits(teacher.image(x), scenes)
+
+        @torch.no_grad()
+        def for_test(crops: Sequence[Crop]) -> tuple[Tensor]:
+            with reduced(self.device, self.settings.precision):
+                return (clip.features(load(data.test.images, crops), self.first),)
+
+        return FeatureCache(for_training, budgets[0]), FeatureCache(for_test, budgets[1])
+
+    # ---------------------------------------------------------------------------------------------------------- one batch
+
+    def _clip(self, tuned: Tensors, frozen: Tensors) -> PromptedCLIP:
+        """The CLIP of one split."""
+        return PromptedCLIP(lora.effective(self.shared | frozen | tuned), self.shape)
+
+    def _tensors(self, position: int) -> Tensors:
+        """Every tensor of one split's CLIP as it is now."""
+        parts = (self.active.tuned, self.active.frozen)
+        return self._clip(*({n: t[position].detach() for n, t in part.items()} for part in parts)).weights
+
+    def _keep_tensors(self, going: Sequence[bool]) -> None:
+        """Store the tensors of the splits that end here, if they were asked for."""
+        for i, (split, goes_on) in enumerate(zip(self.active.splits, going, strict=True)):
+            if split.data.keep and not goes_on:
+                split.tensors = self._tensors(i)
+
+    def _load(self, epoch: int, number: int, batches: int, members: list[np.ndarray]) -> list[Tensor]:
+        """Features (S, B, L, D), teacher's scene logits (S, B, C) and targets (S, B) of a batch."""
         inputs = []
-        for split, chosen in zip(self.splits, members, strict=True):
-            train, margin = split.job.train, split.job.train.images.shape[-1] - self.shape.image_size
-            crops = draw_crops(train.rows[chosen], margin, self.settings, batches, epoch, number, split.job.split)
+        for split, chosen in zip(self.active.splits, members, strict=True):
+            train, margin = split.data.train, split.data.train.images.shape[-1] - self.shape.image_size
+            crops = draw_crops(train.rows[chosen], margin, self.settings, batches, epoch, number, split.data.split)
             target = torch.from_numpy(split.targets[chosen]).to(self.device)
             inputs.append((*split.caches[0].get(crops), target))
-        kept, teacher, target = (torch.stack(column) for column in zip(*inputs, strict=True))  # (S, B, ...)
+        return [torch.stack(column) for column in zip(*inputs, strict=True)]
 
-        def both(tuned: Tensors, own: Tensors, *batch: Tensor) -> tuple[Tensor, Tensor]:
-            kept, teacher, target = batch
-            p = self._whole(tuned, own)
-            return losses(p, kept, self.first, self.texts, target, teacher, self.shape, self.settings.temperature)
+    def _losses(self, *batch: Tensor) -> tuple[Tensor, Tensor]:
+        """Task and semantic loss (S,) of what ``_load`` returned."""
+
+        def one(
+            tuned: Tensors, frozen: Tensors, features: Tensor, teacher: Tensor, target: Tensor
+        ) -> tuple[Tensor, Tensor]:
+            clip = self._clip(tuned, frozen)
+            return losses(clip, self.first, self.texts, features, teacher, target, self.settings.temperature)
 
         with reduced(self.device, self.settings.precision):
-            task, semantic = over_splits(both, self.tuned, self.own, kept, teacher, target)
+            task, semantic = vmap_splits(one, self.active.tuned, self.active.frozen, *batch)
         return task, semantic
+
+    # --------------------------------------------------------------------------------------------------------- evaluation
 
     @torch.no_grad()
     def _predict(self) -> list[np.ndarray]:
-        """Probability of the better class of each split's test pictures, (N test,) each."""
-        shape, count = self.shape, max(len(s.job.test.rows) for s in self.splits)
-        # splits with fewer test pictures repeat their last one
-        rows = np.stack([np.pad(r, (0, count - len(r)), "edge") for r in (s.job.test.rows for s in self.splits)])
+        """Predicted quality of each split's test images, (N test,) each."""
+        splits, tensors = self.active.splits, (self.active.tuned, self.active.frozen)
+        count = max(len(s.data.test.rows) for s in splits)
+        # splits with fewer test images repeat their last one
+        rows = np.stack([np.pad(r, (0, count - len(r)), "edge") for r in (s.data.test.rows for s in splits)])
 
-        def text(tuned: Tensors, own: Tensors) -> Tensor:
-            p = self._whole(tuned, own)
-            return clip.text_embedding(p, self.texts.quality, shape, p.get("ctx"))
+        def text(*tensors: Tensors) -> Tensor:
+            return self._clip(*tensors).quality_text(self.texts.quality)
 
-        def score(tuned: Tensors, own: Tensors, text: Tensor, kept: Tensor) -> Tensor:
-            p = self._whole(tuned, own)
-            quality = clip.logits(p, finish_image(p, kept, shape, self.first), text)
-            return F.softmax(quality.to(p["logit_scale"].dtype), dim=-1)[:, 0]
+        def score(tuned: Tensors, frozen: Tensors, text: Tensor, features: Tensor) -> Tensor:
+            clip = self._clip(tuned, frozen)
+            both = clip.logits(clip.image_from(features, self.first), text)
+            return both.to(clip.weights["logit_scale"].dtype).softmax(-1)[:, 0]
 
         scores = []
         with reduced(self.device, self.settings.precision):
-            texts = over_splits(text, self.tuned, self.own)
-            for chunk in np.array_split(rows, math.ceil(count / PREDICT_AT_ONCE), axis=1):
-                kept = []
-                for split, of_split in zip(self.splits, chunk, strict=True):
-                    margin = split.job.test.images.shape[-1] - shape.image_size
-                    kept += split.caches[1].get(centre(of_split, margin))
-                scores.append(over_splits(score, self.tuned, self.own, texts, torch.stack(kept)).cpu().numpy())
-        together = np.concatenate(scores, axis=1)
-        return [row[: len(s.job.test.rows)] for row, s in zip(together, self.splits, strict=True)]
+            texts = vmap_splits(text, *tensors)
+            for part in np.array_split(rows, math.ceil(count / TEST_BATCH), axis=1):
+                features = []
+                for split, of_split in zip(splits, part, strict=True):
+                    margin = split.data.test.images.shape[-1] - self.shape.image_size
+                    features += split.caches[1].get(centre(of_split, margin))
+                scores.append(vmap_splits(score, *tensors, texts, torch.stack(features)).cpu().numpy())
+        whole = np.concatenate(scores, axis=1)
+        return [row[: len(s.data.test.rows)] for row, s in zip(whole, splits, strict=True)]
 
-    def _look(self, epoch: int) -> list[bool]:
-        """Let every split's search see its test scores (departure 8); which of them go on."""
+    def _evaluate(self, epoch: int) -> list[bool]:
+        """Update every split's early stopping with its test scores (departure 8); True for splits that continue."""
         # -1, before training, is due as well
         due = epoch % self.settings.evaluate_every == self.settings.evaluate_every - 1
-        scores = self._predict() if due else [None] * len(self.splits)
+        scores = self._predict() if due else [None] * len(self.active.splits)
         going = []
-        for split, seen in zip(self.splits, scores, strict=True):
-            assert split.search is not None
-            going.append(not split.search.see(seen, epoch))
-            split.rate, split.scores = split.search.rate, split.search.best
+        for split, found in zip(self.active.splits, scores, strict=True):
+            assert split.stopping is not None  # select: test
+            going.append(not split.stopping.update(found, epoch))
+            split.rate, split.scores = split.stopping.rate, split.stopping.best
         return going
+
+
+# ------------------------------------------------------------------------- what is trained, the losses, and one SGD step
+
+
+def tuned_names(shape: Shape, train: Sequence[str], blocks: int) -> tuple[str, ...]:
+    """Prefixes of the tensors that are trained, from the parts that params.Tune names.
+
+    "blocks" are the last ``blocks`` blocks of both towers with their final LayerNorms (finetune.py, main), "lora" low-rank
+    additions to the weights of these blocks (grmp.clip.lora); "all" is every tensor except the logit scale.
+    """
+    names: list[str] = []
+    if "context" in train:
+        names += ["ctx"]
+    if "visual_prompts" in train:
+        names += ["visual.prompt_", "visual.deep_prompt_"]
+    if "blocks" in train and blocks:
+        for tower, layers in (("visual.", shape.vision_layers), ("", shape.text_layers)):
+            names += [f"{tower}transformer.resblocks.{i}." for i in range(max(0, layers - blocks), layers)]
+        names += ["visual.ln_post.", "ln_final."]
+    if "lora" in train:
+        names += [n + part for n in lora.adapted(shape, blocks) for part in (lora.A, lora.B)]
+    if "all" in train:
+        names += ["visual.", "transformer.", "ln_final.", "token_embedding.", "positional_embedding", "text_projection"]
+    return tuple(names)
+
+
+def first_trained_block(shape: Shape, train: Sequence[str], blocks: int) -> int:
+    """The image block in front of which features are frozen; -1 if the patch embedding itself is trained."""
+    if "all" in train:
+        return -1
+    if "visual_prompts" in train:
+        return 0
+    return shape.vision_layers - (min(blocks, shape.vision_layers) if {"blocks", "lora"} & set(train) else 0)
+
+
+def split_tuned(tensors: Tensors, prefixes: tuple[str, ...]) -> tuple[Tensors, Tensors]:
+    """(tuned, frozen) tensors; the tuned ones are fresh leaves that require gradients. A stem is always frozen."""
+    trained = (n for n in tensors if n.startswith(prefixes) and not n.startswith(stem.PREFIX))
+    tuned = {n: tensors[n].detach().clone().requires_grad_() for n in trained}
+    return tuned, {n: t for n, t in tensors.items() if n not in tuned}
+
+
+def losses(
+    clip: PromptedCLIP,
+    first: int,
+    texts: Texts,
+    features: Tensor,
+    teacher: Tensor,
+    target: Tensor,
+    temperature: float = 1.0,
+) -> tuple[Tensor, Tensor]:
+    """(task loss, semantic loss) of one split from the features (B, L, D) in front of block ``first``."""
+    image = clip.image_from(features, first)
+    quality = clip.logits(image, clip.quality_text(texts.quality))
+    scenes = clip.logits(image, clip.text(texts.scenes))
+    return task_loss(quality, target), semantic_loss(scenes, teacher, temperature)
+
+
+def gradients(task: Tensor, semantic: Tensor | None, tuned: Tensors) -> tuple[Tensors, Tensors]:
+    """Gradients of both losses from one forward pass, by name; a tensor that a loss does not depend on is left out."""
+
+    def named(loss: Tensor, retain: bool) -> Tensors:
+        found = torch.autograd.grad(loss, list(tuned.values()), retain_graph=retain, allow_unused=True)
+        return {n: g for n, g in zip(tuned, found, strict=True) if g is not None}
+
+    # if only the context is trained, the scene texts do not depend on it
+    depends = semantic is not None and semantic.requires_grad
+    g_d = named(task, retain=depends)
+    return g_d, (named(semantic, retain=False) if semantic is not None and depends else {})
+
+
+def by_position(task: Tensors, semantic: Tensors) -> Tensors:
+    """The published pairing under torch >= 2.0 (departure 10): lists of the gradients that exist, zipped.
+
+    The semantic list lacks the context, so every tensor is paired with its neighbour's gradient. The released code would
+    stop where the sizes differ; a pair of different sizes is left unpaired here.
+    """
+    return {n: g for (n, t), g in zip(task.items(), semantic.values(), strict=False) if g.numel() == t.numel()}
+
+
+@torch.no_grad()
+def sgd_step(
+    tuned: Tensors, gradients: Tensors, velocity: Tensors, rates: Tensor, momentum: float, weight_decay: float
+) -> None:
+    """The step of torch.optim.SGD in place, with one learning rate per split: tensors are (S, ...), ``rates`` (S,)."""
+    for name, gradient in gradients.items():
+        gradient = gradient.add(tuned[name], alpha=weight_decay)
+        if momentum:
+            gradient = gradient.add(velocity[name], alpha=momentum) if name in velocity else gradient
+            velocity[name] = gradient
+        tuned[name].sub_(rates.view(-1, *[1] * (gradient.dim() - 1)) * gradient)

@@ -1,9 +1,9 @@
-"""A model that judges quality: a prompted CLIP's image tower and the embeddings of its two texts. Kept in one file.
+"""A trained quality model in one file: the image tower of a fine-tuned CLIP and the embeddings of its two texts.
 
-    from grmp.model import load
-    for path, quality, trouble in load(Path("product.safetensors")).judge(sorted(Path("pictures").iterdir())): ...
+    from grmp.finetune.scorer import load
+    for path, quality, problem in load(Path("product.safetensors")).rate(sorted(Path("images").iterdir())): ...
 
-``grmp train`` writes such a file, ``grmp score`` reads it; it needs no world beside it.
+``grmp train`` writes such a file and ``grmp score`` reads it; no pipeline folder is needed.
 """
 
 import math
@@ -19,88 +19,83 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor
 
-from grmp.clip import checkpoints as checkpoints
-from grmp.clip import model as clip
-from grmp.clip.model import Shape, Tensors
-from grmp.data.crops import centre, crop
+from grmp.clip import checkpoints
+from grmp.clip.model import PromptedCLIP, Shape, Tensors
 from grmp.data.custom import Scale
 from grmp.data.decode import try_image
+from grmp.device import cpus
 from grmp.errors import UserError
-from grmp.pool import cpus
 
-AT_ONCE = 64  # pictures of a batch
-LARGEST = 4096  # pixels a side of a prepared picture; a file that says more is damaged
-NEEDED = ("visual.", "logit_scale")  # of an adapted CLIP: the text tower has said what it had to say
+BATCH = 64  # images
+LARGEST = 4096  # side of a prepared image in pixels; a file that states more is corrupt
+NEEDED = ("visual.", "logit_scale")  # tensors to store: the text tower is represented by the two embeddings
 TEXT = "text"
-GIVE = "give a file that `grmp train` wrote"
+REMEDY = "give a file that `grmp train` wrote"
 
 
 @dataclass(frozen=True)
-class Model:
-    """A prompted CLIP that judges quality: its tensors, and its two texts' embeddings (2, E), the better one first."""
+class QualityModel:
+    """A fine-tuned CLIP and the embeddings of its two quality texts (2, E), the better quality first."""
 
-    tensors: Tensors
+    clip: PromptedCLIP
     text: Tensor
-    shape: Shape
-    card: dict[str, Any] = field(default_factory=dict)  # of a model in a file: how to prepare pictures, and its history
+    card: dict[str, Any] = field(default_factory=dict)  # of a model in a file: how to prepare images, and its history
 
-    def embed(self, x: Tensor) -> Tensor:
-        """(B, 3, S, S) normalised pixels -> unit-length embeddings (B, E)."""
-        return clip.image_embedding(self.tensors, x, self.shape)
+    @classmethod
+    @torch.no_grad()
+    def of(cls, tensors: Tensors, shape: Shape, tokens: Tensor) -> "QualityModel":
+        """From a fine-tuned CLIP and the token ids (2, 77) of its quality texts."""
+        clip = PromptedCLIP(tensors, shape)
+        return cls(clip, clip.quality_text(tokens))
 
     def logit(self, x: Tensor) -> Tensor:
-        """(B, 3, S, S) -> (B,): log-odds of the better text; the score is its sigmoid."""
-        both = clip.logits(self.tensors, self.embed(x), self.text)
+        """(B, 3, S, S) normalised pixels -> (B,): log-odds of the better text; the score is its sigmoid."""
+        both = self.clip.logits(self.clip.image(x), self.text)
         return both[:, 0] - both[:, 1]
 
-    @torch.no_grad()
     def score(self, images: np.ndarray) -> np.ndarray:
-        """Prepared images (N, 3, S, S) uint8 -> quality (N,) in [0, 1], higher is better; by their centre crops."""
-        margin, out = images.shape[-1] - self.shape.image_size, []
-        for rows in np.array_split(np.arange(len(images)), math.ceil(len(images) / AT_ONCE)):
-            x = crop(images, centre(rows, margin), self.shape.image_size).to(self.text.device)
-            out.append(self.logit(clip.pixels(x, self.shape)).sigmoid().cpu().numpy())
-        return np.concatenate(out) if out else np.empty(0)
+        """Prepared images (N, 3, S, S) uint8 -> quality (N,) in [0, 1], higher is better, of their centre crops."""
+        return self.clip.score(images, np.arange(len(images)), self.text, BATCH)
 
-    def judge(self, paths: Sequence[Path]) -> Iterator[tuple[Path, float, str]]:
-        """(path, quality in [0, 1], "") of pictures in files; of one that cannot be read (path, NaN, why)."""
+    def rate(self, paths: Sequence[Path]) -> Iterator[tuple[Path, float, str]]:
+        """(path, quality in [0, 1], "") of image files; (path, NaN, reason) of one that cannot be read."""
         read = partial(try_image, size=self.card["size"], aspect=self.card["aspect"], upright=True)
         with ThreadPoolExecutor(cpus()) as pool:
-            for start in range(0, len(paths), AT_ONCE):
-                some = paths[start : start + AT_ONCE]
-                pictures = list(pool.map(read, some))
-                good = [p for p in pictures if not isinstance(p, str)]
+            for start in range(0, len(paths), BATCH):
+                some = paths[start : start + BATCH]
+                images = list(pool.map(read, some))
+                good = [i for i in images if not isinstance(i, str)]
                 scores = iter(self.score(np.stack(good)).tolist() if good else [])
-                for path, picture in zip(some, pictures, strict=True):
-                    yield (path, math.nan, picture) if isinstance(picture, str) else (path, next(scores), "")
+                for path, image in zip(some, images, strict=True):
+                    yield (path, math.nan, image) if isinstance(image, str) else (path, next(scores), "")
 
     @property
     def scale(self) -> Scale:
-        """Of the ratings that it was trained on."""
+        """The rating scale of the training images."""
         return TypeAdapter(Scale).validate_python(self.card["scale"])
 
     def save(self, path: Path) -> None:
-        """Write it as one whole file."""
-        tensors = {n: t for n, t in self.tensors.items() if n.startswith(NEEDED)} | {TEXT: self.text}
-        checkpoints.save(path, tensors, self.card | {"config": self.shape.as_dict()})
+        """Write the model; the file appears complete or not at all."""
+        tensors = {n: t for n, t in self.clip.weights.items() if n.startswith(NEEDED)} | {TEXT: self.text}
+        checkpoints.save(path, tensors, self.card | {"config": self.clip.shape.as_dict()})
 
 
-def load(path: Path, device: torch.device | str = "cpu") -> Model:
+def load(path: Path, device: torch.device | str = "cpu") -> QualityModel:
     """The model in a file that ``grmp train`` wrote.
 
     Raises
     ------
     UserError
-        If it is missing, damaged, or something else.
+        If it is missing, corrupt, or something else.
     """
-    tensors, card = checkpoints.read(path, GIVE, first="")
+    tensors, card = checkpoints.read(path, REMEDY, first="")
     try:
         shape, text = Shape(**card["config"]), tensors.pop(TEXT).to(device)
-        model = Model({n: t.to(device) for n, t in tensors.items()}, text, shape, card)
+        model = QualityModel(PromptedCLIP({n: t.to(device) for n, t in tensors.items()}, shape), text, card)
         fits = isinstance(card["size"], int) and 0 < shape.patch_size <= shape.image_size <= card["size"] <= LARGEST
         if not (fits and card["aspect"] in ("squash", "keep") and model.scale.low < model.scale.high):
-            raise ValueError("its card does not fit its shape")
+            raise ValueError("its card does not match its shape")
         model.score(np.zeros((1, 3, card["size"], card["size"]), np.uint8))  # tensors that are missing or do not fit
     except (KeyError, TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
-        raise UserError(f"{path} is no model ({' '.join(str(error).split())[:120]}); {GIVE}") from None
+        raise UserError(f"{path} is not a quality model ({' '.join(str(error).split())[:120]}); {REMEDY}") from None
     return model

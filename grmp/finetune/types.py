@@ -37,7 +37,9 @@ class SplitData:
     train: Subset
     test: Subset
     teacher: Tensors | None = None  # weights of the CLIP behind the semantic loss; None: the frozen backbone
-    keep: bool = False  # also return the fine-tuned tensors, those of the last epoch: only with ``select`` "fixed"
+    keep: bool = (
+        False  # also return the tensors after the last epoch (``scores`` are theirs only with ``select`` "fixed")
+    )
 
 
 @dataclass

@@ -18,9 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from grmp.clip import model as clip
-from grmp.clip.model import Shape
-from grmp.data.crops import centre, crop
+from grmp.clip.model import Shape, map_images, pixels
+from grmp.data.crops import crop
 from grmp.finetune.types import SplitResult
 from grmp.methods.small_net import fit, fresh, start_at
 from grmp.params import Fit
@@ -66,7 +65,7 @@ def learn(
             rng = np.random.default_rng([*seed, int(row), epoch])
             y, x, flip = rng.integers(0, [margin + 1, margin + 1, 2])
             crops.append((int(row), int(y), int(x), bool(flip)))
-        return clip.pixels(crop(images, crops, shape.image_size).to(device), shape)
+        return pixels(crop(images, crops, shape.image_size).to(device), shape)
 
     targets = torch.from_numpy(scores.astype(np.float32)).to(device)
     student = fresh(Student, torch.Generator().manual_seed(1000 * seed[0] + seed[1]), device)
@@ -74,11 +73,6 @@ def learn(
     return student, fit(student, inputs, targets, settings, seed)
 
 
-@torch.no_grad()
 def predict(student: Student, images: np.ndarray, rows: np.ndarray, shape: Shape, device: torch.device) -> np.ndarray:
     """The student's scores (M,) of the centre crops of ``rows`` (M,)."""
-    margin, out = images.shape[-1] - shape.image_size, []
-    for part in np.array_split(rows, len(rows) // BATCH + 1):
-        x = crop(images, centre(part, margin), shape.image_size).to(device)
-        out.append(student(clip.pixels(x, shape)).cpu().numpy())
-    return np.concatenate(out)
+    return map_images(student, images, rows, shape, device, BATCH).numpy()

@@ -15,8 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from grmp.clip import model as clip
-from grmp.clip.model import Backbone
+from grmp.clip.model import Backbone, pixels
 from grmp.data.crops import Crop, centre, crop
 from grmp.finetune.types import SplitResult
 from grmp.methods.small_net import fit, fresh, start_at
@@ -63,13 +62,13 @@ def panel(
     Each labelled picture has ``method.views`` crops, drawn once, which come round epoch by epoch; their tokens are kept
     (K x views x L x D float32 on the device). ``images`` and ``quality`` as in ``finetune.types.Subset``.
     """
-    shape, device = backbone.shape, backbone.weights["logit_scale"].device
+    shape, device = backbone.shape, backbone.device
     margin = images.shape[-1] - shape.image_size
 
     @torch.no_grad()
     def tokens(images: np.ndarray, crops: list[Crop]) -> Tensor:
         x = crop(images, crops, shape.image_size).to(device)
-        return clip.image_tokens(backbone.weights, clip.pixels(x, shape), shape)
+        return backbone.prompted().tokens(pixels(x, shape))
 
     rng = np.random.default_rng([*seed, 1])
     draws = rng.integers(0, [margin + 1, margin + 1, 2], size=(method.views, len(train), 3))

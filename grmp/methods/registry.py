@@ -14,10 +14,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from grmp.clip import model as clip
 from grmp.clip.checkpoints import load_prompts
-from grmp.clip.model import Backbone
-from grmp.data.crops import centre, crop, place
+from grmp.clip.model import Backbone, Tensors, prompted_texts, random_prompts, tokenize
+from grmp.data.crops import place
 from grmp.data.dataset import Dataset
 from grmp.data.splits import Splits
 from grmp.finetune.loop import finetune
@@ -58,22 +57,17 @@ def each(one: Callable[[int], SplitResult]) -> Splitwise:
     return lambda numbers: [one(i) for i in numbers]
 
 
-@torch.no_grad()
 def embeddings(case: Case, images: np.ndarray) -> torch.Tensor:
-    """Unit-length embeddings (N, E) of every picture's centre crop by the backbone without prompts."""
-    shape = case.backbone.shape
-    out = []
-    for rows in np.array_split(np.arange(len(images)), math.ceil(len(images) / 64)):
-        x = crop(images, centre(rows, images.shape[-1] - shape.image_size), shape.image_size)
-        out.append(clip.image_embedding(case.backbone.weights, clip.pixels(x.to(case.device), shape), shape).cpu())
-    return torch.cat(out)
+    """Unit-length embeddings (N, E) of every image's centre crop by the backbone without prompts."""
+    clip = case.backbone.prompted()
+    return clip.map(clip.image, images, np.arange(len(images)))
 
 
 def zero_shot(case: Case, method: ZeroShot) -> Splitwise:
     """Probability of the better of two antonym texts (CLIP-IQA's idea; Wang et al., AAAI 2023). Reads no label."""
-    tokens = clip.tokenize(method.templates).to(case.device)
+    tokens = tokenize(method.templates).to(case.device)
     with torch.no_grad():
-        text = clip.text_embedding(case.backbone.weights, tokens, case.backbone.shape).cpu()
+        text = case.backbone.prompted().text(tokens).cpu()
         logits = case.backbone.weights["logit_scale"].exp().cpu() * embeddings(case, case.target.images) @ text.T
     scores = F.softmax(logits, dim=-1)[:, 0].numpy()
     return each(lambda split: SplitResult(scores[case.tested.test(split)]))
@@ -119,24 +113,24 @@ def jobs(case: Case, method: Tune) -> tuple[Texts, Callable[[int], SplitData]]:
     """The texts of a method of kind tune, and what each split brings to its adaptation."""
     p, begin = case.params.prompts, case.params.start_of(method)
     has_context = begin not in ("none", "visual")
-    quality = clip.prompted_texts(p.classes, p.text_tokens) if has_context else [PLAIN.format(c) for c in p.classes]
+    quality = prompted_texts(p.classes, p.text_tokens) if has_context else [PLAIN.format(c) for c in p.classes]
     scenes = [TEACHER_SCENE.format(s) for s in case.params.adapt.scenes]
-    texts = Texts(*(clip.tokenize(t).to(case.device) for t in (quality, scenes)))
+    texts = Texts(*(tokenize(t).to(case.device) for t in (quality, scenes)))
 
     learned = None if begin in STARTS else load_prompts(case.folder, begin, case.backbone, p)
     images = place(case.source.images, case.device)
     target_images = images if case.target is case.source else place(case.target.images, case.device)
 
-    def start(split: int) -> clip.Tensors:
+    def start(split: int) -> Tensors:
         generator = torch.Generator().manual_seed(1000 * case.params.adapt.seed + split)
         visual = p.visual_tokens if begin in ("visual", "random") else 0
-        prompts = clip.random_prompts(case.backbone.shape, visual, p.visual_layers, p.text_tokens, p.norm, generator)
+        prompts = random_prompts(case.backbone.shape, visual, p.visual_layers, p.text_tokens, p.norm, generator)
         dropped = [] if has_context else ["ctx"]
         if begin in ("none", "context"):  # no visual prompts, so none of their LayerNorm either
             dropped += ["visual.prompt_norm.weight", "visual.prompt_norm.bias"]
         return {n: t for n, t in prompts.items() if n not in dropped}
 
-    def on_device(prompts: clip.Tensors) -> clip.Tensors:
+    def on_device(prompts: Tensors) -> Tensors:
         return {n: t.to(case.device) for n, t in prompts.items()}
 
     same = None if learned is None else on_device(learned)

@@ -1,17 +1,17 @@
-"""Quality-aware pre-training of the prompts on the order of distortion levels, in the manner of TRIQA (Sureddi et al., ICIP
-2025, arXiv 2507.12687).
+"""Pre-training of the prompts on the order of distortion levels, in the manner of TRIQA (Sureddi et al., ICIP 2025, arXiv
+2507.12687).
 
-As there: triplets of one source picture under one distortion, ordered by level; a triplet margin loss pulls the embedding of
-the nearer level to the anchor's and pushes that of the farther one away. Levels are all that it reads: no opinion.
+As there: triplets of one source image under one distortion, ordered by level; a triplet margin loss pulls the embedding of
+the nearer level to the anchor's and pushes that of the farther one away. It reads levels only, no ratings.
 
-What differs. TRIQA trains a ConvNeXt on a set of its own making and then a regressor on its features beside those of a second,
-content-aware network; here the frozen CLIP's visual prompts are trained, on any prepared database with levels, and few-shot
-adaptation follows. The text context enters no picture's embedding, so it leaves as it came: random. (Of the paper, the abstract
-and the released code were at hand; the margin is ours.)
+What differs: TRIQA trains a ConvNeXt on a dataset of its own and then a regressor on its features together with those of a
+second, content-aware network. Here the visual prompts of the frozen CLIP are trained, on any prepared database with levels,
+and few-shot fine-tuning follows. The text context does not enter image embeddings and stays random. (We had the paper's
+abstract and its released code; the margin is ours.)
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,39 +20,43 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from grmp.clip.model import Tensors
+from grmp.clip.model import Backbone, Tensors, pixels
+from grmp.data.crops import Images
 from grmp.errors import UserError
 from grmp.params import Pretrain, Triplets
-from grmp.pretrain.meta import Batch, Inner, Models, View
+from grmp.pretrain.meta import Batch, Inner, Loss, PromptDropout
+from grmp.pretrain.tasks import load
 
-Embed = Callable[[Tensors, Tensor], Tensor]  # of prompts and pictures (B, 3, S, S) uint8: unit-length embeddings (B, E)
 
-
-def loss(anchor: Tensor, nearer: Tensor, farther: Tensor, margin: float) -> Tensor:
-    """mean max(0, margin + |a - n| - |a - f|) over unit-length embeddings, each (T, E)."""
+def triplet_loss(anchor: Tensor, nearer: Tensor, farther: Tensor, margin: float) -> Tensor:
+    """mean max(0, margin + |a - n| - |a - f|) over unit-length embeddings, each (N, E)."""
     return F.triplet_margin_loss(anchor, nearer, farther, margin=margin)
-
-
-def violated(anchor: Tensor, nearer: Tensor, farther: Tensor) -> Tensor:
-    """Share of the triplets whose farther level lies nearer; 0.5 is chance."""
-    return ((anchor - nearer).norm(dim=1) >= (anchor - farther).norm(dim=1)).float().mean()
 
 
 @dataclass(frozen=True)
 class Ladder:
-    """The pictures of one source under one distortion."""
+    """The images of one source under one distortion."""
 
     rows: np.ndarray  # positions in the prepared array
     levels: np.ndarray  # of each
 
 
-def ladders_of(name: str, index: pd.DataFrame) -> dict[str, list[Ladder]]:
-    """Ladders of at least two levels, by distortion type in sorted order; of one type, one a source picture.
+@dataclass(frozen=True)
+class Task:
+    """The ladders of one distortion type: those that train, and those of other sources that are evaluated."""
+
+    distortion: str
+    support: list[Ladder]
+    query: list[Ladder]
+
+
+def tasks_of(name: str, index: pd.DataFrame, share: float, seed: int) -> list[Task]:
+    """One task per distortion type, in sorted order; ``share`` of its sources support it, the same at every visit.
 
     Raises
     ------
     UserError
-        If the database has none, or a type has ladders of one source only.
+        If the database has no ladder of two levels, or a type has ladders of a single source.
     """
     labelled = index[index[["reference", "distortion", "level"]].notna().all(axis=1)]
     found: dict[str, list[Ladder]] = {}
@@ -61,20 +65,24 @@ def ladders_of(name: str, index: pd.DataFrame) -> dict[str, list[Ladder]]:
             found.setdefault(str(kind), []).append(Ladder(part.index.to_numpy(), part["level"].to_numpy(np.float64)))
     if not found:
         raise UserError(
-            f"{name} has no two levels of one distortion of one source picture, so it has no triplets; "
+            f"{name} has no two levels of one distortion of one source image, so it has no triplets; "
             "choose e.g. tid2013 or kadid10k"
         )
-    for kind, ladders in found.items():
+    tasks = []
+    for number, (kind, ladders) in enumerate(found.items()):
         if len(ladders) < 2:
             raise UserError(f"{name}: distortion '{kind}' has levels of one source only; support and query need two")
-    return found
+        order = np.random.default_rng([seed, number]).permutation(len(ladders))
+        count = max(1, min(len(order) - 1, round(share * len(order))))
+        tasks.append(Task(kind, [ladders[i] for i in order[:count]], [ladders[i] for i in order[count:]]))
+    return tasks
 
 
 def draw(ladders: list[Ladder], rng: np.random.Generator) -> np.ndarray:
-    """One triplet (anchor, nearer, farther) of each ladder as rows (T, 3).
+    """One triplet (anchor, nearer, farther) of each ladder, as rows (N, 3).
 
-    The farther picture is of another level than the anchor; the nearer one is any whose level is nearer, at least the anchor
-    itself (of which the batch holds another crop).
+    The farther image is of another level than the anchor; the nearer one is any image whose level is nearer, possibly the
+    anchor itself (another crop of it).
     """
     out = []
     for ladder in ladders:
@@ -82,66 +90,67 @@ def draw(ladders: list[Ladder], rng: np.random.Generator) -> np.ndarray:
         distance = np.abs(ladder.levels - ladder.levels[anchor])
         farther = rng.choice(np.flatnonzero(distance > 0))
         nearer = rng.choice(np.flatnonzero(distance < distance[farther]))
-        out.append([anchor, nearer, farther])
-    positions = np.array(out)
-    return np.stack([ladder.rows[p] for ladder, p in zip(ladders, positions, strict=True)])
-
-
-@dataclass(frozen=True)
-class Task:
-    """The ladders of one distortion type: those that train, and those of other source pictures that tell how well it goes."""
-
-    distortion: str
-    support: list[Ladder]
-    query: list[Ladder]
-
-
-def tasks_of(name: str, index: pd.DataFrame, share: float, seed: int) -> list[Task]:
-    """One task per distortion type; ``share`` of its source pictures support it, the same ones at every visit."""
-    tasks = []
-    for number, (kind, ladders) in enumerate(ladders_of(name, index).items()):
-        order = np.random.default_rng([seed, number]).permutation(len(ladders))
-        count = max(1, min(len(order) - 1, round(share * len(order))))
-        tasks.append(Task(kind, [ladders[i] for i in order[:count]], [ladders[i] for i in order[count:]]))
-    return tasks
+        out.append(ladder.rows[[anchor, nearer, farther]])
+    return np.array(out)
 
 
 class Learner:
-    """The prompts and their Adam: what the ``pretrain`` stage steps and keeps."""
+    """The prompts and their Adam, trained task by task (train.Learner)."""
 
-    def __init__(self, theta: Tensors, variant: Triplets) -> None:
+    independent = False
+
+    def __init__(
+        self, theta: Tensors, variant: Triplets, settings: Pretrain, backbone: Backbone, dropout: float
+    ) -> None:
         """Start from ``theta``."""
-        self.variant, self.inner = variant, Inner(theta, "adam", variant.rate)
+        self.variant, self.settings, self.backbone, self.dropout = variant, settings, backbone, dropout
+        self.inner = Inner(theta, "adam", variant.rate)
 
     @property
     def prompts(self) -> Tensors:
-        """What has been learned so far."""
+        """The prompts learned so far."""
         return self.inner.prompts
 
     @property
-    def models(self) -> Models:
-        """Tensors and optimiser of each model, by name."""
+    def models(self) -> dict[str, tuple[Tensors, torch.optim.Optimizer]]:
+        """The one model."""
         return {"inner": (self.inner.prompts, self.inner.optimizer)}
 
-    def visit(
-        self, task: Task, settings: Pretrain, view: View, embed: Embed, rng: np.random.Generator
-    ) -> tuple[list[float], list[float]]:
-        """One triplet of each source, a step for each batch; returns the losses on support and query batches."""
+    def batches(self, task: Task, images: Images, rng: np.random.Generator) -> tuple[list[Batch], list[Batch]]:
+        """Support and query batches, one triplet of each source: images are the anchors, the nearer, then the farther ones.
 
-        def of(prompts: Tensors, batch: Batch) -> Tensor:
-            anchor, nearer, farther = embed(prompts, batch[0]).chunk(3)
-            return loss(anchor, nearer, farther, self.variant.margin)
+        Query images are cropped at random, too: an anchor that is its own nearer image is another view of it.
+        """
 
-        def batches(ladders: list[Ladder], size: int) -> list[Batch]:
+        def of(ladders: list[Ladder], size: int) -> list[Batch]:
             triplets = draw(ladders, rng)
             parts = np.array_split(triplets, math.ceil(3 * len(triplets) / max(3, size)))
-            # crops are drawn for the query too: an anchor that is its own nearer picture is another view of it
-            return [view(part.T.ravel(), np.zeros(part.size), rng) for part in parts]
+            place = self.backbone.shape.image_size, self.backbone.device
+            return [load(images, part.T.ravel(), np.zeros(part.size), *place, rng) for part in parts]
 
-        query = batches(task.query, settings.query_batch)
-        steps = [self.inner.step(of, batch) for batch in batches(task.support, settings.support_batch)]
+        query = of(task.query, self.settings.query_batch)
+        return of(task.support, self.settings.support_batch), query
+
+    def loss(self, dropout: PromptDropout | None = None) -> Loss:
+        """The triplet loss of a batch under given prompts, (1,)."""
+
+        def loss(prompts: Tensors, batch: Batch) -> Tensor:
+            masks = [m.squeeze(0) for m in dropout.masks(len(batch[0]))] if dropout else []
+            image = self.backbone.prompted(prompts).image(pixels(batch[0], self.backbone.shape), *masks)
+            anchor, nearer, farther = image.chunk(3)
+            return triplet_loss(anchor, nearer, farther, self.variant.margin)
+
+        return loss
+
+    def visit(
+        self, batches: Sequence[tuple[list[Batch], list[Batch]]], seeds: Sequence[Sequence[int]]
+    ) -> list[tuple[list[float], list[float]]]:
+        """A step for each support batch of the one task; its losses on support and query batches."""
+        ((support, query),) = batches
+        loss = self.loss(PromptDropout(self.dropout, self.prompts, seeds))
+        steps = [self.inner.step(loss, batch)[0] for batch in support]
         with torch.no_grad():
-            return steps, [float(of(self.inner.prompts, batch)) for batch in query]
+            return [(steps, [float(loss(self.prompts, batch)) for batch in query])]
 
-    def close(self) -> None:
-        """Nothing is left to do after the tasks of one database."""
+    def outer_step(self) -> None:
+        """There is no outer model."""

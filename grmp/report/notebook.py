@@ -26,10 +26,11 @@ from nbformat import NotebookNode
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from grmp import params as settings
+from grmp.device import cpus
 from grmp.errors import UserError
 from grmp.files import whole
 from grmp.locks import lock
-from grmp.pool import cpus, work
+from grmp.pool import work
 
 SECONDS = 600  # per cell; a notebook that draws from records needs a few
 _TYPES = {"str": str, "int": int, "float": float, "bool": bool, "list": list}

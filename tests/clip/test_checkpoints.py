@@ -10,10 +10,9 @@ import yaml
 from safetensors.torch import save_file
 
 from grmp import params
-from grmp.clip import checkpoints as checkpoints
-from grmp.clip import model as clip
-from grmp.clip import pretrained
-from grmp.clip.model import Shape
+from grmp.clip import checkpoints, pretrained
+from grmp.clip.build import build
+from grmp.clip.model import Shape, image_embedding, random_prompts
 from grmp.data import download
 from grmp.errors import UserError
 from grmp.files import sha256
@@ -48,8 +47,8 @@ def test_openai_weights_are_found_on_the_hub():
         ({"model": "RN50-quickgelu"}, "RN50-quickgelu is not a plain ViT CLIP; choose one such as ViT-B-32-quickgelu"),
         ({"model": "convnext_base"}, "convnext_base is not a plain ViT CLIP"),
         ({"model": "roberta-ViT-B-32"}, "roberta-ViT-B-32 is not a plain ViT CLIP"),
-        ({"pretrained": "openia"}, "'openia' is no tag of ViT-B-16-quickgelu; known: .*openai"),
-        ({"model": SMALL, "pretrained": "openai"}, 'is no tag of ViT-S-32-alt; known: none, or "" for a file'),
+        ({"pretrained": "openia"}, "'openia' is not a tag of ViT-B-16-quickgelu; known: .*openai"),
+        ({"model": SMALL, "pretrained": "openai"}, 'is not a tag of ViT-S-32-alt; known: none, or "" for a file'),
     ],
 )
 def test_wrong_names_are_named(change, words):
@@ -83,7 +82,7 @@ def test_local_file(file, any_tag):
 
 
 def test_other_bytes_than_stated(file, any_tag):
-    with pytest.raises(UserError, match=r"has sha256 .*, not 00; fetch it again"):
+    with pytest.raises(UserError, match=r"has sha256 .*, not 00; download it again"):
         pretrained.fetch(settings(model=SMALL, sha256="00"), file)
 
 
@@ -116,19 +115,19 @@ def test_any_plain_vit_by_name_from_a_file(tmp_path, caplog):
     del raw["backbone"]["normalize"]  # the protocol's
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
     caplog.clear()
-    checkpoints.build(params.load(tmp_path / "params.yaml"), tmp_path, path)
+    build(params.load(tmp_path / "params.yaml"), tmp_path, path)
     assert not caplog.records  # open_clip's warning that the model starts at random would mislead
     loaded = checkpoints.load(tmp_path)
     assert loaded.shape == Shape(24, 48, 16, 96, 2, 3, 64, 3, 4, True, "clip")
     card = json.loads((tmp_path / "results/backbone.json").read_text())
     assert card == {"name": "ViT-toy-16 (own weights)", "source": path.name, "sha256": sha256(path)}
-    prompts = clip.random_prompts(loaded.shape, 3, 0, 4, "layer", torch.Generator().manual_seed(0))
+    prompts = random_prompts(loaded.shape, 3, 0, 4, "layer", torch.Generator().manual_seed(0))
     x = torch.zeros(2, 3, 48, 48)
-    assert clip.image_embedding(loaded.weights | prompts, x, loaded.shape).shape == (2, 24)
+    assert image_embedding(loaded.weights | prompts, x, loaded.shape).shape == (2, 24)
 
 
 def test_own_weights_need_a_file():
-    with pytest.raises(UserError, match="names no Hub repository for ViT-S-32-alt ''; give the weights as a file"):
+    with pytest.raises(UserError, match="names no Hub repository for ViT-S-32-alt ''; pass the weights as a file"):
         pretrained.fetch(settings(model=SMALL, pretrained=""), None)
 
 
@@ -179,11 +178,11 @@ def test_checkpoints_are_read_back_and_same_bytes(tmp_path):
 
 
 @pytest.mark.parametrize("cut", [0, 7, 60, -3])
-def test_damaged_checkpoints_are_named(tmp_path, cut):
+def test_corrupt_checkpoints_are_named(tmp_path, cut):
     path = tmp_path / "c.safetensors"
     checkpoints.save(path, {"a": torch.ones(3)}, {"config": {}})
     path.write_bytes(path.read_bytes()[:cut])
-    with pytest.raises(UserError, match=r"c\.safetensors is damaged .*; delete it, then do this"):
+    with pytest.raises(UserError, match=r"c\.safetensors is corrupt .*; delete it, then do this"):
         checkpoints.read(path, "do this")
 
 

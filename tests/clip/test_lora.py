@@ -3,7 +3,7 @@
 import torch
 
 from grmp.clip import lora
-from grmp.finetune import step
+from grmp.finetune import loop
 from tests.finetune.test_adapt import SHAPE, run, world
 from tests.golden import weights
 
@@ -30,7 +30,7 @@ def test_trains_the_low_rank_parts_alone(world):
     base = weights.clip_weights(SHAPE)
     names = lora.adapted(SHAPE, 1)
     low = lora.start(base, names, 2, torch.Generator())
-    tuned, frozen = step.split_tuned(base | low, step.tuned_names(SHAPE, ["lora"], 1))
+    tuned, frozen = loop.split_tuned(base | low, loop.tuned_names(SHAPE, ["lora"], 1))
     assert set(tuned) == set(low)
     assert set(frozen) == set(base)
     outcome = run(world, train=("lora",), rule="none", epochs=30)

@@ -5,8 +5,20 @@ import pytest
 import torch
 
 from bench.plain import Prompted, build
-from grmp.clip import model as clip
-from grmp.clip.checkpoints import shape_of
+from grmp.clip.model import (
+    Shape,
+    embed_patches,
+    image_blocks,
+    image_embedding,
+    pixels,
+    prompted_texts,
+    random_prompts,
+    semantic_loss,
+    task_loss,
+    text_embedding,
+    tokenize,
+)
+from grmp.clip.pretrained import shape_of
 from grmp.errors import UserError
 from tests.golden import weights
 
@@ -44,77 +56,70 @@ def images():
 
 def test_equals_open_clip(model, images):
     shape, p = shape_of(model, "clip"), dict(model.state_dict())
-    assert shape == clip.Shape(**TINY, vision_heads=2, text_heads=1, quick_gelu=True, normalize="clip")
-    x, tokens = clip.pixels(images, shape), clip.tokenize(["a cat", "a photo with high quality."])
+    assert shape == Shape(**TINY, vision_heads=2, text_heads=1, quick_gelu=True, normalize="clip")
+    x, tokens = pixels(images, shape), tokenize(["a cat", "a photo with high quality."])
     with torch.no_grad():
-        torch.testing.assert_close(clip.image_embedding(p, x, shape), model.encode_image(x, normalize=True))
-        torch.testing.assert_close(clip.text_embedding(p, tokens, shape), model.encode_text(tokens, normalize=True))
+        torch.testing.assert_close(image_embedding(p, x, shape), model.encode_image(x, normalize=True))
+        torch.testing.assert_close(text_embedding(p, tokens, shape), model.encode_text(tokens, normalize=True))
 
 
 @pytest.mark.parametrize("norm", ["layer", "identity"])
 def test_prefix_equals_all_tokens(model, images, norm):
     shape = shape_of(model, "imagenet")
-    prompts = clip.random_prompts(shape, 6, 0, 4, norm, torch.Generator().manual_seed(0))
-    p, x = dict(model.state_dict()) | prompts, clip.pixels(images, shape)
-    tokens = clip.tokenize(clip.prompted_texts(["high quality", "low quality"], 4))
+    prompts = random_prompts(shape, 6, 0, 4, norm, torch.Generator().manual_seed(0))
+    p, x = dict(model.state_dict()) | prompts, pixels(images, shape)
+    tokens = tokenize(prompted_texts(["high quality", "low quality"], 4))
     plain = Prompted(build(shape, dict(model.state_dict())), prompts, tokens)
     with torch.no_grad():
-        torch.testing.assert_close(clip.image_embedding(p, x, shape), plain.encode_image(x), atol=1e-5, rtol=0)
-        text = clip.text_embedding(p, tokens, shape, p["ctx"])
+        torch.testing.assert_close(image_embedding(p, x, shape), plain.encode_image(x), atol=1e-5, rtol=0)
+        text = text_embedding(p, tokens, shape, p["ctx"])
         torch.testing.assert_close(text, plain.encode_quality(), atol=1e-5, rtol=0)
 
 
 def test_blocks_beyond_the_prompted_ones_are_plain(model, images):
     shape = shape_of(model, "imagenet")
-    prompts = clip.random_prompts(shape, 6, 2, 4, "identity", torch.Generator().manual_seed(0))
-    p, x = dict(model.state_dict()) | prompts, clip.pixels(images, shape)
+    prompts = random_prompts(shape, 6, 2, 4, "identity", torch.Generator().manual_seed(0))
+    p, x = dict(model.state_dict()) | prompts, pixels(images, shape)
     with torch.no_grad():
-        h = clip.image_blocks(p, clip.embed_patches(p, x), shape, 0, 2)
+        h = image_blocks(p, embed_patches(p, x), shape, 0, 2)
         expected = model.visual.ln_post(model.visual.transformer.resblocks[2](h))[:, 0] @ model.visual.proj
         expected = torch.nn.functional.normalize(expected, dim=-1)
-        torch.testing.assert_close(clip.image_embedding(p, x, shape), expected, atol=1e-5, rtol=0)
+        torch.testing.assert_close(image_embedding(p, x, shape), expected, atol=1e-5, rtol=0)
 
 
 def test_context_replaces_the_words_it_stands_for(model):
     shape, p = shape_of(model, "clip"), dict(model.state_dict())
-    words = clip.tokenize(["a bright day high quality."])
+    words = tokenize(["a bright day high quality."])
     with torch.no_grad():
         context = p["token_embedding.weight"][words[0, 1:4]]
-        prompted = clip.tokenize(clip.prompted_texts(["high quality"], 3))
-        torch.testing.assert_close(
-            clip.text_embedding(p, prompted, shape, context), clip.text_embedding(p, words, shape)
-        )
+        prompted = tokenize(prompted_texts(["high quality"], 3))
+        torch.testing.assert_close(text_embedding(p, prompted, shape, context), text_embedding(p, words, shape))
 
 
 def test_dropout_acts_on_each_image(model, images):
     shape = shape_of(model, "clip")
-    p = dict(model.state_dict()) | clip.random_prompts(shape, 6, 0, 4, "layer", torch.Generator().manual_seed(0))
-    x = clip.pixels(images[:1], shape).expand(3, -1, -1, -1)
-    seen: list[torch.Size] = []
-
-    def drop(t: torch.Tensor) -> torch.Tensor:
-        seen.append(t.shape)
-        return t * (torch.rand(t.shape, generator=generator) > 0.5)
-
-    generator = torch.Generator().manual_seed(3)
+    p = dict(model.state_dict()) | random_prompts(shape, 6, 0, 4, "layer", torch.Generator().manual_seed(0))
+    x = pixels(images[:1], shape).expand(3, -1, -1, -1)
+    masks = torch.ones(3, 3, 6, 128)  # blocks, images, prompts, width
+    masks[2, 1, 4] = 0
     with torch.no_grad():
-        out = clip.image_embedding(p, x, shape, drop)
-    assert seen == [torch.Size([3, 6, 128])] * 3
-    assert not torch.allclose(out[0], out[1])
+        out, plain = image_embedding(p, x, shape, masks), image_embedding(p, x, shape)
+    torch.testing.assert_close(out[[0, 2]], plain[[0, 2]])
+    assert not torch.allclose(out[1], plain[1])
 
 
 def test_zero_shot_function_is_kept_without_prompts_and_norm(model, images):
     shape = shape_of(model, "clip")
-    prompts = clip.random_prompts(shape, 0, 0, 4, "identity", torch.Generator().manual_seed(0))
+    prompts = random_prompts(shape, 0, 0, 4, "identity", torch.Generator().manual_seed(0))
     assert set(prompts) == {"ctx"}
-    p, x = dict(model.state_dict()), clip.pixels(images, shape)
+    p, x = dict(model.state_dict()), pixels(images, shape)
     with torch.no_grad():
-        torch.testing.assert_close(clip.image_embedding(p | prompts, x, shape), clip.image_embedding(p, x, shape))
+        torch.testing.assert_close(image_embedding(p | prompts, x, shape), image_embedding(p, x, shape))
 
 
 def test_random_prompts_are_seeded_and_sized_as_published():
-    shape = clip.Shape(512, 224, 16, 768, 12, 12, 512, 12, 8, True)
-    one, two = (clip.random_prompts(shape, 100, 0, 4, "layer", torch.Generator().manual_seed(5)) for _ in range(2))
+    shape = Shape(512, 224, 16, 768, 12, 12, 512, 12, 8, True)
+    one, two = (random_prompts(shape, 100, 0, 4, "layer", torch.Generator().manual_seed(5)) for _ in range(2))
     assert all(torch.equal(one[n], two[n]) for n in one)
     assert sum(t.numel() for t in one.values()) == 1_515_776
     bound = (6 / (3 * 16**2 + 768)) ** 0.5
@@ -126,10 +131,10 @@ def test_losses():
     quality = torch.tensor([[2.0, 0.0], [0.0, 0.0]])
     p = torch.sigmoid(torch.tensor(2.0))
     expected = (-(0.25 * p.log() + 0.75 * (1 - p).log()) + torch.log(torch.tensor(2.0))) / 2
-    torch.testing.assert_close(clip.task_loss(quality, torch.tensor([0.25, 0.9])), expected)
+    torch.testing.assert_close(task_loss(quality, torch.tensor([0.25, 0.9])), expected)
     scenes = torch.tensor([[1.0, 2.0, 3.0]])
     entropy = -(scenes.softmax(-1) * scenes.log_softmax(-1)).sum()
-    torch.testing.assert_close(clip.semantic_loss(scenes, scenes), entropy)
+    torch.testing.assert_close(semantic_loss(scenes, scenes), entropy)
 
 
 def test_refuses_towers_that_cannot_be_prompted():

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from grmp.clip import model as clip
 from grmp.clip import stem
-from grmp.finetune.step import split_tuned, tuned_names
+from grmp.clip.model import PromptedCLIP, Shape, apply_stem, embed_patches, image_embedding, pixels
+from grmp.finetune.loop import split_tuned, tuned_names
 from tests.golden import weights
 
 
@@ -89,7 +89,7 @@ def test_equals_the_published_network():
 def stemmed():
     """Shape and seeded weights of a CLIP with a stem, for images of 64 pixels."""
     numbers = {"embed_dim": 16, "image_size": 64, "patch_size": 32, "vision_width": 32, "vision_layers": 2}
-    shape = clip.Shape(**numbers, vision_heads=2, text_width=32, text_layers=1, text_heads=2, quick_gelu=True)
+    shape = Shape(**numbers, vision_heads=2, text_width=32, text_layers=1, text_heads=2, quick_gelu=True)
     p = weights.clip_weights(shape) | {n: t.float() for n, t in stem.fold(seeded_state()).items()}
     p["visual.conv1.weight"] = 0.01 * torch.randn((32, stem.CHANNELS, 1, 1), generator=torch.Generator().manual_seed(2))
     return replace(shape, stem="lite0"), p
@@ -98,13 +98,13 @@ def stemmed():
 def test_a_clip_with_a_stem_has_one_token_for_each_cell(stemmed):
     shape, p = stemmed
     images = torch.randint(0, 256, (3, 3, 64, 64), generator=torch.Generator().manual_seed(3), dtype=torch.uint8)
-    x = clip.pixels(images, shape)
+    x = pixels(images, shape)
     torch.testing.assert_close(x, (images / 255 - 0.498) / 0.502)
-    torch.testing.assert_close(clip.pixels(images, replace(shape, normalize="clip")), x)
-    assert clip.embed_patches(p, x).shape == (3, 5, 32)
-    torch.testing.assert_close(clip.embed_patches(p, clip.apply_stem(p, x)), clip.embed_patches(p, x))
-    assert clip.image_embedding(p, x, shape).shape == (3, 16)
-    assert clip.image_tokens(p, x, shape).shape == (3, 5, 32)
+    torch.testing.assert_close(pixels(images, replace(shape, normalize="clip")), x)
+    assert embed_patches(p, x).shape == (3, 5, 32)
+    torch.testing.assert_close(embed_patches(p, apply_stem(p, x)), embed_patches(p, x))
+    assert image_embedding(p, x, shape).shape == (3, 16)
+    assert PromptedCLIP(p, shape).tokens(x).shape == (3, 5, 32)
 
 
 def test_the_stem_stays_frozen_when_everything_is_trained(stemmed):

@@ -257,7 +257,7 @@ def test_other_files_are_no_models(world: Path, trained: Path, tmp_path: Path, w
         import torch
 
         torch.save(tensors, path)
-    with pytest.raises(UserError, match=r"no model|is damaged|not found") as told:
+    with pytest.raises(UserError, match=r"not a quality model|is corrupt|not found") as told:
         load(path)
     assert str(told.value).endswith("; give a file that `grmp train` wrote")
     assert "\n" not in str(told.value)

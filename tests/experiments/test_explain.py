@@ -7,26 +7,24 @@ import pandas as pd
 import pytest
 import torch
 
-from grmp.clip import checkpoints as checkpoints
-from grmp.clip import model as clip
+from grmp.clip import checkpoints
+from grmp.clip.model import prompted_texts, random_prompts, tokenize
 from grmp.errors import UserError
 from grmp.experiments.explain import ends, look, principal, relevance
-from grmp.finetune.scorer import Model
+from grmp.finetune.scorer import QualityModel
 from grmp.params import load
 from grmp.pretrain import inner_curves as steps
+from grmp.pretrain.meta import Inner
 from tests import worlds
 from tests.golden import weights
 
 
 @pytest.fixture(scope="module")
-def eye() -> Model:
+def eye() -> QualityModel:
     """A CLIP of random weights with random prompts."""
     shape, generator = worlds.SHAPE, torch.Generator().manual_seed(3)
-    tensors = weights.clip_weights(shape) | clip.random_prompts(shape, 3, 0, 4, "identity", generator)
-    with torch.no_grad():
-        tokens = clip.tokenize(clip.prompted_texts(["high quality", "low quality"], 4))
-        text = clip.text_embedding(tensors, tokens, shape, tensors["ctx"])
-    return Model(tensors, text, shape)
+    tensors = weights.clip_weights(shape) | random_prompts(shape, 3, 0, 4, "identity", generator)
+    return QualityModel.of(tensors, shape, tokenize(prompted_texts(["high quality", "low quality"], 4)))
 
 
 def pictures(count: int, seed: int = 0) -> torch.Tensor:
@@ -34,7 +32,7 @@ def pictures(count: int, seed: int = 0) -> torch.Tensor:
     return noise + torch.linspace(-1, 1, 32)
 
 
-def test_patches_add_up_to_the_difference(eye: Model):
+def test_patches_add_up_to_the_difference(eye: QualityModel):
     x = pictures(3)
     maps, gap = relevance(eye, x, steps=64)
     assert maps.shape == (3, 4, 4)
@@ -44,13 +42,13 @@ def test_patches_add_up_to_the_difference(eye: Model):
     assert gap.abs().max() < 0.02 * maps.abs().sum((1, 2)).max()
 
 
-def test_more_steps_leave_less_over(eye: Model):
+def test_more_steps_leave_less_over(eye: QualityModel):
     x = pictures(3)
     few, many = (relevance(eye, x, steps=count)[1].abs().max() for count in (2, 64))
     assert many < few
 
 
-def test_a_patch_that_is_flat_in_mean_colour_has_no_relevance(eye: Model):
+def test_a_patch_that_is_flat_in_mean_colour_has_no_relevance(eye: QualityModel):
     x = pictures(1)
     x[:, :, 8:16, 8:16] = 0
     for channel in x[0]:  # the rest has mean 0 as well, so the flat picture is 0 there
@@ -62,10 +60,9 @@ def test_a_patch_that_is_flat_in_mean_colour_has_no_relevance(eye: Model):
     assert maps.abs().max() > 1e-4
 
 
-def test_the_score_is_the_sigmoid_of_the_logit(eye: Model):
+def test_the_score_is_the_sigmoid_of_the_logit(eye: QualityModel):
     x = pictures(2)
-    both = clip.logits(eye.tensors, eye.embed(x), eye.text)
-    assert torch.allclose(torch.sigmoid(eye.logit(x)), both.softmax(-1)[:, 0], atol=1e-6)
+    assert torch.allclose(torch.sigmoid(eye.logit(x)), eye.clip.quality(x, eye.text), atol=1e-6)
 
 
 def test_components_are_those_of_the_covariance():
@@ -88,7 +85,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("look")
     worlds.build(folder)
     generator = torch.Generator().manual_seed(1)
-    prompts = clip.random_prompts(worlds.SHAPE, 3, 0, 4, "identity", generator)
+    prompts = random_prompts(worlds.SHAPE, 3, 0, 4, "identity", generator)
     metadata = {"backbone": checkpoints.load(folder).sha256}
     checkpoints.save(folder / "models/prompts/fomaml.safetensors", prompts, metadata)
     return folder
@@ -138,11 +135,11 @@ def test_steps_begin_at_the_start_and_go_down(world: Path):
 
 def test_a_walk_on_the_query_pictures_lowers_their_loss(world: Path):
     backbone = checkpoints.load(world)
-    tokens = clip.tokenize(clip.prompted_texts(["high quality", "low quality"], 4))
+    tokens = tokenize(prompted_texts(["high quality", "low quality"], 4))
     images = torch.from_numpy(np.load(world / "data/prepared/target/images.npy")[:8, :, :32, :32].copy())
     batch = images, torch.linspace(0, 1, 8)
-    theta = clip.random_prompts(worlds.SHAPE, 3, 0, 4, "identity", torch.Generator().manual_seed(1))
-    inner = steps.meta.Inner(theta, "adam", 1e-2)
+    theta = random_prompts(worlds.SHAPE, 3, 0, 4, "identity", torch.Generator().manual_seed(1))
+    inner = Inner({n: t[None] for n, t in theta.items()}, "adam", 1e-2)
     found = steps.walk(backbone, tokens, inner, [batch], batch, [0, 2, 8])
     assert [taken for taken, _, _ in found] == [0, 2, 8]
     losses = [loss for _, loss, _ in found]

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from grmp import params
-from grmp.clip import checkpoints as checkpoints
+from grmp.clip import checkpoints
 from grmp.data.splits import Splits
 from grmp.errors import UserError
 from grmp.experiments import sweep
@@ -81,18 +81,18 @@ SPOILED = {
     "small pictures": (small_pictures, "reads 32 x 32 pictures, target is prepared at 30 x 30; set data.size to 32"),
     "layers": (
         lambda w: prompts_of(w, lambda p: {DEEP: p[DEEP][:1]}),
-        r"does not fit .*: visual.deep_prompt_embeddings is 1 x 3 x 64, asked for is 2 x 3 x 64; learn them again",
+        r"does not fit .*: visual.deep_prompt_embeddings is 1 x 3 x 64, expected 2 x 3 x 64; train them again",
     ),
     "prompted layers asked for": (
         lambda w: change(w, prompts={"visual_layers": 1}),
-        "visual.deep_prompt_embeddings is 2 x 3 x 64, asked for is absent",
+        "visual.deep_prompt_embeddings is 2 x 3 x 64, expected absent",
     ),
-    "tokens": (lambda w: change(w, prompts={"text_tokens": 5}), "ctx is 4 x 64, asked for is 5 x 64"),
+    "tokens": (lambda w: change(w, prompts={"text_tokens": 5}), "ctx is 4 x 64, expected 5 x 64"),
     "width": (
         lambda w: prompts_of(w, lambda p: {FIRST: torch.zeros(1, 3, 96)}),
-        "visual.prompt_embeddings is 1 x 3 x 96, asked for is 1 x 3 x 64",
+        "visual.prompt_embeddings is 1 x 3 x 96, expected 1 x 3 x 64",
     ),
-    "another backbone": (lambda w: prompts_of(w, lambda p: {}, {"backbone": "0"}), "was learned on another backbone"),
+    "another backbone": (lambda w: prompts_of(w, lambda p: {}, {"backbone": "0"}), "was trained on another backbone"),
     "no prompts": (lambda w: (w.parent / "models/prompts/fomaml.safetensors").unlink(), "dvc repro pretrain@fomaml"),
 }
 
@@ -137,7 +137,7 @@ def relabel(world, **columns):
         ("fomaml", {"distortion": None}, "pre has no distortion labels, so it cannot pre-train; choose e.g. tid2013"),
         ("triplets", {"distortion": None}, "pre has no two levels of one distortion"),
         ("triplets", {"level": 2}, "pre has no two levels of one distortion"),
-        ("fomaml", {"reference": "r00"}, "pre: distortion 'blur' has pictures of one source only"),
+        ("fomaml", {"reference": "r00"}, "pre: distortion 'blur' has images of one source only"),
     ],
 )
 def test_databases_that_cannot_pre_train_are_named(world, monkeypatch, variant, columns, words):

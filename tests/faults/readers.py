@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -65,11 +64,11 @@ def _prompts(folder: Path) -> None:
 
     from grmp import params
     from grmp.clip import checkpoints as backbone
-    from grmp.clip import model as clip
+    from grmp.clip.model import random_prompts
 
     file = worlds.build(folder)
     p, loaded = params.load(file).prompts, backbone.load(folder)
-    made = clip.random_prompts(
+    made = random_prompts(
         loaded.shape, p.visual_tokens, p.visual_layers, p.text_tokens, p.norm, torch.Generator().manual_seed(1)
     )
     backbone.save(folder / "models/prompts/meta.safetensors", made, {"backbone": loaded.sha256, "identity": "0" * 64})
@@ -87,15 +86,15 @@ def _model(folder: Path) -> None:
     import torch
 
     from grmp.clip import checkpoints as backbone
-    from grmp.clip import model as clip
-    from grmp.finetune.scorer import Model
+    from grmp.clip.model import PromptedCLIP, text_embedding, tokenize
+    from grmp.finetune.scorer import QualityModel
 
     _world(folder / "w")
     loaded = backbone.load(folder / "w")
     shutil.rmtree(folder / "w")
-    text = clip.text_embedding(loaded.weights, clip.tokenize(["good", "bad"]), loaded.shape)
+    text = text_embedding(loaded.weights, tokenize(["good", "bad"]), loaded.shape)
     card = {"size": worlds.SIZE, "aspect": "squash", "scale": {"low": 1.0, "high": 5.0, "higher_better": True}}
-    Model(loaded.weights, torch.as_tensor(text), loaded.shape, card).save(folder / "m.safetensors")
+    QualityModel(PromptedCLIP(loaded.weights, loaded.shape), torch.as_tensor(text), card).save(folder / "m.safetensors")
 
 
 def _read_model(folder: Path) -> object:
@@ -342,43 +341,6 @@ def _past(folder: Path) -> object:
     return [cost.estimate(key, known) for key in wanted], cost.total(wanted, known, 10)
 
 
-def _learner(folder: Path) -> Any:
-    import torch
-
-    from grmp import params
-    from grmp.clip import model as clip
-    from grmp.pretrain import meta
-
-    loaded = params.load(folder / "params.yaml")
-    theta = clip.random_prompts(worlds.SHAPE, 3, 0, 4, "identity", torch.Generator().manual_seed(1))
-    return meta.Learner(theta, loaded.variants["fomaml"])
-
-
-def _copies(tensors: dict[str, Any]) -> dict[str, Any]:
-    return {name: tensor.detach().clone() for name, tensor in tensors.items()}
-
-
-def _half(folder: Path) -> None:
-    from grmp.pretrain import train as pretrain
-
-    (folder / "params.yaml").write_text(yaml.safe_dump(worlds.settings(), sort_keys=False))
-    learner = _learner(folder)
-    rows = [{"epoch": 0, "database": "pre", "task": "blur", "support_loss": 1.0, "query_loss": 1.0, "seconds": 0.1}]
-    pretrain._keep(folder / "half.safetensors", "0" * 64, 1, learner.models, rows, 0.5, _copies(learner.prompts))
-
-
-def _read_half(folder: Path) -> object:
-    from grmp.pretrain import train as pretrain
-
-    state = pretrain._restore(folder / "half.safetensors", "0" * 64, _learner(folder).models)
-    return (
-        pd.DataFrame(state["rows"]),
-        range(state["epoch"]),
-        state["best"] > 0,
-        {n: t + 1 for n, t in state["theta"].items()},
-    )
-
-
 def _locks(folder: Path) -> None:
     lines = (ROOT / "demo/dvc.lock").read_text().splitlines(keepends=True)
     (folder / "dvc.lock").write_text("".join(lines[:60]))
@@ -421,7 +383,6 @@ READERS: dict[str, Reader] = {
     "archive .tgz": Reader(_archive(".tgz"), _unpack, writes="out/deep/er"),
     "record to run again": Reader(_rerun, _restore, "r/*/*/*/*/run.json"),
     "costs of records": Reader(_record, _past, "r/*/*/*/*/run.json"),
-    "half a pre-training": Reader(_half, _read_half, "half.safetensors"),
     "dvc.lock": Reader(_locks, _mend, "dvc.lock"),
     "dvc's table of locks": Reader(_locks, _mend, ".dvc/tmp/rwlock"),
     "look": Reader(_look, _read_look, "results/attribution/*.npz"),

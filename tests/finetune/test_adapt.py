@@ -6,10 +6,20 @@ import numpy as np
 import pytest
 import torch
 
-from grmp.clip import model as clip
-from grmp.clip.model import Backbone, Shape
+from grmp.clip.model import (
+    Backbone,
+    Shape,
+    image_embedding,
+    logits,
+    pixels,
+    prompted_texts,
+    semantic_loss,
+    task_loss,
+    text_embedding,
+    tokenize,
+)
 from grmp.data import crops
-from grmp.finetune import step
+from grmp.finetune import loop
 from grmp.finetune.gradient_rules import regularize
 from grmp.finetune.loop import finetune
 from grmp.finetune.types import TEACHER_SCENE, SplitData, Subset, Texts
@@ -54,8 +64,8 @@ def world():
     quality = rng.uniform(size=21)
     images = np.clip(rng.normal(60 + 130 * quality[:, None, None, None], 20, (21, 3, 36, 36)), 0, 255).astype(np.uint8)
     texts = Texts(
-        clip.tokenize(clip.prompted_texts(["high quality", "low quality"], 4)),
-        clip.tokenize([TEACHER_SCENE.format(s) for s in SETTINGS["scenes"]]),
+        tokenize(prompted_texts(["high quality", "low quality"], 4)),
+        tokenize([TEACHER_SCENE.format(s) for s in SETTINGS["scenes"]]),
     )
     return backbone, weights.prompts(SHAPE, 5), texts, images, quality
 
@@ -81,34 +91,34 @@ def plain_recipe(world, settings, train):
     """The same work without a cache, a frozen trunk, or one forward for two gradients."""
     backbone, prompts, texts, images, quality = world
     p = {n: t.clone() for n, t in (backbone.weights | prompts).items()}
-    names = [n for n in p if n.startswith(step.tuned_names(SHAPE, train, settings.tuned_blocks))]
+    names = [n for n in p if n.startswith(loop.tuned_names(SHAPE, train, settings.tuned_blocks))]
     for n in names:
         p[n].requires_grad_()
     optimizer = torch.optim.SGD([p[n] for n in names], lr=settings.learning_rate, weight_decay=settings.weight_decay)
     rng = np.random.default_rng([settings.seed, 2])
 
     def forward(x):
-        image = clip.image_embedding(p, x, SHAPE)
-        quality_logits = clip.logits(p, image, clip.text_embedding(p, texts.quality, SHAPE, p["ctx"]))
-        return quality_logits, clip.logits(p, image, clip.text_embedding(p, texts.scenes, SHAPE))
+        image = image_embedding(p, x, SHAPE)
+        quality_logits = logits(p, image, text_embedding(p, texts.quality, SHAPE, p["ctx"]))
+        return quality_logits, logits(p, image, text_embedding(p, texts.scenes, SHAPE))
 
     for epoch in range(settings.epochs):
         batches = crops.draw_batches(TRAIN, settings, rng)
         for number, members in enumerate(batches):
             drawn = crops.draw_crops(TRAIN[members], 4, settings, len(batches), epoch, number, 2)
-            x = clip.pixels(crops.crop(images, drawn, 32), SHAPE)
+            x = pixels(crops.crop(images, drawn, 32), SHAPE)
             with torch.no_grad():
                 w = backbone.weights
-                seen = clip.image_embedding(w, x, SHAPE)
-                teacher = clip.logits(w, seen, clip.text_embedding(w, texts.scenes, SHAPE))
+                seen = image_embedding(w, x, SHAPE)
+                teacher = logits(w, seen, text_embedding(w, texts.scenes, SHAPE))
             both = []
             for which in (0, 1):
                 optimizer.zero_grad()
                 out = forward(x)
                 if which == 0:
-                    loss = clip.task_loss(out[0], torch.from_numpy(quality[TRAIN[members]].astype(np.float32)))
+                    loss = task_loss(out[0], torch.from_numpy(quality[TRAIN[members]].astype(np.float32)))
                 else:
-                    loss = clip.semantic_loss(out[1], teacher)
+                    loss = semantic_loss(out[1], teacher)
                 if loss.requires_grad:  # with the context alone, nothing reaches the scene texts
                     loss.backward()
                 both.append({n: p[n].grad.clone() for n in names if p[n].grad is not None})
@@ -116,7 +126,7 @@ def plain_recipe(world, settings, train):
                 p[n].grad = g
             optimizer.step()
     with torch.no_grad():
-        x = clip.pixels(torch.from_numpy(images[TEST][:, :, 2:34, 2:34].copy()), SHAPE)
+        x = pixels(torch.from_numpy(images[TEST][:, :, 2:34, 2:34].copy()), SHAPE)
         return forward(x)[0].softmax(-1)[:, 0].numpy()
 
 
@@ -158,7 +168,7 @@ def test_rule_and_strength_matter(world):
 
 
 def test_trained_values_are_counted(world):
-    tuned, frozen = step.split_tuned(world[0].weights | world[1], step.tuned_names(SHAPE, ("context", "blocks"), 1))
+    tuned, frozen = loop.split_tuned(world[0].weights | world[1], loop.tuned_names(SHAPE, ("context", "blocks"), 1))
     assert run(world).trained_values == sum(t.numel() for t in tuned.values())
     assert {"ctx", "ln_final.weight", "visual.ln_post.bias", "transformer.resblocks.2.ln_1.bias"} <= set(tuned)
     assert {"visual.proj", "visual.prompt_embeddings", "visual.transformer.resblocks.1.ln_1.bias"} <= set(frozen)
@@ -168,7 +178,7 @@ def test_published_number_of_trained_values():
     shape = Shape(512, 224, 16, 768, 12, 12, 512, 12, 8, True, "imagenet")
     sizes = {n: t.numel() for n, t in weights.clip_weights(shape).items()} | {"ctx": 4 * 512}
     assert (
-        sum(v for n, v in sizes.items() if n.startswith(step.tuned_names(shape, ("context", "blocks"), 4)))
+        sum(v for n, v in sizes.items() if n.startswith(loop.tuned_names(shape, ("context", "blocks"), 4)))
         == 40_965_632
     )
 
@@ -249,6 +259,6 @@ def test_batches_published_and_even():
 def test_position_pairing_meets_the_neighbour():
     task = {"ctx": torch.ones(2), "a": torch.ones(3), "b": torch.full((3,), 2.0)}
     semantic = {"a": torch.full((3,), 10.0), "b": torch.full((3,), 20.0)}  # none for the context
-    paired = step.by_position(task, semantic)
+    paired = loop.by_position(task, semantic)
     assert set(paired) == {"a"}  # the context would meet a tensor of another size
     assert torch.equal(paired["a"], semantic["b"])

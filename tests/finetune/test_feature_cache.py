@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from grmp.finetune.feature_cache import Budget, Cache, budget
+from grmp.finetune.feature_cache import Budget, FeatureCache, budget
 
 
 def counted(budget_bytes):
@@ -13,7 +13,7 @@ def counted(budget_bytes):
         computed.extend(crops)
         return torch.tensor([[float(c[0])] * 4 for c in crops]), torch.zeros(len(crops), 1)
 
-    return Cache(compute, Budget(budget_bytes)), computed
+    return FeatureCache(compute, Budget(budget_bytes)), computed
 
 
 A, B, C = ((i, 0, 0, False) for i in range(3))
@@ -40,7 +40,7 @@ def test_nothing_is_kept_without_budget():
 
 def test_caches_share_a_budget():
     common = Budget(30)
-    one, two = (Cache(lambda crops: [torch.zeros(len(crops), 5)], common) for _ in range(2))
+    one, two = (FeatureCache(lambda crops: [torch.zeros(len(crops), 5)], common) for _ in range(2))
     one.get([A])
     two.get([A, B])
     assert (len(one.kept), len(two.kept)) == (1, 0)

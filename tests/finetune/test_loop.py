@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from grmp.clip import model as clip
-from grmp.clip.model import Backbone
+from grmp.clip.model import Backbone, image_embedding, logits, pixels, text_embedding
 from grmp.finetune.loop import finetune
 from grmp.finetune.types import Subset
 from grmp.params import Adapt
@@ -154,8 +153,8 @@ def test_kept_tensors_are_the_adapted_clip(world, at_once, train):
     found = run(backbone(torch.float32), world[2], tune(train=train), settings, three)
     for one, outcome in zip(three, found, strict=True):
         p, pictures = outcome.tensors, np.asarray(one.test.images)[one.test.rows][:, :, 2:34, 2:34]
-        image = clip.image_embedding(p, clip.pixels(torch.from_numpy(pictures.copy()), SHAPE), SHAPE)
-        scores = clip.logits(p, image, clip.text_embedding(p, world[2].quality, SHAPE, p["ctx"])).softmax(-1)[:, 0]
+        image = image_embedding(p, pixels(torch.from_numpy(pictures.copy()), SHAPE), SHAPE)
+        scores = logits(p, image, text_embedding(p, world[2].quality, SHAPE, p["ctx"])).softmax(-1)[:, 0]
         assert not scores.requires_grad
         np.testing.assert_allclose(scores, outcome.scores, atol=1e-5)
     assert finetune(world[0], world[2], tune(), settings, [job(world)])[0].tensors is None

@@ -53,11 +53,11 @@ def test_a_file_at_vit_b16_size(tmp_path, monkeypatch):
     config |= {"text_width": 512, "text_layers": 12, "prompt_tokens": 100, "tuned_blocks": 4, "batch": 2}
     images = np.random.default_rng(0).integers(0, 256, (2, 3, 224, 224), dtype=np.uint8)
     targets = np.array([0.2, 0.8], np.float32)
-    clip_weights, prompts, pixels = weights.clip_weights, weights.prompts, check.clip.pixels
+    clip_weights, prompts, pixels = weights.clip_weights, weights.prompts, check.pixels
     with monkeypatch.context() as exact:
         exact.setattr(weights, "clip_weights", lambda s: {n: w.double() for n, w in clip_weights(s).items()})
         exact.setattr(weights, "prompts", lambda s, count: {n: w.double() for n, w in prompts(s, count).items()})
-        exact.setattr(check.clip, "pixels", lambda x, shape: pixels(x, shape).double())
+        exact.setattr(check, "pixels", lambda x, shape: pixels(x, shape).double())
         found = check.computed(config, images, targets.astype(np.float64), names)
     stats = found.pop("grad_stats")
     arrays = {n: v.astype(np.float32) for n, v in found.items()}

@@ -13,8 +13,8 @@ import yaml
 from scipy.stats import spearmanr
 
 from grmp import params
-from grmp.clip import checkpoints as checkpoints
-from grmp.clip import model as clip
+from grmp.clip import checkpoints
+from grmp.clip.model import image_embedding, logits, pixels, prompted_texts, task_loss, text_embedding, tokenize
 from grmp.data import dataset as prepared
 from grmp.data import splits
 from grmp.errors import UserError
@@ -148,13 +148,13 @@ def test_upper_is_taught_by_a_clip_that_knows_quality(world):
     assert (teaching.rule, teaching.train, schedule.select) == ("none", ["context", "blocks"], "fixed")
     assert schedule.epochs == settings.epochs  # one batch holds all labels here
     assert job.teacher is taught.tensors
-    texts = clip.tokenize(clip.prompted_texts(loaded.prompts.classes, 4))
-    shape, x = backbone.shape, clip.pixels(torch.from_numpy(db.images[:, :, 2:34, 2:34].copy()), backbone.shape)
+    texts = tokenize(prompted_texts(loaded.prompts.classes, 4))
+    shape, x = backbone.shape, pixels(torch.from_numpy(db.images[:, :, 2:34, 2:34].copy()), backbone.shape)
 
     def loss_on_the_test_side(p):
         with torch.no_grad():
-            logits = clip.logits(p, clip.image_embedding(p, x, shape), clip.text_embedding(p, texts, shape, p["ctx"]))
-        return float(clip.task_loss(logits[parts.test(1)], torch.from_numpy(case.quality[parts.test(1)])))
+            found = logits(p, image_embedding(p, x, shape), text_embedding(p, texts, shape, p["ctx"]))
+        return float(task_loss(found[parts.test(1)], torch.from_numpy(case.quality[parts.test(1)])))
 
     at_start, taught_loss = (loss_on_the_test_side(p) for p in (backbone.weights | job.prompts, job.teacher))
     assert taught_loss < at_start - 0.05

@@ -6,8 +6,7 @@ import torch
 from scipy.stats import spearmanr
 from torch import nn
 
-from grmp.clip import model as clip
-from grmp.clip.model import Backbone
+from grmp.clip.model import Backbone, PromptedCLIP, image_embedding, pixels
 from grmp.methods import distill, panel
 from grmp.methods.small_net import fit, fresh, trained_values
 from grmp.params import Fit, Panel
@@ -67,11 +66,11 @@ def test_loss_that_is_not_finite_names_the_place():
 
 def test_all_tokens_agree_with_the_embedding(world):
     backbone, images, _ = world
-    x = clip.pixels(torch.from_numpy(images[:4, :, :32, :32].copy()), SHAPE)
-    tokens = clip.image_tokens(backbone.weights, x, SHAPE)
+    x = pixels(torch.from_numpy(images[:4, :, :32, :32].copy()), SHAPE)
+    tokens = PromptedCLIP(backbone.weights, SHAPE).tokens(x)
     assert tokens.shape == (4, 17, 64)
     embedding = nn.functional.normalize(tokens[:, 0] @ backbone.weights["visual.proj"], dim=-1)
-    torch.testing.assert_close(embedding, clip.image_embedding(backbone.weights, x, SHAPE))
+    torch.testing.assert_close(embedding, image_embedding(backbone.weights, x, SHAPE))
 
 
 def test_panel_is_the_mean_of_its_members_and_blind_to_the_order_of_patches():

@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from grmp import params
-from grmp.clip import model as clip
-from grmp.clip.model import Backbone, Shape
+from grmp.clip.model import Backbone, Shape, prompted_texts, tokenize
 from grmp.data.crops import place
 from grmp.finetune.loop import finetune
 from grmp.finetune.types import TEACHER_SCENE, SplitData, Subset, Texts
@@ -26,8 +25,8 @@ def test_published_adaptation_at_full_size():
     noise = rng.normal(60 + 130 * quality[:, None, None, None], 20, (60, 3, 244, 244))
     images = place(np.clip(noise, 0, 255).astype(np.uint8), device)
     texts = Texts(
-        clip.tokenize(clip.prompted_texts(under.prompts.classes, under.prompts.text_tokens)).to(device),
-        clip.tokenize([TEACHER_SCENE.format(s) for s in settings.scenes]).to(device),
+        tokenize(prompted_texts(under.prompts.classes, under.prompts.text_tokens)).to(device),
+        tokenize([TEACHER_SCENE.format(s) for s in settings.scenes]).to(device),
     )
     prompts = {n: t.to(device) for n, t in weights.prompts(VIT_B16, under.prompts.visual_tokens).items()}
     sides = (Subset(images, quality, rows) for rows in (np.arange(10), np.arange(10, 60)))

@@ -8,12 +8,11 @@ import yaml
 from torch.nn.functional import normalize
 
 from grmp import params
-from grmp.clip import model as clip
-from grmp.clip.model import Backbone
+from grmp.clip.model import Backbone, pixels, random_prompts
 from grmp.errors import UserError
 from grmp.params import Triplets
 from grmp.pretrain import triplets
-from grmp.pretrain.train import _embed, _view
+from grmp.pretrain.tasks import load
 from tests import worlds
 from tests.golden import weights
 from tests.worlds import SHAPE
@@ -24,32 +23,39 @@ def embeddings(seed=0, count=7):
     return [normalize(torch.randn(count, 5, generator=generator, dtype=torch.float64), dim=1) for _ in range(3)]
 
 
+def violated(anchor, nearer, farther):
+    """Share of the triplets whose farther level is nearer; 0.5 is chance."""
+    return float(((anchor - nearer).norm(dim=1) >= (anchor - farther).norm(dim=1)).float().mean())
+
+
 def test_loss_is_what_it_says():
     a, n, f = embeddings()
     expected = np.mean([max(0.0, 0.3 + (x - y).norm() - (x - z).norm()) for x, y, z in zip(a, n, f, strict=True)])
-    assert float(triplets.loss(a, n, f, 0.3)) == pytest.approx(expected, abs=1e-5)
+    assert float(triplets.triplet_loss(a, n, f, 0.3)) == pytest.approx(expected, abs=1e-5)
 
 
 def test_loss_is_the_margin_where_nothing_tells_and_zero_where_the_order_holds():
     a, n, _ = embeddings()
-    assert float(triplets.loss(a, n, n, 0.2)) == pytest.approx(0.2)
-    assert float(triplets.loss(a, a, -a, 0.2)) == 0.0  # 0 against 2, farther than any margin
-    assert float(triplets.loss(a, -a, a, 0.2)) == pytest.approx(2.2, abs=1e-4)
-    assert float(triplets.violated(a, a, -a)) == 0.0
-    assert float(triplets.violated(a, -a, a)) == 1.0
+    assert float(triplets.triplet_loss(a, n, n, 0.2)) == pytest.approx(0.2)
+    assert float(triplets.triplet_loss(a, a, -a, 0.2)) == 0.0  # 0 against 2, farther than any margin
+    assert float(triplets.triplet_loss(a, -a, a, 0.2)) == pytest.approx(2.2, abs=1e-4)
+    assert violated(a, a, -a) == 0.0
+    assert violated(a, -a, a) == 1.0
 
 
 def test_loss_does_not_change_under_a_rotation():
     a, n, f = embeddings()
     q = torch.linalg.qr(torch.randn(5, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)).Q
-    assert float(triplets.loss(a @ q, n @ q, f @ q, 0.3)) == pytest.approx(float(triplets.loss(a, n, f, 0.3)), abs=1e-5)
+    assert float(triplets.triplet_loss(a @ q, n @ q, f @ q, 0.3)) == pytest.approx(
+        float(triplets.triplet_loss(a, n, f, 0.3)), abs=1e-5
+    )
 
 
 def test_a_step_against_the_gradient_draws_the_nearer_and_drives_the_farther():
     a, n, f = embeddings(count=1)
     n.requires_grad_()
     f.requires_grad_()
-    triplets.loss(a, n, f, 3.0).backward()
+    triplets.triplet_loss(a, n, f, 3.0).backward()
     near, far = n - 0.1 * n.grad, f - 0.1 * f.grad
     assert (a - near).norm() < (a - n).norm()
     assert (a - far).norm() > (a - f).norm()
@@ -58,7 +64,7 @@ def test_a_step_against_the_gradient_draws_the_nearer_and_drives_the_farther():
 def test_gradient_is_finite_where_the_nearer_is_the_anchor():
     a, _, f = embeddings()
     a.requires_grad_()
-    triplets.loss(a, a.clone(), f, 3.0).backward()
+    triplets.triplet_loss(a, a.clone(), f, 3.0).backward()
     assert torch.isfinite(a.grad).all()
 
 
@@ -72,14 +78,19 @@ def index(levels, sources=3, kinds=("blur", "noise")):
     return pd.DataFrame(rows)
 
 
+def ladders(table):
+    """All ladders by distortion type."""
+    return {t.distortion: t.support + t.query for t in triplets.tasks_of("pre", table, 0.5, seed=3)}
+
+
 def test_triplets_keep_source_distortion_and_order():
     table = index([1, 2, 3, 5])
-    found = triplets.ladders_of("pre", table)
+    found = ladders(table)
     assert {k: len(v) for k, v in found.items()} == {"blur": 3, "noise": 3}
     rng, seen = np.random.default_rng(0), set()
     for _ in range(50):
-        for kind, ladders in found.items():
-            for rows in triplets.draw(ladders, rng):
+        for kind, of_kind in found.items():
+            for rows in triplets.draw(of_kind, rng):
                 three = table.iloc[rows]
                 assert three["reference"].nunique() == 1
                 assert set(three["distortion"]) == {kind}
@@ -90,7 +101,7 @@ def test_triplets_keep_source_distortion_and_order():
 
 
 def test_draws_are_seeded():
-    found = triplets.ladders_of("pre", index([1, 2, 3]))["blur"]
+    found = ladders(index([1, 2, 3]))["blur"]
     one, two, other = (triplets.draw(found, np.random.default_rng(s)) for s in (1, 1, 2))
     assert np.array_equal(one, two)
     assert not np.array_equal(one, other)
@@ -110,7 +121,7 @@ def test_support_and_query_share_no_source():
 @pytest.mark.parametrize(
     ("table", "words"),
     [
-        (index([3]), "pre has no two levels of one distortion of one source picture"),
+        (index([3]), "pre has no two levels of one distortion of one source image"),
         (index([1, 2]).assign(level=np.nan), "pre has no two levels"),
         (index([1, 2]).assign(distortion=None), "pre has no two levels"),
         (index([1, 2]).assign(reference=None), "pre has no two levels"),
@@ -119,7 +130,7 @@ def test_support_and_query_share_no_source():
 )
 def test_databases_without_levels_are_named(table, words):
     with pytest.raises(UserError, match=words) as caught:
-        triplets.ladders_of("pre", table)
+        triplets.tasks_of("pre", table, 0.5, seed=3)
     assert "\n" not in str(caught.value)
 
 
@@ -129,8 +140,7 @@ def test_prompts_learn_the_order_of_levels(tmp_path):
     dark = table["reference"].str[1:].astype(int).to_numpy() * 6 + table["level"].to_numpy() * 22
     images = np.clip(rng.normal(20 + dark[:, None, None, None], 15, (len(table), 3, 36, 36)), 0, 255).astype(np.uint8)
     backbone = Backbone(SHAPE, weights.clip_weights(SHAPE), "seeded")
-    embed, view = _embed(backbone, None), _view(images, 32, torch.device("cpu"))
-    theta = clip.random_prompts(SHAPE, 3, 0, 4, "layer", torch.Generator().manual_seed(0))
+    theta = random_prompts(SHAPE, 3, 0, 4, "layer", torch.Generator().manual_seed(0))
     task = triplets.tasks_of("pre", table, 0.6, seed=3)[0]
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(worlds.settings(), sort_keys=False))
     settings = params.load(tmp_path / "params.yaml").pretrain
@@ -138,21 +148,22 @@ def test_prompts_learn_the_order_of_levels(tmp_path):
 
     def judge(prompts):
         draws = [triplets.draw(task.query, np.random.default_rng(s)) for s in range(10)]
-        images_of = view(np.concatenate(draws).T.ravel(), np.zeros(120), np.random.default_rng(5))[0]
+        rows, rng = np.concatenate(draws).T.ravel(), np.random.default_rng(5)
+        x = pixels(load(images, rows, np.zeros(120), 32, torch.device("cpu"), rng)[0], SHAPE)
         with torch.no_grad():
-            three = embed(prompts, images_of).chunk(3)
-        return float(triplets.loss(*three, 0.2)), float(triplets.violated(*three))
+            three = backbone.prompted(prompts).image(x).chunk(3)
+        return float(triplets.triplet_loss(*three, 0.2)), violated(*three)
 
     def learn():
-        learner = triplets.Learner(theta, variant)
+        learner = triplets.Learner(theta, variant, settings, backbone, dropout=0.0)
         for epoch in range(30):
-            learner.visit(task, settings, view, embed, np.random.default_rng(epoch))
+            learner.visit([learner.batches(task, images, np.random.default_rng(epoch))], [[epoch]])
         return learner.prompts
 
     prompts = learn()
-    (loss, violated), (loss_before, violated_before) = judge(prompts), judge(theta)
+    (loss, wrong), (loss_before, wrong_before) = judge(prompts), judge(theta)
     assert loss < loss_before - 0.02
-    assert violated < violated_before
-    assert torch.equal(prompts["ctx"], theta["ctx"])  # no picture's embedding holds the context
+    assert wrong < wrong_before
+    assert torch.equal(prompts["ctx"], theta["ctx"])  # image embeddings do not depend on the context
     again = learn()
     assert all(torch.equal(prompts[n], again[n]) for n in prompts)

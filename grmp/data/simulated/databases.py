@@ -26,9 +26,10 @@ from tqdm import tqdm
 
 from grmp.data.simulated.distortions import KINDS, LEVELS, distort
 from grmp.data.simulated.scenes import RENDERERS, render_scene
+from grmp.device import cpus
 from grmp.errors import UserError
 from grmp.files import whole_folder
-from grmp.pool import cpus, work
+from grmp.pool import work
 
 SIZE = 122  # pixels; the models crop 112
 RATERS = 20
