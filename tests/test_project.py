@@ -1,4 +1,4 @@
-"""The repository's own promises: one set of dependencies, one pipeline, thin files, a help for every command."""
+"""The promises of the repository: one set of dependencies, one pipeline, imports in one direction, documented sizes."""
 
 import re
 import resource
@@ -9,6 +9,8 @@ import tomllib
 import pytest
 import yaml
 
+from grmp.code import imported
+from grmp.data.databases import get
 from tests.conftest import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -39,10 +41,46 @@ def test_one_pipeline_for_every_world(world):
     assert link.resolve() == ROOT / "dvc.yaml"
 
 
-def test_most_files_stay_small():
-    sizes = {p.name: len(p.read_text().splitlines()) for p in (ROOT / "grmp").rglob("*.py")}
-    long = {name: n for name, n in sizes.items() if n > 300}
-    assert len(long) <= len(sizes) // 8, long
+PACKAGES = ("params", "data", "clip", "pretrain", "finetune", "methods", "experiments", "report", "cli")
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in (ROOT / "grmp").rglob("*.py")
+}
+
+
+def level(module: str) -> int:
+    """0 for a flat module, then the packages in the order in which they may import each other."""
+    name = (*module.split("."), "")[1]
+    return PACKAGES.index(name) + 1 if name in PACKAGES else 0
+
+
+def test_imports_point_one_way():
+    upward = [(m, other) for m, path in MODULES.items() for other in imported(path) if level(other) > level(m)]
+    assert upward == []
+
+
+def test_few_modules_are_flat():
+    assert len([path for path in (ROOT / "grmp").glob("*.py") if path.name != "__init__.py"]) <= 10
+
+
+def test_documented_sizes_are_those_of_the_registry():
+    """Of docs/requirements.md, to which every other page links."""
+    databases = list(map(get, yaml.safe_load((ROOT / "params.yaml").read_text())["data"]["databases"]))
+    archives, unpacked = sum(d.download for d in databases) / 1e9, sum(d.disk for d in databases) / 1e9
+    arrays = sum(d.scores.count for d in databases) * 3 * 244**2 / 1e9
+    text = (ROOT / "docs/requirements.md").read_text()
+    assert f"{archives:.1f} GB of archives" in text
+    assert f"{unpacked:.1f} GB unpacked" in text
+    assert f"{arrays:.1f} GB of prepared arrays" in text
+    assert f"{archives + unpacked + arrays:.1f} GB at most" in text
+
+
+@pytest.mark.pipeline
+def test_status_of_a_pipeline_folder_names_no_other():
+    """With a target; without one DVC looks at every pipeline of the repository."""
+    command = [sys.executable, "-m", "dvc", "status", "dvc.yaml"]
+    status = subprocess.run(command, cwd=ROOT / "demo", capture_output=True, text=True, check=True).stdout
+    assert not re.search(r"\.\./(real|study|params\.yaml|dvc\.yaml|results|data/)", status)
 
 
 def test_make_help_lists_every_target():
@@ -65,7 +103,7 @@ def test_help_is_quick_to_start():
         subprocess.run(command, check=True, capture_output=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         best = min(best, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert best < 0.3
+    assert best < 1.0
 
 
 @pytest.mark.parametrize(
