@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 .DEFAULT_GOAL := help
-.PHONY: help install demo real study paper bench test test-all lint format lock clean
+.PHONY: help install demo real study paper small-clip bench test test-all lint format lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -36,6 +36,11 @@ study: install ## every method under both protocols, also on real photographs, i
 
 paper: install ## the paper: downloads the databases and runs everything (a GPU is advised)
 	@grmp mend && dvc repro
+
+small-clip: install ## train the shipped CLIPs anew (4 hours on 2 cores): make small-clip FROM=/path/to/BIQ2021
+	@test -n "$(FROM)" || { echo "error: give BIQ2021's folder: make small-clip FROM=/path/to/BIQ2021" >&2; exit 1; }
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[small]'
+	@python -m small --from "$(abspath $(FROM))"
 
 bench: install ## speed against the plain recipe, in one run (make bench DEVICE=cuda)
 	@python -m bench --device $(or $(DEVICE),cpu)

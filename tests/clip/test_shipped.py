@@ -1,0 +1,63 @@
+"""Shipped CLIPs: float16 files that are verified, and a token embedding with the known words only."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from grmp.clip import model as clip
+from grmp.clip import shipped, stem
+from grmp.errors import UserError
+from tests.clip.test_stem import seeded_state
+from tests.golden import weights
+
+KNOWN = ["a photo with high quality.", "a photo of a cat"]
+
+
+@pytest.fixture
+def packed(tmp_path):
+    """A folder with one seeded CLIP, its shape and its whole tensors."""
+    numbers = {"embed_dim": 16, "image_size": 64, "patch_size": 32, "vision_width": 32, "vision_layers": 2}
+    shape = clip.Shape(**numbers, vision_heads=2, text_width=32, text_layers=1, text_heads=2, quick_gelu=True)
+    p = weights.clip_weights(shape) | {n: t.float() for n, t in stem.fold(seeded_state()).items()}
+    p["visual.conv1.weight"] = 0.01 * torch.randn((32, stem.CHANNELS, 1, 1), generator=torch.Generator().manual_seed(2))
+    shape, known = replace(shape, stem="lite0"), clip.tokenize(KNOWN).unique()
+    pruned = p | {"token_embedding.weight": p["token_embedding.weight"][known]}
+    shipped.pack("one", shape, pruned, known, tmp_path)
+    return tmp_path, shape, p
+
+
+def test_a_packed_clip_computes_the_same_to_half_precision(packed):
+    folder, shape, p = packed
+    backbone = shipped.load("one", folder)
+    assert backbone.shape == shape
+    tokens = clip.tokenize(KNOWN)
+    torch.testing.assert_close(
+        clip.text_embedding(backbone.weights, tokens, shape), clip.text_embedding(p, tokens, shape), rtol=0, atol=5e-3
+    )
+    images = torch.randint(0, 256, (2, 3, 64, 64), generator=torch.Generator().manual_seed(3), dtype=torch.uint8)
+    x = clip.pixels(images, shape)
+    got = clip.image_embedding(backbone.weights, x, shape)
+    torch.testing.assert_close(got, clip.image_embedding(p, x, shape), rtol=0, atol=5e-2)
+
+
+def test_unknown_words_get_the_mean_of_the_known(packed):
+    folder, _, p = packed
+    known = clip.tokenize(KNOWN).unique()
+    rows = shipped.load("one", folder).weights["token_embedding.weight"]
+    assert rows.shape == (shipped.VOCABULARY, 32)
+    unknown = int(clip.tokenize(["zebra"])[0, 1])
+    torch.testing.assert_close(rows[unknown], p["token_embedding.weight"][known].half().float().mean(0))
+
+
+def test_damage_and_wrong_names_are_refused(packed):
+    folder, _, _ = packed
+    with pytest.raises(UserError, match="choose one of: one"):
+        shipped.load("two", folder)
+    path = folder / "one.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"\0\0")
+    with pytest.raises(UserError, match=r"one\.safetensors is missing or corrupt .* install the package again"):
+        shipped.load("one", folder)
+    (folder / "index.json").unlink()
+    with pytest.raises(UserError, match=r"index\.json is missing"):
+        shipped.load("one", folder)

@@ -1,0 +1,106 @@
+"""Training of the small CLIPs: distortions, captions, losses, and a training of seconds on made-up photographs."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from grmp.clip import model as clip
+from grmp.clip import shipped, stem
+from small import captions, features, photographs, train
+from tests.clip.test_stem import seeded_state
+
+
+@pytest.mark.parametrize("kind", photographs.KINDS)
+def test_a_higher_level_changes_more(kind):
+    image = np.asarray(
+        Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)).resize((128, 96))
+    )
+    made = [photographs.distort(image, kind, level, np.random.default_rng(1)) for level in range(1, 6)]
+    assert all(m.shape == image.shape and m.dtype == np.uint8 for m in made)
+    changed = [np.abs(m.astype(float) - image).mean() for m in made]
+    assert changed[0] > 0
+    assert changed[-1] > changed[0]
+
+
+def test_versions_are_ordered_where_the_order_is_known():
+    drawn = photographs.draw_versions(np.random.default_rng(0)).levels()
+    assert drawn.shape == (photographs.VERSIONS, 8)
+    assert drawn[0].sum() == 0
+    assert drawn[1].sum() < drawn[2].sum()
+    assert drawn[3].sum() < drawn[4].sum()
+    np.testing.assert_array_equal(drawn[5], drawn[1] + drawn[3])
+
+
+def test_ranking_loss_prefers_the_order_of_the_levels():
+    levels = torch.tensor(photographs.draw_versions(np.random.default_rng(0)).levels(), dtype=torch.float32)[None]
+    by_level = -levels.sum(-1)
+    assert train.ranking_loss(by_level, levels) < train.ranking_loss(0 * by_level, levels)
+    assert train.ranking_loss(0 * by_level, levels) < train.ranking_loss(-by_level, levels)
+
+
+def test_every_imagenet_class_is_in_one_scene():
+    truth = captions.scene_truth(torch.eye(1000))
+    torch.testing.assert_close(truth.sum(1), torch.ones(1000))
+    for scene, number in {"animal": 207, "plant": 985, "landscape": 970, "human": 982, "others": 398}.items():
+        assert captions.NOUNS[number] in {"golden retriever", "daisy", "alp", "groom", "abacus"}
+        assert truth[number].argmax() == captions.SCENES.index(scene)
+
+
+def test_pruned_tokens_keep_the_end_of_text():
+    c = captions.captions()
+    rows = c.rows(c.quality.tokens)
+    assert rows.max() == len(c.known) - 1
+    torch.testing.assert_close(rows.argmax(-1), c.quality.tokens.argmax(-1))
+
+
+@pytest.fixture
+def biq2021(tmp_path, monkeypatch):
+    """A folder like BIQ2021's with 20 made-up photographs, the upper case extension included."""
+    monkeypatch.setattr(photographs, "_PART", {"train": 20, "test": 0})
+    rng, names = np.random.default_rng(0), [f"ss01 ({i}).jpg" for i in range(20)]
+    (tmp_path / "Images").mkdir()
+    for name in names:
+        written = name.upper() if name == names[3] else name
+        Image.fromarray(rng.integers(0, 256, (64, 64, 3), np.uint8)).save(tmp_path / "Images" / written, format="JPEG")
+    table = pd.DataFrame({"Image Name": names, "MOS": rng.random(20), "": ""})
+    table.to_csv(tmp_path / "Train (Images and MOS).csv", index=False)
+    return tmp_path
+
+
+def test_features_training_and_packing(biq2021, tmp_path, monkeypatch):
+    network = type("Network", (), {"stem": {n: t.float() for n, t in stem.fold(seeded_state()).items()}})()
+    network.classify = lambda grid: grid.mean((2, 3)).repeat(1, 2)[:, :1000]
+    monkeypatch.setattr(features.lite, "load", lambda path: network)
+    monkeypatch.setattr(features, "DISTORTED", 8)
+    cache = tmp_path / "cache"
+    features.compute(biq2021, cache)
+    assert (cache / "versions.done").read_text() == "8"
+    data = train.Data(cache, biq2021)
+    assert len(data.views) == features.VIEWS
+
+    settings = replace(train.PRESETS["small-rated"], epochs=2, full_epochs=1, batch=8, groups=2)
+    whole = train.Trainer("whole", settings, data, cache)
+    whole.run()
+    halves = train.Trainer("halves", settings, data, cache)
+    monkeypatch.setattr(train.Trainer, "measure", lambda self, p: {})
+    halves._epoch(0)
+    halves.epoch = 1
+    halves.save()
+    halves = train.Trainer("halves", settings, data, cache)
+    halves.run()
+    for name, value in whole.average.items():
+        torch.testing.assert_close(halves.average[name], value, rtol=0, atol=0)
+
+    exported = train.export(whole.state(), network.stem)
+    shipped.pack("one", train.SHAPE, exported, whole.captions.known, tmp_path / "weights")
+    backbone = shipped.load("one", tmp_path / "weights")
+    image = Image.open(biq2021 / "Images" / "ss01 (0).jpg")
+    crop = features.crop(photographs.shrink(np.asarray(image)), None)
+    x = clip.pixels(torch.from_numpy(crop.copy()).permute(2, 0, 1)[None], backbone.shape)
+    got = clip.image_embedding(backbone.weights, x, backbone.shape)
+    expected = train.embed(whole.average, data, data.clean(0, np.array([0])))
+    assert float((got * expected).sum()) > 0.98  # the cached features are bfloat16 on some machines
