@@ -2,8 +2,8 @@
 
     python -m bench.coverage [--world demo] [--database sim_wild] [--pictures 50] [--draws 30] [--methods grmp zero_shot ridge]
 
-Draws "rated pictures" from a prepared database again and again. Cross-validation on them states an SRCC and its 95 % interval;
-the model that learned from all of them is then scored on every other picture of the database, which nobody has in practice.
+Draws "rated images" from a prepared database repeatedly. Cross-validation on them states an SRCC and its 95 % interval;
+the model that learned from all of them is then scored on every other image of the database, which is not possible in practice.
 bench/results/coverage.csv has a row a draw and method; docs/own.md says what came out. About 15 minutes after `make demo`.
 """
 
@@ -32,7 +32,7 @@ FOLDS = 5
 
 
 def draw(params: Params, world: Path, whole: Dataset, rows: np.ndarray, names: list[str]) -> pd.DataFrame:
-    """One draw: a row a method with what cross-validation says of ``rows``, and the truth on all pictures of other sources.
+    """One draw: a row a method with what cross-validation says of ``rows``, and the true value on all images of other sources.
 
     The same for the gains of the first method over the others.
     """

@@ -1,4 +1,4 @@
-"""`python -m bench growth`: seconds and memory against the number of pictures, shots, splits and methods.
+"""`python -m bench growth`: seconds and memory against the number of images, shots, splits and methods.
 
     python -m bench growth [--repeats 3] [--out bench/results]
 
@@ -25,7 +25,7 @@ from tests.golden import weights
 
 SHAPE = Shape(64, 64, 8, 96, 6, 2, 64, 6, 1, True, "imagenet")
 SIZES = {
-    "test pictures": (100, 200, 400, 800),
+    "test images": (100, 200, 400, 800),
     "shots": (25, 50, 100, 200),
     "splits": (1, 2, 4, 8),
     "methods": (1, 2, 3, 4),

@@ -1,6 +1,6 @@
-"""What is timed: the same work by the plain recipe and by ours, on ViT-B/16 with seeded weights and 100 prompts.
+"""What is timed: the same work by the plain implementation and by ours, on ViT-B/16 with seeded weights and 100 prompts.
 
-A piece of work is (recipes, difference): two functions without arguments, and what compares their results.
+Each piece of work has two recipes, functions without arguments, and a function that compares their results.
 """
 
 from collections.abc import Callable, Sequence
@@ -55,14 +55,14 @@ RELEASED = Variant(
 
 @dataclass(frozen=True)
 class Work:
-    """Recipes that do the same, and the largest difference between what two of them gave."""
+    """Recipes of the same computation, and the largest difference between two of their results."""
 
     recipes: dict[str, Callable[[], Any]]
     difference: Callable[[Any, Any], float]
 
 
 class Setting:
-    """Weights, texts and pictures that both recipes use."""
+    """Weights, texts and images for both recipes."""
 
     def __init__(self, device: torch.device, images: int, shape: Shape = VIT_B16, prompts: int = PROMPTS) -> None:
         self.device, self.shape = device, shape
@@ -93,7 +93,7 @@ def _apart(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:
 
 
 def evaluation(s: Setting) -> Work:
-    """Scores of a batch of test pictures."""
+    """Scores of a batch of test images."""
     p = s.base | s.prompts
 
     @torch.no_grad()
@@ -109,7 +109,7 @@ def evaluation(s: Setting) -> Work:
 
 
 def adaptation(s: Setting) -> Work:
-    """One epoch of few-shot adaptation (one step on all K pictures), features warm in our case."""
+    """One epoch of few-shot fine-tuning (one step on all K images); our feature cache is warm."""
     tuned, frozen = loop.split_tuned(s.base | s.prompts, loop.tuned_names(s.shape, ("context", "blocks"), TUNED))
     first = loop.first_trained_block(s.shape, ("context", "blocks"), TUNED)
     named = s.plain.named()
@@ -189,7 +189,7 @@ def meta_training(s: Setting) -> Work:
 
 
 def splits(s: Setting, count: int = 10, pictures: int = 10_073, epochs: int = 400) -> Work:
-    """Few-shot adaptation of ``count`` splits of KonIQ-10k's size (10,073 pictures, generated) by the published schedule."""
+    """Few-shot fine-tuning on ``count`` splits of KonIQ-10k's size (10,073 generated images) by the published schedule."""
     shots, side = len(s.target), s.shape.image_size + 20
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (pictures, 3, side, side), dtype=np.uint8)

@@ -8,7 +8,7 @@ from bench import __main__ as bench
 from bench import growth
 from bench.measure import timed
 from bench.work import WORK, Setting
-from tests.finetune.test_adapt import SHAPE
+from tests.finetune.test_loop import SHAPE
 
 CPU = torch.device("cpu")
 
@@ -58,7 +58,7 @@ def test_command_writes_csv_and_figure(monkeypatch, tmp_path):
 
 
 def test_growth_writes_csv_and_figure(monkeypatch, tmp_path):
-    sizes = {"test pictures": (10,), "shots": (4, 8), "splits": (1,), "methods": (1,)}
+    sizes = {"test images": (10,), "shots": (4, 8), "splits": (1,), "methods": (1,)}
     monkeypatch.setattr(growth, "SIZES", sizes)
     monkeypatch.setattr(growth, "SMALLEST", {q: s[0] for q, s in sizes.items()})
     monkeypatch.setattr(growth, "EPOCHS", 1)

@@ -23,6 +23,7 @@ class EarlyStopping:
         if scores is not None:
             self.waited += epoch >= 0
             both = float(pearsonr(scores, self.quality)[0] + spearmanr(scores, self.quality)[0])
+            both = -math.inf if math.isnan(both) else both  # constant scores: anything else is better
             if both > self.best_sum or not len(self.best):
                 self.best, self.best_sum, self.waited = scores, both, 0
         if self.waited >= self.settings.patience and epoch > 10:

@@ -4,7 +4,7 @@ import torch
 
 from grmp.clip import lora
 from grmp.finetune import loop
-from tests.finetune.test_adapt import SHAPE, run, world
+from tests.finetune.test_loop import SHAPE, run, world
 from tests.golden import weights
 
 __all__ = ["world"]

@@ -13,8 +13,6 @@ from grmp.errors import UserError
 from grmp.experiments.explain import ends, look, principal, relevance
 from grmp.finetune.scorer import QualityModel
 from grmp.params import load
-from grmp.pretrain import inner_curves as steps
-from grmp.pretrain.meta import Inner
 from tests import worlds
 from tests.golden import weights
 
@@ -116,31 +114,3 @@ def test_a_method_that_is_not_tuned_cannot_be_looked_into(world: Path):
     params = params.model_copy(update={"attribution": params.attribution.model_copy(update={"methods": ["ridge"]})})
     with pytest.raises(UserError, match=r"attribution\.methods: 'ridge' is no method of kind tune"):
         look(params, world, "target")
-
-
-def test_steps_begin_at_the_start_and_go_down(world: Path):
-    params = load(world / "params.yaml")
-    steps.measure(params, world, "fomaml")
-    path = world / "results/inner_curves/fomaml.csv"
-    first, table = path.read_bytes(), pd.read_csv(path)
-    assert table.columns.tolist() == steps.COLUMNS
-    assert len(table) == 2 * 3 * 3  # starts, distortion types of both databases, counts
-    assert dict(zip(table["database"], table["seen"], strict=True)) == {"pre": True, "target": False}
-    assert table["query_loss"].between(0, 5).all()
-    steps.measure(params, world, "fomaml")
-    assert path.read_bytes() == first
-    with pytest.raises(UserError, match="variant 'nobody' is not defined"):
-        steps.measure(params, world, "nobody")
-
-
-def test_a_walk_on_the_query_pictures_lowers_their_loss(world: Path):
-    backbone = checkpoints.load(world)
-    tokens = tokenize(prompted_texts(["high quality", "low quality"], 4))
-    images = torch.from_numpy(np.load(world / "data/prepared/target/images.npy")[:8, :, :32, :32].copy())
-    batch = images, torch.linspace(0, 1, 8)
-    theta = random_prompts(worlds.SHAPE, 3, 0, 4, "identity", torch.Generator().manual_seed(1))
-    inner = Inner({n: t[None] for n, t in theta.items()}, "adam", 1e-2)
-    found = steps.walk(backbone, tokens, inner, [batch], batch, [0, 2, 8])
-    assert [taken for taken, _, _ in found] == [0, 2, 8]
-    losses = [loss for _, loss, _ in found]
-    assert losses[2] < losses[0]
