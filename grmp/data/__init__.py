@@ -1,1 +1,1 @@
-"""The databases: registry, download, scores, pictures, splits, and the small simulated world."""
+"""Published files -> arrays, labels and splits. Knows no model."""

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from grmp.data.dataset import COLUMNS, Dataset, source_ids
 from grmp.data.decode import try_image
-from grmp.data.prepare import candidates
+from grmp.data.labels import candidates
 from grmp.data.splits import Splits
 from grmp.device import cpus
 from grmp.errors import UserError

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from grmp.code import code_digest
-from grmp.data import databases
+from grmp.data import databases, git, labels
 from grmp.data.databases._entry import Database, File, Source
 from grmp.data.download import ARCHIVES, HUB, Remote, SourceFailed, download, on_hub, unpack
 from grmp.errors import UserError
@@ -52,7 +52,8 @@ def fetch(name: str, raw: Path, origin: Path | None = None, min_rate: float = MI
     Parameters
     ----------
     origin
-        An archive, a folder of archives and score files, or an unpacked folder (linked, not copied), instead of a download.
+        An archive, a folder of archives and score files, an unpacked folder (linked, not copied), or the git directory of a
+        database that is published in git, instead of a download.
     min_rate
         Bytes per second below which the next source is tried.
 
@@ -120,6 +121,17 @@ def _local(entry: Database, origin: Path, staging: Path) -> tuple[str, list[dict
     if not origin.exists():
         raise UserError(f"--from {origin} not found; {entry.name}: {entry.by_hand}")
     origin = origin.resolve()
+    if git.is_repository(origin):
+        found = [(s.tree, f.url) for s in entry.sources for f in s.files if f.url.startswith(git.PREFIX)]
+        if not found:
+            raise UserError(f"--from {origin}: {entry.name} is not published in git; {entry.by_hand}")
+        ((tree, url),) = found
+        try:
+            git.checkout(url, staging, staging, local=origin)
+            _check_tree(staging, tree)
+        except SourceFailed as error:
+            raise UserError(f"--from {origin}: it {error}; clone it again") from None
+        return f"from {origin}", [{"url": url}]
     inside = [origin] if origin.is_file() else sorted(p for p in origin.iterdir() if not p.name.startswith("."))
     archives = [p for p in inside if p.is_file() and p.name.lower().endswith(ARCHIVES)]
     if origin.is_dir() and (not archives or any(p.is_dir() for p in inside)):
@@ -156,7 +168,9 @@ def _first_source(entry: Database, raw: Path, staging: Path, min_rate: float) ->
         print(f"{entry.name}: downloading from the {source.label}", flush=True)
         last = source is entry.sources[-1]
         try:
-            return source.label, _download(entry, source, raw, staging, 0 if last else min_rate)
+            files = _download(entry, source, raw, staging, 0 if last else min_rate)
+            _check(entry, staging)
+            return source.label, files
         except SourceFailed as error:
             print(f"{entry.name}: {source.label}: {error}", flush=True)
             reasons.append(f"{source.label}: {error}")
@@ -166,9 +180,14 @@ def _first_source(entry: Database, raw: Path, staging: Path, min_rate: float) ->
 
 def _download(entry: Database, source: Source, raw: Path, staging: Path, min_rate: float) -> list[dict[str, Any]]:
     """All files of a source, verified and unpacked."""
-    checksums, records = raw.parent / "checksums.json", []
+    checksums = raw.parent / "checksums.json"
+    records: list[dict[str, Any]] = []
     seen = _seen(checksums)
     for file in source.files:
+        if file.url.startswith(git.PREFIX):
+            git.checkout(file.url, staging, raw / ".downloads" / entry.name / "git", min_rate)
+            records.append({"url": file.url})
+            continue
         name = Path(urlsplit(file.url).path).name
         target = raw / ".downloads" / entry.name / sha256_of(file.url)[:8] / name  # names repeat between sources
         stated = file.sha256 or seen.get(file.url, "")
@@ -180,10 +199,32 @@ def _download(entry: Database, source: Source, raw: Path, staging: Path, min_rat
             target.unlink()
             raise SourceFailed(f"{name} {error}") from None
         records.append({"url": file.url, "size": target.stat().st_size, "sha256": digest})
+    if source.tree:
+        _check_tree(staging, source.tree)
+        return records
     new = {r["url"]: r["sha256"] for f, r in zip(source.files, records, strict=True) if not f.sha256}
     if new.keys() - seen.keys():
         write_json(checksums, new | seen)
     return records
+
+
+def _check(entry: Database, staging: Path) -> None:
+    """Whether ``prepare`` will accept what a source delivered; if not, the next one is tried."""
+    try:
+        names = labels.read(entry, staging)["image"].tolist()
+    except UserError as error:
+        raise SourceFailed(str(error)) from None
+    missing = labels.locate(names, staging, entry.prefer).count(None)
+    if missing:
+        raise SourceFailed(f"{missing} of {len(names)} images are missing")
+
+
+def _check_tree(folder: Path, tree: str) -> None:
+    """Compare the content, perhaps in a single folder as archives of a repository have it, with git's id."""
+    inside = list(folder.iterdir())
+    found = git.tree_id(inside[0] if len(inside) == 1 and inside[0].is_dir() else folder)
+    if found != tree:
+        raise SourceFailed(f"has other content (git tree {found}) than published ({tree})")
 
 
 def _verified(file: File, target: Path, stated: str, min_rate: float, again: bool) -> str:

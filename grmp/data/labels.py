@@ -1,5 +1,7 @@
-"""The ratings of a fetched database as one table, checked against its entry."""
+"""The ratings of an unpacked database as one table, checked against its entry; and which file each image is."""
 
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -85,3 +87,17 @@ def _check(entry: Database, t: pd.DataFrame) -> None:
                 f"{entry.name}: minimum, maximum, mean and sd of its scores are {here}, published are {there}; "
                 "another scale or version? get the official score file"
             )
+
+
+def candidates(names: Sequence[str], folder: Path) -> list[list[Path]]:
+    """For each name the files below ``folder`` whose paths end in it, ignoring letter case; shortest path first."""
+    by_name = defaultdict(list)
+    for path in sorted((Path(p) for p, _ in listing(folder)), key=lambda p: (len(p.parts), p)):
+        by_name[path.name.lower()].append(path)
+    ends = [Path(name.lower()).parts for name in names]
+    return [[folder / p for p in by_name[end[-1]] if Path(str(p).lower()).parts[-len(end) :] == end] for end in ends]
+
+
+def locate(names: Sequence[str], folder: Path, prefer: str) -> list[Path | None]:
+    """The file of each image, None if there is none; among several the one in a folder ``prefer``, else the first."""
+    return [min(found, key=lambda p: prefer not in p.parts, default=None) for found in candidates(names, folder)]

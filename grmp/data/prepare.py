@@ -6,8 +6,6 @@ when all are complete, info.json last.
 """
 
 import shutil
-from collections import defaultdict
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -23,7 +21,7 @@ from grmp.data.decode import try_image
 from grmp.data.fetch import receipt
 from grmp.device import cpus
 from grmp.errors import UserError
-from grmp.files import listing, read_json, sha256, sha256_of, write_json, write_text
+from grmp.files import read_json, sha256, sha256_of, write_json, write_text
 
 BLOCK = 64  # images that a thread takes at a time
 
@@ -55,10 +53,11 @@ def prepare(
     of_raw = {key: fetched[key] for key in ("listing", "files", "code")}
     identity = sha256_of(options | of_raw | {"prepare": code})
     if (info := _up_to_date(target, identity)) and len(info["left_out"]) <= allow_missing:
+        shutil.rmtree(work, ignore_errors=True)
         print(f"{name}: already prepared, {info['count']} images")
         return table[~table["image"].isin(info["left_out"])].reset_index(drop=True)
 
-    paths = locate(table["image"].tolist(), raw / name, entry.prefer)
+    paths = labels.locate(table["image"].tolist(), raw / name, entry.prefer)
     unusable = {i: "missing" for i, path in enumerate(paths) if path is None}
     _refuse(name, table, unusable, allow_missing)  # before decoding, which may take an hour
     images = _decode(name, paths, work, identity, size, aspect, unusable)
@@ -87,20 +86,6 @@ def prepare(
     write_json(target / "info.json", info)
     shutil.rmtree(work)
     return table
-
-
-def candidates(names: Sequence[str], folder: Path) -> list[list[Path]]:
-    """For each name the files below ``folder`` whose paths end in it, ignoring letter case; shortest path first."""
-    by_name = defaultdict(list)
-    for path in sorted((Path(p) for p, _ in listing(folder)), key=lambda p: (len(p.parts), p)):
-        by_name[path.name.lower()].append(path)
-    ends = [Path(name.lower()).parts for name in names]
-    return [[folder / p for p in by_name[end[-1]] if Path(str(p).lower()).parts[-len(end) :] == end] for end in ends]
-
-
-def locate(names: Sequence[str], folder: Path, prefer: str) -> list[Path | None]:
-    """The file of each image, None if there is none; among several the one in a folder ``prefer``, else the first."""
-    return [min(found, key=lambda p: prefer not in p.parts, default=None) for found in candidates(names, folder)]
 
 
 def _up_to_date(target: Path, identity: str) -> dict[str, Any] | None:

@@ -79,6 +79,33 @@ def test_falls_over_to_the_next_source(toy, site, tmp_path, first):
     assert (tmp_path / "raw/toy/d/scores.csv").read_bytes() == table()
 
 
+@pytest.mark.parametrize("wrong", [b"image,mos,mos_std,reference,distortion,level\np0.png,9,0.1,,,\n", None])
+def test_content_that_prepare_would_reject_is_not_accepted(toy, site, tmp_path, wrong):
+    tree = {"d/p0.png": layouts.picture(".png", 0), "d/scores.csv": wrong or table()}  # other scores, or missing images
+    site.files["/a.zip"] = Served(content := layouts.pack_bytes(tree))
+    file = replace(toy.sources[0].files[0], size=len(content))
+    databases.known()["toy"] = replace(toy, sources=(Source("a", (file,)), toy.sources[1]))
+    fetch.fetch("toy", tmp_path / "raw")
+    assert fetch.receipt("toy", tmp_path / "raw")["source"] == "b"
+
+
+def test_simulated_database_is_rendered_again_when_its_code_changes(tmp_path, monkeypatch):
+    from grmp.data.simulated import databases as simulated
+
+    rendered = []
+
+    def render(name, folder):
+        rendered.append(name)
+        layouts.unpack({"images/a.png": b"a", "scores.csv": table()}, folder)
+
+    monkeypatch.setattr(simulated, "render", render)
+    for digest, times in (("1", 1), ("1", 1), ("2", 2)):
+        monkeypatch.setattr(fetch, "code_digest", lambda module, digest=digest: digest)
+        fetch.fetch("sim_wild", tmp_path)
+        assert len(rendered) == times
+        assert fetch.receipt("sim_wild", tmp_path)["code"] == digest
+
+
 def test_every_source_fails_in_one_line(toy, site, tmp_path):
     site.files["/a.zip"] = Served(b"", status=[403], stuck=True)
     del site.files["/b.zip"]

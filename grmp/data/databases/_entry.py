@@ -13,7 +13,10 @@ Reader = Callable[[Files], pd.DataFrame | None]
 
 @dataclass(frozen=True)
 class File:
-    """A file to download, from a plain address or from ``hf://datasets/<owner>/<repository>/<file>``."""
+    """A file to download, from a plain address or from ``hf://datasets/<owner>/<repository>/<file>``.
+
+    ``git+<url>@<commit>`` means all files of a commit.
+    """
 
     url: str
     size: int  # bytes; an estimate unless ``exact``
@@ -27,6 +30,7 @@ class Source:
 
     label: str
     files: tuple[File, ...]
+    tree: str = ""  # git's id of the complete content, checked where it is known
 
 
 @dataclass(frozen=True)

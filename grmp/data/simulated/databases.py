@@ -1,13 +1,12 @@
-"""The small simulated world: five databases whose pictures are distorted and whose opinions are simulated.
+"""The simulated databases: five databases whose images are distorted here and whose ratings are simulated.
 
-Nobody looked at these pictures. An opinion is a published full-reference measure of the picture against its clean
-original - SSIM (Wang, Bovik, Sheikh and Simoncelli 2004), scikit-image's - put on a scale from 1 to 5, and seen through
-simulated raters. The databases serve to run the whole pipeline where no database may be downloaded; they say nothing
-about people.
+Nobody rated these images. A simulated rating is a published full-reference measure of an image against its clean original -
+SSIM (Wang, Bovik, Sheikh and Simoncelli 2004) as implemented in scikit-image - mapped to a scale from 1 to 5 and passed through
+simulated raters. The databases run the whole pipeline where no database can be downloaded. They say nothing about people.
 
-Sources are the photographs that scikit-image carries in its wheel and rendered scenes. Every source picture has one
-role, so that no source of a target database or of the backbone's held-out pictures was ever trained on; only the
-photographs of the backbone's training serve again in the pre-training databases, which are training as well.
+Sources are the photographs in scikit-image's wheel and rendered scenes. Each source has one role, so that no source of a
+target database or of the backbone's held-out images has been trained on. Only the photographs that train the backbone
+are used again, in the pre-training databases, which are training data as well.
 """
 
 import zlib
@@ -33,7 +32,7 @@ from grmp.pool import work
 
 SIZE = 122  # pixels; the models crop 112
 RATERS = 20
-RATER_SD = 0.6  # of one rater's opinion, before it is rounded to 1, 2, 3, 4 or 5
+RATER_SD = 0.6  # of one rating, before it is rounded to 1, 2, 3, 4 or 5
 
 _PHOTOGRAPHS = {  # of skimage/data: the source's name, its file and what it shows
     "astronaut": ("astronaut.png", "person"),
@@ -62,12 +61,11 @@ _ROLES = {  # the photographs of each role; rendered scenes carry their role in 
     "wild": ("camera", "rocket"),
 }
 BACKBONE_ROLES = ("train", "validation", "heldout")
-SCENES: tuple[str, ...] = tuple(sorted({*RENDERERS, *(scene for _, scene in _PHOTOGRAPHS.values())}))
 
 
 @dataclass(frozen=True)
 class Content:
-    """A clean picture, (SIZE, SIZE, 3) uint8, its source picture and the name of what it shows."""
+    """A clean image, (SIZE, SIZE, 3) uint8, the name of its source and of what it shows."""
 
     reference: str
     scene: str
@@ -76,7 +74,7 @@ class Content:
 
 @dataclass(frozen=True)
 class _Design:
-    """What a database is made of; without kinds, distortions are mixed and every picture has content of its own."""
+    """What a database consists of; without kinds, distortions are mixed and every image has its own content."""
 
     role: str
     contents: int
@@ -87,9 +85,9 @@ class _Design:
 _DESIGNS = {
     "sim_pre1": _Design("pre1", 8, KINDS),
     "sim_pre2": _Design("pre2", 8, KINDS),
-    # LIVE's five; the loss of packets (fast fading) is stood in for by patches from elsewhere
+    # LIVE's five types, with displaced patches instead of packet loss (fast fading)
     "sim_syn1": _Design("syn1", 30, ("gaussian_blur", "jpeg2000", "jpeg", "white_noise", "non_eccentricity_patch")),
-    # CSIQ's six; its pink noise is stood in for by multiplicative noise
+    # CSIQ's six types, with multiplicative instead of pink noise
     "sim_syn2": _Design(
         "syn2", 26, ("gaussian_blur", "jpeg2000", "jpeg", "white_noise", "multiplicative_noise", "contrast_change")
     ),
@@ -99,16 +97,16 @@ NAMES: tuple[str, ...] = tuple(_DESIGNS)
 
 _README = """{name}: a simulated database.
 
-Distorted pictures of scikit-image's photographs and of rendered scenes. The opinions in scores.csv are SIMULATED: the mean
-and the standard deviation of {raters} simulated raters, each of whom rounds 5 - 4 sqrt(1 - SSIM) plus normal noise (sd {sd})
-to 1, 2, 3, 4 or 5. Higher is better. No person rated any of these pictures.
+Distorted versions of scikit-image's photographs and of rendered scenes. The ratings in scores.csv are SIMULATED: mean and
+standard deviation of {raters} simulated raters, each of whom rounds 5 - 4 sqrt(1 - SSIM) plus normal noise (sd {sd}) to
+1, 2, 3, 4 or 5. Higher is better. No person rated any of these images.
 """
 
 
 def render(name: str, folder: Path) -> None:
-    """Write the simulated database ``name`` as ``folder``: images/*.png, scores.csv and README.txt, whole or not at all.
+    """Write the simulated database ``name`` to ``folder``: images/*.png, scores.csv and README.txt, completely or not at all.
 
-    scores.csv has one row a picture: ``image, mos, mos_std, reference, distortion, level``; ``mos`` in [1, 5], higher is
+    scores.csv has one row per image: ``image, mos, mos_std, reference, distortion, level``; ``mos`` in [1, 5], higher is
     better; ``distortion`` and ``level`` are empty where distortions are mixed. The same name gives the same bytes.
 
     Raises
@@ -125,7 +123,7 @@ def render(name: str, folder: Path) -> None:
         (beside / "images").mkdir()
         rows = []
         total = design.contents * (len(design.kinds) * len(LEVELS) or 1)
-        with tqdm(total=total, desc=f"render {name}", unit="picture", disable=None) as bar:
+        with tqdm(total=total, desc=f"render {name}", unit="image", disable=None) as bar:
             for _, state, made in work(partial(_make, design, beside / "images"), shares, [None] * at_once):
                 if state == "failed":
                     raise UserError(f"{name} could not be rendered: {made}")
@@ -136,9 +134,9 @@ def render(name: str, folder: Path) -> None:
 
 
 def contents(role: str, count: int) -> list[Content]:
-    """``count`` clean pictures of a backbone role, in turn of each scene; photographs in ever new crops.
+    """``count`` clean images of a backbone role, cycling through the scenes; each photograph in a new crop every time.
 
-    The world is one: the pictures depend on role and position alone, and the first n are the same whatever ``count``.
+    An image depends on role and position only: the first n are the same for every ``count``.
 
     Raises
     ------
@@ -157,26 +155,8 @@ def contents(role: str, count: int) -> list[Content]:
 
 
 def scenes_of(role: str) -> list[str]:
-    """The scenes among a role's contents, sorted: what a model trained on it was shown."""
+    """What the contents of a role show, sorted: the scenes that a model trained on it has seen."""
     return sorted({*RENDERERS, *(_PHOTOGRAPHS[name][1] for name in _ROLES[role])})
-
-
-def scene_of(reference: str) -> str:
-    """What a source picture shows, one of ``SCENES``.
-
-    Raises
-    ------
-    UserError
-        If the reference is no source of this world.
-    """
-    if reference in _PHOTOGRAPHS:
-        return _PHOTOGRAPHS[reference][1]
-    scene = reference.rsplit("-", 2)[0].replace("-", " ")
-    if scene not in RENDERERS:
-        raise UserError(
-            f"'{reference}' is no source picture of the simulated world; see the column reference of scores.csv"
-        )
-    return scene
 
 
 def quality(picture: np.ndarray, clean: np.ndarray) -> float:
@@ -191,7 +171,7 @@ def quality(picture: np.ndarray, clean: np.ndarray) -> float:
 
 
 def _make(design: _Design, images: Path, numbers: Iterable[int]) -> list[dict[str, object]]:
-    """Write the pictures of these contents; their rows of scores.csv."""
+    """Write the images of these contents; their rows of scores.csv."""
     rows = []
     for number in numbers:
         for row, picture in _pictures(design, number):
@@ -201,7 +181,7 @@ def _make(design: _Design, images: Path, numbers: Iterable[int]) -> list[dict[st
 
 
 def _pictures(design: _Design, number: int) -> Iterator[tuple[dict[str, object], np.ndarray]]:
-    """Rows of scores.csv and the pictures of one content."""
+    """Rows of scores.csv and the images of one content."""
     content, label = _labelled(design, number)
     if not design.kinds:
         name = f"{label}_mix.png"
@@ -214,7 +194,7 @@ def _pictures(design: _Design, number: int) -> Iterator[tuple[dict[str, object],
 
 
 def _labelled(design: _Design, number: int) -> tuple[Content, str]:
-    """A content of a database and its name in file names: the crops of photographs come first, then rendered scenes."""
+    """A content of a database and its name in file names: crops of photographs first, then rendered scenes."""
     photographs = [(name, crop) for name in _ROLES[design.role] for crop in range(design.crops)]
     if number < len(photographs):
         name, crop = photographs[number]
@@ -239,7 +219,7 @@ def _row(name: str, content: Content, picture: np.ndarray, kind: str, level: int
 
 
 def _mixed(picture: np.ndarray, name: str) -> np.ndarray:
-    """One to three distortions one after the other, mild ones more often, as authentic pictures have them."""
+    """One to three distortions in sequence, mild ones more often, as in authentic images."""
     rng = np.random.default_rng(_seed("mix", name))
     for kind in rng.choice(KINDS, rng.choice([1, 2, 3], p=[0.5, 0.3, 0.2]), replace=False):
         level = int(rng.choice(LEVELS, p=[0.35, 0.25, 0.2, 0.12, 0.08]))
@@ -253,7 +233,7 @@ def _scene(kind: str, role: str, index: int) -> Content:
 
 
 def _photograph(name: str, crop: int) -> Content:
-    """A square of random place, scale and flip, made smaller to SIZE; never enlarged."""
+    """A square crop of random place, scale and flip, reduced to SIZE; never enlarged."""
     rng = np.random.default_rng(_seed("crop", name, str(crop)))
     photograph = _read(name)
     height, width = photograph.shape[:2]
@@ -272,9 +252,9 @@ def _read(name: str) -> np.ndarray:
     try:
         return np.asarray(Image.open(path).convert("RGB"))
     except FileNotFoundError:
-        raise UserError(f"{path} not found; install scikit-image's wheel again, which carries it") from None
+        raise UserError(f"{path} not found; reinstall scikit-image, whose wheel contains it") from None
 
 
 def _seed(*words: str) -> int:
-    """A seed from names, so that a picture never depends on what was drawn before it."""
+    """A seed from names, so that an image does not depend on what was drawn before it."""
     return zlib.crc32("/".join(words).encode())

@@ -1,9 +1,9 @@
-"""The 25 distortion types of KADID-10k at five levels, on any RGB picture.
+"""The 25 distortion types of KADID-10k at five levels, for any RGB image.
 
 The types and their order are those of Lin, Hosu and Saupe, "KADID-10k: a large-scale artificially distorted IQA
-database" (QoMEX 2019), section III. The strengths are our own: theirs suit 512 x 384 pictures and are not all monotone
-(their mean shift alternates in sign, their first blur changes nothing), ours are chosen so that every level is visibly
-worse than the one before on pictures of about 100 pixels.
+database" (QoMEX 2019), section III. The strengths are our own: theirs suit 512 x 384 images and are not all monotone (their
+mean shift alternates in sign, their first blur changes nothing). Ours make every level visibly worse than the one before on
+images of about 100 pixels.
 """
 
 import io
@@ -29,7 +29,7 @@ def distort(image: Picture, kind: str, level: int, seed: int) -> Picture:
     image : (H, W, 3) uint8, RGB, H and W >= 32
     kind : one of ``KINDS``
     level : 1 (weakest) to 5
-    seed : of the random distortions; the other ones do not depend on it
+    seed : of the random distortions; the others do not depend on it
 
     Returns
     -------
@@ -38,7 +38,7 @@ def distort(image: Picture, kind: str, level: int, seed: int) -> Picture:
     Raises
     ------
     UserError
-        If the kind or the level is unknown or the picture is not one.
+        If the kind or the level is unknown, or the array is not such an image.
     """
     if kind not in _TABLE:
         raise UserError(f"unknown distortion '{kind}'; choose one of: {', '.join(KINDS)}")
@@ -46,7 +46,7 @@ def distort(image: Picture, kind: str, level: int, seed: int) -> Picture:
         raise UserError(f"distortion level {level} does not exist; choose 1 to 5")
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or min(image.shape[:2]) < SMALLEST:
         raise UserError(
-            f"cannot distort a {image.dtype} picture of shape {image.shape}; "
+            f"cannot distort a {image.dtype} array of shape {image.shape}; "
             f"give (height, width, 3) uint8 with sides of at least {SMALLEST}"
         )
     apply, amounts = _TABLE[kind]
@@ -165,7 +165,7 @@ def _multiplicative_noise(image: Picture, sd: float, rng: np.random.Generator) -
 
 
 def _denoise(image: Picture, sd: float, rng: np.random.Generator) -> Picture:
-    """Noise, and the flat patches that remain after its removal by total variation (Chambolle 2004)."""
+    """Noise, and the flat patches that its removal by total variation leaves (Chambolle 2004)."""
     noisy = np.clip(_white_noise(image, sd, rng), 0, 1)
     return denoise_tv_chambolle(noisy, weight=1.2 * sd, max_num_iter=40, channel_axis=-1)
 
@@ -242,7 +242,7 @@ def _contrast_change(image: Picture, factor: float, rng: np.random.Generator) ->
     return mean + factor * (image - mean)
 
 
-# In KADID-10k's order, 1 to 25: how it is done, and the strengths of the five levels in that function's own unit.
+# In KADID-10k's order, 1 to 25: the function, and its argument for the five levels in the function's own unit.
 _TABLE: dict[str, tuple[Callable[[Picture, float, np.random.Generator], Picture], tuple[float, ...]]] = {
     "gaussian_blur": (_gaussian_blur, (0.6, 1.0, 1.6, 2.6, 4.5)),
     "lens_blur": (_lens_blur, (1, 1.7, 2.7, 4.3, 7)),

@@ -1,7 +1,7 @@
-"""Rendered scenes: eight kinds of content, each picture with a seed of its own.
+"""Rendered scenes: eight kinds of content, each image with its own seed.
 
-They stand in where the few photographs that a dependency carries are not enough. Each has what distortions act on:
-edges, fine texture (1/f, as in photographs: Field 1987), smooth shading and colour.
+They are used where the few photographs in scikit-image's wheel are not enough. Each has what distortions act on: edges, fine
+texture (1/f, as in photographs: Field 1987), smooth shading and colour.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ _WHITE = np.ones(3, np.float32)
 
 
 def render_scene(kind: str, size: int, rng: np.random.Generator) -> Picture:
-    """One picture of a kind of content, (size, size, 3) uint8, drawn at twice the size so that edges are smooth."""
+    """One image of a kind of content, (size, size, 3) uint8, drawn at twice the size so that edges are smooth."""
     n = 2 * size
     picture = RENDERERS[kind](n, rng)
     shade = 1 + 0.3 * fractal(n, 2.2, rng)[..., None]

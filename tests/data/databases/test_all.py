@@ -183,7 +183,7 @@ def test_committed_splits_are_made_again(name, shared, tmp_path):
 
 
 def test_unknown_database():
-    with pytest.raises(UserError, match="unknown database 'life'; choose one of: csiq, flive"):
+    with pytest.raises(UserError, match="unknown database 'life'; choose one of: biq2021, csiq"):
         databases.get("life")
 
 

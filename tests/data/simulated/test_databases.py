@@ -88,7 +88,6 @@ def test_databases_can_be_split_by_source(scores: dict[str, pd.DataFrame]) -> No
     for name, table in scores.items():
         assert table.image.is_unique
         sizes = table.reference.value_counts()
-        assert set(map(world.scene_of, sizes.index)) <= set(world.SCENES)
         if name in ("sim_syn1", "sim_syn2", "sim_wild"):
             assert len(sizes) >= 20
             assert sizes.max() <= 0.05 * len(table)
@@ -103,10 +102,8 @@ def test_databases_can_be_split_by_source(scores: dict[str, pd.DataFrame]) -> No
 def test_contents_are_drawn_by_position_alone() -> None:
     few, many = world.contents("validation", 3), world.contents("validation", 12)
     assert all(np.array_equal(a.picture, b.picture) for a, b in zip(few, many, strict=False))
-    assert all(c.scene == world.scene_of(c.reference) for c in many)
     assert len({c.picture.tobytes() for c in many}) == 12
     assert sorted({c.scene for c in many}) == world.scenes_of("validation")
-    assert set(world.scenes_of("train")) < set(world.SCENES)
 
 
 @pytest.mark.parametrize("kind", list(world.RENDERERS))
@@ -132,8 +129,6 @@ def test_faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         world.render("sim_sin", tmp_path / "x")
     with pytest.raises(UserError, match="unknown role 'syn1'"):
         world.contents("syn1", 1)
-    with pytest.raises(UserError, match="'lena' is no source"):
-        world.scene_of("lena")
 
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
@@ -143,3 +138,22 @@ def test_faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="No space left on device; free some space"):
         world.render("sim_syn1", tmp_path / "full")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "first", "mean", "sd", "mos"),
+    [
+        ("sim_pre1", 7, "page-of-text-pre1-0004_01_1.png", 191.92, 56.95, 3.208),
+        ("sim_syn1", 0, "coffee_01_1.png", 78.79, 73.84, 3.004),
+        ("sim_syn2", 5, "cloudy-sky-syn2-0003_01_1.png", 159.86, 45.83, 2.603),
+        ("sim_wild", 3, "camera-crop3_mix.png", 193.46, 52.66, 3.15),
+        ("sim_wild", 700, "heap-of-leaves-wild-0684_mix.png", 117.89, 59.77, 3.0),
+    ],
+)
+def test_images_and_ratings_are_the_recorded_ones(name, number, first, mean, sd, mos) -> None:
+    """Values of the first release; processors may differ in the last bit of a pixel, so not a checksum."""
+    made = list(world._pictures(world._DESIGNS[name], number))
+    pixels = [image for _, image in made]
+    assert made[0][0]["image"] == first
+    assert (np.mean(pixels), np.std(pixels)) == pytest.approx((mean, sd), abs=0.02)
+    assert np.mean([row["mos"] for row, _ in made]) == pytest.approx(mos, abs=0.01)
