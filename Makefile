@@ -3,13 +3,18 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
+# DVC writes dvc.lock and its rwlock in place; a kill at that moment leaves a file that it cannot read
+RWLOCK = "$$(git rev-parse --show-toplevel)/.dvc/tmp/rwlock"
+LOCKFILE = 'import yaml; from dvc.schema import COMPILED_LOCKFILE_SCHEMA as check; check(yaml.safe_load(open("dvc.lock")))'
+RECOVER = { python -m json.tool $(RWLOCK) || rm -f $(RWLOCK); \
+	test ! -e dvc.lock || python -c $(LOCKFILE) || git checkout dvc.lock || rm dvc.lock; } >/dev/null 2>&1
 .DEFAULT_GOAL := help
-.PHONY: help install demo real study paper small-clip bench test test-all lint format lock clean
+.PHONY: help install demo real study paper small-clip bench test test-all lint format recover lock clean
 
-help: ## list the commands
+help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-install: .venv/.installed ## make .venv and install the project with pinned versions
+install: .venv/.installed ## create .venv and install the project with pinned versions
 
 .venv/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11" >&2; exit 1; }
@@ -18,47 +23,50 @@ install: .venv/.installed ## make .venv and install the project with pinned vers
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[dev]'
 	@touch $@
 
-demo: install ## the small world, end to end, under 10 minutes on 2 cores; results in demo/results
-	@test -d demo/data || { echo "a fresh clone: computing anew what demo/results/runs holds"; rm -rf demo/results/runs; }
-	@cd demo && grmp mend && dvc repro
+demo: install ## the pipeline on simulated databases, at most 8 minutes on 2 cores; results in demo/results
+	@test -d demo/data || { echo "fresh clone: recomputing demo/results/runs"; rm -rf demo/results/runs; }
+	@cd demo && $(RECOVER) && dvc repro
 	@echo "open demo/results/site/index.html"
 
-real: install ## the small backbone on real photographs: make real FROM=/path/to/ChallengeDB_release
-	@test -n "$(FROM)" || { echo "error: give LIVE Challenge's folder or archive: make real FROM=/path/to/ChallengeDB_release" >&2; exit 1; }
+real: install ## the small CLIP on photographs: make real FROM=/path/to/ChallengeDB_release
+	@test -n "$(FROM)" || { echo "error: pass LIVE Challenge's folder or archive: make real FROM=/path/to/ChallengeDB_release" >&2; exit 1; }
 	@cd real && grmp data fetch livec --from "$(abspath $(FROM))"
-	@cd real && grmp mend && dvc repro
+	@cd real && $(RECOVER) && dvc repro
 	@echo "open real/results/site/index.html"
 
 study: install ## every method under both protocols, also on real photographs, into docs/study.md (hours): make study FROM=PATH
-	@test -n "$(FROM)" || { echo "error: give LIVE Challenge's folder or archive: make study FROM=/path/to/ChallengeDB_release" >&2; exit 1; }
+	@test -n "$(FROM)" || { echo "error: pass LIVE Challenge's folder or archive: make study FROM=/path/to/ChallengeDB_release" >&2; exit 1; }
 	@cd study && grmp data fetch livec --from "$(abspath $(FROM))"
-	@cd study && grmp mend && dvc repro collect && $(CURDIR)/$(BIN)/python page.py
+	@cd study && $(RECOVER) && dvc repro collect && $(CURDIR)/$(BIN)/python page.py
 
-paper: install ## the paper: downloads the databases and runs everything (a GPU is advised)
-	@grmp mend && dvc repro
+paper: install ## the paper: download the databases and run everything (use a GPU)
+	@$(RECOVER) && dvc repro
 
-small-clip: install ## train the shipped CLIPs anew (4 hours on 2 cores): make small-clip FROM=/path/to/BIQ2021
-	@test -n "$(FROM)" || { echo "error: give BIQ2021's folder: make small-clip FROM=/path/to/BIQ2021" >&2; exit 1; }
+small-clip: install ## retrain the shipped CLIPs (4 hours on 2 cores): make small-clip FROM=/path/to/BIQ2021
+	@test -n "$(FROM)" || { echo "error: pass BIQ2021's folder: make small-clip FROM=/path/to/BIQ2021" >&2; exit 1; }
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[small]'
 	@python -m small --from "$(abspath $(FROM))"
 
-bench: install ## speed against the plain recipe, in one run (make bench DEVICE=cuda)
+bench: install ## speed compared with a plain implementation (make bench DEVICE=cuda)
 	@python -m bench --device $(or $(DEVICE),cpu)
 
 lint: install ## ruff (lint and format) and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
-format: install ## let ruff format the code
+format: install ## format the code with ruff
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
-test: lint ## linter, type checker and all tests but the slow ones (under 10 minutes)
+test: lint ## linter, type checker and all but the slow tests, at most 6 minutes on 2 cores
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
-test-all: lint ## every test
+test-all: lint ## all tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-lock: install ## renew constraints.txt from what is installed
+recover: # after a killed `dvc repro`, in the current folder
+	@$(RECOVER)
+
+lock: install ## update constraints.txt from the installed packages
 	@$(BIN)/python -m pip freeze --exclude-editable | grep -v '^-e' > constraints.txt
 
-clean: ## delete what the demo made (not .venv)
+clean: ## delete the results of all pipelines (not .venv)
 	rm -rf demo/data demo/models demo/results/runs real/data real/models real/results/runs study/data study/models study/results

@@ -1,4 +1,7 @@
-"""The commands; nothing else. ``grmp --help`` imports no torch."""
+"""Few-shot image quality assessment with CLIP: train on a few rated images, score new ones, compare methods.
+
+Every command does one thing, and imports what it needs only when it runs: ``grmp --help`` imports no torch.
+"""
 
 import os
 import shlex
@@ -14,24 +17,42 @@ from grmp.locks import lock
 if TYPE_CHECKING:
     from grmp.params import Params
 
-app = typer.Typer(
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__.split(";")[0]
-)
+HELP = """
+Few-shot image quality assessment with CLIP (GRMP-IQA).
 
-ParamsFile = Annotated[Path, typer.Option("--params", help="settings; everything is read and written beside this file")]
+Train a model on a few rated images, score new images with it, or reproduce the comparison of methods in the paper.
+
+Examples:
+
+  grmp train photos/ratings.csv --scale 1 5     train on your own ratings
+
+  grmp score photos/ratings.safetensors new/    score the images below new/
+
+  grmp run livec grmp 50                        one method on one database with 50 labels
+
+  dvc repro                                     the whole comparison, from download to website
+"""
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=HELP)
+
+ParamsFile = Annotated[Path, typer.Option("--params", help="settings; all other files are relative to its folder")]
+Protocol = Annotated[str, typer.Option(help="a protocol of params.yaml [default: the first one]", show_default=False)]
 HERE = Path("params.yaml")
 
 
 def load(params: Path) -> "Params":
-    """The settings. What reads them imports their module; ``--help`` does not, and is there at once."""
+    """Read the settings; imported here so that ``--help`` starts fast."""
     from grmp.params import load as read
 
     return read(params)
 
 
 @app.command()
-def backbone(params: ParamsFile = HERE, origin: Annotated[Path | None, typer.Option("--from")] = None) -> None:
-    """Fetch CLIP's weights (or take them from a file), or train the small CLIP."""
+def backbone(
+    params: ParamsFile = HERE,
+    origin: Annotated[Path | None, typer.Option("--from", help="a file with the weights [default: download]")] = None,
+) -> None:
+    """Download and verify CLIP's weights, or train the small CLIP."""
     loaded = load(params)
     from grmp.clip.build import build
 
@@ -40,8 +61,10 @@ def backbone(params: ParamsFile = HERE, origin: Annotated[Path | None, typer.Opt
 
 
 @app.command()
-def pretrain(variant: str, params: ParamsFile = HERE) -> None:
-    """Learn the meta-prompts of one variant."""
+def pretrain(
+    variant: Annotated[str, typer.Argument(help="a variant of params.yaml, e.g. fomaml")], params: ParamsFile = HERE
+) -> None:
+    """Meta-learn the prompts of one variant."""
     loaded = load(params)
     if variant not in loaded.variants:
         known = ", ".join(sorted(loaded.variants))
@@ -55,7 +78,7 @@ def pretrain(variant: str, params: ParamsFile = HERE) -> None:
 @app.command("inner-curves")
 @app.command("steps", hidden=True)
 def inner_curves(variant: str, params: ParamsFile = HERE) -> None:
-    """How far a few inner steps bring each distortion type, from a variant's meta-prompts and from random ones."""
+    """Measure what a few inner steps gain on each distortion type, from meta-learned and from random prompts."""
     loaded = load(params)
     from grmp.pretrain.inner_curves import measure
 
@@ -66,31 +89,32 @@ def inner_curves(variant: str, params: ParamsFile = HERE) -> None:
 @app.command("run")
 @app.command("adapt", hidden=True)
 def run_one(
-    database: Annotated[str, typer.Argument(help="or a_to_b: train on a, test on all of b")],
-    method: str,
-    shots: Annotated[str, typer.Argument(help="labelled pictures, or a share of the training side: 20pct")],
+    database: Annotated[str, typer.Argument(help="a database, or a_to_b: train on a, test on all of b")],
+    method: Annotated[str, typer.Argument(help="a method of params.yaml, e.g. grmp")],
+    shots: Annotated[str, typer.Argument(help="number of labelled images, or a share of the training side: 20pct")],
     params: ParamsFile = HERE,
-    protocol: Annotated[str, typer.Option(help="of params.yaml; without it the first one")] = "",
+    protocol: Protocol = "",
 ) -> None:
-    """One run: every split of (database, method, shots). What is done already is not done again."""
+    """Compute one run: every split of one database, method and number of labels. Finished splits are kept."""
     loaded = load(params)
     if method not in loaded.methods:
         raise UserError(f"method '{method}' is not defined in {params}; known: {', '.join(sorted(loaded.methods))}")
-    from grmp.experiments.sweep import run
+    from grmp.experiments.run import run
     from grmp.params import RunKey
     from grmp.params import shots as labels
 
     key = RunKey(protocol or loaded.protocol, database, method, labels(shots))
-    if not run(loaded, params.parent, key):
-        print(f"{key}: the record is there and holds")
+    computed, _, _ = run(loaded, params.parent, key)
+    if not computed:
+        print(f"{key}: up to date; nothing to do")
 
 
 @app.command()
 @app.command("look", hidden=True)
 def attribution(database: str, params: ParamsFile = HERE) -> None:
-    """Relevance maps and embeddings of a database's test pictures, before and after adaptation."""
+    """Compute relevance maps and embeddings of test images, before and after fine-tuning."""
     loaded = load(params)
-    from grmp.experiments.explain import look as run
+    from grmp.experiments.attribution import attribution as run
 
     with lock(params.parent, f"attribution-{database}"):
         run(loaded, params.parent, database)
@@ -103,26 +127,28 @@ def sweep(
         int,
         typer.Option("--workers", "-j", min=0, help="parallel processes or Slurm jobs; 0: one per GPU or per CPU core"),
     ] = 0,
-    dry: Annotated[bool, typer.Option("--dry", help="list what would run and what it would take")] = False,
-    time_limit: Annotated[float, typer.Option(min=0, help="minutes that one run may take; 0: any")] = 0,
+    dry: Annotated[bool, typer.Option("--dry", help="list the runs and their estimated time, compute nothing")] = False,
+    time_limit: Annotated[float, typer.Option(min=0, help="minutes that one run may take; 0: no limit")] = 0,
     allow_failed: Annotated[
-        bool, typer.Option("--allow-failed", help="exit 0 though splits failed, if records say so")
+        bool, typer.Option("--allow-failed", help="exit with 0 if only single splits failed and the records say so")
     ] = False,
     cluster: Annotated[str, typer.Option(help="local or slurm")] = "local",
-    partition: Annotated[str, typer.Option(help="Slurm: where to")] = "",
-    gpus_per_job: Annotated[int, typer.Option(min=0, help="Slurm")] = 0,
-    time: Annotated[int, typer.Option(min=1, help="Slurm: minutes a job; it is taken up again after that")] = 240,
-    option: Annotated[list[str] | None, typer.Option("--slurm", help="Slurm: any other, such as account=me")] = None,
+    partition: Annotated[str, typer.Option(help="Slurm: partition")] = "",
+    gpus_per_job: Annotated[int, typer.Option(min=0, help="Slurm: GPUs per job")] = 0,
+    time: Annotated[int, typer.Option(min=1, help="Slurm: minutes per job; a job that needs more is requeued")] = 240,
+    option: Annotated[
+        list[str] | None, typer.Option("--slurm", help="Slurm: any other option of sbatch, e.g. account=me")
+    ] = None,
 ) -> None:
-    """All runs that the pipeline still lacks, several at a time; a `dvc repro` afterwards finds them done."""
+    """Compute all runs that have no current record, in parallel; `dvc repro` then finds them up to date."""
     from grmp.experiments.slurm import SlurmOptions
     from grmp.experiments.sweep import plan
     from grmp.experiments.sweep import sweep as run
 
     if cluster not in ("local", "slurm"):
-        raise UserError(f"--cluster {cluster}: known are local and slurm")
+        raise UserError(f"--cluster {cluster}: choose local or slurm")
     if cluster == "slurm" and time_limit:
-        raise UserError("--time-limit is for processes of this machine; with Slurm give --time")
+        raise UserError("--time-limit is for local processes; with Slurm use --time")
     more = dict(text.partition("=")[::2] for text in option or [])
     threads = load(params).adapt.threads
     wanted = SlurmOptions(partition, gpus_per_job, threads, time, workers or 256, more) if cluster == "slurm" else None
@@ -135,58 +161,66 @@ def sweep(
 
 @app.command()
 def train(
-    ratings: Annotated[Path, typer.Argument(help="CSV beside its pictures: image, mos and perhaps reference")],
-    out: Annotated[Path | None, typer.Option("-o", help="the model; RATINGS.safetensors without it")] = None,
-    method: Annotated[str, typer.Option(help="of kind tune in params.yaml")] = "grmp",
-    against: Annotated[list[str] | None, typer.Option(help="compared with; zero_shot and ridge without it")] = None,
+    ratings: Annotated[Path, typer.Argument(help="CSV above its images: image, mos and optionally reference")],
+    out: Annotated[
+        Path | None, typer.Option("-o", help="the model [default: RATINGS.safetensors]", show_default=False)
+    ] = None,
+    method: Annotated[str, typer.Option(help="a method of kind tune in params.yaml")] = "grmp",
+    against: Annotated[
+        list[str] | None,
+        typer.Option(help="baselines to compare against [default: zero_shot, ridge]", show_default=False),
+    ] = None,
     scale: Annotated[
-        tuple[float, float] | None, typer.Option(help="ends of the rating scale; those that occur without it")
+        tuple[float, float] | None,
+        typer.Option(help="minimum and maximum of the rating scale [default: observed range]", show_default=False),
     ] = None,
     lower_is_better: Annotated[
-        bool, typer.Option("--lower-is-better", help="ratings tell how bad a picture is")
+        bool, typer.Option("--lower-is-better", help="a lower rating means a better image")
     ] = False,
-    folds: Annotated[int, typer.Option(min=0, help="of cross-validation; 0: none")] = 5,
-    protocol: Annotated[str, typer.Option(help="of params.yaml; without it the first one")] = "",
+    folds: Annotated[int, typer.Option(min=0, help="folds of cross-validation; 0: none")] = 5,
+    protocol: Protocol = "",
     params: ParamsFile = HERE,
 ) -> None:
-    """Rated pictures of your own -> a model in a file, and by cross-validation how good it is on them."""
+    """Train a model on your own rated images and estimate its quality by cross-validation."""
     loaded = load(params)
     loaded = loaded.under(protocol or loaded.protocol)
     if folds == 1:
-        raise UserError("--folds 1 leaves nothing to learn from; give 0 or at least 2")
+        raise UserError("--folds 1 leaves no training data; use 0 or at least 2")
     from grmp.data.custom import read
-    from grmp.experiments import crossval as room
+    from grmp.experiments import crossval
 
     others, path = against or ["zero_shot", "ridge"], out or ratings.with_suffix(".safetensors")
     rated = read(ratings, loaded.data.size, loaded.data.aspect, scale, not lower_is_better)
     low, high = rated.info["scale"]["low"], rated.info["scale"]["high"]
-    print(f"{len(rated.index)} rated pictures, scale {low:g} to {high:g}", flush=True)
-    found = room.train(loaded, params.parent, rated, path, method, others, folds)
+    print(f"{len(rated.index)} rated images, scale {low:g} to {high:g}", flush=True)
+    found = crossval.train(loaded, params.parent, rated, path, method, others, folds)
     if folds:
-        print(room.told(found, loaded, method))
-    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB; use it with: grmp score {path} PICTURES")
+        print(crossval.summary(found, loaded, method))
+    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB; score images with: grmp score {path} IMAGES")
 
 
 @app.command()
 def score(
-    model: Annotated[Path, typer.Argument(help="what grmp train wrote")],
-    pictures: Annotated[list[Path], typer.Argument(help="files, and folders that are searched for pictures")],
-    out: Annotated[Path | None, typer.Option("-o", help="CSV to write; without it it is printed")] = None,
+    model: Annotated[Path, typer.Argument(help="a model written by grmp train")],
+    images: Annotated[list[Path], typer.Argument(help="image files, and folders to search for images")],
+    out: Annotated[
+        Path | None, typer.Option("-o", help="CSV file to write [default: standard output]", show_default=False)
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
 ) -> None:
-    """Score pictures with a trained model: quality in [0, 1], higher is better, and on the scale of the ratings."""
+    """Score images with a trained model: quality in [0, 1], higher is better, and on the scale of the ratings."""
     from grmp.experiments.predict import score as run
 
-    unread = run(model, pictures, out, device)
+    unread = run(model, images, out, device)
     if unread:
-        raise UserError(f"{unread} pictures could not be read (named above); the others are scored")
+        raise UserError(f"{unread} images could not be read (named above); the others are scored")
 
 
 @app.command()
 def rerun(
     record: Annotated[Path, typer.Argument(help="a folder below results/runs")], params: ParamsFile = HERE
 ) -> None:
-    """Compute a run record again from its own settings, in a temporary place, and compare: identical, close or different."""
+    """Compute a run record again from its own settings and compare: identical, within tolerance, or different."""
     from grmp.experiments.rerun import rerun as run
 
     found = run(load(params), params.parent, record)
@@ -197,7 +231,7 @@ def rerun(
 
 @app.command()
 def doctor(params: ParamsFile = HERE) -> None:
-    """Ten lines on whether this machine can run what params.yaml asks for; exit code 1 if it cannot."""
+    """Check whether this machine can run what params.yaml asks for; exit code 1 if it cannot."""
     from grmp.experiments.doctor import doctor as run
 
     if not run(params):
@@ -205,17 +239,8 @@ def doctor(params: ParamsFile = HERE) -> None:
 
 
 @app.command()
-def mend(params: ParamsFile = HERE) -> None:
-    """Before `dvc repro`, after a kill: mend what DVC itself left half-written. Does nothing otherwise."""
-    from grmp.experiments.mend import mend as run
-
-    for line in run(params.parent):
-        print(line)
-
-
-@app.command()
 def collect(params: ParamsFile = HERE) -> None:
-    """Run records -> scores, medians, intervals and paired differences."""
+    """Compute scores, medians, intervals and paired differences from the run records."""
     loaded = load(params)
     from grmp.report.collect import collect as run
 
@@ -226,11 +251,11 @@ def collect(params: ParamsFile = HERE) -> None:
 @app.command()
 @app.command("notebook", hidden=True)
 def notebooks(
-    name: Annotated[str, typer.Argument(help="without it all of report.notebooks, several at a time")] = "",
+    name: Annotated[str, typer.Argument(help="one notebook [default: all of report.notebooks, in parallel]")] = "",
     params: ParamsFile = HERE,
-    parameter: Annotated[list[str] | None, typer.Option("-p", help="name=value, as YAML; of one notebook")] = None,
+    parameter: Annotated[list[str] | None, typer.Option("-p", help="name=value as YAML, for one notebook")] = None,
 ) -> None:
-    """Execute a notebook: .ipynb, .html, tables and figures below results/."""
+    """Execute notebooks: .ipynb, .html, tables and figures below results/."""
     from grmp.report.notebook import execute, execute_all
 
     if name:
@@ -244,7 +269,7 @@ def notebooks(
 @app.command()
 @app.command("report", hidden=True)
 def site(params: ParamsFile = HERE) -> None:
-    """Build results/site/: one page with every table, figure and notebook."""
+    """Build the website in results/site/ with every table, figure and notebook."""
     loaded = load(params)
     from grmp.report.site import build
 
@@ -256,19 +281,19 @@ def main() -> None:
     """Entry point: a UserError is one line and exit code 1."""
     from grmp.data.cli import app as data
 
-    app.add_typer(data, name="data", help="The databases: list, fetch, prepare, show.")
+    app.add_typer(data, name="data", help="Databases: list, fetch, prepare, show.")
     try:
         app()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on where it stopped", file=sys.stderr)
+        print("interrupted; run the same command again to continue", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
         os._exit(1)
     except RuntimeError as error:
         if type(error).__name__ != "OutOfMemoryError":  # torch's, which this file does not import
             raise
-        print("error: the GPU's memory is full; lower pretrain.support_batch or adapt.batch", file=sys.stderr)
+        print("error: GPU memory is full; lower pretrain.support_batch or adapt.batch", file=sys.stderr)
         sys.exit(1)

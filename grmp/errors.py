@@ -1,5 +1,10 @@
-"""The one exception that users meet: a line that names the thing and the remedy."""
+"""The one exception that users see: a line that names the cause and the remedy."""
 
 
 class UserError(Exception):
-    """Something the user can mend. The message is one line; the command line prints it and exits with 1."""
+    """Something the user can fix. The message is one line; the command line prints it and exits with code 1."""
+
+
+def one_line(error: BaseException, longest: int = 160) -> str:
+    """The text of an exception on one line of bounded length; its type if it has none."""
+    return " ".join(str(error).split())[:longest] or type(error).__name__

@@ -110,7 +110,7 @@ def _flush(path: Path) -> None:
 def write_text(path: Path, text: str) -> None:
     """``text`` as the whole file ``path``."""
     with whole(path) as beside:
-        beside.write_text(text)
+        beside.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:

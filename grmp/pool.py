@@ -1,153 +1,124 @@
-"""Processes of this machine that do one piece of work after another; one that dies or hangs takes nothing else with it.
+"""Local worker processes in which one item that crashes, hangs or runs out of memory affects no other item.
 
-Not ``ProcessPoolExecutor``: there a worker that is killed breaks the whole pool, and none can be stopped for taking too long.
+One ``ProcessPoolExecutor`` per process: a killed process breaks only its own executor, and can be killed by its pid when it
+takes too long. submitit's local executor has no limit on the number of processes.
 """
 
 import contextlib
-import math
+import multiprocessing
 import os
+import signal
+import threading
 import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from multiprocessing import get_context
-from multiprocessing.connection import Connection, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import connection
 from typing import Any
 
-from grmp.errors import UserError
+from grmp.errors import UserError, one_line
 
-TRIES = 2  # of a piece of work whose worker vanished
-STARTING = 600.0  # seconds that a process may take to import what it needs
-# spawned, not forked: torch's thread pools do not survive a fork
-_context = get_context("spawn")
+TRIES = 2  # of an item whose process was killed
+POLL = 0.2  # seconds between two checks of the time limit
 
 
-class Worker:
-    """One process, and what it is at."""
+class _Worker:
+    """A process, started when it gets its first item, and started again after it was killed."""
 
-    def __init__(self, do: Callable[[Any], Any], gpu: str | None) -> None:
-        """``do`` is called in the process for each item; ``gpu`` is the only GPU that it sees, None changes nothing."""
-        self.gpu, self.item, self.ready = gpu, None, False
-        self.since = math.inf  # when it began: not before it is ready
-        self.born = time.monotonic()
-        self.pipe, theirs = _context.Pipe()
-        self.process = _context.Process(target=_serve, args=(theirs, do, gpu), daemon=True)
-        self.process.start()
-        theirs.close()
+    def __init__(self, gpu: str | None) -> None:
+        self.gpu = gpu
+        self.executor: ProcessPoolExecutor | None = None
+        self.since: float | None = None  # when its item began
 
-    def give(self, item: Any) -> None:
-        """Begin with ``item``."""
-        self.item, self.since = item, time.monotonic() if self.ready else math.inf
-        self.pipe.send(item)
+    def submit(self, do: Callable[[Any], Any], item: Any, tries: int) -> "Future[tuple[str, Any]]":
+        self.item, self.tries, self.late, self.since = item, tries, False, None
+        with contextlib.suppress(BrokenProcessPool):  # it was killed while it was idle
+            if self.executor:
+                return self.executor.submit(_call, do, item)
+        # spawned, not forked: torch's thread pools do not survive a fork
+        context = multiprocessing.get_context("spawn")
+        self.executor = ProcessPoolExecutor(1, context, initializer=_begin, initargs=(self.gpu,))
+        self.pid = self.executor.submit(os.getpid)
+        return self.executor.submit(_call, do, item)
 
-    def late(self, limit: float | None) -> str:
-        """Why it should be stopped, or an empty text."""
-        now = time.monotonic()
-        if not self.ready and now - self.born > STARTING:
-            return f"its process did not start within {STARTING:g} s"
-        return f"stopped after {limit:g} s (--time-limit)" if limit is not None and now - self.since > limit else ""
+    def check(self, limit: float) -> None:
+        """Kill the process if its item takes longer than ``limit`` seconds, its own start not counted."""
+        if self.since is None and self.pid.done():
+            self.since = time.monotonic()
+        if self.since is not None and time.monotonic() - self.since > limit:
+            self.late = True
+            self.kill()
 
-    def stop(self) -> None:
-        """End the process: at once if it is at something, by itself if not."""
-        if self.item is not None:
-            self.process.kill()
-        self.item = None
-        self.pipe.close()
-        self.process.join(10)
-        self.process.kill()
-        self.process.join()
+    def kill(self) -> None:
+        with contextlib.suppress(BrokenProcessPool, ProcessLookupError):
+            os.kill(self.pid.result(), signal.SIGKILL)
 
 
-def _serve(pipe: Connection, do: Callable[[Any], Any], gpu: str | None) -> None:
-    """The worker's side: ends when the other side is gone."""
+def _begin(gpu: str | None) -> None:
     if gpu is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # before torch looks
-    with contextlib.suppress(OSError):  # nobody waits for it any more: the next line finds that out
-        pipe.send(("ready", None))
-    while True:
-        try:
-            item = pipe.recv()
-        except (EOFError, OSError, KeyboardInterrupt):
-            return
-        try:
-            answer = ("done", do(item))
-        except UserError as error:
-            answer = ("failed", str(error))
-        except KeyboardInterrupt:
-            return
-        except BaseException as error:
-            traceback.print_exc()
-            answer = ("failed", f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
-        try:
-            pipe.send(answer)
-        except OSError:
-            return
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # before torch is imported
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the parent stops its workers
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    if parent := multiprocessing.parent_process():
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+
+def _call(do: Callable[[Any], Any], item: Any) -> tuple[str, Any]:
+    try:
+        return "done", do(item)
+    except UserError as error:
+        return "failed", str(error)
+    except Exception as error:
+        traceback.print_exc()
+        return "failed", f"{type(error).__name__}: {one_line(error, 300)}"
 
 
 def work(
     do: Callable[[Any], Any], items: Sequence[Any], places: Sequence[str | None], limit: float | None = None
 ) -> Iterator[tuple[Any, str, Any]]:
-    """Do all ``items``, and yield (item, "done" or "failed", result or reason) of each as it ends.
+    """Call ``do`` on all ``items`` and yield (item, "done" or "failed", result or reason) as each one ends.
 
     Parameters
     ----------
     places
         One process each: the GPU that it sees, or None.
     limit
-        Seconds that one item may take; its process is killed then, and the item has failed.
+        Seconds that one item may take; then its process is killed, and the item has failed.
     """
-    waiting: deque[tuple[Any, int]] = deque((item, 1) for item in items)
-    workers: list[Worker] = []
-    tries: dict[int, int] = {}
+    waiting = deque((item, 1) for item in items)
+    idle = [_Worker(gpu) for gpu in places[: len(items)]]
+    workers, busy = list(idle), dict[Future[tuple[str, Any]], _Worker]()
     try:
-        workers = [Worker(do, gpu) for gpu in places[: len(items)]]
-        while waiting or any(w.item is not None for w in workers):
-            for number, worker in enumerate(workers):
-                if worker.item is None and waiting:
-                    item, tries[number] = waiting.popleft()
-                    try:
-                        worker.give(item)
-                    except OSError:  # it died while it had nothing to do
-                        worker.stop()
-                        workers[number] = Worker(do, worker.gpu)
-                        waiting.appendleft((item, tries[number]))
-            busy = [w for w in workers if w.item is not None]
-            if not busy:
-                continue  # the only one that was given something had died; it has been replaced
-            wait([w.pipe for w in busy] + [w.process.sentinel for w in busy], timeout=_patience(busy, limit))
-            for number, worker in enumerate(workers):
-                if worker.item is None:
-                    continue
-                item, ended = worker.item, None
-                with contextlib.suppress(EOFError, OSError):
-                    ended = worker.pipe.recv() if worker.pipe.poll() else None
-                if ended == ("ready", None):
-                    worker.ready, worker.since = True, time.monotonic()
-                    continue
-                if ended is not None:
-                    worker.item = None
-                    yield item, *ended
-                    continue
-                late = worker.late(limit)
-                if worker.process.is_alive() and not late:
-                    continue
-                worker.stop()
-                code = worker.process.exitcode
-                if not late and tries[number] < TRIES:
-                    waiting.append((item, tries[number] + 1))
-                if waiting:
-                    workers[number] = Worker(do, worker.gpu)
-                if late:
-                    yield item, "failed", late
-                elif tries[number] >= TRIES:
-                    how = f"signal {-code}" if code and code < 0 else f"exit code {code}"
-                    yield item, "failed", f"its process vanished {TRIES} times ({how}); out of memory?"
+        while waiting or busy:
+            while waiting and idle:
+                worker = idle.pop(0)
+                busy[worker.submit(do, *waiting.popleft())] = worker
+            for future in wait(busy, POLL if limit else None, FIRST_COMPLETED).done:
+                worker = busy.pop(future)
+                idle.append(worker)
+                try:
+                    state, result = future.result()
+                except BrokenProcessPool:
+                    worker.executor = None
+                    if not worker.late and worker.tries < TRIES:
+                        waiting.append((worker.item, worker.tries + 1))
+                        continue
+                    state, result = "failed", f"its worker process was killed {TRIES} times, probably out of memory"
+                    if worker.late:
+                        result = f"stopped after {limit:g} s (--time-limit)"
+                yield worker.item, state, result
+            if limit:
+                for worker in busy.values():
+                    worker.check(limit)
     finally:
         for worker in workers:
-            worker.stop()
-
-
-def _patience(busy: Sequence[Worker], limit: float | None) -> float | None:
-    """Seconds until the first worker is late."""
-    ends = [w.born + STARTING for w in busy if not w.ready] + [w.since + limit for w in busy if w.ready and limit]
-    return max(0.05, min(ends) - time.monotonic()) if ends else None
+            if worker in busy.values():
+                worker.kill()
+            if worker.executor:
+                worker.executor.shutdown(cancel_futures=True)

@@ -1,10 +1,10 @@
-"""Can this machine run what params.yaml asks for? Ten lines, each "ok", "note" or "FAIL"."""
+"""``grmp doctor``: can this machine run what params.yaml asks for? One line per check: ok, note or FAIL."""
 
 import platform
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
@@ -13,155 +13,113 @@ import psutil
 from grmp import params as settings
 from grmp.data import databases
 from grmp.device import cpus
-from grmp.errors import UserError
+from grmp.errors import UserError, one_line
 from grmp.experiments.slurm import reachable
 from grmp.locks import lock
 from grmp.params import Params, PretrainedBackbone
 
-Finding = tuple[str, str]  # ok, note or FAIL, and what was found
-PYTHON = (3, 11)
-MEMORY = 8 << 30  # bytes; the kept features (adapt.cache_gb) come on top
-SECONDS = 10  # for an answer of the Hub
+Finding = tuple[str, str, str]  # what was checked; ok, note or FAIL; what was found
+MEMORY = 8 << 30  # bytes that are recommended
 
 
-def examine(params_file: Path) -> Iterator[tuple[str, str, str]]:
-    """(what, ok or note or FAIL, what was found), ten of them."""
-    world = params_file.parent
+def examine(params_file: Path) -> Iterator[Finding]:
+    """The findings, one after another."""
     try:
         params: Params | None = settings.load(params_file)
-        trouble = ""
     except UserError as error:
-        params, trouble = None, str(error)
+        params = None
+        yield "settings", "FAIL", str(error)
+    if params:
+        yield "settings", "ok", f"{params_file}: {len(params.run.run_keys())} runs"
+    recent = "ok" if sys.version_info >= (3, 11) else "FAIL"
     yield (
-        "settings",
-        *(("FAIL", trouble) if params is None else ("ok", f"{params_file}: {len(params.run.run_keys())} runs")),
+        "Python",
+        recent,
+        f"{platform.python_version()} on {platform.system()} {platform.machine()}; 3.11 or newer needed",
     )
-    checks: dict[str, Callable[[], Finding]] = {"Python": _python, "packages": _packages, "GPU": lambda: _gpu(params)}
-    checks["memory"] = lambda: _memory(params)
-    needing: dict[str, Callable[[Params, Path], Finding]] = {
-        "databases": _databases,
-        "disk": _disk,
-        "weights": _weights,
-    }
-    for name, check in checks.items():
-        yield name, *check()
-    for name, of_world in needing.items():
-        yield name, *(of_world(params, world) if params else ("note", "not known without settings"))
-    yield "locks", *_locks(world)
-    yield "cluster", *_cluster()
-
-
-def _python() -> Finding:
-    good = sys.version_info[:2] >= PYTHON
-    return "ok" if good else "FAIL", f"{platform.python_version()} on {platform.system()} {platform.machine()}" + (
-        "" if good else f"; {PYTHON[0]}.{PYTHON[1]} or newer is needed"
+    yield _packages()
+    yield _gpu(params)
+    memory = psutil.virtual_memory()
+    free = f"{cpus()} CPU cores, {memory.available / 2**30:.0f} of {memory.total / 2**30:.0f} GiB free"
+    yield "memory", "note" if memory.available < MEMORY else "ok", f"{free}, {MEMORY >> 30} GiB recommended"
+    if params:
+        yield from _databases(params, params_file.parent)
+        yield _weights(params, params_file.parent)
+    try:
+        with (
+            tempfile.TemporaryDirectory(prefix=".doctor.", dir=params_file.parent) as place,
+            lock(Path(place), "doctor"),
+        ):
+            yield "locks", "ok", f"{params_file.parent.resolve()} can be written and locked"
+    except (OSError, UserError) as error:
+        yield "locks", "FAIL", f"{params_file.parent.resolve()} cannot be written and locked: {one_line(error)}"
+    partitions = reachable()
+    yield (
+        "cluster",
+        *(("ok", f"Slurm: {partitions}") if partitions else ("note", "no Slurm; grmp sweep uses this machine")),
     )
 
 
 def _packages() -> Finding:
-    """What is installed against what pyproject.toml pins."""
-    pinned = [text.split("==") for text in requires("grmp") or [] if "==" in text and "extra" not in text]
+    """Installed versions compared with those pinned in pyproject.toml."""
     wrong = []
-    for name, wanted in pinned:
+    for name, wanted in (r.split("==") for r in requires("grmp") or [] if "==" in r and "extra" not in r):
         try:
-            found = version(name)
+            found = version(name).partition("+")[0]
         except PackageNotFoundError:
-            found = "missing"
-        if found.partition("+")[0] != wanted.strip():
+            return "packages", "FAIL", f"{name} is missing; install {name}=={wanted}"
+        if found != wanted.strip():
             wrong.append(f"{name} {found}, not {wanted.strip()}")
-    if wrong:
-        return "FAIL" if any("missing" in w for w in wrong) else "note", "; ".join(wrong[:4])
-    return "ok", f"all {len(pinned)} as pinned"
+    return "packages", "note" if wrong else "ok", "; ".join(wrong[:4]) or "all as pinned"
 
 
 def _gpu(params: Params | None) -> Finding:
     import torch
 
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if count:
+    if torch.cuda.is_available():
         one = torch.cuda.get_device_properties(0)
-        return "ok", f"{count} x {one.name}, {one.total_memory / 2**30:.0f} GiB; torch {torch.__version__}"
-    demanded = params is not None and params.adapt.device.startswith("cuda")
+        return "GPU", "ok", f"{torch.cuda.device_count()} x {one.name}, {one.total_memory / 2**30:.0f} GiB"
+    required = params is not None and params.adapt.device.startswith("cuda")
+    slow = "; a large backbone takes days" if params and isinstance(params.backbone, PretrainedBackbone) else ""
     built = f"CUDA {torch.version.cuda}" if torch.version.cuda else "no CUDA"
-    slow = params is not None and isinstance(params.backbone, PretrainedBackbone)
-    told = f"torch {torch.__version__} (built with {built}) sees none" + (
-        "; a large backbone takes days" if slow else ""
-    )
-    return "FAIL" if demanded else "note", told
+    return "GPU", "FAIL" if required else "note", f"torch {torch.__version__} (built with {built}) finds none{slow}"
 
 
-def _memory(params: Params | None) -> Finding:
-    memory = psutil.virtual_memory()
-    kept = params.adapt.cache_gb if params else 0.0  # "auto" takes what is free
-    needed = MEMORY + (int(kept * 2**30) if isinstance(kept, float) else 0)
-    told = f"{cpus()} CPUs, {memory.available / 2**30:.0f} of {memory.total / 2**30:.0f} GiB free"
-    if memory.available < needed:
-        return "note", f"{told}; {needed / 2**30:.0f} GiB are wanted: lower adapt.cache_gb"
-    return "ok", told
+def _databases(params: Params, root: Path) -> Iterator[Finding]:
+    """Which databases are ready, and whether the disk has space for the others."""
+    names = params.data.databases
+    if unknown := [d for d in names if d not in databases.known()]:
+        yield "databases", "FAIL", f"unknown: {', '.join(unknown)}; see grmp data list"
+    fetched = [d for d in names if (root / f"data/raw/{d}.json").is_file()]
+    prepared = [d for d in names if (root / f"data/prepared/{d}/info.json").is_file()]
+    state = "ok" if len(prepared) == len(names) else "note"
+    yield "databases", state, f"{len(fetched)} of {len(names)} fetched, {len(prepared)} prepared"
+    entries = [databases.known()[d] for d in names if d in databases.known()]
+    needed = sum(e.download + e.disk for e in entries if e.name not in fetched)
+    needed += sum(e.scores.count * 3 * params.data.size**2 for e in entries if e.name not in prepared)
+    free = shutil.disk_usage(root.resolve()).free
+    yield "disk", "ok" if free > needed else "FAIL", f"{free / 1e9:.0f} GB free, {needed / 1e9:.1f} GB still needed"
 
 
-def _databases(params: Params, world: Path) -> Finding:
-    fetched = [d for d in params.data.databases if (world / f"data/raw/{d}.json").is_file()]
-    prepared = [d for d in params.data.databases if (world / f"data/prepared/{d}/info.json").is_file()]
-    unknown = [d for d in params.data.databases if d not in databases.known()]
-    if unknown:
-        return "FAIL", f"not known: {', '.join(unknown)}; see grmp data list"
-    total = len(params.data.databases)
-    return "ok" if len(prepared) == total else "note", f"{len(fetched)} of {total} fetched, {len(prepared)} prepared"
-
-
-def _disk(params: Params, world: Path) -> Finding:
-    """Free space against what is still to be downloaded, unpacked and prepared."""
-    needed = 0
-    for entry in (databases.known()[d] for d in params.data.databases if d in databases.known()):
-        if not (world / f"data/raw/{entry.name}.json").is_file():
-            needed += entry.download + entry.disk
-        if not (world / f"data/prepared/{entry.name}/info.json").is_file():
-            needed += entry.scores.count * 3 * params.data.size**2
-    free = shutil.disk_usage(next(p for p in (world.resolve(), *world.resolve().parents) if p.exists())).free
-    told = f"{free / 1e9:.0f} GB free at {world.resolve()}, {needed / 1e9:.1f} GB still needed"
-    return ("ok", told) if free > needed else ("FAIL", f"{told}: free some space, or take fewer data.databases")
-
-
-def _weights(params: Params, world: Path) -> Finding:
-    path = world / "models/backbone.safetensors"
+def _weights(params: Params, root: Path) -> Finding:
+    path = root / "models/backbone.safetensors"
     if path.is_file():
-        return "ok", f"{path} is there, {path.stat().st_size / 1e6:.0f} MB"
+        return "weights", "ok", f"{path}, {path.stat().st_size / 1e6:.0f} MB"
     if not isinstance(params.backbone, PretrainedBackbone):
-        return "ok", "trained here by: dvc repro backbone"
+        return "weights", "ok", "created by: dvc repro backbone"
     from huggingface_hub import HfApi
 
     from grmp.clip.pretrained import locate
 
     try:
-        repository = locate(params.backbone)
-        HfApi().model_info(repository, timeout=SECONDS)
-    except UserError as error:
-        return "FAIL", str(error)
-    except Exception as error:  # the client raises many kinds; each means "not to be had"
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:80]
-        return "FAIL", f"not here, and the Hub does not give them ({reason}); grmp backbone --from FILE"
-    return "ok", f"not here yet; the Hub has {repository}"
-
-
-def _locks(world: Path) -> Finding:
-    """Tried in a folder of its own there, which is taken away again."""
-    try:
-        with tempfile.TemporaryDirectory(prefix=".doctor.", dir=world) as place, lock(Path(place), "doctor"):
-            return "ok", f"{world.resolve()} can be written and locked"
-    except OSError as error:
-        return "FAIL", f"cannot write in {world.resolve()}: {error.strerror}"
-    except UserError as error:
-        return "FAIL", str(error)
-
-
-def _cluster() -> Finding:
-    found = reachable()
-    return ("ok", f"Slurm: {found}") if found else ("note", "no Slurm answers here; grmp sweep uses this machine")
+        HfApi().model_info(locate(params.backbone), timeout=10)
+    except Exception as error:  # the client raises many types; each means that the weights are not available
+        return "weights", "FAIL", f"not here and not on the Hub ({one_line(error, 80)}); use grmp backbone --from FILE"
+    return "weights", "ok", "not here yet; available on the Hub"
 
 
 def doctor(params_file: Path) -> bool:
-    """Print the ten lines; False if one of them is FAIL."""
+    """Print the findings; False if one of them is FAIL."""
     well = True
     for what, state, found in examine(params_file):
         print(f"{state:<5}{what:<10} {' '.join(found.split())}", flush=True)

@@ -1,6 +1,6 @@
-"""What can be known to be wrong before any training: asked of all runs before the first one starts.
+"""What can be known to be wrong before training starts: checked for all runs before the first one.
 
-Only tables and the heads of checkpoints are read, no picture and no weight of the backbone.
+Only tables and the headers of checkpoints are read, no image and no weight of the backbone.
 """
 
 from collections.abc import Iterable
@@ -9,68 +9,69 @@ from pathlib import Path
 
 from grmp.clip import checkpoints
 from grmp.clip.model import Backbone
-from grmp.data import dataset as databases
+from grmp.data import dataset
 from grmp.data import splits as split_files
 from grmp.data.dataset import Dataset
 from grmp.data.splits import Splits
 from grmp.errors import UserError
-from grmp.experiments import runs
+from grmp.experiments import identity
 from grmp.params import Params, RunKey
 
-LEAST_TEST = 5  # test pictures; a correlation of fewer says nothing
+LEAST_TEST = 5  # test images; a correlation of fewer is meaningless
 
 
-def check(params: Params, world: Path, keys: Iterable[RunKey]) -> None:
-    """Every run of ``keys`` can be started.
+def check(params: Params, root: Path, keys: Iterable[RunKey]) -> None:
+    """Check that every run of ``keys`` can be started.
 
     Raises
     ------
     UserError
-        For the first that cannot: something it reads is missing or damaged, it asks for more labels than the training side
-        has, for fewer than 5 test pictures, for pictures smaller than the backbone's, or for prompts that do not fit.
+        For the first that cannot: an input is missing or corrupt, it needs more labels than the training side has, it has
+        fewer than 5 test images, its images are smaller than the backbone's input, or its prompts do not fit the backbone.
     """
 
     @cache
     def database(name: str) -> Dataset:
-        return databases.load(world / "data/prepared" / name)
+        return dataset.load(root / "data/prepared" / name)
 
     @cache
     def splits(name: str, protocol: str) -> Splits:
-        return split_files.load(runs.split_file(world, name, protocol), database(name).index["image"])
+        return split_files.load(identity.split_file(root, name, protocol), database(name).index["image"])
 
     @cache
     def backbone() -> Backbone:
-        return checkpoints.load(world, only_metadata=True)
+        return checkpoints.load(root, only_metadata=True)
 
     for key in keys:
-        runs.inputs(params, world, key)
-        of_run, source, tested = runs.settled(params, key), *(splits(d, key.protocol) for d in (key.source, key.target))
-        enough_pictures(key, source, tested if key.target == key.source else tested.whole(source.count))
+        identity.inputs(params, root, key)
+        settings = identity.run_settings(params, key)
+        source, tested = (splits(name, key.protocol) for name in (key.source, key.target))
+        enough_images(key, source, tested if key.target == key.source else tested.whole(source.count))
         for name in dict.fromkeys((key.source, key.target)):
             size, wanted = database(name).images.shape[-1], backbone().shape.image_size
             if size < wanted:
                 raise UserError(
-                    f"{key}: the backbone reads {wanted} x {wanted} pictures, {name} is prepared at {size} x {size}; "
-                    f"set data.size to {wanted} or more, then: dvc repro prepare@{name}"
+                    f"{key}: the backbone needs images of {wanted} x {wanted} pixels, but {name} is prepared at {size} x "
+                    f"{size}; set data.size to {wanted} or more, then: dvc repro prepare@{name}"
                 )
-        if start := runs.learned_start(of_run, key.method):
-            checkpoints.load_prompts(world, start, backbone(), of_run.prompts)
+        if start := identity.learned_start(settings, key.method):
+            checkpoints.load_prompts(root, start, backbone(), settings.prompts)
 
 
-def enough_pictures(key: RunKey, source: Splits, tested: Splits) -> None:
-    """Every split has the labels asked for, and test pictures enough for a correlation.
+def enough_images(key: RunKey, source: Splits, tested: Splits) -> None:
+    """Check that every split has the requested labels, and enough test images for a correlation.
 
     Raises
     ------
     UserError
-        If one has not.
+        If one does not.
     """
     available = min(len(source.train(i, None)) for i in range(source.count))
     if isinstance(key.shots, int) and key.shots > available:
-        raise UserError(f"{key}: {key.shots} shots asked for, but the training side of {key.source} has {available}")
+        raise UserError(f"{key}: {key.shots} shots requested, but the training side of {key.source} has {available}")
     tests = min(len(tested.test(i)) for i in range(tested.count))
     if tests < LEAST_TEST:
         raise UserError(
-            f"{key}: a test side of {key.target} has {tests} pictures, fewer than {LEAST_TEST}; enlarge splits.test, then: "
+            f"{key}: a test side of {key.target} has {tests} images, fewer than {LEAST_TEST}; increase splits.test, then: "
             f"dvc repro prepare@{key.target}"
         )

@@ -1,7 +1,7 @@
-"""A run record computed once more, from what the record itself says went in, and compared with it.
+"""``grmp rerun``: compute a run record again from the settings that it states, and compare.
 
-The settings are the record's (``parameters``), not those of params.yaml; pictures, splits, backbone and prompts are the
-world's, and where their sha256 is no longer the record's, that is said.
+The settings are those of the record (``parameters``), not those of params.yaml. Images, splits, backbone and prompts are
+those of the pipeline folder; each whose sha256 differs from the record is reported.
 """
 
 import tempfile
@@ -13,47 +13,49 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from grmp.errors import UserError
-from grmp.experiments import runs, sweep
-from grmp.experiments.records import Damaged, Record, plain, read_record
+from grmp.errors import UserError, one_line
+from grmp.experiments import identity
+from grmp.experiments.record import CorruptRecord, Record, plain, read_record
+from grmp.experiments.run import run
 from grmp.params import Params, RunKey
 
-TOLERANCE = 1e-4  # largest difference of a score, in units of quality, that another machine's arithmetic may make
+TOLERANCE = 1e-4  # largest difference of a score, in units of quality, between two machines
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What came of it."""
+    """The result of the comparison."""
 
     verdict: str  # identical, within tolerance, or differs
     largest: float  # difference of a score
-    changed: list[str] = field(default_factory=list)  # inputs and versions that are no longer the record's
+    changed: list[str] = field(default_factory=list)  # inputs and versions that differ from the record
 
     def lines(self) -> str:
-        """For people; a record may come from elsewhere, so nothing of it goes to a terminal as it is."""
-        told = f"{self.verdict}: the largest difference of a score is {self.largest:.3g}"
-        return "\n".join([*map(plain, self.changed), told])
+        """As text; a record may come from elsewhere, so control characters are removed."""
+        return "\n".join(
+            [*map(plain, self.changed), f"{self.verdict}: largest difference of a score {self.largest:.3g}"]
+        )
 
 
-def rerun(params: Params, world: Path, folder: Path) -> Comparison:
-    """Compute the record in ``folder`` again, in a temporary place, and compare.
+def rerun(params: Params, root: Path, folder: Path) -> Comparison:
+    """Compute the record in ``folder`` again, in a temporary folder, and compare.
 
     Raises
     ------
     UserError
-        If the record is damaged, does not fit this version's settings, or its inputs are not there.
+        If the record is corrupt, does not fit the settings of this version, or an input is missing.
     """
     try:
         old = read_record(folder.resolve())
-    except Damaged as damage:
-        raise UserError(f"{folder}: {plain(str(damage))}") from None
-    key = RunKey(old.run.protocol, old.run.database, old.run.method, old.run.shots)
-    settled = restore(params, key, old.run.parameters, old.run.threads)
+    except CorruptRecord as error:
+        raise UserError(f"{folder}: {plain(str(error))}") from None
+    key = old.run.key
+    settings = restore(params, key, old.run.parameters, old.run.threads)
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch)
         for name in ("data", "models"):
-            (place / name).symlink_to((world / name).resolve())
-        sweep.run(settled, place, key)
+            (place / name).symlink_to((root / name).resolve())
+        run(settings, place, key)
         new = read_record(key.folder(place.resolve()))
     return compare(old, new)
 
@@ -69,9 +71,9 @@ def restore(params: Params, key: RunKey, recorded: dict[str, Any], threads: int)
     raw = params.model_dump()
 
     def method(name: str, values: dict[str, Any]) -> None:
-        # what the method sets stands in the record's groups
-        own: dict[str, Any] = {"set": {}} if values["kind"] == "tune" else {}
-        raw["methods"][name] = own | values | {"label": raw["methods"].get(name, {}).get("label", name)}
+        # the values that the method sets are in the groups of the record
+        empty: dict[str, Any] = {"set": {}} if values["kind"] == "tune" else {}
+        raw["methods"][name] = empty | values | {"label": raw["methods"].get(name, {}).get("label", name)}
 
     try:
         method(key.method, recorded["method"])
@@ -88,9 +90,9 @@ def restore(params: Params, key: RunKey, recorded: dict[str, Any], threads: int)
             protocol[name] |= {k: v for k, v in values.items() if k in protocol[name]}
         made = Params.model_validate(raw)
     except (ValidationError, KeyError, TypeError, ValueError) as error:
-        reason = plain(" ".join(str(error).split()))
+        reason = plain(one_line(error, 240))
         raise UserError(f"{key}: its record was written by a version with other settings ({reason})") from None
-    now = runs.parameters(made, key)
+    now = identity.parameters(made, key)
     if different := sorted(k for k in now.keys() | recorded.keys() if now.get(k) != recorded.get(k)):
         raise UserError(
             f"{key}: its record was written by a version with other settings: {plain(', '.join(different))}"
@@ -99,7 +101,7 @@ def restore(params: Params, key: RunKey, recorded: dict[str, Any], threads: int)
 
 
 def compare(old: Record, new: Record) -> Comparison:
-    """Scores row by row."""
+    """Compare scores row by row."""
     changed = [
         f"input {name}: sha256 {digest[:12]} in the record, {new.run.inputs.get(name, 'none')[:12]} now"
         for name, digest in sorted(old.run.inputs.items())
@@ -114,9 +116,9 @@ def compare(old: Record, new: Record) -> Comparison:
         changed.append(f"device: {old.run.device} in the record, {new.run.device} now")
     a, b = old.predictions, new.predictions
     if list(a["split"]) != list(b["split"]) or list(a["image"]) != list(b["image"]):
-        return Comparison("differs: other pictures were tested", np.nan, changed)
+        return Comparison("differs: other images were tested", np.nan, changed)
     if not a["quality"].equals(b["quality"]):
-        return Comparison("differs: the opinions are others", np.nan, changed)
+        return Comparison("differs: other ratings", np.nan, changed)
     gap = np.abs(a["score"].to_numpy() - b["score"].to_numpy())
     same_failures = a["score"].isna().equals(b["score"].isna())
     largest = float(np.nanmax(gap, initial=0.0))
@@ -130,5 +132,5 @@ def compare(old: Record, new: Record) -> Comparison:
 def _now(name: str, new: Record) -> str:
     try:
         return new.run.versions.get(name) or version(name)
-    except (PackageNotFoundError, ValueError):  # the latter: no name of a package
+    except (PackageNotFoundError, ValueError):  # the latter: not the name of a package
         return "not installed"

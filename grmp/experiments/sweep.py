@@ -1,4 +1,4 @@
-"""One run, and many: what the pipeline still lacks, on this machine's processes or on a cluster (docs/sweep.md)."""
+"""Many runs: everything that the pipeline still needs, in local processes or as Slurm jobs (docs/sweep.md)."""
 
 import os
 import shutil
@@ -9,80 +9,36 @@ from pathlib import Path
 from grmp import params as settings
 from grmp.device import cpus
 from grmp.errors import UserError
-from grmp.experiments import cost, runs
-from grmp.experiments.cost import duration
+from grmp.experiments import progress, record
+from grmp.experiments.identity import identify
+from grmp.experiments.progress import Progress, duration
+from grmp.experiments.run import run
 from grmp.experiments.slurm import SlurmOptions
-from grmp.experiments.watch import Watch
 from grmp.locks import Locked, lock
 from grmp.params import Params, RunKey
 from grmp.pool import work
 
-
-def run(params: Params, world: Path, key: RunKey, progress: bool = True, wait: bool = True) -> bool:
-    """Compute one record, taking up the splits that are done; False if it was there already.
-
-    A split that cannot be finished is recorded as failed; the others go on.
-
-    Raises
-    ------
-    UserError
-        For anything that can be known to be wrong before training starts.
-    Locked
-        If another process is computing it and ``wait`` is False.
-    """
-    runs.inputs(params, world, key)  # what is missing is named before anything is written
-    with lock(world, str(key), wait):
-        return _run(params, world, key, progress)
+LOCKED = "locked"
+UP_TO_DATE = "up to date"
 
 
-def _run(params: Params, world: Path, key: RunKey, progress: bool) -> bool:
-    """``run``, by its owner."""
-    if runs.is_done(params, world, key):
-        return False
-    from grmp.clip import checkpoints as backbone
-    from grmp.data import dataset as databases
-    from grmp.data import splits as split_files
-    from grmp.device import choose_device
-    from grmp.experiments.batches import complete
-    from grmp.experiments.preflight import check
-    from grmp.methods import registry as methods
+def outdated(params: Params, root: Path) -> list[RunKey]:
+    """The requested runs that have no current record."""
 
-    check(params, world, [key])
-    ident = runs.identity(params, world, key)
-    of_run = runs.settled(params, key)
-    device = choose_device(of_run.adapt.device, of_run.adapt.threads)
-    source, target = (databases.load(world / "data/prepared" / d) for d in (key.source, key.target))
-    splits = split_files.load(runs.split_file(world, key.source, key.protocol), source.index["image"])
-    tested = splits
-    if target.name != source.name:
-        tested = split_files.load(runs.split_file(world, key.target, key.protocol), target.index["image"]).whole(
-            splits.count
-        )
-    clip = backbone.load(world, device, of_run.backbone.normalize)
-    case = methods.Case(of_run, world, source, target, splits, tested, key.shots, clip, device)
-    results = complete(case, key.method, runs.partial(world, ident), str(key), progress)
-    runs.write(params, world, key, results, str(device), ident)
-    for split, result in enumerate(results):
-        if result["status"] != "ok":
-            print(f"{key}, split {split} {result['status']}")
-    return True
+    def current(key: RunKey) -> bool:
+        folder = key.folder(root)
+        return (folder / "run.json").is_file() and record.is_current(folder, identify(params, root, key).digest)
+
+    return [key for key in params.run.run_keys() if not current(key)]
 
 
-def lacking(params: Params, world: Path) -> list[RunKey]:
-    """The runs of the matrix that are not there yet."""
-    return [key for key in params.run.run_keys() if not runs.is_done(params, world, key)]
-
-
-def _work(params_file: Path, wait: bool, key: RunKey) -> str:
-    """What a worker does with one run: "computed", "there", or "busy" where another process owns it and ``wait`` is False."""
-    params, world = settings.load(params_file), params_file.parent
+def _work(params: Params, root: Path, wait: bool, key: RunKey) -> tuple[str, str, list[int]]:
+    """What a worker does with one run: ("computed", "up to date" or "locked", identity, failed splits)."""
     try:
-        computed = run(params, world, key, progress=False, wait=wait)
+        computed, digest, failed = run(params, root, key, progress=False, wait=wait)
     except Locked:
-        return "busy"
-    if not runs.is_done(params, world, key):
-        raise UserError("splits failed, see the status in its run.json; the other splits are in the record")
-    return "computed" if computed else "there"
+        return LOCKED, "", []
+    return "computed" if computed else UP_TO_DATE, digest, failed
 
 
 def sweep(
@@ -93,106 +49,113 @@ def sweep(
     command: str = "grmp sweep",
     allow_failed: bool = False,
 ) -> int:
-    """Compute every lacking run, on this machine or as jobs of a cluster; returns how many were computed here.
+    """Compute every outdated run, in local processes or as Slurm jobs; returns how many were computed here.
 
-    A run that another sweep is at is left to it; what that one leaves undone is done here in the end.
+    A run that another sweep is computing is left to it; whatever that one leaves unfinished is computed here at the end.
 
     Parameters
     ----------
     workers
-        Processes; 0: one a GPU, or one a CPU where there is none.
+        Number of processes; 0: one per GPU, or one per CPU core if there is no GPU.
     limit
-        Seconds that one run may take here.
+        Seconds that one run may take in a local process.
     command
-        What the user typed, for the line that says how to try again.
+        What the user typed, for the message that says how to try again.
     allow_failed
-        A run with splits that failed (a loss that is not finite) is no error if its record says so, as the pages will.
+        Do not raise for runs of which only single splits failed (a loss that is not finite): their records say so.
 
     Raises
     ------
     UserError
-        If runs failed; the others are done by then.
+        If runs failed; the others are complete by then.
     """
-    params_file = params_file.resolve()
     from grmp.experiments.preflight import check
 
-    params, world = settings.load(params_file), params_file.parent
-    keys = lacking(params, world)
-    check(params, world, keys)
+    params_file = params_file.resolve()
+    params, root = settings.load(params_file), params_file.parent
+    keys = outdated(params, root)
+    check(params, root, keys)
     where = [] if cluster else places(params.adapt.device, workers, params.adapt.threads)
-    with_what = "Slurm" if cluster else f"{len(where)} processes"
-    print(f"{len(keys)} runs to compute with {with_what}", flush=True)
+    print(f"{len(keys)} runs to compute with {'Slurm' if cluster else f'{len(where)} processes'}", flush=True)
+    incomplete: set[RunKey] = set()  # runs with a record in which splits failed
 
-    def ends(todo: list[RunKey], wait: bool) -> Iterator[tuple[RunKey, str, str]]:
-        do = partial(_work, params_file, wait)
+    def ended(todo: list[RunKey], wait: bool) -> Iterator[tuple[RunKey, str, str]]:
+        """(key, outcome, reason of the failure or "") of each run."""
+        do = partial(_work, params, root, wait)
         if cluster:
             from grmp.experiments.slurm import work as submit
 
-            found = submit(do, todo, world / "results/slurm", cluster, partial(_splits_done, params_file))
+            found = submit(do, todo, root / "results/slurm", cluster, partial(_finished_splits, params, root))
         else:
             found = work(do, todo, where, limit)
-        for key, state, word in found:
-            if state == "done" and word != "busy" and not runs.is_done(params, world, key):
-                state, word = "failed", "it is said to be done, but its record is not there or does not hold"
-            yield key, state, word
+        for key, state, result in found:
+            if state != "done":
+                yield key, "failed", result
+                continue
+            outcome, digest, failed = result
+            if outcome != LOCKED and not record.is_current(key.folder(root), digest, failed=True):
+                yield key, "failed", "the worker finished, but there is no current record"
+            elif failed:
+                incomplete.add(key)
+                yield key, "failed", f"{len(failed)} splits failed; run.json states why, the other splits are complete"
+            else:
+                yield key, outcome, ""
 
-    watch = Watch(keys, cluster.parallel if cluster else len(where), world, params.splits.count)
+    bar = Progress(keys, cluster.parallel if cluster else len(where), root, params.splits.count)
     left = []
-    for key, state, word in ends(keys, wait=False) if keys else ():
-        left += [key] if (state, word) == ("done", "busy") else []
-        watch.see(key, state, word)
+    for key, outcome, failure in ended(keys, wait=False) if keys else ():
+        if outcome == LOCKED:
+            left.append(key)
+        else:
+            bar.update(key, outcome, failure)
     if left:
-        print(f"{len(left)} runs are another sweep's; waiting for them", flush=True)
-        for key in left:  # here and not in the workers, whose time counts
-            with lock(world, str(key)):
+        print(f"another sweep is computing {len(left)} runs; waiting for it", flush=True)
+        for key in left:  # here and not in the workers, whose time is limited
+            with lock(root, str(key)):
                 pass
-        for key, state, word in ends(left, wait=True):
-            watch.see(key, state, word)
-    if watch.failed:
-        print("\n".join(f"failed: {key}: {reason}" for key, reason in watch.failed.items()))
-    if watch.failed and not (
-        allow_failed and all(runs.is_done(params, world, key, failed=True) for key in watch.failed)
-    ):
+        for end in ended(left, wait=True):
+            bar.update(*end)
+    if bar.failed:
+        print("\n".join(f"failed: {key}: {reason}" for key, reason in bar.failed.items()))
+    if bar.failed.keys() - (incomplete if allow_failed else set()):
         raise UserError(
-            f"{len(watch.failed)} of {len(keys)} runs failed (listed above); what is done is kept, "
-            f"try the others again with: {command}"
+            f"{len(bar.failed)} of {len(keys)} runs failed (listed above); completed runs are kept, "
+            f"retry the others with: {command}"
         )
-    return watch.computed
+    return bar.computed
 
 
-def _splits_done(params_file: Path, key: RunKey) -> int:
-    """How many splits of an unfinished run are kept."""
-    params, world = settings.load(params_file), params_file.parent
-    return len(list(runs.partial(world, runs.identity(params, world, key)).glob("*.json")))
+def _finished_splits(params: Params, root: Path, key: RunKey) -> int:
+    """Number of finished splits of an unfinished run."""
+    return len(list(record.partial(root, identify(params, root, key).digest).glob("*.json")))
 
 
 def plan(params_file: Path, workers: int = 0, cluster: SlurmOptions | None = None) -> str:
-    """What a sweep would compute, and what that would take by the records that are there; computes nothing."""
-    params, world = settings.load(params_file), params_file.parent
-    keys, known, splits = lacking(params, world), cost.past(world), params.splits.count
+    """The runs that a sweep would compute and the estimated time; computes nothing."""
+    params, root = settings.load(params_file), params_file.parent
+    keys, known, splits = outdated(params, root), progress.past(root), params.splits.count
     lines = []
     for key in keys:
-        each = cost.estimate(key, known)
+        each = progress.estimate(key, known)
         lines.append(f"{key}  {'unknown' if each is None else 'about ' + duration(each * splits)}")
-    seconds, unknown = cost.total(keys, known, splits)
+    seconds, unknown = progress.total(keys, known, splits)
     parallel = cluster.parallel if cluster else len(places(params.adapt.device, workers, params.adapt.threads))
     parallel = max(1, min(parallel, len(keys)))
     total = f"{len(keys)} runs to compute"
     if unknown < len(keys):
-        total += f": about {duration(seconds)} of one process, {duration(seconds / parallel)} with {parallel}"
+        total += f": about {duration(seconds)} in one process, {duration(seconds / parallel)} in {parallel}"
     if unknown:
         total += f"; {unknown} of them of unknown cost (no record of their method)"
-    lines.append(total)
-    return "\n".join(lines)
+    return "\n".join([*lines, total])
 
 
 def places(device: str, workers: int, threads: int = 1) -> list[str | None]:
-    """Where processes run: GPUs by turns, or None for each CPU process.
+    """The GPU of each process, in turn, or None for a CPU process.
 
-    ``workers`` 0 is one a GPU, or as many as there are CPUs for when each has ``threads``.
+    ``workers`` 0 is one per GPU, or as many as there are CPU cores for when each uses ``threads``.
     """
     gpus: list[str] = []
-    # torch takes seconds to import, so it is asked only where there may be one
+    # importing torch takes seconds, so it is asked only where there may be a GPU
     if device != "cpu" and (shutil.which("nvidia-smi") or Path("/dev/nvidia0").exists()):
         import torch
 

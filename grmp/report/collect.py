@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from grmp.errors import UserError
-from grmp.experiments.records import LEFT_OUT, Record, Run, one_line, read_records
+from grmp.errors import UserError, one_line
+from grmp.experiments.record import EXCLUDED, Record, Run, read_records
 from grmp.files import read_json, write_json, write_text
 from grmp.metrics import METRICS, holm, interval, paired, scores, srcc
 from grmp.params import ACROSS, Evaluate, Params
@@ -26,7 +26,7 @@ COLUMNS = {
     "summary.csv": [*_CELL, "metric", *_INTERVAL, "status"],
     "distortions.csv": [*_CELL, "split", "distortion", "level", "pictures", "srcc", "status"],
     "pairs.csv": ["question", *_CELL, "against", "metric", *_INTERVAL, "won", "p", "p_holm", "status"],
-    "excluded.csv": LEFT_OUT,
+    "excluded.csv": EXCLUDED,
 }
 
 

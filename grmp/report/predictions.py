@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from grmp.experiments.records import Record
+from grmp.experiments.record import Record
 from grmp.metrics import fit_logistic, logistic
 from grmp.params import ACROSS, RunKey
 from grmp.report.notes import join, lacking

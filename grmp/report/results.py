@@ -10,7 +10,7 @@ import pandas as pd
 from grmp import params as settings
 from grmp.data.dataset import Dataset, load
 from grmp.errors import UserError
-from grmp.experiments.records import Damaged, Record, read_record
+from grmp.experiments.record import CorruptRecord, Record, read_record
 from grmp.files import read_json
 from grmp.params import Grid, Params, RunKey
 from grmp.report.collect import COLUMNS
@@ -131,7 +131,7 @@ class Results:
         self.asked.add(f"{place}/run.json")
         try:
             return read_record(self.root / place)
-        except Damaged:
+        except CorruptRecord:
             return None
 
     def opinion(self, database: str) -> str:

@@ -16,7 +16,7 @@ from grmp.data.dataset import Dataset
 from grmp.data.splits import Splits
 from grmp.errors import UserError
 from grmp.experiments import crossval as room
-from grmp.experiments import runs
+from grmp.experiments import record
 from grmp.finetune.scorer import load
 from grmp.methods import registry as methods
 from grmp.params import Params
@@ -65,7 +65,7 @@ def trained(world: Path, rated: Dataset, params: Params) -> Path:
 def test_the_model_scores_as_the_adaptation_does(world: Path, rated: Dataset, params: Params, trained: Path):
     everything = np.arange(len(rated.index))
     start = room.begin(params, world.parent, rated, Splits(everything[None]))
-    case = replace(room.case_of(start, METHOD), tested=Splits(np.full((1, len(everything)), -1)))
+    case = replace(room.context_of(start, METHOD), tested=Splits(np.full((1, len(everything)), -1)))
     (found,) = methods.prepare(case, METHOD)([0])
     model = load(trained)
     assert model.score(rated.images) == pytest.approx(found.scores, abs=1e-6)
@@ -79,22 +79,22 @@ def test_the_card_tells_what_it_is(trained: Path, rated: Dataset):
     card = load(trained).card
     assert (card["method"], card["pictures"], card["folds"], card["scale"]["high"]) == (METHOD, len(rated.index), 3, 5)
     assert [row["method"] for row in card["comparison"]] == ["ridge", METHOD]
-    assert card["versions"].keys() == set(runs.PACKAGES)
+    assert card["versions"].keys() == set(record.PACKAGES)
 
 
 def test_an_interrupted_training_goes_on_to_the_same_bytes(
     world: Path, rated: Dataset, params: Params, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    wrote, written = runs.write_split, []
+    wrote, written = record.write_split, []
 
-    def stop_after_two(folder: Path, fold: int, result: dict) -> None:
+    def stop_after_two(folder: Path, fold: int, result: object) -> None:
         wrote(folder, fold, result)
         written.append(fold)
         if len(written) == 2:
             raise KeyboardInterrupt
 
     out = tmp_path / "again.safetensors"
-    monkeypatch.setattr(runs, "write_split", stop_after_two)
+    monkeypatch.setattr(record, "write_split", stop_after_two)
     with pytest.raises(KeyboardInterrupt):
         room.train(params, world.parent, rated, out, METHOD, ["ridge"], 3)
     assert not out.exists()
@@ -108,7 +108,7 @@ def test_no_picture_is_scored_by_a_model_that_saw_it(world: Path, rated: Dataset
     def scores(index: pd.DataFrame, place: Path) -> np.ndarray:
         changed = Dataset("own", index, rated.images, rated.info)
         start = room.begin(params, world.parent, changed, parts)
-        return room.out_of_fold(room.case_of(start, "ridge"), "ridge", place)[0]
+        return room.out_of_fold(room.context_of(start, "ridge"), "ridge", place)[0]
 
     parts = ratings.folds(many(rated.index), 4, seed=1)
     before, index = scores(rated.index, tmp_path / "before"), rated.index.copy()
@@ -137,10 +137,14 @@ def test_comparisons_have_known_answers(params: Params):
     assert found.loc["same", ["gain", "gain_low", "gain_high"]].tolist() == [0, 0, 0]
     assert found.loc["noisy", "gain_low"] > 0
     assert np.isnan(found.loc["best", "gain"])
-    lines = room.told(
+    lines = room.summary(
         found.rename({"flat": "ridge", "same": "coop", "noisy": "zero_shot", "best": "grmp"}), params, "grmp"
     )
-    assert [line.split("] ")[-1] for line in lines.splitlines()[1:-1]] == ["above 0", "no difference shown", "above 0"]
+    assert [line.split("] ")[-1] for line in lines.splitlines()[1:-1]] == [
+        "above 0",
+        "no significant difference",
+        "above 0",
+    ]
 
 
 def test_copies_of_a_source_do_not_narrow_the_interval(params: Params):
@@ -155,13 +159,13 @@ def test_copies_of_a_source_do_not_narrow_the_interval(params: Params):
 
 def test_what_gives_no_model_is_refused(world: Path, rated: Dataset, params: Params, tmp_path: Path):
     out = tmp_path / "m.safetensors"
-    with pytest.raises(UserError, match="'ridge' does not adapt CLIP, so there is no model to keep; choose one of"):
+    with pytest.raises(UserError, match="'ridge' does not fine-tune CLIP, so there is no model to save; choose one of"):
         room.train(params, world.parent, rated, out, "ridge", [], 3)
     with pytest.raises(UserError, match=r"'rigde' is not defined in params\.yaml"):
         room.train(params, world.parent, rated, out, METHOD, ["rigde"], 3)
-    with pytest.raises(UserError, match="under protocol 'published' chooses its epoch on test pictures"):
+    with pytest.raises(UserError, match="under protocol 'published' selects its epoch on test images"):
         room.train(params.under("published"), world.parent, rated, out, METHOD, [], 3)
-    with pytest.raises(UserError, match="'grmp_reads_test' under protocol 'sound' chooses its epoch on test pictures"):
+    with pytest.raises(UserError, match="'grmp_reads_test' under protocol 'sound' selects its epoch on test images"):
         room.train(params, world.parent, rated, out, METHOD, ["grmp_reads_test"], 3)
     with pytest.raises(UserError, match=r"fomaml.safetensors not found; make it with: dvc repro pretrain@fomaml"):
         room.train(params, world.parent, rated, out, "grmp", ["ridge"], 3)
@@ -175,7 +179,11 @@ def test_what_gives_no_model_is_refused(world: Path, rated: Dataset, params: Par
 def test_folds_of_other_pictures_or_parts_are_not_taken_up(world: Path, rated: Dataset, params: Params):
     def known_by(pictures: Dataset, seed: int) -> str:
         start = room.begin(params, world.parent, pictures, ratings.folds(many(pictures.index), 3, seed))
-        return room._identity(room.case_of(start, "ridge"), "ridge")
+        return room._identity(
+            room.context_of(start, "ridge"),
+            "ridge",
+            room.digest_of(pictures),
+        )
 
     flipped = Dataset("own", rated.index, rated.images[..., ::-1], rated.info)
     assert len({known_by(rated, 1), known_by(rated, 2), known_by(flipped, 1)}) == 3
@@ -187,7 +195,7 @@ def test_commands(world: Path, trained: Path, tmp_path: Path, capsys: pytest.Cap
     out = tmp_path / "quick.safetensors"
     arguments = [str(mine / "ratings.csv"), "-o", str(out), "--method", METHOD, "--scale", "1", "5", "--folds", "0"]
     found = run.invoke(app, ["train", *arguments, "--params", str(world)], catch_exceptions=False)
-    assert "24 rated pictures, scale 1 to 5" in found.output
+    assert "24 rated images, scale 1 to 5" in found.output
     assert (load(out).score(np.load(world.parent / "data/prepared/target/images.npy"))).min() > 0
     table = tmp_path / "s.csv"
     one = sorted((mine / "photos").iterdir())[0]

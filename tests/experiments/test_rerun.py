@@ -10,12 +10,12 @@ import yaml
 from grmp import params
 from grmp.cli import app
 from grmp.errors import UserError
-from grmp.experiments import sweep
 from grmp.experiments.rerun import rerun, restore
+from grmp.experiments.run import run
 from grmp.params import RunKey
 from grmp.pretrain.train import pretrain
 from tests import worlds
-from tests.faults import worlds as copies
+from tests.faults import copies
 from tests.report.sample import seal
 
 METHODS = ["zero_shot", "ridge", "random_prompts", "grmp"]
@@ -27,7 +27,7 @@ def pristine(tmp_path_factory):
     loaded = params.load(file)
     pretrain(loaded, file.parent, "fomaml")
     for method in METHODS:
-        sweep.run(loaded, file.parent, RunKey("sound", "target", method, 6), progress=False)
+        run(loaded, file.parent, RunKey("sound", "target", method, 6), progress=False)
     return file
 
 
@@ -82,13 +82,13 @@ def test_other_opinions_are_a_difference(world):
     table["quality"] = 1 - table["quality"]
     table.to_csv(path, index=False)
     seal(path.parent)
-    assert rerun(params.load(world), world.parent, folder(world)).verdict == "differs: the opinions are others"
+    assert rerun(params.load(world), world.parent, folder(world)).verdict == "differs: other ratings"
 
 
 def test_a_table_that_was_changed_is_refused(world):
     path = folder(world) / "predictions.csv"
     path.write_text(path.read_text().replace("0.5", "0.6", 1))
-    with pytest.raises(UserError, match=r"predictions\.csv is not the one that run.json was written with"):
+    with pytest.raises(UserError, match=r"predictions\.csv was changed after run.json was written"):
         rerun(params.load(world), world.parent, folder(world))
 
 
@@ -136,4 +136,4 @@ def test_the_command(world):
 
     done = CliRunner().invoke(app, ["rerun", str(folder(world, "zero_shot")), "--params", str(world)])
     assert done.exit_code == 0
-    assert done.output.splitlines()[-1].startswith("identical: the largest difference of a score is 0")
+    assert done.output.splitlines()[-1].startswith("identical: largest difference of a score 0")

@@ -87,14 +87,14 @@ def test_a_job_that_vanishes_is_sent_once_more_and_then_a_failure(slurm, tmp_pat
     slurm(ends=False)
     (one,) = work(shout, ["a"], tmp_path, SlurmOptions(), nothing)
     assert one[:2] == ("a", "failed")
-    assert one[2].startswith("Slurm job 3_1, the second one: ended without a result; see ")
+    assert one[2].startswith("Slurm job 3_1, submitted twice: lost; see ")
 
 
 def test_a_second_job_that_slurm_refuses_is_a_failure_of_that_run_alone(slurm, tmp_path):
     slurm(ends=False, most=3)
     ended = list(work(shout, ["a", "b"], tmp_path, SlurmOptions(), nothing))
     assert [(item, state) for item, state, _ in ended] == [("b", "failed"), ("a", "failed")]
-    assert "Slurm took no second one: sbatch: error: QOSMaxSubmitJobPerUserLimit second line" in ended[0][2]
+    assert "resubmission rejected: sbatch: error: QOSMaxSubmitJobPerUserLimit second line" in ended[0][2]
     assert all("\n" not in reason for *_, reason in ended)
 
 

@@ -11,11 +11,11 @@ import time
 import pytest
 
 from grmp import params
-from grmp.experiments import sweep
+from grmp.experiments.run import run
 from grmp.pretrain.train import pretrain
 from grmp.report.collect import collect
 from tests import worlds
-from tests.faults import worlds as copies
+from tests.faults import copies
 
 METHODS = ["zero_shot", "ridge", "random_prompts", "grmp"]
 MAIN = "from grmp.cli import main; main()"
@@ -81,7 +81,7 @@ def undisturbed(pristine, tmp_path_factory):
     loaded = params.load(file)
     pretrain(loaded, file.parent, "fomaml")
     for key in loaded.run.run_keys():
-        sweep.run(loaded, file.parent, key, progress=False)
+        run(loaded, file.parent, key, progress=False)
     collect(loaded, file.parent / "results")
     return outcome(file)
 

@@ -10,9 +10,9 @@ import pytest
 
 from grmp import params
 from grmp.errors import UserError
-from grmp.experiments import sweep
+from grmp.experiments.run import run
 from tests import worlds
-from tests.faults import worlds as copies
+from tests.faults import copies
 
 
 @pytest.fixture(scope="module")
@@ -83,9 +83,9 @@ def test_a_write_that_is_cut_short(world):
     resource.setrlimit(resource.RLIMIT_FSIZE, (512, before[1]))
     try:
         with pytest.raises(UserError, match=r"cannot write .*: File too large; free some space") as caught:
-            sweep.run(loaded, world.parent, key, progress=False)
+            run(loaded, world.parent, key, progress=False)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "\n" not in str(caught.value)
     assert not key.folder(world.parent).exists()
-    assert sweep.run(loaded, world.parent, key, progress=False)
+    assert run(loaded, world.parent, key, progress=False)[0]

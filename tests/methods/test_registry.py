@@ -18,7 +18,8 @@ from grmp.clip.model import image_embedding, logits, pixels, prompted_texts, tas
 from grmp.data import dataset as prepared
 from grmp.data import splits
 from grmp.errors import UserError
-from grmp.experiments import runs, sweep
+from grmp.experiments.identity import identify
+from grmp.experiments.run import run
 from grmp.methods import registry as methods
 from grmp.params import RunKey
 from grmp.pretrain.train import pretrain
@@ -47,7 +48,7 @@ def world(tmp_path_factory):
 def record(world, method, shots=24, protocol="sound"):
     """Runs it; (median SRCC over splits, bytes of the predictions, run.json)."""
     key = RunKey(protocol, "target", method, shots)
-    sweep.run(params.load(world), world.parent, key)
+    run(params.load(world), world.parent, key)
     folder = key.folder(world.parent)
     table = pd.read_csv(folder / "predictions.csv")
     of_splits = [part for _, part in table.groupby("split")]
@@ -189,7 +190,7 @@ def test_a_student_depends_on_its_teachers_settings(world):
     def identity():
         (world.parent / "other.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
         loaded = params.load(world.parent / "other.yaml")
-        return [runs.identity(loaded, world.parent, RunKey("sound", "target", m, 6)) for m in ("distill", "panel")]
+        return [identify(loaded, world.parent, RunKey("sound", "target", m, 6)).digest for m in ("distill", "panel")]
 
     before = identity()
     raw["methods"]["grmp"]["strength"] = 1.0

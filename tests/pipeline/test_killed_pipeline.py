@@ -1,7 +1,7 @@
 """`dvc repro` itself killed by SIGKILL at random moments, with its stages' commands or without: the next start completes.
 
-`grmp mend` comes before each start: DVC writes two of its files in place (grmp/mend.py). Compared are all tables, those of the
-executed notebooks too, with those of an undisturbed run.
+`make recover` precedes each start, as DVC writes two of its files in place. All tables, those of the executed notebooks too, are
+compared with those of an undisturbed run.
 """
 
 import os
@@ -13,15 +13,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.pipeline.tiny import called, clone, environment
 
-pytestmark = [pytest.mark.pipeline, pytest.mark.slow, pytest.mark.timeout(5400)]
+pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(5400)]
 KILLS = 30
 
 
 def start(folder: Path) -> subprocess.Popen:
-    """`grmp mend && dvc repro`, in a process group of its own."""
-    called(folder, "grmp", "mend")
+    """`make recover && dvc repro`, in a process group of its own."""
+    called(folder, "make", "-s", "-f", str(ROOT / "Makefile"), "recover")
     return subprocess.Popen(
         ["dvc", "repro"],
         cwd=folder,
@@ -45,6 +46,21 @@ def tables(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(results)): p.read_bytes() for p in paths}
 
 
+def test_cut_lock_files_are_recovered(tmp_path):
+    folder = clone(tmp_path / "a", ["few_shot"])
+    (folder / "dvc.lock").write_text("schema: '2.0'\nstages:\n  fetch@sim_wild:\n    cmd: grmp data fetch\n    de")
+    table = folder.parent / ".dvc/tmp/rwlock"
+    table.parent.mkdir(parents=True, exist_ok=True)
+    table.write_text('{"write": {"/a": {"pi')
+    called(folder, "make", "-s", "-f", str(ROOT / "Makefile"), "recover")
+    assert not (folder / "dvc.lock").exists()  # it was not committed
+    assert not table.exists()
+    (folder / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
+    called(folder, "make", "-s", "-f", str(ROOT / "Makefile"), "recover")
+    assert (folder / "dvc.lock").exists()
+
+
+@pytest.mark.slow
 def test_killed_at_thirty_moments(tmp_path):
     undisturbed, disturbed = (clone(tmp_path / name, ["few_shot", "predictions"]) for name in "ab")
     finish(undisturbed)

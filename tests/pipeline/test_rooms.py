@@ -13,7 +13,10 @@ from grmp import params
 from grmp.clip import checkpoints
 from grmp.device import choose_device
 from grmp.errors import UserError
-from grmp.experiments import runs, sweep
+from grmp.experiments import sweep
+from grmp.experiments.identity import identify
+from grmp.experiments.record import read_record
+from grmp.experiments.run import run
 from grmp.methods import registry as methods
 from grmp.params import RunKey
 from grmp.pretrain.train import pretrain
@@ -157,23 +160,23 @@ def test_pretraining_needs_distortion_labels(world):
 @pytest.mark.parametrize("method", ["zero_shot", "ridge", "random_prompts", "meta_prompts", "grmp"])
 def test_record_of_every_method(world, method):
     key, loaded = RunKey("sound", "target", method, 6), params.load(world)
-    assert sweep.run(loaded, world.parent, key)
+    assert run(loaded, world.parent, key)[0]
     folder = key.folder(world.parent)
-    run, predictions = json.loads((folder / "run.json").read_text()), pd.read_csv(folder / "predictions.csv")
-    assert run["status"] == ["ok"] * 3
+    found, predictions = json.loads((folder / "run.json").read_text()), pd.read_csv(folder / "predictions.csv")
+    assert found["status"] == ["ok"] * 3
     assert sorted(predictions["split"].unique()) == [0, 1, 2]
     assert predictions["score"].notna().all()
     history = pd.read_csv(folder / "history.csv")
     trained = method not in {"zero_shot", "ridge"}
     assert len(history) == (9 if trained else 0)
-    assert (run["trained_values"] > 100) == trained
-    assert not sweep.run(loaded, world.parent, key)  # it holds
+    assert (found["trained_values"] > 100) == trained
+    assert not run(loaded, world.parent, key)[0]  # up to date
     assert [p.name for p in (world.parent / "results/partial").iterdir()] == ["locks"]
 
 
 def test_same_bytes_alone_after_an_interruption_and_in_a_sweep(world, monkeypatch):
     key, loaded = RunKey("sound", "target", "grmp", 6), params.load(world)
-    sweep.run(loaded, world.parent, key)
+    run(loaded, world.parent, key)
     alone = content(key.folder(world.parent))
     shutil.rmtree(key.folder(world.parent))
 
@@ -192,12 +195,12 @@ def test_same_bytes_alone_after_an_interruption_and_in_a_sweep(world, monkeypatc
 
     monkeypatch.setattr(methods, "prepare", dies_in_split_1)
     with pytest.raises(KeyboardInterrupt):
-        sweep.run(loaded, world.parent, key)
+        run(loaded, world.parent, key)
     assert not key.folder(world.parent).exists()
     monkeypatch.setattr(
         methods, "prepare", lambda case, name: lambda numbers: done.extend(numbers) or prepare(case, name)(numbers)
     )
-    sweep.run(loaded, world.parent, key)
+    run(loaded, world.parent, key)
     assert done == [0, 1, 2]  # split 0 was taken up, not repeated
     assert content(key.folder(world.parent)) == alone
     monkeypatch.undo()
@@ -205,7 +208,7 @@ def test_same_bytes_alone_after_an_interruption_and_in_a_sweep(world, monkeypatc
     shutil.rmtree(key.folder(world.parent))
     assert sweep.sweep(world, workers=2) == 10
     assert content(key.folder(world.parent)) == alone
-    assert sweep.lacking(loaded, world.parent) == []
+    assert sweep.outdated(loaded, world.parent) == []
     assert sweep.sweep(world, workers=2) == 0
 
 
@@ -214,7 +217,9 @@ ALL = ("zero_shot", "ridge", "random_prompts", "meta_prompts", "grmp")
 
 def identities(file):
     loaded = params.load(file)
-    return {m: runs.identity(loaded, file.parent, RunKey("sound", "target", m, 6)) for m in loaded.run.few_shot.methods}
+    return {
+        m: identify(loaded, file.parent, RunKey("sound", "target", m, 6)).digest for m in loaded.run.few_shot.methods
+    }
 
 
 @pytest.mark.parametrize(
@@ -266,9 +271,9 @@ def test_failed_split_is_recorded_and_the_rest_goes_on(world, monkeypatch, capsy
 
     monkeypatch.setattr(methods, "prepare", fails_in_split_1)
     key = RunKey("sound", "target", "random_prompts", 6)
-    sweep.run(params.load(world), world.parent, key)
-    run = json.loads((key.folder(world.parent) / "run.json").read_text())
-    assert [s[:6] for s in run["status"]] == ["ok", "failed", "ok"]
+    run(params.load(world), world.parent, key)
+    found = json.loads((key.folder(world.parent) / "run.json").read_text())
+    assert [s[:6] for s in found["status"]] == ["ok", "failed", "ok"]
     scores = (
         pd.read_csv(key.folder(world.parent) / "predictions.csv")
         .groupby("split")["score"]
@@ -276,7 +281,10 @@ def test_failed_split_is_recorded_and_the_rest_goes_on(world, monkeypatch, capsy
     )
     assert list(scores) == [True, False, True]
     assert "epoch 3" in capsys.readouterr().out
-    assert not runs.is_done(params.load(world), world.parent, key)
+    assert key in sweep.outdated(params.load(world), world.parent)
+    record = read_record(key.folder(world.parent))  # the others can be read
+    assert set(record.history["split"]) == {0, 2}
+    assert record.history["epoch"].dtype == int
 
 
 @pytest.mark.parametrize(
@@ -296,7 +304,7 @@ def test_failed_split_is_recorded_and_the_rest_goes_on(world, monkeypatch, capsy
 def test_missing_or_damaged_inputs_are_named(world, break_it, words):
     break_it(world.parent)
     with pytest.raises(UserError, match=words) as caught:
-        sweep.run(params.load(world), world.parent, RunKey("sound", "target", "grmp", 6))
+        run(params.load(world), world.parent, RunKey("sound", "target", "grmp", 6))
     assert "\n" not in str(caught.value)
     assert not (world.parent / "results/runs").exists()
 
@@ -307,7 +315,7 @@ def test_prompts_of_another_backbone_or_shape(world):
     prompts, metadata = checkpoints.read(path, "")
     checkpoints.save(path, prompts, metadata | {"backbone": "0" * 64})
     with pytest.raises(UserError, match="trained on another backbone"):
-        sweep.run(loaded, world.parent, RunKey("sound", "target", "grmp", 6))
+        run(loaded, world.parent, RunKey("sound", "target", "grmp", 6))
     deep, first = "visual.deep_prompt_embeddings", "visual.prompt_embeddings"
     wider = {n: torch.cat([t, t], -1) for n, t in prompts.items() if n == first}
     for change, words in [
@@ -319,14 +327,14 @@ def test_prompts_of_another_backbone_or_shape(world):
     ]:
         checkpoints.save(path, {n: t for n, t in (prompts | change).items() if t is not None}, metadata)
         with pytest.raises(UserError, match=words) as caught:
-            sweep.run(loaded, world.parent, RunKey("sound", "target", "grmp", 6))
+            run(loaded, world.parent, RunKey("sound", "target", "grmp", 6))
         assert "\n" not in str(caught.value)
         assert "train them again: dvc repro pretrain@fomaml" in str(caught.value)
 
 
 def test_more_shots_than_there_are(world):
-    with pytest.raises(UserError, match="60 shots asked for, but the training side of target has 18"):
-        sweep.run(params.load(world), world.parent, RunKey("sound", "target", "ridge", 60))
+    with pytest.raises(UserError, match="60 shots requested, but the training side of target has 18"):
+        run(params.load(world), world.parent, RunKey("sound", "target", "ridge", 60))
 
 
 def test_gpu_demanded(world):

@@ -15,10 +15,11 @@ import yaml
 from grmp import params
 from grmp.experiments import slurm as cluster
 from grmp.experiments import sweep
+from grmp.experiments.run import run
 from grmp.pretrain.train import pretrain
 from grmp.report.collect import collect
 from tests import worlds
-from tests.faults import worlds as copies
+from tests.faults import copies
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1200)]
 LONG = {"sound": {"adapt": {"epochs": 80}}}  # enough to be interrupted
@@ -114,7 +115,7 @@ def test_cancelled_jobs_are_requeued_and_the_tables_are_a_local_runs(pristine, b
 
     loaded = params.load(here)
     for key in loaded.run.run_keys():
-        sweep.run(loaded, here.parent, key, progress=False)
+        run(loaded, here.parent, key, progress=False)
     assert copies.records(there.parent) == copies.records(here.parent)
     for file in (here, there):
         collect(loaded, file.parent / "results")
@@ -148,7 +149,7 @@ def test_runs_of_a_lost_node_are_taken_up_again(pristine, begin, tmp_path):
     assert "done 4 of 4, running 0, failed 0" in said
     loaded = params.load(here)
     for key in loaded.run.run_keys():
-        sweep.run(loaded, here.parent, key, progress=False)
+        run(loaded, here.parent, key, progress=False)
     assert copies.records(there.parent) == copies.records(here.parent)
 
 
@@ -160,6 +161,6 @@ def test_a_job_that_slurm_ends_for_good_is_a_failure_with_its_log(pristine, begi
         time.sleep(0.5)
     said = began.communicate()[0]
     assert began.returncode == 1, said
-    assert "the second one: ended without a result; see " in said
-    assert "try the others again with: grmp sweep" in said
+    assert "submitted twice: lost; see " in said
+    assert "retry the others with: grmp sweep" in said
     assert "Traceback" not in said

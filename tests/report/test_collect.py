@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from grmp.experiments.records import read_record
+from grmp.experiments.record import read_record
 from grmp.metrics import METRICS, holm, scores
 from grmp.params import load
 from grmp.report.collect import COLUMNS, collect, families

@@ -10,7 +10,7 @@ import torch
 from grmp.clip import checkpoints
 from grmp.clip.model import prompted_texts, random_prompts, tokenize
 from grmp.errors import UserError
-from grmp.experiments.explain import ends, look, principal, relevance
+from grmp.experiments.attribution import attribution, ends, principal, relevance
 from grmp.finetune.scorer import QualityModel
 from grmp.params import load
 from tests import worlds
@@ -92,9 +92,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_two_looks_same_bytes(world: Path):
     params = load(world / "params.yaml")
     files = [world / "results/attribution/target.csv", world / "results/attribution/target.npz"]
-    look(params, world, "target")
+    attribution(params, world, "target")
     first = [file.read_bytes() for file in files]
-    look(params, world, "target")
+    attribution(params, world, "target")
     assert [file.read_bytes() for file in files] == first
     table, kept = pd.read_csv(files[0]), np.load(files[1])
     assert kept["models"].tolist() == ["before", "meta_prompts", "grmp"]
@@ -112,5 +112,5 @@ def test_two_looks_same_bytes(world: Path):
 def test_a_method_that_is_not_tuned_cannot_be_looked_into(world: Path):
     params = load(world / "params.yaml")
     params = params.model_copy(update={"attribution": params.attribution.model_copy(update={"methods": ["ridge"]})})
-    with pytest.raises(UserError, match=r"attribution\.methods: 'ridge' is no method of kind tune"):
-        look(params, world, "target")
+    with pytest.raises(UserError, match=r"attribution\.methods: 'ridge' is not a method of kind tune"):
+        attribution(params, world, "target")

@@ -1,0 +1,142 @@
+"""The ``attribution`` stage: which patches raise a model's score, and its image embeddings, before and after fine-tuning.
+
+Relevance is by integrated gradients (Sundararajan, Taly, Yan: Axiomatic Attribution for Deep Networks, ICML 2017) of the
+logit of the score, along the straight line from a constant image of the same mean colour to the image itself, summed over
+each patch. The patches add up to the difference between the logits of the two images (completeness; the error of the finite
+sum is kept as ``gap``). So a map states which patches raise the score above that of an image without structure, and which
+lower it. The embeddings are shown on their first two principal components.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from grmp.clip.model import pixels, tokenize
+from grmp.data.crops import centre, crop
+from grmp.errors import UserError
+from grmp.experiments.run import open_context
+from grmp.files import whole, write_text
+from grmp.finetune.loop import finetune
+from grmp.finetune.scorer import QualityModel
+from grmp.finetune.types import TEACHER_SCENE, SplitData
+from grmp.methods import registry
+from grmp.params import Params, RunKey, Tune
+
+STEPS = 32  # points on the line; the gap that they leave is written beside the maps
+BEFORE = "before"
+
+
+def relevance(model: QualityModel, x: Tensor, steps: int = STEPS) -> tuple[Tensor, Tensor]:
+    """Integrated gradients of ``model.logit`` on normalised pixels (B, 3, S, S), per patch.
+
+    Returns
+    -------
+    maps (B, S / patch, S / patch)
+        They add up to the difference of the logit to that of the constant image, except for
+    gap (B,)
+        the error of the sum over ``steps`` midpoints.
+    """
+    flat = x.mean(dim=(2, 3), keepdim=True).expand_as(x)
+    total = torch.zeros_like(x)
+    for i in range(steps):
+        at = (flat + (i + 0.5) / steps * (x - flat)).detach().requires_grad_()
+        total += torch.autograd.grad(model.logit(at).sum(), at)[0]
+    each = ((x - flat) * total / steps).sum(1, keepdim=True)
+    maps = F.avg_pool2d(each, model.clip.shape.patch_size)[:, 0] * model.clip.shape.patch_size**2
+    with torch.no_grad():
+        gap = model.logit(x) - model.logit(flat) - maps.sum((1, 2))
+    return maps, gap
+
+
+def principal(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """First two principal components of (N, E), and the share of the variance that each explains: (N, 2) and (2,).
+
+    The sign, which is arbitrary, is such that the largest weight of each component is positive.
+    """
+    centred = x - x.mean(0)
+    _, s, axes = np.linalg.svd(centred.astype(np.float64), full_matrices=False)
+    axes = axes[:2] * np.sign(axes[:2][np.arange(2), np.abs(axes[:2]).argmax(1)])[:, None]
+    return centred @ axes.T, s[:2] ** 2 / np.sum(s**2)
+
+
+def ends(quality: np.ndarray, count: int) -> np.ndarray:
+    """Positions of the ``count`` worst and the ``count`` best images, worst first."""
+    order = np.argsort(quality, kind="stable")
+    return np.concatenate([order[:count], order[len(order) - count :]])
+
+
+def attribution(params: Params, root: Path, database: str) -> None:
+    """Write ``results/attribution/<database>.csv`` and ``.npz`` (docs/design.md) for the methods in ``attribution``.
+
+    Raises
+    ------
+    UserError
+        If a method does not fine-tune CLIP, or a file that it needs is missing.
+    """
+    settings = params.attribution
+    models: dict[str, QualityModel] = {}
+    for name in settings.methods:
+        if not isinstance(params.methods.get(name), Tune):
+            raise UserError(f"attribution.methods: '{name}' is not a method of kind tune; see methods in params.yaml")
+    for name in settings.methods:
+        context = open_context(params, root, RunKey(params.protocol, database, name, settings.shots))
+        models |= _models(context, name, settings.split, before=not models)
+    rows = context.tested.test(settings.split)
+    index, images, shape = context.target.index.iloc[rows], context.target.images, context.backbone.shape
+    chosen = ends(index["quality"].to_numpy(), settings.pictures)
+    shown = crop(images, centre(rows[chosen], images.shape[-1] - shape.image_size), shape.image_size)
+    table = index[["image", "quality"]].assign(scene=_scenes(context, images, rows))
+    maps, explained = {}, {}
+    for name, model in models.items():
+        embedded = model.clip.map(model.clip.image, images, rows)
+        with torch.no_grad():
+            both = model.clip.logits(embedded.to(context.device), model.text)
+        xy, explained[name] = principal(embedded.numpy())
+        table[[f"x_{name}", f"y_{name}"]] = xy
+        table[f"score_{name}"] = both.softmax(-1)[:, 0].cpu().numpy()
+        maps[name] = [t.cpu().numpy() for t in relevance(model, pixels(shown.to(context.device), shape))]
+    folder = root / "results/attribution"
+    write_text(folder / f"{database}.csv", table.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
+    with whole(folder / f"{database}.npz") as beside, beside.open("wb") as file:
+        np.savez_compressed(
+            file,
+            models=np.array(list(models)),
+            images=index["image"].to_numpy()[chosen].astype(str),
+            pictures=shown.numpy(),
+            relevance=np.stack([m for m, _ in maps.values()]).astype(np.float32),
+            gap=np.stack([g for _, g in maps.values()]).astype(np.float32),
+            explained=np.stack(list(explained.values())),
+        )
+
+
+@torch.no_grad()
+def _scenes(context: registry.Case, images: np.ndarray, rows: np.ndarray) -> list[str]:
+    """The scene text that the frozen teacher finds most probable, for each image."""
+    scenes, clip = context.params.adapt.scenes, context.backbone.prompted()
+    text = clip.text(tokenize([TEACHER_SCENE.format(s) for s in scenes]).to(context.device))
+    found = clip.map(lambda x: clip.logits(clip.image(x), text).argmax(-1), images, rows)
+    return [scenes[i] for i in found.tolist()]
+
+
+def _models(context: registry.Case, name: str, split: int, before: bool) -> dict[str, QualityModel]:
+    """The model of the method after fine-tuning on one split and, if wanted, the model before it."""
+    method, shape = context.params.methods[name], context.backbone.shape
+    assert isinstance(method, Tune)  # checked by attribution()
+    texts, job = registry.jobs(context, method)
+    data = replace(job(split), keep=True)
+    start = context.backbone.weights | data.prompts
+    found = {BEFORE: QualityModel.of(start, shape, texts.quality)} if before else {}
+    (ready,) = registry.with_teachers(context, method, texts, [data])
+    if not isinstance(ready, SplitData):
+        raise UserError(
+            f"attribution: the teacher of {name}, split {split}: {ready.failure}; choose another attribution.split"
+        )
+    (result,) = finetune(context.backbone, texts, method, context.params.adapt, [ready])
+    if result.failure:
+        raise UserError(f"attribution: {name}, split {split}: {result.failure}; choose another attribution.split")
+    assert result.tensors is not None  # keep=True
+    return found | {name: QualityModel.of(result.tensors, shape, texts.quality)}

@@ -1,0 +1,299 @@
+"""Run records: the result of one (protocol, database, method, shots), written as a whole or not at all.
+
+``run.json`` (:class:`Run`) states what was computed and from what, ``predictions.csv`` holds the scores, ``history.csv`` the
+training curves; docs/design.md describes keys and columns. A record may come from another machine, so reading one checks
+everything before a number is used. Splits of an unfinished run are kept in ``results/partial/<identity>/``.
+"""
+
+import contextlib
+import platform
+import re
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from grmp.errors import one_line
+from grmp.experiments.identity import RunIdentity
+from grmp.files import read_json, sha256, whole_folder, write_json
+from grmp.params import Params, RunKey, Shots
+
+PACKAGES = ("grmp", "torch", "numpy", "scipy", "open_clip_torch")
+TABLES: dict[str, dict[str, type]] = {
+    "predictions.csv": {"split": int, "image": str, "quality": float, "score": float},
+    "history.csv": {"split": int, "epoch": int}
+    | dict.fromkeys(("learning_rate", "task_loss", "semantic_loss", "angle_deg"), float),
+}
+LARGEST = {"run.json": 2**20, "predictions.csv": 2**28, "history.csv": 2**27}  # bytes
+EXCLUDED = ["record", "reason"]
+DEPTH = 4  # results/runs/<protocol>/<database>/<method>/<shots>
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+Hash = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Text = Annotated[str, Field(max_length=1000)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class CorruptRecord(Exception):
+    """A record that cannot be used; the message is one line that states why."""
+
+
+class Run(BaseModel):
+    """``run.json``, written and read."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=True)
+
+    schema_: Literal[3] = Field(default=3, alias="schema")
+    protocol: Name
+    database: Name
+    method: Name
+    shots: Shots
+    splits: Annotated[int, Field(gt=0, le=10_000)]
+    status: list[Text]  # "ok", or why the split failed
+    parameters: dict[str, Any]
+    inputs: dict[str, Hash]
+    identity: Hash
+    versions: dict[str, Text]
+    device: Text
+    threads: Annotated[int, Field(gt=0)]
+    seconds: list[Seconds]
+    peak_bytes: Annotated[int, Field(ge=0)] | None = None  # memory of the process, or of the GPU
+    trained_values: Annotated[int, Field(ge=0)]
+    files: dict[str, Hash]  # of the two tables
+
+    @model_validator(mode="after")
+    def _lengths(self) -> "Run":
+        if set(self.files) != set(TABLES):
+            raise ValueError("files must name the two tables")
+        if not len(self.status) == len(self.seconds) == self.splits:
+            raise ValueError(f"{len(self.status)} states and {len(self.seconds)} times for {self.splits} splits")
+        return self
+
+    @property
+    def key(self) -> RunKey:
+        """Which run it is."""
+        return RunKey(self.protocol, self.database, self.method, self.shots)
+
+
+class FinishedSplit(BaseModel):
+    """The result of one split, kept until the record is written."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    image: list[str]  # one row per test image
+    quality: list[float]
+    score: list[float]
+    history: list[dict[str, int | float]]
+    trained_values: int
+    seconds: float
+    peak_bytes: int | None = None
+    status: str
+
+    @model_validator(mode="after")
+    def _lengths(self) -> "FinishedSplit":
+        if not len(self.image) == len(self.quality) == len(self.score):
+            raise ValueError("columns of different lengths")
+        return self
+
+
+@dataclass(frozen=True)
+class Record:
+    """One record, complete and checked."""
+
+    run: Run
+    predictions: pd.DataFrame  # split, image, quality, score
+    history: pd.DataFrame  # split, epoch, learning_rate, task_loss, semantic_loss, angle_deg
+
+    @property
+    def cell(self) -> RunKey:
+        """Which run it is."""
+        return self.run.key
+
+    @property
+    def target(self) -> str:
+        """The database whose images were scored."""
+        return self.run.key.target
+
+
+def partial(root: Path, identity: str) -> Path:
+    """Folder of the finished splits of an unfinished run."""
+    return root / "results/partial" / identity
+
+
+def write_split(folder: Path, split: int, result: FinishedSplit) -> None:
+    """Keep one finished split."""
+    write_json(folder / f"{split}.json", result.model_dump())
+
+
+def read_split(folder: Path, split: int) -> FinishedSplit | None:
+    """A finished split, or None: one that is missing or corrupt is computed again."""
+    try:
+        return FinishedSplit.model_validate(read_json(folder / f"{split}.json"))
+    except (OSError, ValueError):
+        return None
+
+
+def versions() -> dict[str, str]:
+    """The versions that a number may depend on."""
+    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+
+
+def write(
+    root: Path, key: RunKey, identity: RunIdentity, splits: Sequence[FinishedSplit], device: str, threads: int
+) -> None:
+    """Combine finished splits into a record, then delete those that need not be tried again."""
+    each = [
+        pd.DataFrame({"split": i, "image": s.image, "quality": s.quality, "score": s.score})
+        for i, s in enumerate(splits)
+    ]
+    # one flat list of rows: concatenating with the empty history of a failed split would turn `epoch` into floats
+    history = [{"split": i} | row for i, s in enumerate(splits) for row in s.history]
+    with whole_folder(key.folder(root)) as folder:
+        pd.concat(each).to_csv(folder / "predictions.csv", index=False)
+        pd.DataFrame(history, columns=list(TABLES["history.csv"])).to_csv(folder / "history.csv", index=False)
+        run = Run(
+            protocol=key.protocol,
+            database=key.database,
+            method=key.method,
+            shots=key.shots,
+            splits=len(splits),
+            status=[s.status for s in splits],
+            parameters=identity.parameters,
+            inputs=identity.inputs,
+            identity=identity.digest,
+            versions=versions(),
+            device=device,
+            threads=threads,
+            seconds=[s.seconds for s in splits],
+            peak_bytes=max((s.peak_bytes for s in splits if s.peak_bytes), default=None),
+            trained_values=max(s.trained_values for s in splits),
+            files={name: sha256(folder / name) for name in TABLES},
+        )
+        write_json(folder / "run.json", run.model_dump(by_alias=True))
+    kept = partial(root, identity.digest)
+    failed = [i for i, s in enumerate(splits) if s.status != "ok"]
+    for split in failed:  # only these are tried again
+        (kept / f"{split}.json").unlink(missing_ok=True)
+    if not failed:
+        shutil.rmtree(kept, ignore_errors=True)
+    with contextlib.suppress(OSError):  # other runs may be in progress there
+        kept.parent.rmdir()
+
+
+def is_current(folder: Path, identity: str, failed: bool = False) -> bool:
+    """Whether ``folder`` holds the record of this identity, unaltered, with no failed split (unless ``failed``)."""
+    try:
+        run = read_json(folder / "run.json")
+        same = run["identity"] == identity and (failed or set(run["status"]) == {"ok"})
+        return bool(same and run["files"] == {name: sha256(folder / name) for name in TABLES})
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def read_record(folder: Path) -> Record:
+    """Read and check the record in ``folder`` (``.../<protocol>/<database>/<method>/<shots>``).
+
+    Raises
+    ------
+    CorruptRecord
+        If a file is missing, too large, a link, or its content is not what it should be.
+    """
+    for name, most in LARGEST.items():
+        path = folder / name
+        if path.is_symlink() or folder.is_symlink():
+            raise CorruptRecord(f"{name} is a link; a record consists of plain files")
+        if not path.is_file():
+            raise CorruptRecord(f"{name} is missing")
+        if path.stat().st_size > most:
+            raise CorruptRecord(f"{name} is larger than {most >> 20} MB")
+    try:
+        run = Run.model_validate(read_json(folder / "run.json"))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise CorruptRecord(f"run.json: {'.'.join(map(str, first['loc'])) or 'record'}: {first['msg']}"[:200]) from None
+    except (ValueError, OSError) as error:
+        raise CorruptRecord(f"run.json cannot be read: {one_line(error)}") from None
+    place = tuple(map(str, run.key))
+    if folder.parts[-DEPTH:] != place:
+        raise CorruptRecord(f"run.json belongs to {'/'.join(place)}")
+    for name, digest in run.files.items():
+        if sha256(folder / name) != digest:
+            raise CorruptRecord(f"{name} was changed after run.json was written")
+    predictions, history = (_table(folder / name, columns) for name, columns in TABLES.items())
+    _check_rows(run, predictions, history)
+    return Record(run, predictions, history)
+
+
+def _table(path: Path, columns: dict[str, type]) -> pd.DataFrame:
+    """A CSV file with exactly these columns; "nan" and "inf" are numbers, an empty field of a float column is NaN."""
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, on_bad_lines="error")
+    except (ValueError, OSError) as error:
+        raise CorruptRecord(f"{path.name} cannot be read: {one_line(error)}") from None
+    if list(table.columns) != list(columns):
+        raise CorruptRecord(f"{path.name} has the columns {', '.join(map(str, table.columns))}"[:200])
+    for name, kind in columns.items():
+        if kind is str:
+            continue
+        try:
+            table[name] = table[name].replace("", "nan").astype(kind)
+        except (ValueError, OverflowError) as error:
+            raise CorruptRecord(f"{path.name}: column {name}: {one_line(error)}") from None
+    return table
+
+
+def _check_rows(run: Run, predictions: pd.DataFrame, history: pd.DataFrame) -> None:
+    """Splits that are ok have predictions, no image occurs twice in a split, and quality is in [0, 1]."""
+    for name, table in (("predictions.csv", predictions), ("history.csv", history)):
+        if not table["split"].between(0, run.splits - 1).all():
+            raise CorruptRecord(f"{name} has splits outside 0 to {run.splits - 1}")
+    if not predictions["quality"].between(0, 1).all():
+        raise CorruptRecord("predictions.csv: quality is outside [0, 1]")
+    if (predictions["image"] == "").any() or predictions["image"].str.len().max() > 1000:
+        raise CorruptRecord("predictions.csv: the name of an image is empty or too long")
+    if predictions.duplicated(["split", "image"]).any():
+        raise CorruptRecord("predictions.csv has an image twice in one split")
+    found = set(predictions["split"])
+    missing = [i for i, status in enumerate(run.status) if status == "ok" and i not in found]
+    if missing:
+        raise CorruptRecord(f"predictions.csv has no rows of split {missing[0]}, whose status is ok")
+
+
+def read_records(params: Params, results: Path) -> tuple[list[Record], pd.DataFrame]:
+    """All records that params.yaml asks for, in its order, and a table ``record, reason`` of the excluded ones."""
+    root = results / "runs"
+    wanted = params.run.run_keys()
+    records, excluded = [], []
+    for folder in _folders(root):
+        place = plain(folder.relative_to(root).as_posix())
+        try:
+            if root.resolve() not in folder.resolve().parents:
+                raise CorruptRecord("a link that leads out of results/runs")
+            record = read_record(folder)
+        except CorruptRecord as reason:
+            excluded.append((place, plain(str(reason))))
+            continue
+        if record.cell in wanted:
+            records.append(record)
+        else:
+            excluded.append((place, "not requested by the group run of params.yaml"))
+    records.sort(key=lambda record: wanted.index(record.cell))
+    return records, pd.DataFrame(excluded, columns=EXCLUDED)
+
+
+def _folders(root: Path) -> Iterable[Path]:
+    """Every visible folder four levels down, sorted; the name of a folder being written starts with a dot."""
+    level = [root] if root.is_dir() else []
+    for _ in range(DEPTH):
+        level = [f for parent in level for f in sorted(parent.iterdir()) if f.is_dir() and not f.name.startswith(".")]
+    return level
+
+
+def plain(text: str) -> str:
+    """Text from a record as it may be sent to a terminal: without control characters."""
+    return re.sub(r"[^\x20-\x7e]", "?", text)[:240]

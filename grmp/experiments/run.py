@@ -1,0 +1,149 @@
+"""One run: every split of one (protocol, database, method, shots), and the record of them.
+
+Splits that are finished are kept, so an interrupted run continues. Splits are computed in chunks, one split at a time on a CPU;
+a chunk that does not fit into the GPU's memory is halved.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from grmp.errors import UserError
+from grmp.experiments import identity, record
+from grmp.experiments.record import FinishedSplit
+from grmp.locks import lock
+from grmp.params import Params, RunKey
+
+if TYPE_CHECKING:
+    from grmp.methods.registry import Case
+
+
+def run(
+    params: Params, root: Path, key: RunKey, progress: bool = True, wait: bool = True
+) -> tuple[bool, str, list[int]]:
+    """Compute one record, continuing with the splits that are missing.
+
+    Returns
+    -------
+    computed : bool
+        False if the record was up to date.
+    digest : str
+        The identity of the run.
+    failed : list of int
+        Splits that could not be finished. The record states why; the other splits are complete.
+
+    Raises
+    ------
+    UserError
+        For everything that can be known to be wrong before training starts, or if an input changes during the run.
+    Locked
+        If another process is computing it and ``wait`` is False.
+    """
+    identity.inputs(params, root, key)  # a missing file is reported before anything is written
+    with lock(root, str(key), wait):
+        ident = identity.identify(params, root, key)
+        if record.is_current(key.folder(root), ident.digest):
+            return False, ident.digest, []
+        from grmp.experiments.preflight import check
+
+        check(params, root, [key])
+        context = open_context(params, root, key)
+        splits = complete(context, key.method, record.partial(root, ident.digest), str(key), progress)
+        if ident.inputs != identity.inputs(params, root, key):
+            raise UserError(f"{key}: an input was changed during the run; run it again")
+        record.write(root, key, ident, splits, str(context.device), params.adapt.threads)
+    failed = [i for i, result in enumerate(splits) if result.status != "ok"]
+    for split in failed:
+        print(f"{key}, split {split} {splits[split].status}")
+    return True, ident.digest, failed
+
+
+def open_context(params: Params, root: Path, key: RunKey) -> "Case":
+    """Device, backbone, prepared databases and splits of one run."""
+    from grmp.clip import checkpoints
+    from grmp.data import dataset, splits
+    from grmp.device import choose_device
+    from grmp.methods.registry import Case
+
+    settings = identity.run_settings(params, key)
+    device = choose_device(settings.adapt.device, settings.adapt.threads)
+    source, target = (dataset.load(root / "data/prepared" / name) for name in (key.source, key.target))
+    learned = splits.load(identity.split_file(root, key.source, key.protocol), source.index["image"])
+    tested = learned
+    if key.target != key.source:
+        tested = splits.load(identity.split_file(root, key.target, key.protocol), target.index["image"])
+        tested = tested.whole(learned.count)
+    backbone = checkpoints.load(root, device, settings.backbone.normalize)
+    return Case(settings, root, source, target, learned, tested, key.shots, backbone, device)
+
+
+def complete(context: "Case", name: str, folder: Path, label: str, progress: bool = True) -> list[FinishedSplit]:
+    """The result of every split by the method ``name``, in order; finished splits are read from and kept in ``folder``.
+
+    A split that cannot be finished has NaN as scores, and its ``status`` states why.
+    """
+    from tqdm import tqdm
+
+    from grmp.device import peak, reset_peak
+    from grmp.methods import registry
+
+    count = context.splits.count
+    results = {i: kept for i in range(count) if (kept := record.read_split(folder, i))}
+    todo, start = [i for i in range(count) if i not in results], time.perf_counter()
+    compute = registry.prepare(context, name) if todo else lambda numbers: []
+    shared = (time.perf_counter() - start) / max(1, len(todo))  # seconds that all splits share
+    reset_peak(context.device)
+    with tqdm(total=count, initial=len(results), desc=label, unit="split", disable=None if progress else True) as bar:
+        for chunk, found, seconds in in_chunks(compute, todo, chunk_size(context, name), label):
+            for split, result in zip(chunk, found, strict=True):
+                rows = context.target.index.iloc[context.tested.test(split)]
+                scores = np.full(len(rows), np.nan) if result.failure else result.scores
+                results[split] = FinishedSplit(
+                    image=rows["image"].tolist(),
+                    quality=rows["quality"].tolist(),
+                    score=[float(s) for s in scores],
+                    history=[] if result.failure else result.history,
+                    trained_values=0 if result.failure else result.trained_values,
+                    seconds=shared + seconds,
+                    peak_bytes=peak(context.device),
+                    status=f"failed: {result.failure}" if result.failure else "ok",
+                )
+                record.write_split(folder, split, results[split])
+                bar.update()
+    return [results[i] for i in range(count)]
+
+
+def chunk_size(context: "Case", name: str) -> int:
+    """How many splits are computed together, and kept afterwards: 1 on a CPU, where more would change the last bits."""
+    if context.device.type == "cpu" or not context.params.adapting(name):
+        return 1
+    return context.params.adapt.splits_at_once or context.splits.count
+
+
+def in_chunks(
+    compute: Callable[[list[int]], list[Any]], todo: list[int], size: int, name: str
+) -> Iterator[tuple[list[int], list[Any], float]]:
+    """Yield (splits, their results, seconds per split), ``size`` splits at a time; half as many once GPU memory is full.
+
+    Raises
+    ------
+    UserError
+        If a single split does not fit.
+    """
+    from grmp.device import fits
+
+    while todo:
+        chunk, start = todo[:size], time.perf_counter()
+        found = fits(partial(compute, chunk))
+        if found is not None:
+            yield chunk, found, (time.perf_counter() - start) / len(chunk)
+            todo = todo[len(chunk) :]
+            continue
+        if len(chunk) == 1:
+            raise UserError(f"{name}: one split does not fit into GPU memory; lower adapt.cache_gb or adapt.batch")
+        size = len(chunk) // 2
+        print(f"{name}: {len(chunk)} splits do not fit into GPU memory together; continuing with {size}", flush=True)

@@ -1,0 +1,134 @@
+"""A GPU whose memory is full: half as many splits at once, and the run goes on; one that never fits is named."""
+
+import os
+import shutil
+from types import SimpleNamespace
+
+import pytest
+import torch
+import yaml
+
+from grmp import params
+from grmp.errors import UserError
+from grmp.experiments import identity
+from grmp.experiments.record import is_current
+from grmp.experiments.run import chunk_size, in_chunks, run
+from grmp.methods import registry as methods
+from grmp.params import RunKey
+from tests import worlds
+from tests.faults import copies
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory):
+    """A tiny pipeline folder without learned prompts."""
+    methods_ = {"few_shot": {"methods": ["ridge", "random_prompts"]}}
+    return worlds.build(tmp_path_factory.mktemp("world") / "w", run=methods_)
+
+
+@pytest.fixture
+def world(pristine, tmp_path):
+    return copies.copy(pristine, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("device", "wanted", "kind", "size"),
+    [
+        ("cpu", 0, "tune", 1),
+        ("cpu", 3, "tune", 1),
+        ("cuda", 0, "tune", 10),
+        ("cuda", 3, "tune", 3),
+        ("cuda", 0, "ridge", 1),
+    ],
+)
+def test_what_is_done_is_kept_batch_by_batch(device, wanted, kind, size):
+    """On a GPU all ten splits, or as many as the settings say; one on a CPU, where a batch would change the last bits."""
+    params = SimpleNamespace(
+        adapt=SimpleNamespace(splits_at_once=wanted), adapting=lambda name: name if name == "tune" else None
+    )
+    case = SimpleNamespace(params=params, device=torch.device(device), splits=SimpleNamespace(count=10))
+    assert chunk_size(case, kind) == size
+
+
+def fits(most: int):
+    def compute(splits):
+        if len(splits) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
+        return [10 * s for s in splits]
+
+    return compute
+
+
+@pytest.mark.parametrize(("most", "groups"), [(10, [10]), (5, [5, 5]), (3, [2] * 5), (1, [1] * 10)])
+def test_halved_until_it_fits_and_nothing_is_lost(most, groups, capsys):
+    found = list(in_chunks(fits(most), list(range(10)), 10, "a-b-1"))
+    assert [len(splits) for splits, _, _ in found] == groups
+    assert [s for splits, _, _ in found for s in splits] == list(range(10))
+    assert [o for _, outcomes, _ in found for o in outcomes] == [10 * s for s in range(10)]
+    told = capsys.readouterr().out
+    assert ("a-b-1: 10 splits do not fit into GPU memory together; continuing with 5" in told) == (most < 10)
+
+
+def test_libraries_that_ask_for_memory_of_their_own_count_too():
+    def compute(splits):
+        if len(splits) > 1:
+            raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
+        return splits
+
+    assert [len(splits) for splits, _, _ in in_chunks(compute, [0, 1, 2], 3, "a-b-1")] == [1, 1, 1]
+
+    def broken(_splits):
+        raise RuntimeError("something else")
+
+    with pytest.raises(RuntimeError, match="something else"):
+        list(in_chunks(broken, [0], 1, "a-b-1"))
+
+
+def test_one_split_that_does_not_fit_is_named():
+    with pytest.raises(UserError, match=r"a-b-1: one split does not fit .* lower adapt.cache_gb"):
+        list(in_chunks(fits(0), [0, 1], 2, "a-b-1"))
+
+
+def test_a_cut_table_is_computed_again(world):
+    loaded, key = params.load(world), RunKey("sound", "target", "ridge", 6)
+    run(loaded, world.parent, key, progress=False)
+    table = key.folder(world.parent) / "predictions.csv"
+    whole = table.read_bytes()
+    assert is_current(key.folder(world.parent), identity.identify(loaded, world.parent, key).digest)
+    os.truncate(table, len(whole) // 2)
+    assert not is_current(key.folder(world.parent), identity.identify(loaded, world.parent, key).digest)
+    run(loaded, world.parent, key, progress=False)
+    assert table.read_bytes() == whole
+
+
+def test_what_changes_under_a_run_gives_no_record(world, monkeypatch):
+    loaded, key = params.load(world), RunKey("sound", "target", "ridge", 6)
+    prepare = methods.prepare
+
+    def and_meanwhile(case, name):
+        splits = identity.split_file(world.parent, "target", "sound")
+        splits.write_text(splits.read_text().replace("test", "0", 1))
+        return prepare(case, name)
+
+    monkeypatch.setattr(methods, "prepare", and_meanwhile)
+    with pytest.raises(UserError, match="an input was changed during the run; run it again"):
+        run(loaded, world.parent, key, progress=False)
+    assert not key.folder(world.parent).exists()
+
+
+def test_same_bytes_whatever_the_batch_of_splits(world):
+    key = RunKey("sound", "target", "random_prompts", 12)
+    run(params.load(world), world.parent, key, progress=False)
+    alone = copies.records(world.parent)
+    shutil.rmtree(world.parent / "results")
+    raw = yaml.safe_load(world.read_text())
+    raw["adapt"]["splits_at_once"] = 3
+    world.write_text(yaml.safe_dump(raw, sort_keys=False))
+    run(params.load(world), world.parent, key, progress=False)
+    assert copies.records(world.parent) == alone
+
+
+def test_code_is_known_as_it_was_when_first_asked_for(monkeypatch):
+    before = identity.code("ridge")
+    monkeypatch.setattr("grmp.code.sha256", lambda path: "edited")
+    assert identity.code("ridge") == before
