@@ -111,7 +111,7 @@ def test_help_is_quick_to_start():
     [
         "grmp.cli, grmp.data.cli",
         "grmp.data.download, grmp.data.prepare, grmp.data.splits, grmp.data.simulated.databases",
-        "grmp.experiments.runs, grmp.experiments.sweep, grmp.report.collect",
+        "grmp.experiments.run, grmp.experiments.sweep, grmp.report.collect",
         "grmp.report.notebook, grmp.report.site, grmp.report",
     ],
 )

@@ -79,7 +79,10 @@ SPOILED = {
         "19 shots requested, but the training side of target has 18",
     ),
     "test pictures": (few_test_pictures, "a test side of target has 4 images, fewer than 5; increase splits.test"),
-    "small pictures": (small_pictures, "needs images of 32 x 32 pixels, but target is prepared at 30 x 30; set data.size to 32"),
+    "small pictures": (
+        small_pictures,
+        "needs images of 32 x 32 pixels, but target is prepared at 30 x 30",
+    ),
     "layers": (
         lambda w: prompts_of(w, lambda p: {DEEP: p[DEEP][:1]}),
         r"does not fit .*: visual.deep_prompt_embeddings is 1 x 3 x 64, expected 2 x 3 x 64; train them again",

@@ -1,6 +1,6 @@
 """`dvc repro` itself killed by SIGKILL at random moments, with its stages' commands or without: the next start completes.
 
-`make recover` precedes each start, as DVC writes two of its files in place. All tables, those of the executed notebooks too, are
+`make recover` precedes each start, as DVC writes two of its files in place. All tables, with those of the notebooks, are
 compared with those of an undisturbed run.
 """
 
