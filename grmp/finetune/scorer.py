@@ -54,8 +54,14 @@ class QualityModel:
         return both[:, 0] - both[:, 1]
 
     def score(self, images: np.ndarray) -> np.ndarray:
-        """Prepared images (N, 3, S, S) uint8 -> quality (N,) in [0, 1], higher is better, of their centre crops."""
-        return self.clip.score(images, np.arange(len(images)), self.text, BATCH)
+        """Prepared images (N, 3, S, S) uint8 -> quality (N,) in [0, 1], higher is better, of their centre crops.
+
+        Scores do not depend on the other images: on a CPU, where the last digit depends on the size of a batch, images are
+        scored one by one; on a GPU the last batch is padded.
+        """
+        batch = 1 if self.text.device.type == "cpu" else BATCH
+        rows = np.arange(math.ceil(len(images) / batch) * batch).clip(max=len(images) - 1)
+        return self.clip.score(images, rows, self.text, batch)[: len(images)]
 
     def rate(self, paths: Sequence[Path]) -> Iterator[tuple[Path, float, str]]:
         """(path, quality in [0, 1], "") of image files; (path, NaN, reason) of one that cannot be read."""
