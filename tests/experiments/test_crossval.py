@@ -71,8 +71,8 @@ def test_the_model_scores_as_the_adaptation_does(world: Path, rated: Dataset, pa
     assert model.score(rated.images) == pytest.approx(found.scores, abs=1e-6)
     assert np.ptp(found.scores) > 1e-3
     paths = [world.parent / "mine/photos" / name for name in rated.index["image"]]
-    assert [(p, t) for p, _, t in model.judge(paths)] == [(p, "") for p in paths]
-    assert [q for _, q, _ in model.judge(paths)] == pytest.approx(found.scores.tolist(), abs=1e-6)
+    assert [(p, t) for p, _, t in model.rate(paths)] == [(p, "") for p in paths]
+    assert [q for _, q, _ in model.rate(paths)] == pytest.approx(found.scores.tolist(), abs=1e-6)
 
 
 def test_the_card_tells_what_it_is(trained: Path, rated: Dataset):
@@ -226,7 +226,7 @@ def test_interrupted_scoring_goes_on(world: Path, trained: Path, tmp_path: Path,
 
     photos, out = shutil.copytree(world.parent / "mine/photos", tmp_path / "photos"), tmp_path / "s.csv"
     score.score(trained, [photos], tmp_path / "whole.csv", "cpu")
-    whole, judged = (tmp_path / "whole.csv").read_text(), model.Model.judge
+    whole, judged = (tmp_path / "whole.csv").read_text(), model.QualityModel.rate
 
     def stops_after_ten(self, paths):
         for number, found in enumerate(judged(self, paths)):
@@ -234,12 +234,12 @@ def test_interrupted_scoring_goes_on(world: Path, trained: Path, tmp_path: Path,
                 raise KeyboardInterrupt
             yield found
 
-    monkeypatch.setattr(model.Model, "judge", stops_after_ten)
+    monkeypatch.setattr(model.QualityModel, "rate", stops_after_ten)
     with pytest.raises(KeyboardInterrupt):
         score.score(trained, [photos], out, "cpu")
     assert not out.exists()
     asked = []
-    monkeypatch.setattr(model.Model, "judge", lambda self, paths: asked.extend(paths) or judged(self, paths))
+    monkeypatch.setattr(model.QualityModel, "rate", lambda self, paths: asked.extend(paths) or judged(self, paths))
     sorted(photos.iterdir())[4].touch()  # written since: scored again
     score.score(trained, [photos], out, "cpu")
     assert len(asked) == 24 - 10 + 1
