@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ from tqdm import tqdm
 from grmp.clip import checkpoints
 from grmp.clip.model import Backbone, Tensors, prompted_texts, random_prompts, tokenize
 from grmp.code import code_digest
-from grmp.data import dataset
+from grmp.data import databases, dataset
 from grmp.data.crops import Images, place
 from grmp.data.dataset import Dataset
 from grmp.device import choose_device, fits
@@ -31,29 +31,7 @@ from grmp.pretrain import meta, triplets
 from grmp.pretrain.tasks import draw, load, tasks_of
 
 Models = dict[str, tuple[Tensors, torch.optim.Optimizer]]  # tensors and optimiser of each model, by name
-
-
-class Learner(Protocol):
-    """What the loop trains: ``MetaLearner``, or ``triplets.Learner``."""
-
-    independent: bool  # tasks may be visited as one
-
-    @property
-    def prompts(self) -> Tensors:
-        """The prompts learned so far."""
-
-    @property
-    def models(self) -> Models:
-        """What a checkpoint contains."""
-
-    def batches(self, task: Any, images: Images, rng: np.random.Generator) -> Any:
-        """Draw the batches of a visit."""
-
-    def visit(self, batches: Sequence[Any], seeds: Sequence[Sequence[int]]) -> list[tuple[list[float], list[float]]]:
-        """Visit the tasks of these batches; losses on the support and the query batches of each."""
-
-    def outer_step(self) -> None:
-        """After the tasks of one database."""
+Losses = tuple[list[float], list[float]]  # of a visit, on support and query batches
 
 
 def pretrain(params: Params, root: Path, name: str) -> None:
@@ -85,7 +63,7 @@ def pretrain(params: Params, root: Path, name: str) -> None:
     generator = torch.Generator().manual_seed(settings.seed)
     theta = random_prompts(backbone.shape, p.visual_tokens, p.visual_layers, p.text_tokens, p.norm, generator)
     theta = {n: t.to(device) for n, t in theta.items()}
-    learner: Learner = (
+    learner: MetaLearner | triplets.Learner = (
         triplets.Learner(theta, variant, settings, backbone, p.dropout)
         if isinstance(variant, Triplets)
         else MetaLearner(theta, variant, settings, backbone, tokens, p.dropout)
@@ -99,9 +77,10 @@ def pretrain(params: Params, root: Path, name: str) -> None:
         for epoch in range(state.epoch, settings.epochs):
             for number, (database, of_database) in enumerate(tasks.items()):
                 seed = [settings.seed, epoch, number]
-                for task, losses, seconds in _visits(learner, of_database, images[database], seed):
-                    state.rows.append(_row(epoch, database, task, losses, seconds))
-                    _check_finite(name, variant, state.rows[-1])
+                # pretrain.py makes a new inner Adam for each task of the second database, but one for all of the first
+                for task, losses, seconds in _visits(learner, of_database, images[database], seed, renew=number > 0):
+                    visited = {"epoch": epoch, "database": database, "task": task.distortion}
+                    state.rows.append(_row(name, variant, visited, losses, seconds))
                     bar.update()
                 learner.outer_step()
             if settings.select == "target":
@@ -128,8 +107,8 @@ def _tasks(name: str, index: pd.DataFrame, settings: Pretrain, variant: Variant 
 
 
 def _visits(
-    learner: Learner, tasks: Sequence[Any], images: Images, seed: list[int]
-) -> Iterator[tuple[Any, tuple[list[float], list[float]], float]]:
+    learner: "MetaLearner | triplets.Learner", tasks: Sequence[Any], images: Images, seed: list[int], renew: bool
+) -> Iterator[tuple[Any, Losses, float]]:
     """Visit every task once in random order; (task, its losses, seconds).
 
     On a GPU independent tasks are visited as one, in halves if the memory does not suffice. On a CPU, which one task keeps
@@ -140,19 +119,21 @@ def _visits(
     size = tasks_at_once(len(order), learner)
     for group in (order[i : i + size] for i in range(0, len(order), size)):
         start = time.perf_counter()
+        if renew:
+            learner.renew()
         drawn = [(learner.batches(tasks[i], images, rng), [*seed, i]) for i in group]
         losses = _in_memory(learner, drawn)
         seconds = (time.perf_counter() - start) / len(group)
         yield from ((tasks[i], found, seconds) for i, found in zip(group, losses, strict=True))
 
 
-def tasks_at_once(tasks: int, learner: Learner) -> int:
+def tasks_at_once(tasks: int, learner: "MetaLearner | triplets.Learner") -> int:
     """Tasks that are visited as one."""
     on_gpu = next(iter(learner.prompts.values())).device.type == "cuda"
     return tasks if on_gpu and learner.independent else 1
 
 
-def _in_memory(learner: Learner, drawn: list[tuple[Any, list[int]]]) -> list[tuple[list[float], list[float]]]:
+def _in_memory(learner: "MetaLearner | triplets.Learner", drawn: list[tuple[Any, list[int]]]) -> list[Losses]:
     """Losses of one visit to all tasks, or of two to half of them each if the GPU's memory does not suffice."""
     found = fits(lambda: learner.visit([b for b, _ in drawn], [s for _, s in drawn]))
     if found is not None:
@@ -164,7 +145,10 @@ def _in_memory(learner: Learner, drawn: list[tuple[Any, list[int]]]) -> list[tup
 
 
 class MetaLearner:
-    """The meta prompts, the inner model, and the directions of the tasks visited since the last outer step."""
+    """The meta prompts, the inner model, and the directions of the tasks visited since the last outer step.
+
+    ``triplets.Learner`` has the same interface; ``independent`` tasks may be visited as one.
+    """
 
     def __init__(
         self, theta: Tensors, variant: Variant, settings: Pretrain, backbone: Backbone, tokens: Tensor, dropout: float
@@ -192,11 +176,9 @@ class MetaLearner:
 
     @property
     def models(self) -> Models:
-        """The outer and the inner model."""
-        return {
-            "outer": (self.outer.theta, self.outer.optimizer),
-            "inner": (self.inner.prompts, self.inner.optimizer),
-        }
+        """The outer model, and the inner one if it is never reset."""
+        outer, inner = (self.outer.theta, self.outer.optimizer), (self.inner.prompts, self.inner.optimizer)
+        return {"outer": outer} if self.independent else {"outer": outer, "inner": inner}
 
     def batches(self, task: Any, images: Images, rng: np.random.Generator) -> list[tuple[meta.Batch, meta.Batch]]:
         """A visit's (support, query) batches without the dimension T; query batches are used cyclically."""
@@ -208,25 +190,28 @@ class MetaLearner:
 
     def visit(
         self, batches: Sequence[list[tuple[meta.Batch, meta.Batch]]], seeds: Sequence[Sequence[int]]
-    ) -> list[tuple[list[float], list[float]]]:
+    ) -> list[Losses]:
         """Visit tasks whose batches have equal sizes as one."""
         sizes = [tuple(t.shape for pair in task for side in pair for t in side) for task in batches]
-        found: dict[int, tuple[list[float], list[float]]] = {}
+        found: dict[int, Losses] = {}
         directions = []
         for size in dict.fromkeys(sizes):
             members = [i for i, other in enumerate(sizes) if other == size]
             dropout = meta.PromptDropout(self.dropout, self.prompts, [seeds[i] for i in members])
             loss = meta.quality_loss(self.backbone, self.tokens, dropout)
-            if self.independent:
-                self.inner = self._inner(len(members))
+            inner = self._inner(len(members)) if self.independent else self.inner
             steps = (_stacked(step) for step in zip(*(batches[i] for i in members), strict=True))
-            done = meta.visit(self.prompts, self.inner, steps, loss, self.variant)
+            done = meta.visit(self.prompts, inner, steps, loss, self.variant)
             directions.append((members, done.direction))
             of_tasks = (zip(*losses, strict=True) for losses in (done.support_losses, done.query_losses))
             for i, support, query in zip(members, *of_tasks, strict=True):
                 found[i] = list(support), list(query)
         self.directions += [direction for _, direction in directions]
         return [found[i] for i in range(len(batches))]
+
+    def renew(self) -> None:
+        """Forget the moments of the inner optimiser; a model that is reset at each task has none to forget."""
+        self.inner.optimizer.state.clear()
 
     def outer_step(self) -> None:
         """Step the meta prompts against the mean direction of the tasks."""
@@ -241,29 +226,29 @@ def _stacked(step: Sequence[tuple[meta.Batch, meta.Batch]]) -> tuple[meta.Batch,
 
 
 def _row(
-    epoch: int, database: str, task: Any, losses: tuple[list[float], list[float]], seconds: float
+    name: str, variant: Variant | Triplets, place: dict[str, Any], losses: Losses, seconds: float
 ) -> dict[str, Any]:
+    """One row of results/pretrain/<name>.csv: the mean losses of a visit."""
     support, query = (float(np.mean(part)) for part in losses)
-    row = {"epoch": epoch, "database": database, "task": task.distortion, "support_loss": support, "query_loss": query}
-    return row | {"seconds": round(seconds, 3)}
-
-
-def _check_finite(name: str, variant: Variant | Triplets, row: dict[str, Any]) -> None:
-    if np.isfinite([row["support_loss"], row["query_loss"]]).all():
-        return
-    key = "rate" if isinstance(variant, Triplets) else "inner_rate"
-    raise UserError(
-        f"pretrain@{name}: loss is not finite at epoch {row['epoch']}, {row['database']}, task {row['task']}, "
-        f"{key.replace('_', ' ')} {getattr(variant, key):g}; lower variants.{name}.{key}"
-    )
+    if not np.isfinite([support, query]).all():
+        key = "rate" if isinstance(variant, Triplets) else "inner_rate"
+        raise UserError(
+            f"pretrain@{name}: loss is not finite at epoch {place['epoch']}, {place['database']}, task {place['task']}, "
+            f"{key.replace('_', ' ')} {getattr(variant, key):g}; lower variants.{name}.{key}"
+        )
+    return place | {"support_loss": support, "query_loss": query, "seconds": round(seconds, 3)}
 
 
 def target_srcc(backbone: Backbone, prompts: Tensors, tokens: Tensor, target: Dataset) -> float:
-    """SRCC on a whole database, by which the released code chooses its checkpoint (departure 7)."""
-    clip, rows = backbone.prompted(prompts), np.arange(len(target.images))
+    """SRCC on a whole database, by which the released code chooses its checkpoint (departure 7).
+
+    Images that are not part of the study are left out: the released list of LIVE Challenge has 1,162.
+    """
+    index = target.index["image"]
+    clip, rows = backbone.prompted(prompts), np.flatnonzero(~index.isin(databases.excluded(target.name, index)))
     with torch.no_grad():
         text = clip.quality_text(tokens)
-    return float(spearmanr(clip.score(target.images, rows, text), target.index["quality"])[0])
+    return float(spearmanr(clip.score(target.images, rows, text), target.index["quality"].to_numpy()[rows])[0])
 
 
 def _identity(params: Params, name: str, loaded: dict[str, Dataset], backbone: Backbone) -> str:

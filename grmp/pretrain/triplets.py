@@ -152,5 +152,8 @@ class Learner:
         with torch.no_grad():
             return [(steps, [float(loss(self.prompts, batch)) for batch in query])]
 
+    def renew(self) -> None:
+        """Adam keeps its moments through all tasks."""
+
     def outer_step(self) -> None:
         """There is no outer model."""

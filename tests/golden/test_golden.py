@@ -57,7 +57,8 @@ def test_a_file_at_vit_b16_size(tmp_path, monkeypatch):
     with monkeypatch.context() as exact:
         exact.setattr(weights, "clip_weights", lambda s: {n: w.double() for n, w in clip_weights(s).items()})
         exact.setattr(weights, "prompts", lambda s, count: {n: w.double() for n, w in prompts(s, count).items()})
-        exact.setattr(check, "pixels", lambda x, shape: pixels(x, shape).double())
+        for module in (check, check.meta):
+            exact.setattr(module, "pixels", lambda x, shape: pixels(x, shape).double())
         found = check.computed(config, images, targets.astype(np.float64), names)
     stats = found.pop("grad_stats")
     arrays = {n: v.astype(np.float32) for n, v in found.items()}

@@ -1,0 +1,87 @@
+"""The pre-training stage's parts: dropout, the released optimiser's renewals, the score that selects a checkpoint."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from grmp.clip.model import Backbone, random_prompts, tokenize
+from grmp.data.dataset import Dataset
+from grmp.params import Variant
+from grmp.pretrain import meta
+from grmp.pretrain.train import Checkpoint, MetaLearner, State, target_srcc
+from tests.golden import weights
+from tests.worlds import SHAPE
+
+RELEASED = {"protocol": "published", "reset": "never", "query": "inner", "outer": "average", "order": 0}
+RELEASED |= {"inner": "adam", "inner_rate": 1e-3, "outer_rate": 0.1}
+SETTINGS = SimpleNamespace(support_batch=4, query_batch=4)
+BACKBONE = Backbone(SHAPE, weights.clip_weights(SHAPE), "seeded")
+TOKENS = tokenize(["X X X X high quality.", "X X X X low quality."])
+
+
+def learner(**change):
+    theta = random_prompts(SHAPE, 3, 0, 4, "layer", torch.Generator().manual_seed(0))
+    return MetaLearner(theta, Variant(**RELEASED | change), SETTINGS, BACKBONE, TOKENS, 0.1)
+
+
+def pairs(seed=0):
+    rng = np.random.default_rng(seed)
+    x = [torch.from_numpy(rng.integers(0, 256, (4, 3, 32, 32), dtype=np.uint8)) for _ in range(2)]
+    return [((x[0], torch.linspace(0, 1, 4)), (x[1], torch.linspace(1, 0, 4)))]
+
+
+def test_masks_are_seeded_for_each_task_and_scaled():
+    prompts = random_prompts(SHAPE, 3, 0, 4, "layer", torch.Generator().manual_seed(0))
+    (both,) = meta.PromptDropout(0.3, prompts, [[1, 2], [1, 3]]).masks(5)
+    (alone,) = meta.PromptDropout(0.3, prompts, [[1, 3]]).masks(5)
+    assert both.shape == (2, SHAPE.vision_layers, 5, 3, SHAPE.vision_width)
+    assert torch.equal(both[1], alone[0])
+    assert not torch.equal(both[0], both[1])
+    assert set(both.unique().tolist()) == {0.0, torch.tensor(1 / 0.7).item()}
+    assert float(both.mean()) == pytest.approx(1.0, abs=0.02)
+    assert meta.PromptDropout(0.0, prompts, [[1]]).masks(5) == []
+
+
+def test_renewal_forgets_the_moments_of_the_inner_adam_alone():
+    one, two = learner(), learner()
+    for trained in (one, two):
+        trained.visit([pairs()], [[0]])
+    assert all(torch.equal(one.inner.prompts[n], two.inner.prompts[n]) for n in one.inner.prompts)
+    one.renew()
+    assert not one.inner.optimizer.state
+    for trained in (one, two):
+        trained.visit([pairs(1)], [[1]])
+    assert not all(torch.equal(one.inner.prompts[n], two.inner.prompts[n]) for n in one.inner.prompts)
+
+
+def test_a_checkpoint_resumes_models_optimisers_and_state(tmp_path):
+    for change in ({}, {"reset": "task", "query": "outer", "order": 1}):
+        first, again = learner(**change), learner(**change)
+        first.visit([pairs()], [[0]])
+        first.outer_step()
+        checkpoint = Checkpoint(tmp_path / "half.pt", "identity")
+        state = State(3, [{"epoch": 2, "task": "blur"}], 0.5, {"ctx": torch.ones(2)})
+        checkpoint.save(state, first.models)
+        found = checkpoint.load(again.models)
+        assert (found.epoch, found.rows, found.best) == (3, state.rows, 0.5)
+        for name, (tensors, optimizer) in first.models.items():
+            assert all(torch.equal(t, again.models[name][0][n]) for n, t in tensors.items())
+            assert str(optimizer.state_dict()) == str(again.models[name][1].state_dict())
+        assert Checkpoint(checkpoint.path, "another").load(learner(**change).models) == State()
+    checkpoint.path.write_bytes(checkpoint.path.read_bytes()[:200])
+    assert checkpoint.load(again.models) == State()
+
+
+def test_the_selecting_score_leaves_out_images_that_are_not_part_of_the_study():
+    rng = np.random.default_rng(0)
+    names = ["t1.bmp", *(f"{i}.bmp" for i in range(7))]
+    index = pd.DataFrame({"image": names, "quality": rng.uniform(size=8)})
+    images = rng.integers(0, 256, (8, 3, 36, 36), dtype=np.uint8)
+    prompts = learner().prompts
+    found = [target_srcc(BACKBONE, prompts, TOKENS, Dataset(name, index, images, {})) for name in ("livec", "other")]
+    alone = Dataset("other", index[1:].reset_index(drop=True), images[1:], {})
+    assert found[0] == target_srcc(BACKBONE, prompts, TOKENS, alone)
+    assert found[0] != found[1]
