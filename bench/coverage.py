@@ -17,13 +17,13 @@ import pandas as pd
 from scipy.stats import binomtest
 from tqdm import tqdm
 
+from grmp import methods
 from grmp.data import dataset as prepared
 from grmp.data.custom import folds
 from grmp.data.dataset import Dataset, source_ids
 from grmp.data.splits import Splits
 from grmp.experiments import crossval as train
 from grmp.files import claim, write_text
-from grmp.methods import registry as methods
 from grmp.metrics import srcc
 from grmp.params import Params, load
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import torch
 from scipy.stats import spearmanr
 
-from grmp import params
+from grmp import methods, params
 from grmp.clip import checkpoints as backbone
 from grmp.data import dataset as prepared
 from grmp.data import splits
-from grmp.methods import registry as methods
+from grmp.methods.context import RunContext
 
 DATABASE, SHOTS = "sim_pre2", 50
 
@@ -33,7 +33,7 @@ def main(method: str, *schedules: str) -> None:
         rate, epochs = schedule.split(",")
         adapt = loaded.adapt.model_copy(update={"learning_rate": float(rate), "epochs": int(epochs)})
         changed = loaded.model_copy(update={"adapt": adapt})
-        case = methods.Case(changed, world, pictures, pictures, parts, parts, SHOTS, clip, torch.device("cpu"))
+        case = RunContext(changed, world, pictures, pictures, parts, parts, SHOTS, clip, torch.device("cpu"))
         both, start = methods.prepare(case, method), time.perf_counter()
         found = [spearmanr(o.scores, case.quality[parts.test(i)])[0] for i, o in enumerate(both([0, 1]))]
         seconds = (time.perf_counter() - start) / len(found)

@@ -195,9 +195,16 @@ def splits(s: Setting, count: int = 10, pictures: int = 10_073, epochs: int = 40
     images = rng.integers(0, 256, (pictures, 3, side, side), dtype=np.uint8)
     quality = rng.uniform(size=pictures)
     published = Adapt(
-        **{"tuned_blocks": TUNED, "learning_rate": RATE, "momentum": 0.0, "weight_decay": 1e-4, "batch": 192},
+        **{
+            "tuned_blocks": TUNED,
+            "learning_rate": RATE,
+            "momentum": 0.0,
+            "weight_decay": 1e-4,
+            "batch": 192,
+            "batch_synthetic": 192,
+        },
         **{"epochs": epochs, "angle_every": 1, "evaluate_every": 5, "patience": 6, "select": "test"},
-        **{"label_scale": "database", "pair_gradients": "name", "batches": "remainder", "crops": "batch", "views": 0},
+        **{"label_scale": "database", "batches": "remainder", "crops": "batch", "views": 0},
         **{"precision": "float32", "temperature": 1.0, "scenes": SCENES, "seed": 2024, "lora_rank": 8},
         **{"cache_gb": "auto", "splits_at_once": 0, "threads": torch.get_num_threads(), "device": s.device.type},
     )

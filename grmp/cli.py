@@ -229,6 +229,22 @@ def rerun(
         sys.exit(1)
 
 
+@app.command("params")
+def print_params(
+    params: ParamsFile = HERE,
+    output: Annotated[Path | None, typer.Option("--output", help="write to this file instead of printing")] = None,
+) -> None:
+    """Print the settings merged from params.yaml and the file it extends, with the methods that ablations generate."""
+    load(params)  # an invalid file is reported before anything is written
+    from grmp.files import write_text
+    from grmp.params import merged
+
+    if output:
+        write_text(params.parent / output, merged(params))
+    else:
+        print(merged(params), end="")
+
+
 @app.command()
 def doctor(params: ParamsFile = HERE) -> None:
     """Check whether this machine can run what params.yaml asks for; exit code 1 if it cannot."""

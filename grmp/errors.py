@@ -5,6 +5,6 @@ class UserError(Exception):
     """Something the user can fix. The message is one line; the command line prints it and exits with code 1."""
 
 
-def one_line(error: BaseException, longest: int = 160) -> str:
+def one_line(error: object, longest: int = 160) -> str:
     """The text of an exception on one line of bounded length; its type if it has none."""
     return " ".join(str(error).split())[:longest] or type(error).__name__

@@ -11,6 +11,7 @@ from grmp.clip import checkpoints
 from grmp.clip.model import Shape
 from grmp.data import splits as split_files
 from grmp.files import sha256, write_json
+from grmp.params import read as read_params
 from tests.conftest import ROOT
 from tests.golden import weights
 
@@ -21,7 +22,7 @@ EMPTY = {"protocols": [], "databases": [], "methods": [], "shots": []}
 
 def settings(**changes: dict[str, Any]) -> dict[str, Any]:
     """Settings of the tiny world: those of the demo, smaller; ``changes`` are merged group by group."""
-    raw = yaml.safe_load((ROOT / "demo/params.yaml").read_text())
+    raw = read_params(ROOT / "demo/params.yaml")
     small = {
         "paths": {"code": str(ROOT)},
         "data": {"databases": ["pre", "target"], "size": SIZE},

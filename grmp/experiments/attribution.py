@@ -18,12 +18,12 @@ from torch import Tensor
 from grmp.clip.model import pixels, tokenize
 from grmp.data.crops import centre, crop
 from grmp.errors import UserError
-from grmp.experiments.run import open_context
 from grmp.files import whole, write_text
 from grmp.finetune.loop import finetune
 from grmp.finetune.scorer import QualityModel
 from grmp.finetune.types import TEACHER_SCENE, SplitData
-from grmp.methods import registry
+from grmp.methods import tune
+from grmp.methods.context import RunContext, open_context
 from grmp.params import Params, RunKey, Tune
 
 STEPS = 32  # points on the line; the gap that they leave is written beside the maps
@@ -114,7 +114,7 @@ def attribution(params: Params, root: Path, database: str) -> None:
 
 
 @torch.no_grad()
-def _scenes(context: registry.Case, images: np.ndarray, rows: np.ndarray) -> list[str]:
+def _scenes(context: RunContext, images: np.ndarray, rows: np.ndarray) -> list[str]:
     """The scene text that the frozen teacher finds most probable, for each image."""
     scenes, clip = context.params.adapt.scenes, context.backbone.prompted()
     text = clip.text(tokenize([TEACHER_SCENE.format(s) for s in scenes]).to(context.device))
@@ -122,15 +122,15 @@ def _scenes(context: registry.Case, images: np.ndarray, rows: np.ndarray) -> lis
     return [scenes[i] for i in found.tolist()]
 
 
-def _models(context: registry.Case, name: str, split: int, before: bool) -> dict[str, QualityModel]:
+def _models(context: RunContext, name: str, split: int, before: bool) -> dict[str, QualityModel]:
     """The model of the method after fine-tuning on one split and, if wanted, the model before it."""
     method, shape = context.params.methods[name], context.backbone.shape
     assert isinstance(method, Tune)  # checked by attribution()
-    texts, job = registry.jobs(context, method)
+    texts, job = tune.split_data(context, method)
     data = replace(job(split), keep=True)
     start = context.backbone.weights | data.prompts
     found = {BEFORE: QualityModel.of(start, shape, texts.quality)} if before else {}
-    (ready,) = registry.with_teachers(context, method, texts, [data])
+    (ready,) = tune.with_teachers(context, method, texts, [data])
     if not isinstance(ready, SplitData):
         raise UserError(
             f"attribution: the teacher of {name}, split {split}: {ready.failure}; choose another attribution.split"

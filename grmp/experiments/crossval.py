@@ -28,8 +28,8 @@ from grmp.finetune.loop import finetune
 from grmp.finetune.scorer import QualityModel
 from grmp.finetune.types import SplitData
 from grmp.locks import lock
-from grmp.methods import registry
-from grmp.methods.registry import Case
+from grmp.methods import tune
+from grmp.methods.context import RunContext
 from grmp.metrics import srcc
 from grmp.params import Params, RunKey, Tune
 
@@ -114,7 +114,7 @@ def digest_of(rated: Dataset) -> str:
     return sha256_of([rated.index.to_csv(), hashlib.sha256(rated.images.tobytes()).hexdigest()])
 
 
-def begin(params: Params, root: Path, rated: Dataset, splits: Splits) -> Case:
+def begin(params: Params, root: Path, rated: Dataset, splits: Splits) -> RunContext:
     """The context of every method: that of a run, with custom images and splits."""
     device = choose_device(params.adapt.device, params.adapt.threads)
     backbone = checkpoints.load(root, device, params.backbone.normalize)
@@ -122,33 +122,33 @@ def begin(params: Params, root: Path, rated: Dataset, splits: Splits) -> Case:
         raise UserError(
             f"the backbone needs {backbone.shape.image_size} pixels per side; set data.size to that or more"
         )
-    return Case(params, root, rated, rated, splits, splits, LABELS, backbone, device)
+    return RunContext(params, root, rated, rated, splits, splits, LABELS, backbone, device)
 
 
-def context_of(start: Case, name: str) -> Case:
+def context_of(start: RunContext, name: str) -> RunContext:
     """The same under the settings of the method; checks that its prompts exist."""
     settings = start.params.for_method(name)
-    if variant := identity.learned_start(settings, name):
-        checkpoints.load_prompts(start.folder, variant, start.backbone, settings.prompts)
+    if variant := settings.learned_start(name):
+        checkpoints.load_prompts(start.root, variant, start.backbone, settings.prompts)
     return replace(start, params=settings)
 
 
-def _identity(context: Case, name: str, rated: str) -> str:
+def _identity(context: RunContext, name: str, rated: str) -> str:
     """What determines the folds of a method: images and ratings, folds, settings, weights and code."""
     settings = context.params
-    start = identity.learned_start(settings, name)
+    start = settings.learned_start(name)
     return sha256_of(
         {
             "rated": [rated, context.splits.ranks.tolist()],
             "parameters": identity.parameters(settings, RunKey(settings.protocol, NAME, name, LABELS)),
             "backbone": context.backbone.sha256,
-            "prompts": sha256(context.folder / f"models/prompts/{start}.safetensors") if start else "",
+            "prompts": sha256(context.root / f"models/prompts/{start}.safetensors") if start else "",
             "code": identity.code(settings.methods[name].kind),
         }
     )
 
 
-def out_of_fold(context: Case, name: str, folder: Path) -> tuple[np.ndarray, float]:
+def out_of_fold(context: RunContext, name: str, folder: Path) -> tuple[np.ndarray, float]:
     """(N,) score of each image by a model of a fold that has not seen it, and the mean seconds of a fold.
 
     Finished folds are read from and kept in ``folder``.
@@ -161,15 +161,15 @@ def out_of_fold(context: Case, name: str, folder: Path) -> tuple[np.ndarray, flo
     return scores, float(np.mean([result.seconds for result in results]))
 
 
-def learn(context: Case, name: str) -> QualityModel:
+def learn(context: RunContext, name: str) -> QualityModel:
     """The model of a method of kind tune, trained on the training side of the first split."""
     method = context.params.methods[name]
     assert isinstance(method, Tune)  # checked by check()
-    texts, job = registry.jobs(context, method)
+    texts, job = tune.split_data(context, method)
     first = job(0)
     # a split needs a test image; its score is not used
     alone = replace(first, test=replace(first.train, rows=first.train.rows[:1]), keep=True)
-    (ready,) = registry.with_teachers(context, method, texts, [alone])
+    (ready,) = tune.with_teachers(context, method, texts, [alone])
     if not isinstance(ready, SplitData):
         raise UserError(f"the teacher of {name}: {ready.failure}; lower adapt.learning_rate")
     (found,) = finetune(context.backbone, texts, method, context.params.adapt, [ready])

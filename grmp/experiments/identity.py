@@ -11,9 +11,10 @@ from typing import Any
 from grmp.code import code_digest
 from grmp.errors import UserError
 from grmp.files import read_json, sha256, sha256_of
-from grmp.params import STARTS, Distill, Panel, Params, RunKey
+from grmp.params import Params, RunKey
 
 SCHEMA = 3
+NOT_NUMBERS = {"device", "cache_gb", "splits_at_once"}  # keys of adapt that change no number
 
 
 @dataclass(frozen=True)
@@ -40,36 +41,23 @@ def identify(params: Params, root: Path, key: RunKey) -> RunIdentity:
     return RunIdentity(parameters(params, key), inputs(params, root, key))
 
 
-def run_settings(params: Params, key: RunKey) -> Params:
-    """The settings of one run: those of its protocol, with the values that its method sets."""
-    return params.under(key.protocol).for_method(key.method)
-
-
 def parameters(params: Params, key: RunKey) -> dict[str, Any]:
     """The settings that the run depends on."""
-    params = run_settings(params, key)
+    params = params.for_run(key)
     method = params.methods[key.method]
-    used = {
+    used: dict[str, Any] = {
         "method": method.model_dump(exclude={"label", "set"}),
         "splits": params.splits.count,
         "shots": key.shots,
         "normalize": params.backbone.normalize,
     }
-    if isinstance(method, Panel | Distill):
-        used["seed"] = params.adapt.seed
-    if isinstance(method, Distill):
-        used["teacher"] = params.methods[method.teacher].model_dump(exclude={"label", "set"})
-    if params.adapting(key.method):
-        used |= {
-            "adapt": params.adapt.model_dump(exclude={"device", "cache_gb", "splits_at_once"}),
-            "prompts": params.prompts.model_dump(),
-        }
+    if method.learns_from:
+        used["teacher"] = params.methods[method.learns_from].model_dump(exclude={"label", "set"})
+    for name in method.reads:
+        group, _, field = name.partition(".")
+        values = getattr(params, group).model_dump(exclude=NOT_NUMBERS)
+        used |= {field: values[field]} if field else {group: values}
     return used
-
-
-def split_file(root: Path, database: str, protocol: str) -> Path:
-    """The splits of a database under a protocol."""
-    return root / "data/splits" / database / f"{protocol}.csv"
 
 
 def inputs(params: Params, root: Path, key: RunKey) -> dict[str, str]:
@@ -84,9 +72,9 @@ def inputs(params: Params, root: Path, key: RunKey) -> dict[str, str]:
     infos = {}
     for end in dict.fromkeys((key.source, key.target)):
         name = "" if end == key.source else ".target"
-        files[f"splits{name}"] = (split_file(root, end, key.protocol), f"prepare@{end}")
+        files[f"splits{name}"] = (root / "data/splits" / end / f"{key.protocol}.csv", f"prepare@{end}")
         infos[f"database{name}"] = (root / "data/prepared" / end / "info.json", f"prepare@{end}")
-    if start := learned_start(params.under(key.protocol), key.method):
+    if start := params.under(key.protocol).learned_start(key.method):
         files["prompts"] = (root / f"models/prompts/{start}.safetensors", f"pretrain@{start}")
     for path, stage in [*infos.values(), *files.values()]:
         if not path.is_file():
@@ -100,19 +88,13 @@ def inputs(params: Params, root: Path, key: RunKey) -> dict[str, str]:
     return found | {"code": code(params.methods[key.method].kind)}
 
 
-def learned_start(params: Params, method: str) -> str:
-    """The variant whose prompts the method, or its teacher, starts from under the protocol of ``params``, or ""."""
-    adapting = params.adapting(method)
-    start = params.start_of(adapting) if adapting else ""
-    return "" if start in STARTS else start
-
-
 def code(kind: str) -> str:
-    """sha256 of the code that computes the numbers of this kind of method, as it was when this process first asked.
+    """sha256 of the import closure of a kind of method, as it was when this process first asked.
 
-    That is before the code is imported, so an edit during a run does not relabel numbers of the old code.
+    That is before the code is imported, so an edit during a run does not relabel numbers of the old code. The closure covers
+    how labels are picked (grmp/data/splits.py, through grmp/methods/context.py), and no other kind.
     """
-    return code_digest("grmp.methods.registry")
+    return code_digest(f"grmp.methods.{kind}", "grmp.methods.context")
 
 
 def _digest(path: Path) -> str:

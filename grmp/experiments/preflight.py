@@ -15,6 +15,7 @@ from grmp.data.dataset import Dataset
 from grmp.data.splits import Splits
 from grmp.errors import UserError
 from grmp.experiments import identity
+from grmp.methods.context import split_file
 from grmp.params import Params, RunKey
 
 LEAST_TEST = 5  # test images; a correlation of fewer is meaningless
@@ -36,7 +37,7 @@ def check(params: Params, root: Path, keys: Iterable[RunKey]) -> None:
 
     @cache
     def splits(name: str, protocol: str) -> Splits:
-        return split_files.load(identity.split_file(root, name, protocol), database(name).index["image"])
+        return split_files.load(split_file(root, name, protocol), database(name).index["image"])
 
     @cache
     def backbone() -> Backbone:
@@ -44,7 +45,7 @@ def check(params: Params, root: Path, keys: Iterable[RunKey]) -> None:
 
     for key in keys:
         identity.inputs(params, root, key)
-        settings = identity.run_settings(params, key)
+        settings = params.for_run(key)
         source, tested = (splits(name, key.protocol) for name in (key.source, key.target))
         enough_images(key, source, tested if key.target == key.source else tested.whole(source.count))
         for name in dict.fromkeys((key.source, key.target)):
@@ -54,7 +55,7 @@ def check(params: Params, root: Path, keys: Iterable[RunKey]) -> None:
                     f"{key}: the backbone needs images of {wanted} x {wanted} pixels, but {name} is prepared at {size} x "
                     f"{size}; set data.size to {wanted} or more, then: dvc repro prepare@{name}"
                 )
-        if start := identity.learned_start(settings, key.method):
+        if start := settings.learned_start(key.method):
             checkpoints.load_prompts(root, start, backbone(), settings.prompts)
 
 

@@ -19,7 +19,7 @@ from grmp.locks import lock
 from grmp.params import Params, RunKey
 
 if TYPE_CHECKING:
-    from grmp.methods.registry import Case
+    from grmp.methods.context import RunContext
 
 
 def run(
@@ -49,6 +49,7 @@ def run(
         if record.is_current(key.folder(root), ident.digest):
             return False, ident.digest, []
         from grmp.experiments.preflight import check
+        from grmp.methods.context import open_context
 
         check(params, root, [key])
         context = open_context(params, root, key)
@@ -62,39 +63,20 @@ def run(
     return True, ident.digest, failed
 
 
-def open_context(params: Params, root: Path, key: RunKey) -> "Case":
-    """Device, backbone, prepared databases and splits of one run."""
-    from grmp.clip import checkpoints
-    from grmp.data import dataset, splits
-    from grmp.device import choose_device
-    from grmp.methods.registry import Case
-
-    settings = identity.run_settings(params, key)
-    device = choose_device(settings.adapt.device, settings.adapt.threads)
-    source, target = (dataset.load(root / "data/prepared" / name) for name in (key.source, key.target))
-    learned = splits.load(identity.split_file(root, key.source, key.protocol), source.index["image"])
-    tested = learned
-    if key.target != key.source:
-        tested = splits.load(identity.split_file(root, key.target, key.protocol), target.index["image"])
-        tested = tested.whole(learned.count)
-    backbone = checkpoints.load(root, device, settings.backbone.normalize)
-    return Case(settings, root, source, target, learned, tested, key.shots, backbone, device)
-
-
-def complete(context: "Case", name: str, folder: Path, label: str, progress: bool = True) -> list[FinishedSplit]:
+def complete(context: "RunContext", name: str, folder: Path, label: str, progress: bool = True) -> list[FinishedSplit]:
     """The result of every split by the method ``name``, in order; finished splits are read from and kept in ``folder``.
 
     A split that cannot be finished has NaN as scores, and its ``status`` states why.
     """
     from tqdm import tqdm
 
+    from grmp import methods
     from grmp.device import peak, reset_peak
-    from grmp.methods import registry
 
     count = context.splits.count
     results = {i: kept for i in range(count) if (kept := record.read_split(folder, i))}
     todo, start = [i for i in range(count) if i not in results], time.perf_counter()
-    compute = registry.prepare(context, name) if todo else lambda numbers: []
+    compute = methods.prepare(context, name) if todo else lambda numbers: []
     shared = (time.perf_counter() - start) / max(1, len(todo))  # seconds that all splits share
     reset_peak(context.device)
     with tqdm(total=count, initial=len(results), desc=label, unit="split", disable=None if progress else True) as bar:
@@ -117,7 +99,7 @@ def complete(context: "Case", name: str, folder: Path, label: str, progress: boo
     return [results[i] for i in range(count)]
 
 
-def chunk_size(context: "Case", name: str) -> int:
+def chunk_size(context: "RunContext", name: str) -> int:
     """How many splits are computed together, and kept afterwards: 1 on a CPU, where more would change the last bits."""
     if context.device.type == "cpu" or not context.params.adapting(name):
         return 1

@@ -139,7 +139,6 @@ class Finetuner:
                 # splits share no trained tensor, so the gradient of the sum holds the gradient of each
                 g_d, g_g = gradients(task.sum(), semantic.sum() if wanted else None, active.tuned)
                 angles = vmap_splits(angle, g_d, g_g) if wanted else angles
-                g_g = by_position(g_d, g_g) if settings.pair_gradients == "position" else g_g
                 step = vmap_splits(lambda d, g: regularize(method.rule, d, g, method.strength), g_d, g_g)
                 sgd_step(active.tuned, step, active.velocity, rates, settings.momentum, settings.weight_decay)
                 sums += values * len(members[0]) / len(splits[0].targets)
@@ -376,15 +375,6 @@ def gradients(task: Tensor, semantic: Tensor | None, tuned: Tensors) -> tuple[Te
     depends = semantic is not None and semantic.requires_grad
     g_d = named(task, retain=depends)
     return g_d, (named(semantic, retain=False) if semantic is not None and depends else {})
-
-
-def by_position(task: Tensors, semantic: Tensors) -> Tensors:
-    """The published pairing under torch >= 2.0 (departure 10): lists of the gradients that exist, zipped.
-
-    The semantic list lacks the context, so every tensor is paired with its neighbour's gradient. The released code would
-    stop where the sizes differ; a pair of different sizes is left unpaired here.
-    """
-    return {n: g for (n, t), g in zip(task.items(), semantic.values(), strict=False) if g.numel() == t.numel()}
 
 
 @torch.no_grad()

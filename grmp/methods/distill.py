@@ -1,47 +1,75 @@
-"""A small student of the adapted CLIP, in the manner of vision-language distillation for IQA (Hou and Song, arXiv 2507.15680).
+"""A small student of the fine-tuned CLIP, in the manner of vision-language distillation (Hou and Song, arXiv 2507.15680).
 
 As there: CLIP is first adapted to quality, then its knowledge guides a network of a fraction of its size.
 
-What differs. The teacher is any method of kind ``tune`` after adaptation to the K labels, GRMP-IQA for one; it scores all
-pictures of the split's training side, and these scores are all that the student sees: no label enters its training, and no
-picture of the test side. Scores alone are distilled, where the paper adapts what is distilled to the teacher's modalities; the
-student is a plain CNN from a seeded start, where theirs is chosen for its architecture: it tells what a small model keeps, and
-no more. (Of the paper, the abstract was at hand.)
+What differs: the teacher is any method of kind ``tune`` after fine-tuning on the K labels, GRMP-IQA for example. It scores
+all images of the split's training side, and these scores are all that the student sees: its training reads no label and no
+test image. Only scores are distilled; the paper adapts what is distilled to the modalities of the teacher. The student is a
+plain CNN from a seeded start; theirs is chosen for its architecture. (Written from the abstract of the paper.)
 
-The student: four 3x3 convolutions of stride 2 with 16, 32, 64 and 128 channels and ReLU, the mean over places, one linear map:
-97,569 values. No normalisation layers: brightness and contrast are part of quality.
+The student: four 3x3 convolutions of stride 2 with 16, 32, 64 and 128 channels and ReLU, the mean over positions, one linear
+map: 97,569 values. It has no normalisation layers, because brightness and contrast are part of quality.
 """
 
+from __future__ import annotations
+
+from dataclasses import replace
 from itertools import pairwise
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
-from grmp.clip.model import Shape, map_images, pixels
-from grmp.data.crops import crop
-from grmp.finetune.types import SplitResult
-from grmp.methods.small_net import fit, fresh, start_at
-from grmp.params import Fit
+from grmp.params import Fit, Method, Params, Tune
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from grmp.clip.model import Shape
+    from grmp.finetune.types import SplitResult
+    from grmp.methods.context import RunContext, Splitwise
 
 CHANNELS = (3, 16, 32, 64, 128)
-BATCH = 256  # pictures of a forward without gradients
+BATCH = 256  # images of a forward pass without gradients
 
 
-class Student(nn.Module):
-    """Normalised pixels (B, 3, S, S) -> scores (B,)."""
+class Distill(Method):
+    """The teacher and the student's training."""
 
-    def __init__(self) -> None:
-        """See the head of this file."""
-        super().__init__()
-        self.convolutions = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise(CHANNELS))
-        self.head = nn.Linear(CHANNELS[-1], 1)
+    reads = ("adapt.seed", "adapt", "prompts")
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Scores (B,)."""
-        for convolution in self.convolutions:
-            x = convolution(x).relu()
-        return self.head(x.mean((2, 3))).squeeze(-1)
+    kind: Literal["distill"]
+    teacher: str  # a method of kind tune
+    fit: Fit
+
+    @property
+    def learns_from(self) -> str:
+        """The teacher."""
+        return self.teacher
+
+    def check(self, params: Params) -> None:
+        """The teacher is a method of kind tune."""
+        tuned = sorted(name for name, method in params.methods.items() if isinstance(method, Tune))
+        if self.teacher not in tuned:
+            raise ValueError(f"teacher: '{self.teacher}' is not defined; known: {', '.join(tuned)}")
+
+
+def student() -> nn.Module:
+    """The network: normalised pixels (B, 3, S, S) -> scores (B,)."""
+    from torch import nn
+
+    class Student(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.convolutions = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise(CHANNELS))
+            self.head = nn.Linear(CHANNELS[-1], 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            for convolution in self.convolutions:
+                x = convolution(x).relu()
+            return self.head(x.mean((2, 3))).squeeze(-1)
+
+    return Student()
 
 
 def learn(
@@ -52,11 +80,17 @@ def learn(
     settings: Fit,
     seed: tuple[int, int],
     device: torch.device,
-) -> tuple[Student, SplitResult]:
-    """A student of the teacher's ``scores`` (M,) on the pictures ``rows`` (M,), and the result of its training, without scores.
+) -> tuple[nn.Module, SplitResult]:
+    """A student of the teacher's ``scores`` (M,) on the images ``rows`` (M,), and the result of its training, without scores.
 
-    Every epoch sees each picture once, under a fresh crop and flip of the size that CLIP sees.
+    Every epoch sees each image once, under a new crop and flip of the size that CLIP reads.
     """
+    import torch
+
+    from grmp.clip.model import pixels
+    from grmp.data.crops import crop
+    from grmp.methods.small_net import fit, fresh, start_at
+
     margin = images.shape[-1] - shape.image_size
 
     def inputs(members: np.ndarray, epoch: int) -> Tensor:
@@ -68,11 +102,40 @@ def learn(
         return pixels(crop(images, crops, shape.image_size).to(device), shape)
 
     targets = torch.from_numpy(scores.astype(np.float32)).to(device)
-    student = fresh(Student, torch.Generator().manual_seed(1000 * seed[0] + seed[1]), device)
-    start_at(student.head, float(targets.mean()))
-    return student, fit(student, inputs, targets, settings, seed)
+    network = fresh(student, torch.Generator().manual_seed(1000 * seed[0] + seed[1]), device)
+    start_at(network, float(targets.mean()))
+    return network, fit(network, inputs, targets, settings, seed)
 
 
-def predict(student: Student, images: np.ndarray, rows: np.ndarray, shape: Shape, device: torch.device) -> np.ndarray:
+def predict(network: nn.Module, images: np.ndarray, rows: np.ndarray, shape: Shape, device: torch.device) -> np.ndarray:
     """The student's scores (M,) of the centre crops of ``rows`` (M,)."""
-    return map_images(student, images, rows, shape, device, BATCH).numpy()
+    from grmp.clip.model import map_images
+
+    return map_images(network, images, rows, shape, device, BATCH).numpy()
+
+
+def prepare(ctx: RunContext, method: Distill) -> Splitwise:
+    """Fine-tune the teacher on each split, let it score the training side, train the student on its scores."""
+    from grmp.methods import tune
+
+    teacher = ctx.params.methods[method.teacher]
+    assert isinstance(teacher, Tune)  # checked when the settings are read
+    learned = ctx.splits.learned()
+    # the teacher stops at its last epoch under any protocol, so that it learns nothing from test labels
+    fixed = ctx.params.model_copy(update={"adapt": ctx.params.adapt.model_copy(update={"select": "fixed"})})
+    teach = tune.prepare(replace(ctx, params=fixed, target=ctx.source, tested=learned), teacher)
+    shape = ctx.backbone.shape
+
+    def one(split: int, taught: SplitResult) -> SplitResult:
+        if taught.failure:
+            return taught
+        seed = ctx.params.adapt.seed, split
+        network, result = learn(
+            ctx.source.images, learned.test(split), taught.scores, shape, method.fit, seed, ctx.device
+        )
+        if result.failure:
+            return result
+        test = ctx.tested.test(split)
+        return replace(result, scores=predict(network, ctx.target.images, test, shape, ctx.device))
+
+    return lambda numbers: [one(*pair) for pair in zip(numbers, teach(numbers), strict=True)]

@@ -37,8 +37,10 @@ def fresh(build: Callable[[], Network], generator: torch.Generator, device: torc
     return model.to(device)
 
 
-def start_at(head: nn.Linear, value: float) -> None:
-    """Every input gives ``value`` before training: few labels cannot afford to unlearn a random function first."""
+def start_at(network: nn.Module, value: float) -> None:
+    """Let ``network.head`` output ``value`` for every input, so that few labels need not unlearn a random function."""
+    head = network.get_submodule("head")
+    assert isinstance(head, nn.Linear)
     nn.init.zeros_(head.weight)
     nn.init.constant_(head.bias, value)
 

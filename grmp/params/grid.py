@@ -5,12 +5,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
-from pydantic import Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from grmp.errors import UserError
-from grmp.params.base import Group, Positive
 
-Shots = Positive | Annotated[str, Field(pattern=r"^([1-9]\d?|100)pct$")]  # K, or a share of the training side: 20pct
+
+class Group(BaseModel):
+    """Base of every group of settings: strict types, no unknown key, immutable."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+Shots = Annotated[int, Field(gt=0)] | Annotated[str, Field(pattern=r"^([1-9]\d?|100)pct$")]
 ACROSS = "_to_"  # koniq10k_to_livec: trained on the one, tested on the other
 
 

@@ -19,6 +19,7 @@ from grmp.data.decode import read_image
 from grmp.data.prepare import prepare
 from grmp.errors import UserError
 from grmp.files import sha256
+from grmp.params import read as read_params
 from tests.conftest import ROOT
 from tests.data import layouts
 
@@ -153,7 +154,7 @@ def test_splits_refuse_other_pictures(toy):
 
 def settings(folder, published=False, **data):
     """params.yaml of a world at 36 x 36, under the sound protocol alone or with the published one."""
-    raw = yaml.safe_load((ROOT / "params.yaml").read_text())
+    raw = read_params(ROOT / "params.yaml")
     raw["data"] |= {"size": 36} | data
     raw["protocols"]["published"]["data"]["keep_excluded"] = published
     (folder / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))

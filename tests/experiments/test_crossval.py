@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from grmp import methods
 from grmp.cli import app
 from grmp.data import custom as ratings
 from grmp.data.dataset import Dataset
@@ -18,7 +19,6 @@ from grmp.errors import UserError
 from grmp.experiments import crossval as room
 from grmp.experiments import record
 from grmp.finetune.scorer import load
-from grmp.methods import registry as methods
 from grmp.params import Params
 from grmp.params import load as load_params
 from tests import worlds

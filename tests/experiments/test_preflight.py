@@ -38,7 +38,7 @@ def world(pristine, tmp_path, monkeypatch):
     def never(*arguments, **named):
         raise AssertionError("training started")
 
-    monkeypatch.setattr("grmp.methods.registry.prepare", never)
+    monkeypatch.setattr("grmp.methods.prepare", never)
     monkeypatch.setattr("grmp.experiments.sweep.work", never)
     return tmp_path / "w" / "params.yaml"
 

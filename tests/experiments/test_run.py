@@ -8,12 +8,12 @@ import pytest
 import torch
 import yaml
 
-from grmp import params
+from grmp import methods, params
 from grmp.errors import UserError
 from grmp.experiments import identity
 from grmp.experiments.record import is_current
 from grmp.experiments.run import chunk_size, in_chunks, run
-from grmp.methods import registry as methods
+from grmp.methods.context import split_file
 from grmp.params import RunKey
 from tests import worlds
 from tests.faults import copies
@@ -106,7 +106,7 @@ def test_what_changes_under_a_run_gives_no_record(world, monkeypatch):
     prepare = methods.prepare
 
     def and_meanwhile(case, name):
-        splits = identity.split_file(world.parent, "target", "sound")
+        splits = split_file(world.parent, "target", "sound")
         splits.write_text(splits.read_text().replace("test", "0", 1))
         return prepare(case, name)
 

@@ -34,13 +34,13 @@ SETTINGS = {
     "momentum": 0.0,
     "weight_decay": 1e-4,
     "batch": 6,
+    "batch_synthetic": 6,
     "epochs": 4,
     "angle_every": 1,
     "evaluate_every": 2,
     "patience": 2,
     "select": "fixed",
     "label_scale": "database",
-    "pair_gradients": "name",
     "batches": "even",
     "crops": "image",
     "views": 2,
@@ -219,14 +219,6 @@ def test_loss_that_is_not_finite_names_the_place(world):
     assert re.fullmatch(r"loss is not finite at epoch 0, batch \d, learning rate 0.05", failure)
 
 
-def test_position_pairing_meets_the_neighbour():
-    task = {"ctx": torch.ones(2), "a": torch.ones(3), "b": torch.full((3,), 2.0)}
-    semantic = {"a": torch.full((3,), 10.0), "b": torch.full((3,), 20.0)}  # none for the context
-    paired = loop.by_position(task, semantic)
-    assert set(paired) == {"a"}  # the context would meet a tensor of another size
-    assert torch.equal(paired["a"], semantic["b"])
-
-
 @pytest.mark.parametrize(("momentum", "weight_decay"), [(0.0, 0.0), (0.0, 0.1), (0.9, 0.0), (0.9, 0.1)])
 def test_step_is_that_of_torch_with_a_rate_for_each_split(momentum, weight_decay):
     generator, rates = torch.Generator().manual_seed(0), torch.tensor([0.1, 0.003])
@@ -313,7 +305,6 @@ def test_equal_numbers_whatever_is_trained(world, train):
         {"momentum": 0.9},
         {"batch": 4, "batches": "remainder"},
         {"crops": "batch", "views": 0},
-        {"pair_gradients": "position"},
         {"cache_gb": 0.0},
         {"cache_gb": 1e-4},
         {"label_scale": "set"},

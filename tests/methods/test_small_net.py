@@ -8,8 +8,9 @@ from torch import nn
 
 from grmp.clip.model import Backbone, PromptedCLIP, image_embedding, pixels
 from grmp.methods import distill, panel
+from grmp.methods.panel import Panel
 from grmp.methods.small_net import fit, fresh, trained_values
-from grmp.params import Fit, Panel
+from grmp.params import Fit
 from tests.golden import weights
 from tests.worlds import SHAPE
 
@@ -74,9 +75,9 @@ def test_all_tokens_agree_with_the_embedding(world):
 
 
 def test_panel_is_the_mean_of_its_members_and_blind_to_the_order_of_patches():
-    decoder = fresh(lambda: panel.Decoder(12, 8, 5, 2), torch.Generator().manual_seed(0), CPU)
+    decoder = fresh(lambda: panel.decoder(12, 8, 5, 2), torch.Generator().manual_seed(0), CPU)
     tokens = torch.randn(3, 7, 12, generator=torch.Generator().manual_seed(1))
-    opinions = decoder.opinions(tokens)
+    opinions = decoder.of_members(tokens)
     assert opinions.shape == (3, 5)
     assert opinions.std(1).min() > 1e-3  # members differ
     torch.testing.assert_close(decoder(tokens), opinions.mean(1))
@@ -87,7 +88,9 @@ def test_panel_is_the_mean_of_its_members_and_blind_to_the_order_of_patches():
 
 def run_panel(world, method=PANEL, seed=(7, 2), quality=None):
     backbone, images, own = world
-    return panel.panel(backbone, method, images, own if quality is None else quality, TRAIN, images, TEST, seed)
+    return panel.train_and_score(
+        backbone, method, images, own if quality is None else quality, TRAIN, images, TEST, seed
+    )
 
 
 def srcc(scores, quality):

@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from grmp import params
+from grmp import methods, params
 from grmp.clip import checkpoints
 from grmp.device import choose_device
 from grmp.errors import UserError
@@ -17,7 +17,8 @@ from grmp.experiments import sweep
 from grmp.experiments.identity import identify
 from grmp.experiments.record import read_record
 from grmp.experiments.run import run
-from grmp.methods import registry as methods
+from grmp.methods import ridge
+from grmp.methods.context import RunContext, embeddings
 from grmp.params import RunKey
 from grmp.pretrain.train import pretrain
 from tests import worlds
@@ -353,9 +354,9 @@ def test_ridge_recovers_a_linear_truth(world):
     db = prepared.load(world.parent / "data/prepared/pre")
     parts = splits.load(world.parent / "data/splits/pre/sound.csv", db.index["image"])
     backbone = checkpoints.load(world.parent)
-    case = methods.Case(loaded, world.parent, db, db, parts, parts, 20, backbone, torch.device("cpu"))
-    x = methods.embeddings(case, db.images).numpy()
+    case = RunContext(loaded, world.parent, db, db, parts, parts, 20, backbone, torch.device("cpu"))
+    x = embeddings(case, db.images).numpy()
     truth = x @ np.eye(x.shape[1])[0]
     db.index["quality"] = (truth - truth.min()) / (truth.max() - truth.min())
-    (outcome,) = methods.ridge(case, params.Ridge(kind="ridge", label="", alphas=[1e-6]))([0])
+    (outcome,) = ridge.prepare(case, ridge.Ridge(kind="ridge", label="", alphas=[1e-6]))([0])
     assert np.corrcoef(outcome.scores, case.quality[parts.test(0)])[0, 1] > 0.9

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import yaml
 
+from grmp.params import read as read_params
 from tests.conftest import ROOT
 from tests.worlds import merge
 
@@ -34,7 +35,7 @@ def clone(place: Path, notebooks: list[str]) -> Path:
     folder = place / "tiny"
     folder.mkdir()
     (folder / "dvc.yaml").symlink_to("../dvc.yaml")
-    raw = yaml.safe_load((ROOT / "demo/params.yaml").read_text())
+    raw = read_params(ROOT / "demo/params.yaml")
     merge(raw, SMALLER)
     raw["backbone"]["training"] |= TRAINING
     raw["report"]["notebooks"] = notebooks

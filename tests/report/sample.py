@@ -10,6 +10,7 @@ import pandas as pd
 import yaml
 
 from grmp.files import sha256
+from grmp.params import read as read_params
 
 DATABASES = {"alpha": "simulated", "beta": "simulated", "gamma": "authentic"}
 DISTORTIONS = ["blur", "jpeg", "noise", "saturation", "jitter", "pixelate"]
@@ -34,7 +35,7 @@ ROOT = Path(__file__).parents[2]
 
 def settings() -> dict:
     """params.yaml: the demo's, with databases, methods and matrix of our own."""
-    given = yaml.safe_load((ROOT / "demo/params.yaml").read_text())
+    given = read_params(ROOT / "demo/params.yaml")
     tune = {"kind": "tune", "train": ["context", "blocks"], "rule": "none", "strength": 0.0}
     return given | {
         "paths": {"code": "code"},  # a copy, which no commit made meanwhile can change

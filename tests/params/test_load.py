@@ -1,40 +1,37 @@
 """params.yaml: every complaint is one line that names the key and the remedy."""
 
 import re
-from pathlib import Path
 
 import pytest
 import yaml
 
 from grmp import params
 from grmp.errors import UserError
-from grmp.params import groups
+from grmp.params.schema import DEPARTING, departures
 from tests.conftest import ROOT
 
-WORLDS = [ROOT / name for name in ("params.yaml", "demo/params.yaml", "real/params.yaml")]
+WORLDS = [ROOT / name for name in ("params.yaml", "demo/params.yaml", "real/params.yaml", "study/params.yaml")]
 
 
 @pytest.mark.parametrize("path", WORLDS, ids=lambda p: p.parent.name)
 def test_every_world_is_valid_and_says_what_to_expect(path):
     params.load(path)
-    head = path.read_text().split("paths:")[0]
+    head = path.read_text().split("paths:")[0].split("extends:")[0]
     assert all(line.startswith("#") for line in head.strip().splitlines())
     assert {"command", "expect"} <= {word for line in head.splitlines() for word in line.split()}
 
 
-@pytest.mark.parametrize("path", WORLDS, ids=lambda p: p.parent.name)
-def test_every_departure_is_marked(path):
-    """Each of the seventeen stands once, on the line of its sound value."""
-    marked = {int(n): line for line, n in re.findall(r"^(.*)# departure (\d+):", path.read_text(), re.M)}
-    source = Path(groups.__file__).read_text()
-    declared = {int(n): key for key, n in re.findall(r"^    (\w+):.*# departure (\d+)", source, re.M)}
+def test_every_departure_is_marked_in_the_full_file():
+    """Each of the seventeen is named once, on the line of its sound value."""
+    marked = {int(n): line for line, n in re.findall(r"^(.*)# departure (\d+):", WORLDS[0].read_text(), re.M)}
+    declared = {n: key for kind in (*DEPARTING.values(), params.Variant) for key, n in departures(kind).items() if n}
     assert sorted(marked) == sorted(declared) == list(range(1, 18))
     for number, key in declared.items():
         assert f"{key}:" in marked[number]
 
 
 def broken(tmp_path, change) -> str:
-    raw = yaml.safe_load((ROOT / "params.yaml").read_text())
+    raw = params.read(ROOT / "params.yaml")
     change(raw)
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump(raw, sort_keys=False))
@@ -100,14 +97,14 @@ def test_under_another_protocol():
 
 
 def test_a_method_may_set_keys_of_its_own(tmp_path):
-    raw = yaml.safe_load((ROOT / "demo/params.yaml").read_text())
+    raw = params.read(ROOT / "demo/params.yaml")
     raw["methods"]["grmp"]["set"] = {"adapt.tuned_blocks": 0, "prompts.text_tokens": 8}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
     loaded = params.load(tmp_path / "params.yaml")
     own = loaded.for_method("grmp")
     assert (own.adapt.tuned_blocks, own.prompts.text_tokens) == (0, 8)
     assert loaded.for_method("meta_prompts") == loaded
-    for key, words in (("run.shots", "none of adapt"), ("adapt.block", "unknown key 'block'")):
+    for key, words in (("run.shots", "none of adapt"), ("adapt.block", "unknown key 'adapt.block'")):
         assert words in broken(tmp_path, lambda r, key=key: r["methods"]["grmp"].update(set={key: 1}))
 
 
@@ -168,12 +165,69 @@ def test_consistent_variants(tmp_path):
     assert "inner: sgd" in broken(tmp_path, lambda r: r["variants"]["maml"].update(inner="adam"))
 
 
-@pytest.mark.parametrize(
-    ("text", "words"), [("", "holds no settings"), ("a: [", "not valid YAML"), (None, "not found")]
-)
+@pytest.mark.parametrize(("text", "words"), [("", "has no settings"), ("a: [", "not valid YAML"), (None, "not found")])
 def test_unreadable_file(tmp_path, text, words):
     path = tmp_path / "params.yaml"
     if text is not None:
         path.write_text(text)
     with pytest.raises(UserError, match=words):
         params.load(path)
+
+
+def extending(tmp_path, child, parent=None):
+    """A file with ``child`` that extends one with ``parent`` (the demo's merged settings by default)."""
+    base = tmp_path / "base.yaml"
+    base.write_text(yaml.safe_dump(parent or params.read(ROOT / "demo/params.yaml"), sort_keys=False))
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump({"extends": "base.yaml"} | child, sort_keys=False))
+    return path
+
+
+def test_a_file_is_merged_into_the_one_that_it_extends(tmp_path):
+    child = {"adapt": {"learning_rate": 0.5}, "ablations": {"words": None}, "data": {"databases": ["sim_pre1"]}}
+    parent = {
+        "adapt": {"learning_rate": 1.0, "batch": 2},
+        "ablations": {"words": 1, "text": 2},
+        "data": {"databases": [1, 2]},
+    }
+    assert params.read(extending(tmp_path, child, parent)) == {
+        "adapt": {"learning_rate": 0.5, "batch": 2},
+        "ablations": {"text": 2},
+        "data": {"databases": ["sim_pre1"]},
+    }
+
+
+@pytest.mark.parametrize(
+    ("child", "words"),
+    [
+        ({"adapt": {"lerning_rate": 1.0}}, r"params\.yaml: unknown key 'adapt\.lerning_rate'"),
+        (
+            {"adapt": {"lerning_rate": None}},
+            r"'adapt\.lerning_rate: null' deletes a key that the extended file does not",
+        ),
+        ({"extends": "params.yaml"}, "extends must name another file"),
+        ({"extends": 3}, "extends must name another file"),
+        ({"extends": "nowhere.yaml"}, r"nowhere\.yaml not found"),
+    ],
+)
+def test_mistakes_in_a_file_that_extends_are_named(tmp_path, child, words):
+    with pytest.raises(UserError, match=words):
+        params.load(extending(tmp_path, child))
+
+
+def test_merged_settings_are_valid_and_the_same(tmp_path):
+    (tmp_path / "params.yaml").write_text(params.merged(ROOT / "study/params.yaml"))
+    raw = yaml.safe_load((tmp_path / "params.yaml").read_text())
+    assert "grmp_reads_test" in raw["methods"]
+    assert raw["run"]["ablation"]["methods"] == ["reptile_prompts", "maml_prompts", "grmp_reads_test"]
+
+
+@pytest.mark.parametrize("path", WORLDS, ids=lambda p: p.parent.name)
+def test_lists_that_dvc_expands_are_in_the_file_itself(path):
+    """DVC fills dvc.yaml in from the folder's own params.yaml, without ``extends``."""
+    own, merged = yaml.safe_load(path.read_text()), params.read(path)
+    for template in set(re.findall(r"\$\{(?!item)([\w.]+)\}", (ROOT / "dvc.yaml").read_text())):
+        found = [own, merged]
+        for key in template.split("."):
+            found = [values[key] for values in found]
+        assert found[0] == found[1]

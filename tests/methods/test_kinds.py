@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-from fnmatch import fnmatch
 
 import numpy as np
 import pandas as pd
@@ -12,7 +11,7 @@ import torch
 import yaml
 from scipy.stats import spearmanr
 
-from grmp import params
+from grmp import methods, params
 from grmp.clip import checkpoints
 from grmp.clip.model import image_embedding, logits, pixels, prompted_texts, task_loss, text_embedding, tokenize
 from grmp.data import dataset as prepared
@@ -20,7 +19,8 @@ from grmp.data import splits
 from grmp.errors import UserError
 from grmp.experiments.identity import identify
 from grmp.experiments.run import run
-from grmp.methods import registry as methods
+from grmp.methods import tune
+from grmp.methods.context import RunContext
 from grmp.params import RunKey
 from grmp.pretrain.train import pretrain
 from tests import worlds
@@ -91,7 +91,7 @@ def tiny_case(loaded, base, spoil=None):
     if spoil:
         spoil(db.index, parts)
     backbone = checkpoints.load(base, "cpu", loaded.backbone.normalize)
-    return methods.Case(loaded, base, db, db, parts, parts, 12, backbone, torch.device("cpu"))
+    return RunContext(loaded, base, db, db, parts, parts, 12, backbone, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("method", ["ridge", "grmp", "triplets", "panel", "distill", "upper"])
@@ -133,7 +133,7 @@ def test_upper_is_taught_by_a_clip_that_knows_quality(world):
     loaded = loaded.model_copy(update={"methods": loaded.methods | {"upper": random}})
     case = tiny_case(loaded, world.parent)
     db, parts, backbone = case.source, case.splits, case.backbone
-    seen, asked = [], methods.finetune
+    seen, asked = [], tune.finetune
 
     def watched(place, texts, method, settings, jobs):
         found = asked(place, texts, method, settings, jobs)
@@ -141,7 +141,7 @@ def test_upper_is_taught_by_a_clip_that_knows_quality(world):
         return found
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(methods, "finetune", watched)
+        patch.setattr(tune, "finetune", watched)
         (found,) = methods.prepare(case, "upper")([1])
     (teaching, schedule, (lesson,), (taught,)), (_, settings, (job,), _) = seen
     assert sorted(lesson.train.rows) == sorted(parts.train(1, None))
@@ -166,15 +166,17 @@ def test_upper_is_taught_by_a_clip_that_knows_quality(world):
     assert found.history[0]["semantic_loss"] != plain.history[0]["semantic_loss"]
 
 
-def test_page_tells_of_every_method():
+def test_page_lists_every_method_and_ablation():
     page = (ROOT / "docs/methods.md").read_text()
     rows = dict(re.findall(r"^\| `(\w+)` \| `(\w+)` \|", page, re.M))
-    ablations = re.findall(r"`([\w*]+)`", page[page.index("Ablations are") : page.index("`set` holds")])
-    ablations = [name for name in ablations if name not in rows]
-    for file in ("params.yaml", "demo/params.yaml", "real/params.yaml"):
-        methods = {n: m.kind for n, m in params.load(ROOT / file).methods.items()}
-        assert {n: k for n, k in methods.items() if not any(fnmatch(n, a) for a in ablations)} == rows
-    assert all(any(fnmatch(n, a) for n in params.load(ROOT / "params.yaml").methods) for a in ablations)
+    written = {}
+    for file in ("params.yaml", "demo/params.yaml", "real/params.yaml", "study/params.yaml"):
+        loaded = params.load(ROOT / file)
+        points = [(a, n) for a in loaded.ablations.values() for _, n in a.points]
+        generated = {n for a, n in points if n != a.base and n not in a.also}
+        written |= {n: m.kind for n, m in loaded.methods.items() if n not in generated}
+        assert all(f"`{name}`" in page for name in loaded.ablations)
+    assert written == rows
 
 
 def test_teacher_is_a_method_that_adapts(tmp_path):

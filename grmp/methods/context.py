@@ -1,0 +1,80 @@
+"""What one run reads, opened in one place."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from grmp.clip import checkpoints
+from grmp.clip.model import Backbone
+from grmp.data import dataset
+from grmp.data import splits as split_files
+from grmp.data.dataset import Dataset
+from grmp.data.splits import Splits
+from grmp.device import choose_device
+from grmp.finetune.types import SplitResult
+from grmp.params import Params, RunKey
+
+Splitwise = Callable[[list[int]], list[SplitResult]]
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """Everything a method may read."""
+
+    params: Params  # of this run: under its protocol, with the values its method sets
+    root: Path  # the pipeline folder
+    source: Dataset  # whose labels are read
+    target: Dataset  # whose images are scored; the same object unless the run crosses databases
+    splits: Splits  # of the source
+    tested: Splits  # of the target
+    shots: int | str
+    backbone: Backbone
+    device: torch.device
+
+    @property
+    def quality(self) -> np.ndarray:
+        """Quality in [0, 1] of every image of the source, (N,)."""
+        return self.source.index["quality"].to_numpy(np.float64)
+
+
+def split_file(root: Path, database: str, protocol: str) -> Path:
+    """Where the splits of a database under a protocol are."""
+    return root / "data/splits" / database / f"{protocol}.csv"
+
+
+def open_context(params: Params, root: Path, key: RunKey) -> RunContext:
+    """Device, backbone, prepared databases and splits of one run; ``params`` are those of the file.
+
+    Raises
+    ------
+    UserError
+        If something is missing or corrupt; the message names the stage that makes it.
+    """
+    params = params.for_run(key)
+    device = choose_device(params.adapt.device, params.adapt.threads)
+    source = dataset.load(root / "data/prepared" / key.source)
+    splits = split_files.load(split_file(root, key.source, key.protocol), source.index["image"])
+    if source.info["kind"] == "synthetic":
+        adapt = params.adapt.model_copy(update={"batch": params.adapt.batch_synthetic})
+        params = params.model_copy(update={"adapt": adapt})
+    target, tested = source, splits
+    if key.target != key.source:
+        target = dataset.load(root / "data/prepared" / key.target)
+        tested = split_files.load(split_file(root, key.target, key.protocol), target.index["image"])
+        tested = tested.whole(splits.count)
+    backbone = checkpoints.load(root, device, params.backbone.normalize)
+    return RunContext(params, root, source, target, splits, tested, key.shots, backbone, device)
+
+
+def each(one: Callable[[int], SplitResult]) -> Splitwise:
+    """Splits one after another, for a method that gains nothing from computing them together."""
+    return lambda numbers: [one(i) for i in numbers]
+
+
+def embeddings(ctx: RunContext, images: np.ndarray) -> torch.Tensor:
+    """Unit-length embeddings (N, E) of the centre crops of ``images`` by the backbone without prompts, on the CPU."""
+    clip = ctx.backbone.prompted()
+    return clip.map(clip.image, images, np.arange(len(images)))

@@ -1,0 +1,102 @@
+"""Few-shot fine-tuning of the prompted CLIP under a gradient rule: GRMP-IQA, its ablations and its relatives.
+
+The settings are ``params.Tune``. What is trained, the losses, the crops and the schedule are those of grmp/finetune.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from grmp.clip.checkpoints import load_prompts
+from grmp.clip.model import Tensors, prompted_texts, random_prompts, tokenize
+from grmp.data.crops import place
+from grmp.errors import UserError
+from grmp.finetune.gradient_rules import RULES
+from grmp.finetune.loop import finetune
+from grmp.finetune.types import TEACHER_SCENE, SplitData, SplitResult, Subset, Texts
+from grmp.methods.context import RunContext, Splitwise
+from grmp.params import STARTS, Tune
+
+PLAIN = "a photo with {}."  # finetune.py, IQACLIP: the quality texts without a context
+
+
+def prepare(ctx: RunContext, method: Tune) -> Splitwise:
+    """Fine-tune the named parts of the prompted CLIP on each split, as many splits together as are asked for."""
+    texts, data = split_data(ctx, method)
+
+    def run(numbers: list[int]) -> list[SplitResult]:
+        todo = with_teachers(ctx, method, texts, [data(i) for i in numbers])
+        ready = [d for d in todo if isinstance(d, SplitData)]
+        found = iter(finetune(ctx.backbone, texts, method, ctx.params.adapt, ready))
+        return [next(found) if isinstance(d, SplitData) else d for d in todo]
+
+    return run
+
+
+def split_data(ctx: RunContext, method: Tune) -> tuple[Texts, Callable[[int], SplitData]]:
+    """The texts of a method, and a function from a split's number to the input of its fine-tuning.
+
+    Raises
+    ------
+    UserError
+        If the method names a rule that does not exist.
+    """
+    if method.rule not in RULES:
+        raise UserError(f"rule '{method.rule}' is not defined in gradient_rules.py; known: {', '.join(RULES)}")
+    p, begin = ctx.params.prompts, ctx.params.start_of(method)
+    has_context = begin not in ("none", "visual")
+    quality = prompted_texts(p.classes, p.text_tokens) if has_context else [PLAIN.format(c) for c in p.classes]
+    scenes = [TEACHER_SCENE.format(s) for s in ctx.params.adapt.scenes]
+    texts = Texts(*(tokenize(t).to(ctx.device) for t in (quality, scenes)))
+
+    learned = None if begin in STARTS else load_prompts(ctx.root, begin, ctx.backbone, p)
+    images = place(ctx.source.images, ctx.device)
+    target_images = images if ctx.target is ctx.source else place(ctx.target.images, ctx.device)
+
+    def start(split: int) -> Tensors:
+        generator = torch.Generator().manual_seed(1000 * ctx.params.adapt.seed + split)
+        visual = p.visual_tokens if begin in ("visual", "random") else 0
+        prompts = random_prompts(ctx.backbone.shape, visual, p.visual_layers, p.text_tokens, p.norm, generator)
+        dropped = [] if has_context else ["ctx"]
+        if begin in ("none", "context"):  # no visual prompts, so none of their LayerNorm either
+            dropped += ["visual.prompt_norm.weight", "visual.prompt_norm.bias"]
+        return {n: t for n, t in prompts.items() if n not in dropped}
+
+    def on_device(prompts: Tensors) -> Tensors:
+        return {n: t.to(ctx.device) for n, t in prompts.items()}
+
+    same = None if learned is None else on_device(learned)
+
+    def data(split: int) -> SplitData:
+        train = Subset(images, ctx.quality, ctx.splits.train(split, ctx.shots))
+        test = Subset(target_images, ctx.target.index["quality"].to_numpy(np.float64), ctx.tested.test(split))
+        return SplitData(split, same or on_device(start(split)), train, test)
+
+    return texts, data
+
+
+def with_teachers(ctx: RunContext, method: Tune, texts: Texts, todo: list[SplitData]) -> list[SplitData | SplitResult]:
+    """The inputs with the teacher of the semantic loss: ``clip`` (frozen), or ``quality`` for the control "upper".
+
+    A quality teacher is the same CLIP, fine-tuned on ALL labels of the split's training side, so that the method knows more
+    than K labels: it is a control, not a baseline. The teacher starts where the method starts, trains the published set of
+    parameters (context, last blocks) without a rule, takes as many steps as the method will, and stops at its last epoch
+    under any protocol, so that it learns nothing from test labels. A teacher that fails fails its split.
+    """
+    if method.teacher == "clip":
+        return list(todo)
+    plain = method.model_copy(update={"train": ["context", "blocks"], "rule": "none", "teacher": "clip"})
+    settings, out = ctx.params.adapt, list[SplitData | SplitResult]()
+    for data in todo:
+        everything = replace(data.train, rows=ctx.splits.train(data.split, None))
+        steps, a_pass = (math.ceil(len(side.rows) / settings.batch) for side in (data.train, everything))
+        epochs = max(1, round(settings.epochs * steps / a_pass))
+        schedule = settings.model_copy(update={"select": "fixed", "epochs": epochs})
+        # its scores are not used: one image, none of the test side
+        alone = replace(data, train=everything, test=replace(everything, rows=everything.rows[:1]), keep=True)
+        (taught,) = finetune(ctx.backbone, texts, plain, schedule, [alone])
+        out.append(taught if taught.failure else replace(data, teacher=taught.tensors))
+    return out

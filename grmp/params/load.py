@@ -1,0 +1,305 @@
+"""Reading params.yaml: ``extends``, protocols, ablations, and one line for every error."""
+
+import importlib
+import json
+import pkgutil
+import reprlib
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import yaml
+from pydantic import Field, SerializeAsAny, ValidationError, model_validator
+
+from grmp.errors import UserError, one_line
+from grmp.params.ablations import expanded, generate
+from grmp.params.grid import ACROSS, Group, Run, RunKey
+from grmp.params.schema import (
+    DEPARTING,
+    META,
+    STARTS,
+    Ablation,
+    Adapt,
+    AnyVariant,
+    Attribution,
+    Data,
+    Evaluate,
+    InnerCurves,
+    Method,
+    Paths,
+    Pretrain,
+    PretrainedBackbone,
+    Prompts,
+    Protocol,
+    Report,
+    Splits,
+    TrainedBackbone,
+    Tune,
+    departures,
+    need,
+    protocol_model,
+)
+
+G = TypeVar("G", bound=Group)
+METHODS = "grmp.methods"  # the package whose files are the kinds of methods; imported only for the kinds that are used
+
+
+class Params(Group):
+    """All settings of a pipeline folder, under one protocol."""
+
+    protocol: str  # the protocol whose values are in the groups
+    protocols: Annotated[dict[str, SerializeAsAny[Protocol]], Field(min_length=1)]
+    paths: Paths
+    data: Data
+    splits: Splits
+    backbone: Annotated[PretrainedBackbone | TrainedBackbone, Field(discriminator="source")]
+    prompts: Prompts
+    pretrain: Pretrain
+    variants: dict[str, AnyVariant]
+    adapt: Adapt
+    methods: dict[str, SerializeAsAny[Method]]  # those that the ablations generate come last
+    ablations: dict[str, Ablation]
+    run: Run
+    inner_curves: InnerCurves
+    attribution: Attribution
+    evaluate: Evaluate
+    report: Report
+
+    def under(self, protocol: str) -> "Params":
+        """The same settings under another protocol of the file.
+
+        Raises
+        ------
+        UserError
+            If the file does not define it.
+        """
+        if protocol not in self.protocols:
+            raise UserError(f"protocol '{protocol}' is not defined; known: {', '.join(self.protocols)}")
+        values = self.protocols[protocol]
+        groups = {g: getattr(self, g).model_copy(update=getattr(values, g).model_dump()) for g in DEPARTING}
+        return self.model_copy(update={"protocol": protocol, **groups})
+
+    def for_run(self, key: RunKey) -> "Params":
+        """The settings of one run: under its protocol, with the values that its method sets."""
+        return self.under(key.protocol).for_method(key.method)
+
+    def adapting(self, name: str) -> Tune | None:
+        """The fine-tuned method that ``name`` is or learns from; None if there is none."""
+        method = self.methods[name]
+        method = self.methods[method.learns_from] if method.learns_from else method
+        return method if isinstance(method, Tune) else None
+
+    def for_method(self, name: str) -> "Params":
+        """The same settings with what the method, or the one it learns from, has under ``set``.
+
+        Raises
+        ------
+        UserError
+            If it names an unknown key or an invalid value.
+        """
+        method = self.adapting(name)
+        if not method or not method.set:
+            return self
+        groups = {"adapt": self.adapt.model_dump(), "prompts": self.prompts.model_dump()}
+        for key, value in method.set.items():
+            group, _, field = key.partition(".")
+            groups[group][field] = value
+        try:
+            adapt = _validated(Adapt, groups["adapt"], "adapt.")
+            prompts = _validated(Prompts, groups["prompts"], "prompts.")
+        except UserError as error:
+            raise UserError(f"methods.{name}.set: {error}") from None
+        return self.model_copy(update={"adapt": adapt, "prompts": prompts})
+
+    def start_of(self, method: Tune) -> str:
+        """Where the prompts of a method start: one of STARTS, or a variant ("meta" is that of the protocol)."""
+        return self.protocols[self.protocol].meta if method.prompts == META else method.prompts
+
+    def learned_start(self, name: str) -> str:
+        """The variant whose prompts the method, or the one it learns from, starts with; empty without one."""
+        method = self.adapting(name)
+        start = self.start_of(method) if method else ""
+        return "" if start in STARTS else start
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> "Params":
+        for grid_name, grid in self.run.grids().items():
+            for protocol in grid.protocols:
+                need(protocol, self.protocols, f"run.{grid_name}.protocols")
+            for name in grid.methods:
+                need(name, self.methods, f"run.{grid_name}.methods")
+            for pair in grid.databases:
+                for name in pair.split(ACROSS):
+                    need(name, self.data.databases, f"run.{grid_name}.databases (of data.databases)")
+        for pair_ in self.evaluate.pairs:
+            for name in (pair_.method, pair_.against):
+                need(name, self.methods, "evaluate.pairs")
+        for name, method in self.methods.items():
+            try:
+                method.check(self)
+            except ValueError as error:
+                raise ValueError(f"methods.{name}.{error}") from None
+            self.for_method(name)
+        for name in self.pretrain.variants:
+            need(name, self.variants, "pretrain.variants")
+        for name, variant in self.variants.items():
+            need(variant.protocol, self.protocols, f"variants.{name}.protocol")
+        for name, protocol_ in self.protocols.items():
+            need(protocol_.meta, self.variants, f"protocols.{name}.meta")
+        for name in self.inner_curves.variants:
+            need(name, self.pretrain.variants, "inner_curves.variants (of pretrain.variants)")
+        for name in self.attribution.methods:
+            need(name, self.methods, "attribution.methods")
+        for name in self.pretrain.databases + self.inner_curves.databases:
+            need(name, self.data.databases, "pretrain.databases and inner_curves.databases (of data.databases)")
+        return self
+
+
+def merge(base: dict[str, Any], over: dict[str, Any], within: str = "") -> dict[str, Any]:
+    """``over`` on top of ``base``, key by key. A null deletes the key; lists are replaced."""
+    merged = dict(base)
+    for key, value in over.items():
+        if value is None and key not in base:
+            raise UserError(f"'{within}{key}: null' deletes a key that the extended file does not have")
+        if value is None:
+            del merged[key]
+        elif isinstance(value, dict) and isinstance(base.get(key), dict):
+            merged[key] = merge(base[key], value, f"{within}{key}.")
+        else:
+            merged[key] = value
+    return merged
+
+
+def read(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The settings as written, on top of those of the file that ``extends`` names.
+
+    Raises
+    ------
+    UserError
+        If a file is missing, is not YAML or has no groups.
+    """
+    try:
+        raw: Any = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{path} not found; run this in a folder with a params.yaml (the root or demo/)") from None
+    except RecursionError:
+        raise UserError(f"{path} is not valid YAML: it is nested without end") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or an impossible date or number
+        raise UserError(f"{path} is not valid YAML: {one_line(error, 300)}") from None
+    parent = raw.pop("extends", None) if isinstance(raw, dict) else None
+    if not isinstance(raw, dict) or not all(isinstance(group, dict) for group in raw.values()):
+        raise UserError(f"{path} has no settings; expected groups such as data, splits, adapt")
+    if parent is None:
+        return raw
+    if not isinstance(parent, str) or (path.parent / parent).resolve() in (path.resolve(), *below):
+        raise UserError(f"{path}: extends must name another file, such as ../params.yaml")
+    base = read(path.parent / parent, (*below, path.resolve()))
+    try:
+        return merge(base, raw)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def complete(path: Path) -> dict[str, Any]:
+    """The settings as written, with what ``extends`` names and with the methods that the ablations generate.
+
+    This is what ``grmp params`` prints and what the stages of dvc.yaml depend on.
+    """
+    raw = read(path)
+    try:
+        methods = dict(raw.get("methods", {}))
+        declared = {n: _validated(Ablation, a, f"ablations.{n}.") for n, a in raw.get("ablations", {}).items()}
+        first = next(iter(raw.get("protocols", {}).values()), None) or {}
+        values = {group: raw.get(group, {}) | first.get(group, {}) for group in ("adapt", "prompts")}
+        ablations = {n: generate(n, ablation, values, methods) for n, ablation in declared.items()}
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    run = {n: expanded(grid, ablations) for n, grid in raw.get("run", {}).items()}
+    listed = {n: a.model_dump() for n, a in ablations.items()}
+    return raw | {"methods": methods, "ablations": listed, "run": run}
+
+
+def merged(path: Path) -> str:
+    """``complete`` as YAML."""
+    raw = json.loads(json.dumps(complete(path), default=str))  # YAML's safe dumper knows no tuples
+    return yaml.safe_dump(raw, sort_keys=False, allow_unicode=True, width=120)
+
+
+def load(path: Path) -> Params:
+    """Read and check params.yaml.
+
+    Raises
+    ------
+    UserError
+        With one line naming the file, the key and the remedy.
+    """
+    raw = complete(path)
+    try:
+        return _checked(raw)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def _checked(raw: dict[str, Any]) -> Params:
+    """Typed settings: protocols and methods first, as their classes are not known to ``Params``."""
+    kind = protocol_model()
+    protocols = {n: _validated(kind, values, f"protocols.{n}.") for n, values in raw.get("protocols", {}).items()}
+    if not protocols:
+        raise UserError("key 'protocols' is missing; it holds the values of docs/departures.md for each protocol")
+    name, first = next(iter(protocols.items()))
+    groups = {}
+    for group, settings in DEPARTING.items():
+        for key in sorted(departures(settings).keys() & raw.get(group, {}).keys()):
+            raise UserError(f"key '{group}.{key}' belongs to the protocols: protocols.{name}.{group}.{key}")
+        groups[group] = raw.get(group, {}) | getattr(first, group).model_dump()
+    methods = {n: _method(n, values) for n, values in raw["methods"].items()}
+    return _validated(Params, raw | groups | {"protocol": name, "protocols": protocols, "methods": methods}, "")
+
+
+def _validated(kind: type[G], raw: Any, within: str) -> G:
+    try:
+        return kind.model_validate(raw)
+    except ValidationError as error:
+        raise UserError(explain(error, raw, within)) from None
+
+
+def kinds() -> list[str]:
+    """The files of grmp/methods that may be kinds of methods."""
+    package = find_spec(METHODS)
+    assert package is not None
+    return [m.name for m in pkgutil.iter_modules(package.submodule_search_locations)]
+
+
+def _method(name: str, raw: Any) -> Method:
+    """The settings of a method, checked by the class that its kind has registered."""
+    kind = raw.get("kind") if isinstance(raw, dict) else None
+    if kind not in Method.kinds and kind in kinds():
+        importlib.import_module(f"{METHODS}.{kind}")
+    if kind not in Method.kinds:
+        raise UserError(f"methods.{name}.kind: '{kind}' is not a kind of method; see docs/methods.md")
+    return _validated(Method.kinds[kind], raw, f"methods.{name}.")
+
+
+def explain(error: ValidationError, raw: Any, within: str = "") -> str:
+    """The first problem that pydantic found, naming its key as it is written, and how many more there are."""
+    # a mistyped key is both unknown and missing; the unknown one is what the user sees in the file
+    first, *rest = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
+    parts, at = [], raw
+    for i, part in enumerate(first["loc"]):  # pydantic also names the members of unions, which are not in the file
+        here = part in at if isinstance(at, dict) else isinstance(at, list) and isinstance(part, int)
+        if here or (first["type"] == "missing" and i == len(first["loc"]) - 1):
+            parts.append(str(part))
+            at = at[part] if here else None
+    key, given = within + ".".join(parts), first.get("input")
+    if first["type"] == "extra_forbidden":
+        line = f"unknown key '{key}'; check its spelling against the comments in params.yaml"
+    elif first["type"] == "missing":
+        line = f"key '{key}' is missing"
+    elif first["type"] == "float_type" and isinstance(given, str):
+        line = f"key '{key}': '{given}' was read as text, not a number; write it with a point, as in 1.0e-4"
+    elif first["type"] == "value_error":
+        place = key.rstrip(".")
+        line = f"{place + ': ' if place else ''}{first['ctx']['error']}"
+    else:
+        line = f"key '{key}': {first['msg'].lower()}, got {reprlib.repr(given)}"
+    return one_line(line, 500) + (f" (and {len(rest)} more)" if rest else "")

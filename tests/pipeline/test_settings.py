@@ -1,0 +1,70 @@
+"""What an edit of params.yaml costs: DVC compares the merged settings, wherever a value is written."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT
+
+pytestmark = pytest.mark.timeout(300)
+STAGES = ("fetch", "prepare", "backbone", "pretrain", "sweep", "collect")
+
+
+def dvc(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(["dvc", *arguments], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    return done.stdout
+
+
+def ran(folder: Path) -> set[str]:
+    """The kinds of stages that ``dvc repro`` runs."""
+    return {name.split("@")[0] for name in re.findall(r"Running stage '([^']+)'", dvc(folder, "repro"))}
+
+
+def edit(path: Path, group: str, **values) -> None:
+    raw = yaml.safe_load(path.read_text())
+    raw[group] = raw.get(group, {}) | values
+    path.write_text(yaml.safe_dump(raw, sort_keys=False))
+
+
+@pytest.fixture
+def child(tmp_path) -> Path:
+    """demo/ with the real settings and first stage, and the parameters of other stages with commands that cost nothing."""
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    subprocess.run(["dvc", "init", "-q"], cwd=tmp_path, check=True)
+    real = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    stages = {"settings": real["settings"]}
+    for name in STAGES:
+        stages[name] = {"cmd": f"echo run >> {name}", "outs": [{name: {"cache": False, "persist": True}}]}
+        stages[name]["params"] = [
+            {file: [k for k in keys if "item" not in k] for file, keys in p.items()}
+            for p in real[name].get("params", [])
+        ]
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}, sort_keys=False))
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    folder = tmp_path / "demo"
+    folder.mkdir()
+    (folder / "dvc.yaml").symlink_to("../dvc.yaml")
+    (folder / "params.yaml").write_text((ROOT / "demo/params.yaml").read_text())
+    assert ran(folder) == {"settings", *STAGES}
+    return folder
+
+
+def test_an_edit_reaches_what_depends_on_its_value(child):
+    parent = child.parent / "params.yaml"
+    edit(child / "params.yaml", "adapt", views=5)
+    assert ran(child) == {"settings", "sweep"}
+    edit(parent, "adapt", momentum=0.5)  # inherited by the child
+    assert ran(child) == {"settings", "sweep"}
+    edit(parent, "adapt", learning_rate=0.9)  # which the child overrides
+    assert ran(child) == {"settings"}
+    methods = yaml.safe_load(parent.read_text())["methods"]
+    edit(parent, "methods", grmp=methods["grmp"] | {"strength": 3.0})
+    assert ran(child) == {"settings", "sweep", "collect"}
+    assert "lambda_5" in yaml.safe_load((child / "results/params.yaml").read_text())["run"]["ablation"]["methods"]
+    edit(child / "params.yaml", "splits", count=4)
+    assert ran(child) == {"settings", "prepare", "sweep"}
+    assert ran(child) == set()
