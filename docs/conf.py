@@ -26,7 +26,7 @@ html_copy_source = html_show_sourcelink = html_show_search_summary = False  # a 
 html_context = {"default_mode": "auto"}
 html_theme_options = {
     "navbar_align": "left",
-    "logo": {"text": "GRMP-IQA, reproduced"},
+    "logo": {"text": "grmp"},
     "navbar_end": ["theme-switcher"],
     "footer_start": ["copyright"],
     "footer_end": [],

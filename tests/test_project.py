@@ -5,6 +5,7 @@ import resource
 import subprocess
 import sys
 import tomllib
+from graphlib import TopologicalSorter
 
 import pytest
 import yaml
@@ -57,6 +58,12 @@ def level(module: str) -> int:
 def test_imports_point_one_way():
     upward = [(m, other) for m, path in MODULES.items() for other in imported(path) if level(other) > level(m)]
     assert upward == []
+
+
+def test_imports_have_no_cycle():
+    graph = {m: {other for other in imported(path) if other != m} for m, path in MODULES.items()}
+    graph |= {m: set() for others in list(graph.values()) for m in others - set(graph)}
+    TopologicalSorter(graph).prepare()  # raises CycleError, with the cycle
 
 
 def test_few_modules_are_flat():

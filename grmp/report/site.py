@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from pkgutil import walk_packages
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -21,6 +22,7 @@ from grmp.files import read_json, whole_folder
 from grmp.params import Params
 from grmp.report.table import with_interval
 
+LIBRARY = Path(__file__).parents[1]
 PACKAGES = ("params", "data", "clip", "pretrain", "finetune", "methods", "experiments", "report")
 
 
@@ -56,6 +58,7 @@ def build(params: Params, results: Path, packages: Sequence[str] = PACKAGES) -> 
             raise UserError(f"Sphinx failed: {(run.stderr.strip().splitlines() or ['no message'])[-1]}")
         for unused in (out / ".buildinfo", out / "_static/webpack-macros.html", *out.rglob("*.map")):
             unused.unlink()
+        shutil.rmtree(out / "_sources", ignore_errors=True)  # empty
 
 
 def landing_page(params: Params, results: Path) -> str:
@@ -67,8 +70,8 @@ def landing_page(params: Params, results: Path) -> str:
     parts = [
         f"# {params.report.title}",
         "GRMP-IQA predicts the perceived quality of an image with CLIP, from a few rated images. This site compares "
-        f"{len(grid.methods)} methods, each trained with {_listed(grid.shots)} labelled images of {_listed(grid.databases)} "
-        f"and tested on held-out images, over {params.splits.count} random splits. {done} of {len(keys)} runs are complete.",
+        f"{len(grid.methods)} methods, each given {_listed(grid.shots)} labelled images of {_listed(grid.databases)} "
+        f"and tested on other images, over {params.splits.count} random splits. {done} of {len(keys)} runs are complete.",
     ]
     if simulated:
         parts.append(
@@ -194,14 +197,14 @@ def files_page(results: Path) -> str:
 
 def reference_page(package: str) -> str:
     """The docstrings of the modules of one package."""
-    library = Path(__file__).parents[1]
-    names = [
-        ".".join(path.relative_to(library.parent).with_suffix("").parts) for path in (library / package).rglob("*.py")
-    ]
-    modules = sorted(name.removesuffix(".__init__") for name in names)
-    directive = "```{eval-rst}\n.. automodule:: MODULE\n   :members:\n   :ignore-module-all:\n```"
-    parts = [f"## {module}\n\n{directive.replace('MODULE', module)}" for module in modules]
-    return "\n\n".join([f"# grmp.{package}", *parts])
+    parts = [f"# grmp.{package}"]
+    for module in [
+        f"grmp.{package}",
+        *sorted(m.name for m in walk_packages([str(LIBRARY / package)], f"grmp.{package}.")),
+    ]:
+        heading = f"## {module.removeprefix(f'grmp.{package}.')}\n\n" if len(parts) > 1 else ""
+        parts.append(f"{heading}```{{eval-rst}}\n.. automodule:: {module}\n   :members:\n   :ignore-module-all:\n```")
+    return "\n\n".join(parts)
 
 
 def _toctree(title: str, pages: list[str], notes: Sequence[str] = ()) -> str:
@@ -209,7 +212,8 @@ def _toctree(title: str, pages: list[str], notes: Sequence[str] = ()) -> str:
 
 
 def _listed(values: Iterable[object]) -> str:
-    return ", ".join(map(str, values))
+    *first, last = map(str, values)
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _write(path: Path, text: str) -> None:
