@@ -62,7 +62,7 @@ test: lint ## linter, type checker and all but the slow tests, at most 6 minutes
 test-all: lint ## all tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-recover: # after a killed `dvc repro`, in the current folder
+recover: ## repair what a killed dvc repro left half-written
 	@$(RECOVER)
 
 lock: install ## update constraints.txt from the installed packages

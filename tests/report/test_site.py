@@ -68,7 +68,7 @@ def test_two_builds_same_bytes(executed: Path, tmp_path: Path):
 def test_the_landing_page_takes_its_numbers_from_the_results(executed: Path):
     text = landing_page(load(executed / "params.yaml"), executed / "results")
     assert "66 of 66 runs are complete" in text
-    assert "The ratings of alpha, beta are **simulated**" in text
+    assert "The ratings of alpha and beta are **simulated**" in text
     assert "../figures/few_shot/curves_srcc.svg" in text
     where = "protocol == 'sound' and database == 'gamma' and shots == '50' and metric == 'srcc' and method == 'grmp'"
     row = pd.read_csv(executed / "results/summary.csv", dtype={"shots": str}).query(where).iloc[0]
