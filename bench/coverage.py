@@ -4,7 +4,7 @@
 
 Draws "rated images" from a prepared database repeatedly. Cross-validation on them states an SRCC and its 95 % interval;
 the model that learned from all of them is then scored on every other image of the database, which is not possible in practice.
-bench/results/coverage.csv has a row a draw and method; docs/own.md says what came out. About 15 minutes after `make demo`.
+bench/results/coverage.csv has a row a draw and method; docs/custom.md says what came out. About 15 minutes after `make demo`.
 """
 
 import argparse

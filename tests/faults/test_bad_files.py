@@ -1,0 +1,305 @@
+"""Known-bad files for each reader of files from outside: one line that names the problem, and nothing written elsewhere."""
+
+import io
+import json
+import shutil
+import stat
+import struct
+import tarfile
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from grmp.clip import checkpoints
+from grmp.clip.model import tokenize
+from grmp.data import custom, labels
+from grmp.data.databases.koniq10k import KONIQ10K
+from grmp.data.databases.livec import LIVEC
+from grmp.data.decode import try_image
+from grmp.data.download import SourceFailed, unpack
+from grmp.errors import UserError
+from grmp.experiments.record import CorruptRecord, read_record
+from grmp.finetune.scorer import QualityModel, load
+from tests import worlds
+from tests.data import layouts
+from tests.report.sample import make_world
+
+PNG = layouts.picture(".png", size=(64, 48))
+JPEG = layouts.picture(".jpg", size=(64, 48))
+
+
+def one_line(error: BaseException) -> None:
+    text = str(error)
+    assert text.strip()
+    assert "\n" not in text
+    assert len(text) < 1000
+
+
+# --- archives -----------------------------------------------------------------------------------------------------------
+
+
+def zipped(name: str = "a/b.txt", content: bytes = b"x" * 100, mode: int = 0) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as file:
+        info = zipfile.ZipInfo(name)
+        info.compress_type, info.external_attr = zipfile.ZIP_DEFLATED, mode << 16
+        file.writestr(info, content)
+    return out.getvalue()
+
+
+def tarred(name: str = "a/b.txt", kind: bytes = tarfile.REGTYPE, link: str = "") -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as file:
+        info = tarfile.TarInfo(name)
+        info.type, info.linkname, info.size = kind, link, 5 if kind == tarfile.REGTYPE else 0
+        file.addfile(info, io.BytesIO(b"hello"))
+    return out.getvalue()
+
+
+ARCHIVES = {
+    "empty": b"",
+    "text": b"not an archive",
+    "page": b"<!doctype html><title>log in</title>",
+    "cut zip": zipped(content=bytes(5000))[:60],
+    "zip with flipped bytes": zipped()[:40] + bytes(b ^ 255 for b in zipped()[40:48]) + zipped()[48:],
+    "zip bomb": zipped(content=bytes(30_000_000)),
+    "rar": b"Rar!\x1a\x07\x00" + bytes(100),
+    "tar that leads out": tarred("../escaped"),
+    "tar with a link that leads out": tarred("a", tarfile.SYMTYPE, "../../escaped"),
+    "tar with a hard link that leads out": tarred("a", tarfile.LNKTYPE, "../../escaped"),
+    "tar with a device": tarred("a", tarfile.CHRTYPE),
+    "tar with a pipe": tarred("a", tarfile.FIFOTYPE),
+}
+
+
+@pytest.mark.parametrize("name", ARCHIVES)
+def test_archives(tmp_path: Path, name: str):
+    (tmp_path / "box/deep").mkdir(parents=True)
+    archive = tmp_path / "box/a.zip"
+    archive.write_bytes(ARCHIVES[name])
+    with pytest.raises((UserError, SourceFailed)) as caught:
+        unpack(archive, tmp_path / "box/deep/out", 1_000_000)
+    one_line(caught.value)
+    outside = [p for p in tmp_path.rglob("*") if tmp_path / "box/deep/out" not in (p, *p.parents)]
+    assert sorted(p.name for p in outside) == ["a.zip", "box", "deep"]
+
+
+@pytest.mark.parametrize("name", ["../escaped", "/tmp/grmp-escaped", "a/../../../escaped", "C:\\escaped"])
+def test_zip_members_stay_inside(tmp_path: Path, name: str):
+    (tmp_path / "a.zip").write_bytes(zipped(name, mode=stat.S_IFLNK if "C:" in name else 0))
+    unpack(tmp_path / "a.zip", tmp_path / "deep/er/out", 1_000_000)
+    assert not list(tmp_path.glob("escaped")) + list((tmp_path / "deep").glob("escaped"))
+    assert not Path("/tmp/grmp-escaped").exists()
+    assert not [p for p in tmp_path.rglob("*") if p.is_symlink()]
+
+
+# --- images -------------------------------------------------------------------------------------------------------------
+
+IMAGES = {
+    "empty": b"",
+    "text": b"no image",
+    "page": b"<html></html>",
+    "cut png": PNG[:200],
+    "png header only": PNG[:33],
+    "cut jpeg": JPEG[: len(JPEG) // 2],
+    "jpeg start only": JPEG[:20],
+    "png with a wrong checksum": PNG[:50] + bytes([PNG[50] ^ 255]) + PNG[51:],
+    "png of no width": PNG[:16] + bytes(4) + PNG[20:],
+    "huge png": PNG[:16] + struct.pack(">II", 10**6, 10**6) + PNG[24:],
+    "postscript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n(ran) = flush showpage\n",
+}
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_images(tmp_path: Path, name: str):
+    path = tmp_path / "a.png"
+    path.write_bytes(IMAGES[name])
+    reason = try_image(path, 32, "squash", upright=True)
+    if name == "postscript" and not isinstance(reason, str):
+        pytest.xfail("Pillow starts Ghostscript for PostScript")
+    assert isinstance(reason, str)
+    assert "\n" not in reason
+
+
+# --- ratings ------------------------------------------------------------------------------------------------------------
+
+ROWS = "".join(f"p{i}.png,{i % 5}\n" for i in range(12))
+RATINGS = {
+    "empty": b"",
+    "binary": bytes(range(256)) * 4,
+    "no header": ROWS.encode(),
+    "no mos": b"image,score\n" + ROWS.encode(),
+    "text as a rating": b"image,mos\n" + ROWS.replace(",3", ",good").encode(),
+    "infinite": b"image,mos\n" + ROWS.replace(",3", ",inf").encode(),
+    "twice": b"image,mos\n" + ROWS.encode() + b"p0.png,1\n",
+    "no name": b"image,mos\n" + ROWS.encode() + b",1\n",
+    "all equal": b"image,mos\n" + b"".join(b"p%d.png,3\n" % i for i in range(12)),
+    "leads out": b"image,mos\n" + ROWS.replace("p0.png", "../../p0.png").encode(),
+    "not there": b"image,mos\n" + ROWS.replace("p0.png", "q0.png").encode(),
+    "too few": b"image,mos\np0.png,1\np1.png,2\n",
+    "quote that never ends": b'image,mos\n"' + ROWS.encode(),
+}
+
+
+@pytest.mark.parametrize("name", RATINGS)
+def test_ratings(tmp_path: Path, name: str):
+    layouts.unpack({f"p{i}.png": layouts.PICTURES[".png", i % 7] for i in range(12)}, tmp_path)
+    (tmp_path / "r.csv").write_bytes(RATINGS[name])
+    with pytest.raises(UserError) as caught:
+        custom.read(tmp_path / "r.csv", 8, "squash", None, higher_better=True)
+    one_line(caught.value)
+
+
+# --- score files --------------------------------------------------------------------------------------------------------
+
+SCORES = pd.DataFrame({"image_name": [f"{i}.jpg" for i in range(4)], "MOS": [1.5, 2.25, 3.0, 4.75], "SD": 0.3})
+SCORES = SCORES.assign(**{f"c{i}": 0.2 for i in range(1, 6)}, MOS_zscore=SCORES["MOS"])
+MATLAB = layouts.mat(AllMOS_release=np.array([[1.5, 2.0, 3.0, 4.0]]))
+
+
+def rows(**changed: object) -> bytes:
+    return SCORES.assign(**changed).to_csv(index=False).encode()
+
+
+CSV = {
+    "empty": b"",
+    "binary": bytes(range(256)),
+    "no column": SCORES.drop(columns="MOS").to_csv(index=False).encode(),
+    "a row less": SCORES[:3].to_csv(index=False).encode(),
+    "a row twice": rows(image_name=["0.jpg", "0.jpg", "1.jpg", "2.jpg"]),
+    "text": rows(MOS="good"),
+    "infinite": rows(MOS=np.inf),
+    "missing": rows(MOS=np.nan),
+    "outside the range": rows(MOS=[1.5, 2.25, 3.0, 47.5]),
+}
+MAT = {
+    "empty": b"",
+    "text": b"no matlab",
+    "cut": MATLAB[: len(MATLAB) // 2],
+    "header only": MATLAB[:128],
+    "another version": MATLAB[:124] + b"\x00\x02IM" + MATLAB[128:],
+    "flipped": MATLAB[:128] + bytes(b ^ 255 for b in MATLAB[128:]),
+    "other variable": layouts.mat(other=np.array([[1.0]])),
+}
+
+
+@pytest.mark.parametrize("name", CSV)
+def test_score_tables(tmp_path: Path, name: str):
+    entry = replace(KONIQ10K, scores=replace(KONIQ10K.scores, count=4, low=1.0, high=5.0, mean=0.0, sd=0.0))
+    (tmp_path / "koniq10k_scores_and_distributions.csv").write_bytes(CSV[name])
+    with pytest.raises(UserError) as caught:
+        labels.read(entry, tmp_path)
+    one_line(caught.value)
+
+
+@pytest.mark.parametrize("name", MAT)
+def test_score_files_of_matlab(tmp_path: Path, name: str):
+    names = [f"{i}.jpg" for i in range(4)]
+    (tmp_path / "AllImages_release.mat").write_bytes(layouts.mat(AllImages_release=layouts.cells(names)))
+    (tmp_path / "AllStdDev_release.mat").write_bytes(layouts.mat(AllStdDev_release=np.array([[0.1] * 4])))
+    (tmp_path / "AllMOS_release.mat").write_bytes(MAT[name])
+    with pytest.raises(UserError) as caught:
+        labels.read(LIVEC, tmp_path)
+    one_line(caught.value)
+
+
+# --- models -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    folder = tmp_path_factory.mktemp("model")
+    worlds.build(folder / "w")
+    backbone = checkpoints.load(folder / "w")
+    card = {"size": worlds.SIZE, "aspect": "squash", "scale": {"low": 1.0, "high": 5.0, "higher_better": True}}
+    made = QualityModel.of(backbone.weights, backbone.shape, tokenize(["good", "bad"]))
+    replace(made, card=card).save(folder / "m.safetensors")
+    assert load(folder / "m.safetensors").card["size"] == worlds.SIZE
+    return (folder / "m.safetensors").read_bytes()
+
+
+def header(data: bytes, change) -> bytes:
+    """The file with a changed safetensors header."""
+    (size,) = struct.unpack("<Q", data[:8])
+    text = json.loads(data[8 : 8 + size])
+    change(text)
+    made = json.dumps(text).encode()
+    return struct.pack("<Q", len(made)) + made + data[8 + size :]
+
+
+def _pickle(_: bytes) -> bytes:
+    out = io.BytesIO()
+    torch.save({"a": torch.ones(2)}, out)
+    return out.getvalue()
+
+
+MODELS = {
+    "empty": lambda d: b"",
+    "text": lambda d: b"no model",
+    "cut": lambda d: d[:-100],
+    "header only": lambda d: d[:100],
+    "endless header": lambda d: struct.pack("<Q", 2**62) + d[8:],
+    "no json": lambda d: d[:8] + b"x" * 20 + d[28:],
+    "pickle": _pickle,
+    "no card": lambda d: header(d, lambda t: t.pop("__metadata__")),
+    "card of no json": lambda d: header(d, lambda t: t.update(__metadata__=dict.fromkeys(t["__metadata__"], "{"))),
+    "tensor missing": lambda d: header(d, lambda t: t.pop(next(k for k in t if "resblocks.1" in k))),
+    "tensor renamed": lambda d: header(d, lambda t: t.update(x=t.pop("text"))),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_models(tmp_path: Path, model: bytes, name: str):
+    (tmp_path / "m.safetensors").write_bytes(MODELS[name](model))
+    with pytest.raises(UserError) as caught:
+        load(tmp_path / "m.safetensors")
+    one_line(caught.value)
+
+
+# --- records of another machine -------------------------------------------------------------------------------------------
+
+
+def _json(change):
+    def do(folder: Path) -> None:
+        value = json.loads((folder / "run.json").read_text())
+        change(value)
+        (folder / "run.json").write_text(json.dumps(value))
+
+    return do
+
+
+RECORDS = {
+    "no run.json": lambda f: (f / "run.json").unlink(),
+    "empty run.json": lambda f: (f / "run.json").write_bytes(b""),
+    "deep run.json": lambda f: (f / "run.json").write_bytes(b"[" * 100_000),
+    "list": lambda f: (f / "run.json").write_text("[]"),
+    "another schema": _json(lambda v: v.update(schema=99)),
+    "unknown key": _json(lambda v: v.update(magic=1)),
+    "name that leads out": _json(lambda v: v.update(database="../../x")),
+    "fewer splits": _json(lambda v: v.update(status=[])),
+    "cut table": lambda f: (f / "predictions.csv").write_bytes((f / "predictions.csv").read_bytes()[:50]),
+    "link": lambda f: ((f / "history.csv").unlink(), (f / "history.csv").symlink_to("/etc/passwd")),
+}
+
+
+@pytest.fixture(scope="module")
+def record(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("results")
+    make_world(folder)
+    return sorted(p.parent for p in folder.rglob("run.json"))[0]
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_records(tmp_path: Path, record: Path, name: str):
+    folder = tmp_path.joinpath(*record.parts[-4:])
+    shutil.copytree(record, folder)
+    read_record(folder)
+    RECORDS[name](folder)
+    with pytest.raises(CorruptRecord) as caught:
+        read_record(folder)
+    one_line(caught.value)
