@@ -182,7 +182,8 @@ def prompted_texts(classes: Sequence[str], context_tokens: int) -> list[str]:
 
 
 def _norm(x: Tensor, p: Tensors, name: str, eps: float = 1e-5) -> Tensor:
-    return F.layer_norm(x, x.shape[-1:], p[f"{name}.weight"], p[f"{name}.bias"], eps)
+    """LayerNorm in the type of ``x``: under autocast torch's returns float32 (CLIP/model.py, class LayerNorm)."""
+    return F.layer_norm(x, x.shape[-1:], p[f"{name}.weight"], p[f"{name}.bias"], eps).to(x.dtype)
 
 
 def _attention(y: Tensor, prompt: Tensor | None, p: Tensors, name: str, heads: int, causal: bool) -> Tensor:
@@ -268,8 +269,10 @@ def embed_patches(p: Tensors, x: Tensor) -> Tensor:
     """
     x = apply_stem(p, x) if x.shape[1] == 3 else x
     patches = F.conv2d(x, p["visual.conv1.weight"], stride=p["visual.conv1.weight"].shape[-1]).flatten(2).mT
-    cls = p["visual.class_embedding"].expand(len(x), 1, -1)
-    return _norm(torch.cat([cls, patches], dim=1) + p["visual.positional_embedding"], p, "visual.ln_pre")
+    # tokens have the type of the convolution: under autocast the residual stream of this tower is float16, as released
+    cls = p["visual.class_embedding"].to(patches.dtype).expand(len(x), 1, -1)
+    x = torch.cat([cls, patches], dim=1) + p["visual.positional_embedding"].to(patches.dtype)
+    return _norm(x, p, "visual.ln_pre")
 
 
 def image_blocks(

@@ -1,8 +1,9 @@
-"""Reduced precision for forward passes: torch's autocast, and an emulation of float16 on the CPU.
+"""Reduced precision for forward passes: torch's autocast, and the same rules for float16 on the CPU.
 
 A GPU's matrix units take float16 operands, sum in float32 and round the result to float16. CPUs have no such unit, and
-torch's float16 kernels there are many times slower than float32. On a CPU the operands and results of the same operations
-are therefore rounded to float16, and the operation itself runs in float32. Gradients are rounded at the same points.
+torch's float16 matrix products there are many times slower than float32. On a CPU, operands of the same operations are
+therefore rounded to float16, the operation runs in float32, and its result is float16 again. As under autocast, normalising
+and summing operations run in float32, and gradients are rounded where values are.
 """
 
 from collections.abc import Callable
@@ -15,24 +16,33 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
-# the operations of our forward passes that autocast runs in float16
-ROUNDED = {F.linear, F.conv2d, F.scaled_dot_product_attention, torch.matmul, Tensor.matmul, Tensor.__matmul__}
+# the operations of our forward passes that autocast runs in float16, and those that it runs in float32
+ROUNDED = {F.linear, F.conv2d, F.scaled_dot_product_attention, torch.einsum}
+ROUNDED |= {torch.matmul, Tensor.matmul, Tensor.__matmul__}
+EXACT = {F.layer_norm, F.normalize, F.softmax, F.log_softmax, Tensor.softmax, Tensor.sum, Tensor.exp}
 
 
 def _rounded(x: Any) -> Any:
-    return x.half().to(x.dtype) if isinstance(x, Tensor) and x.is_floating_point() else x
+    return x.half().float() if isinstance(x, Tensor) and x.is_floating_point() else x
+
+
+def _exact(x: Any) -> Any:
+    return x.float() if isinstance(x, Tensor) and x.dtype == torch.float16 else x
 
 
 class _Float16(TorchFunctionMode):
-    """Rounds operands and results of the operations in ROUNDED to float16."""
+    """The rules of autocast on a GPU for the operations in ROUNDED and EXACT."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if func not in ROUNDED:
-            return func(*args, **(kwargs or {}))
-        args, kwargs = tree_map(_rounded, (args, kwargs or {}))
-        return _rounded(func(*args, **kwargs))
+        kwargs = kwargs or {}
+        if func in ROUNDED:
+            args, kwargs = tree_map(_rounded, (args, kwargs))
+            return func(*args, **kwargs).half()
+        if func in EXACT:
+            args, kwargs = tree_map(_exact, (args, kwargs))
+        return func(*args, **kwargs)
 
 
 def reduced(device: torch.device, precision: str) -> AbstractContextManager[Any]:
