@@ -103,7 +103,7 @@ def _images(path: Path, names: list[str], size: int, aspect: str) -> np.ndarray:
     """(N, 3, size, size) uint8."""
     paths = locate(path, names)
     with ThreadPoolExecutor(cpus()) as pool:
-        reading = pool.map(partial(try_image, size=size, aspect=aspect, upright=True), paths)
+        reading = pool.map(partial(try_image, size=size, aspect=aspect, displayed=True), paths)
         read = list(tqdm(reading, desc=f"read {path.name}", total=len(names), unit="image", disable=None))
     broken = [f"{name} ({why})" for name, why in zip(names, read, strict=True) if isinstance(why, str)]
     if broken:

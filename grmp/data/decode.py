@@ -1,13 +1,35 @@
-"""Image files -> arrays: the one decoder of every command."""
+"""Image files -> arrays: the one decoder of every command.
 
+Databases are read as *stored* pixels, as published code reads them. A user's own images are read as they are *displayed*:
+orientation, colour profile, transparency and 16 bits have their meaning, and corrupt data are an error.
+"""
+
+import contextlib
+import io
+import os
 import struct
+from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+import simplejpeg
+from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError, features
 
-ENDINGS = (".bmp", ".jpg", ".jpeg", ".png")
+FORMATS: tuple[str, ...] = (
+    "JPEG",
+    "MPO",
+    "PNG",
+    "WEBP",
+    "TIFF",
+    "BMP",
+    "GIF",
+    "AVIF",
+)  # by content; none that starts another program
+ENDINGS: tuple[str, ...] = (".bmp", ".jpg", ".jpeg", ".jfif", ".png", ".webp", ".tif", ".tiff", ".gif", ".avif")
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "LAB")  # of 8 bits per channel
+MAX_PIXELS = int(os.environ.get("GRMP_MAX_PIXELS", 178_956_970))
 TURNS = {  # EXIF orientation -> what brings the image upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -17,21 +39,108 @@ TURNS = {  # EXIF orientation -> what brings the image upright
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+COLOUR_SPACES = {"RGB": "RGB", "CMYK": "CMYK", "GRAY": "L"}  # of an ICC profile -> Pillow's mode
+Image.init()
+with contextlib.suppress(ImportError):  # photographs of phones, where this library is installed
+    import_module("pillow_heif").register_heif_opener()
+    FORMATS, ENDINGS = (*FORMATS, "HEIF"), (*ENDINGS, ".heic", ".heif")
+FORMATS = tuple(name for name in FORMATS if name in Image.OPEN)  # AVIF depends on how Pillow was built
+Image.MAX_IMAGE_PIXELS = None  # ``load`` has its own limit, whose message does not speak of an attack
 
 
-def read_image(path: Path, size: int, aspect: str, upright: bool = False) -> np.ndarray:
-    """One image as (3, size, size) uint8, resized with Pillow's bicubic filter.
+def versions() -> dict[str, str]:
+    """The libraries that decode; other versions may give other pixels."""
+    found = {"pillow": Image.__version__} | {name: features.version(name) for name in ("libjpeg_turbo", "webp", "zlib")}
+    return {name: str(version) for name, version in found.items()}
 
-    ``aspect`` is "squash" (as the released code) or "keep": shorter side to ``size``, then the centre. ``upright`` applies
-    the EXIF orientation.
+
+def load(path: Path, displayed: bool) -> Image.Image:
+    """The image in ``path`` as RGB, at its own size.
+
+    Raises
+    ------
+    OSError, ValueError, SyntaxError, struct.error
+        If it is not an image of ``FORMATS``, too large, or its data are corrupt. Corrupt metadata are ignored.
     """
-    with Image.open(path) as opened:
-        if opened.mode not in MODES:
-            raise ValueError(f"pixels of mode {opened.mode}; save it with 8 bits per channel")
-        image = opened.convert("RGB")
-        turn = TURNS.get(opened.getexif().get(ExifTags.Base.Orientation, 1)) if upright else None
-    if turn is not None:
-        image = image.transpose(turn)
+    data = path.read_bytes()
+    with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
+        if opened.width * opened.height > MAX_PIXELS:
+            raise ValueError(
+                f"too large: {opened.width} x {opened.height} pixels; reduce it, or set GRMP_MAX_PIXELS above {MAX_PIXELS}"
+            )
+        if not displayed:
+            if opened.mode not in MODES:
+                raise ValueError(f"pixels of mode {opened.mode}; save it with 8 bits per channel")
+            return opened.convert("RGB")
+        if reason := jpeg_complaint(data):
+            raise ValueError(reason)
+        return _displayed(opened)
+
+
+def jpeg_complaint(data: bytes) -> str:
+    """What libjpeg warns of when it decodes ``data``, which Pillow does not pass on; empty for other formats."""
+    if data[:2] != b"\xff\xd8":
+        return ""
+    try:  # at an eighth of the size: all entropy-coded data are read, little else is computed
+        simplejpeg.decode_jpeg(data, colorspace="GRAY", min_height=1, min_width=1)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _displayed(opened: Image.Image) -> Image.Image:
+    """Pixels as a viewer shows them on a white page."""
+    opened.load()
+    image, profile = opened, opened.info.get("icc_profile")
+    alpha = None
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        image = Image.fromarray(np.round(np.clip(np.asarray(image), 0, 65535) / 257).astype(np.uint8))
+    elif image.mode not in MODES and image.mode not in ("La", "RGBa"):
+        raise ValueError(f"pixels of mode {image.mode}; save it with 8 or 16 bits per channel")
+    elif image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
+        alpha = image.convert("RGBA").getchannel("A")
+        image = image.convert("L" if image.mode in ("L", "LA", "La") else "RGB")
+    elif image.mode not in ("L", "RGB", "CMYK"):
+        image = image.convert("RGB")
+    image = _to_srgb(image, profile)
+    if alpha is not None:
+        page = Image.new("RGB", image.size, "white")
+        page.paste(image, mask=alpha)
+        image = page
+    turn = None
+    with contextlib.suppress(Exception):  # corrupt metadata raise anything
+        turn = TURNS.get(opened.getexif().get(ExifTags.Base.Orientation, 1))
+    return image if turn is None else image.transpose(turn)
+
+
+def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """Convert L, RGB or CMYK with an ICC profile; a profile that is corrupt or of another colour space is ignored."""
+    if profile:
+        with contextlib.suppress(ImageCms.PyCMSError, OSError, ValueError, TypeError):
+            transform = _transform(profile, image.mode)
+            if transform is not None:
+                converted = ImageCms.applyTransform(image, transform)
+                if converted is not None:
+                    return converted
+    return image.convert("RGB")
+
+
+@lru_cache(maxsize=16)
+def _transform(profile: bytes, mode: str) -> Any:
+    """Mode -> sRGB by a profile; None where it is sRGB already or does not belong to the mode."""
+    source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+    if COLOUR_SPACES.get(source.profile.xcolor_space.strip()) != mode:
+        return None
+    if "srgb" in ImageCms.getProfileDescription(source).lower():
+        return None
+    return ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
+
+
+def fit(image: Image.Image, size: int, aspect: str) -> np.ndarray:
+    """(3, size, size) uint8 by Pillow's bicubic filter.
+
+    ``aspect`` is "squash" (as the released code) or "keep": shorter side to ``size``, then the centre.
+    """
     box = None
     if aspect == "keep":
         side = min(image.size)
@@ -40,13 +149,36 @@ def read_image(path: Path, size: int, aspect: str, upright: bool = False) -> np.
     return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box=box)).transpose(2, 0, 1)
 
 
-def try_image(path: Path, size: int, aspect: str, upright: bool = False) -> np.ndarray | str:
+def read_image(path: Path, size: int, aspect: str, displayed: bool = False) -> np.ndarray:
+    """One file as (3, size, size) uint8; see ``load`` and ``fit``."""
+    return fit(load(path, displayed), size, aspect)
+
+
+def why(error: Exception) -> str:
+    """One clause for a user about a file that cannot be decoded."""
+    if isinstance(error, FileNotFoundError):
+        return "missing"
+    if isinstance(error, UnidentifiedImageError):
+        return f"not an image in a supported format ({', '.join(FORMATS)})"
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return reason if reason.startswith("too large") else f"corrupt: {reason}"
+
+
+FAULTS = (OSError, ValueError, SyntaxError, struct.error, EOFError)  # what decoders raise for files that are not whole
+
+
+def try_image(path: Path, size: int, aspect: str, displayed: bool = False) -> np.ndarray | str:
     """``read_image``, or the reason why there is no image."""
     try:
-        return read_image(path, size, aspect, upright)
-    except UnidentifiedImageError:
-        return "broken"
-    except FileNotFoundError:
-        return "missing"
-    except (OSError, ValueError, SyntaxError, struct.error, Image.DecompressionBombError) as error:
-        return f"broken: {error}"
+        return read_image(path, size, aspect, displayed)
+    except FAULTS as error:
+        return why(error)
+
+
+def median_side(paths: list[Path]) -> int:
+    """Median shorter side in pixels of some of the files, read from their headers."""
+    sides = []
+    for path in paths[:: max(1, len(paths) // 50)]:
+        with contextlib.suppress(*FAULTS), Image.open(path, formats=FORMATS) as opened:
+            sides.append(min(opened.size))
+    return int(np.median(sides)) if sides else 0

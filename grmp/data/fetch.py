@@ -214,9 +214,11 @@ def _check(entry: Database, staging: Path) -> None:
         names = labels.read(entry, staging)["image"].tolist()
     except UserError as error:
         raise SourceFailed(str(error)) from None
-    missing = labels.locate(names, staging, entry.prefer).count(None)
-    if missing:
+    paths = labels.locate(names, staging, entry.prefer)
+    if missing := paths.count(None):
         raise SourceFailed(f"{missing} of {len(names)} images are missing")
+    if small := labels.resized(entry, paths):
+        raise SourceFailed(small)
 
 
 def _check_tree(folder: Path, tree: str) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from grmp.data.databases._entry import Database
+from grmp.data.decode import median_side
 from grmp.errors import UserError
 from grmp.files import listing
 
@@ -101,3 +102,13 @@ def candidates(names: Sequence[str], folder: Path) -> list[list[Path]]:
 def locate(names: Sequence[str], folder: Path, prefer: str) -> list[Path | None]:
     """The file of each image, None if there is none; among several the one in a folder ``prefer``, else the first."""
     return [min(found, key=lambda p: prefer not in p.parts, default=None) for found in candidates(names, folder)]
+
+
+def resized(entry: Database, paths: Sequence[Path | None]) -> str:
+    """Why these files are a copy of the database with smaller images; empty if they are not."""
+    side = median_side([path for path in paths if path is not None]) if entry.side else 0
+    if side >= entry.side:
+        return ""
+    return (
+        f"its images have a shorter side of {side} pixels, those of {entry.name} {entry.side} or more: a resized copy"
+    )

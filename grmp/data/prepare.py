@@ -17,7 +17,7 @@ from tqdm import tqdm
 from grmp.code import code_digest
 from grmp.data import databases, labels
 from grmp.data.dataset import COLUMNS
-from grmp.data.decode import try_image
+from grmp.data.decode import FAULTS, fit, jpeg_complaint, load, versions, why
 from grmp.data.fetch import receipt
 from grmp.device import cpus
 from grmp.errors import UserError
@@ -51,7 +51,8 @@ def prepare(
     options = {"size": size, "aspect": aspect, "keep_excluded": keep_excluded}
     code = code_digest("grmp.data.prepare", *{f.__module__ for f in (entry.parse, *entry.readers)})
     of_raw = {key: fetched[key] for key in ("listing", "files", "code")}
-    identity = sha256_of(options | of_raw | {"prepare": code})
+    decoder = versions()
+    identity = sha256_of(options | of_raw | {"prepare": code, "decoder": decoder})
     if (info := _up_to_date(target, identity)) and len(info["left_out"]) <= allow_missing:
         shutil.rmtree(work, ignore_errors=True)
         print(f"{name}: already prepared, {info['count']} images")
@@ -60,9 +61,16 @@ def prepare(
     paths = labels.locate(table["image"].tolist(), raw / name, entry.prefer)
     unusable = {i: "missing" for i, path in enumerate(paths) if path is None}
     _refuse(name, table, unusable, allow_missing)  # before decoding, which may take an hour
+    if reason := labels.resized(entry, paths):
+        raise UserError(f"{name}: {reason}; get the original, see {entry.page}")
     images = _decode(name, paths, work, identity, size, aspect, unusable)
     _refuse(name, table, unusable, allow_missing)
     left_out = [table["image"][i] for i in sorted(unusable)]
+    pixels = np.load(work / "pixels.npy")  # width, height, complaint
+    complaints = [name for name, found in zip(table["image"], pixels[:, 2], strict=True) if found]
+    if complaints:
+        some = ", ".join(complaints[:5]) + (", ..." if len(complaints) > 5 else "")
+        print(f"{name}: {len(complaints)} images have corrupt JPEG data and are used as decoded: {some}")
     if unusable:
         images, table = _without(images, table, list(unusable), work)
     write_text(work / "index.csv", table[COLUMNS].to_csv(index=False, lineterminator="\n"))
@@ -75,6 +83,9 @@ def prepare(
         "higher_better": entry.scores.higher_better,
         "source": fetched["source"],
         "left_out": left_out,
+        "corrupt": complaints,
+        "pixels": _sizes(pixels[pixels[:, 0] > 0, :2]),
+        "decoder": decoder,
         "identity": identity,
         "sha256": {file: sha256(work / file) for file in ("index.csv", "images.npy")},
     }
@@ -86,6 +97,13 @@ def prepare(
     write_json(target / "info.json", info)
     shutil.rmtree(work)
     return table
+
+
+def _sizes(pixels: np.ndarray) -> dict[str, str]:
+    """Smallest, median and largest image by area, as width x height."""
+    order = pixels[np.argsort(pixels.prod(1), kind="stable")]
+    places = {"smallest": 0, "median": len(order) // 2, "largest": -1}
+    return {word: "{}x{}".format(*order[at]) for word, at in places.items()} if len(order) else {}
 
 
 def _up_to_date(target: Path, identity: str) -> dict[str, Any] | None:
@@ -101,7 +119,10 @@ def _up_to_date(target: Path, identity: str) -> dict[str, Any] | None:
 def _decode(
     name: str, paths: list[Path | None], work: Path, identity: str, size: int, aspect: str, unusable: dict[int, str]
 ) -> np.ndarray:
-    """Images as a memory-mapped (N, 3, size, size) array in ``work``; adds the reasons of corrupt ones to ``unusable``."""
+    """Images as a memory-mapped (N, 3, size, size) array in ``work``; adds the reasons of corrupt ones to ``unusable``.
+
+    ``pixels.npy`` (N, 3) gets the original width and height, and 1 where libjpeg complains of an image that it decodes.
+    """
     plan, noted, shape = work / "plan", work / "done", (len(paths), 3, size, size)
     if not (plan.is_file() and plan.read_text() == identity):
         shutil.rmtree(work, ignore_errors=True)
@@ -111,19 +132,23 @@ def _decode(
                 f"{name}: needs {np.prod(shape) / 1e9:.1f} GB at {work.parent}, {free / 1e9:.1f} GB are free"
             )
         np.lib.format.open_memmap(work / "images.npy", "w+", np.uint8, shape)
+        np.lib.format.open_memmap(work / "pixels.npy", "w+", np.int32, (len(paths), 3))
         noted.touch()
         write_text(plan, identity)
-    images = np.lib.format.open_memmap(work / "images.npy", "r+")
+    images, pixels = (np.lib.format.open_memmap(work / f"{file}.npy", "r+") for file in ("images", "pixels"))
     done = {int(line) for line in noted.read_text().splitlines(keepends=True) if line.endswith("\n")}
 
     def block(start: int) -> dict[int, str]:
         failed = {}
         for i, path in enumerate(paths[start : start + BLOCK], start):
-            if path is not None:
-                found = try_image(path, size, aspect)
-                if isinstance(found, str):
-                    failed[i] = found
-                images[i] = 0 if isinstance(found, str) else found
+            if path is None:
+                continue
+            try:
+                image = load(path, displayed=False)
+                images[i] = fit(image, size, aspect)
+                pixels[i] = (*image.size, bool(jpeg_complaint(path.read_bytes())))
+            except FAULTS as error:
+                failed[i], images[i], pixels[i] = why(error), 0, 0
         return failed
 
     todo = [start for start in range(0, len(paths), BLOCK) if start not in done]
@@ -136,6 +161,7 @@ def _decode(
         for start, failed in zip(todo, pool.map(block, todo), strict=True):
             unusable.update(failed)
             if not failed:  # a corrupt image is read again next time: it may have been replaced
+                pixels.flush()
                 images.flush()  # images are on disk before the note that says so
                 note.write(f"{start}\n")
                 note.flush()

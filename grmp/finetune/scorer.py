@@ -65,7 +65,7 @@ class QualityModel:
 
     def rate(self, paths: Sequence[Path]) -> Iterator[tuple[Path, float, str]]:
         """(path, quality in [0, 1], "") of image files; (path, NaN, reason) of one that cannot be read."""
-        read = partial(try_image, size=self.card["size"], aspect=self.card["aspect"], upright=True)
+        read = partial(try_image, size=self.card["size"], aspect=self.card["aspect"], displayed=True)
         with ThreadPoolExecutor(cpus()) as pool:
             for start in range(0, len(paths), BATCH):
                 some = paths[start : start + BATCH]

@@ -86,7 +86,7 @@ def test_what_cannot_be_used_is_named(table: Path, text: str, into: str, said: s
 
 def test_broken_pictures_are_named(table: Path):
     (table.parent / "photos/p02.png").write_bytes(b"no picture")
-    with pytest.raises(UserError, match=r"1 of 12 images cannot be used: p02.png \(broken\)"):
+    with pytest.raises(UserError, match=r"1 of 12 images cannot be used: p02.png \(not an image in a supported format"):
         read(table, 8, "squash", None, higher_better=True)
 
 
@@ -117,12 +117,6 @@ def test_a_name_that_fits_several_files_is_refused(table: Path):
         change(table, "p05.png", whole)
         assert len(read(table, 8, "squash", None, higher_better=True).images) == COUNT
         table.write_text(text)
-
-
-def test_sixteen_bits_are_refused_not_cut(table: Path):
-    Image.fromarray(np.full((8, 8), 3000, np.uint16)).save(table.parent / "photos/p02.png")
-    with pytest.raises(UserError, match=r"p02.png \(broken: pixels of mode I;16; save it with 8 bits per channel\)"):
-        read(table, 8, "squash", None, higher_better=True)
 
 
 def test_folds_are_even_cover_all_and_keep_sources_together():

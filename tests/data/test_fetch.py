@@ -89,6 +89,16 @@ def test_content_that_prepare_would_reject_is_not_accepted(toy, site, tmp_path, 
     assert fetch.receipt("toy", tmp_path / "raw")["source"] == "b"
 
 
+def test_resized_copy_is_not_accepted(toy, site, tmp_path):
+    databases.known()["toy"] = replace(toy, side=9)  # the images are 10 x 8
+    with pytest.raises(UserError, match=r"shorter side of 8 pixels, those of toy 9 or more: a resized copy"):
+        fetch.fetch("toy", tmp_path / "raw")
+    (tmp_path / "a.zip").write_bytes(archive())
+    fetch.fetch("toy", tmp_path / "raw", tmp_path / "a.zip")
+    with pytest.raises(UserError, match="a resized copy; get the original"):
+        prepare("toy", tmp_path / "raw", tmp_path / "out", 8, "squash")
+
+
 def test_simulated_database_is_rendered_again_when_its_code_changes(tmp_path, monkeypatch):
     from grmp.data.simulated import databases as simulated
 

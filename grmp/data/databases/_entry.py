@@ -86,6 +86,7 @@ class Database:
     parse: Callable[[str], Name] = file_name  # of the names in a score file; raises on a name of another database
     distortions: tuple[str, ...] = ()  # all types of a complete copy, as ``parse`` names them
     exclude: str = ""  # regular expression: images that the publisher does not count as part of the study
+    side: int = 0  # median shorter side of its images in pixels, at least; resized copies are rejected
     prefer: str = ""  # folder to take an image from where a copy has several sizes of it
 
     @property

@@ -45,6 +45,7 @@ KONIQ10K = Database(
     ),
     readers=(scores_and_distributions, distributions_sets, mirror_list, mirror_table),
     prefer="1024x768",
+    side=768,
     disk=7_500_000_000,
     page="https://database.mmsp-kn.de/koniq-10k-database.html",
     by_hand="download koniq10k_1024x768.zip and koniq10k_scores_and_distributions.zip from the page into one folder",

@@ -22,6 +22,7 @@ SPAQ = Database(
     scores=Scores(11125, 2.0, 96.0, 50.3178885, 20.9013556),
     sources=(pyiqa("spaq.tgz", 34_800_000_000, pyiqa_table("SPAQ")), waterloo("SPAQ", 35_000_000_000, LIST)),
     readers=(official_workbook, mirror_list, mirror_table_without_sets),
+    side=1000,
     disk=36_000_000_000,
     page="https://github.com/h4nwei/SPAQ",
     by_hand="download TestImage and Annotations through the page's Baidu or Google Drive links",
