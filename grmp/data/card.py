@@ -30,7 +30,9 @@ def card(entry: Database, dataset: Dataset | None) -> str:
             + f"; scores {mos.min():.2f} .. {mos.max():.2f}, mean {mos.mean():.2f}, sd {mos.std(ddof=0):.2f}"
         )
         if pixels := dataset.info.get("pixels"):
-            lines.append("  pixels     " + ", ".join(f"{word} {value}" for word, value in pixels.items()))
+            lines.append(
+                "  pixels     " + ", ".join(f"{word} {pixels[word]}" for word in ("smallest", "median", "largest"))
+            )
         if t["reference"].notna().any():
             types = f", {t['distortion'].nunique()} distortion types" if t["distortion"].notna().any() else ""
             lines.append(f"  sources    {t['reference'].nunique()} source images{types}")

@@ -1,11 +1,14 @@
 """A local server, a Hub client that asks it, and no waiting between attempts."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from grmp.data import download
+from grmp.data import databases, download, fetch
+from grmp.data.databases._entry import Scores
+from tests.data import layouts
 from tests.data.server import Site, running
 
 
@@ -19,3 +22,19 @@ def site(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Site]:
         monkeypatch.setattr(hub, "HUGGINGFACE_CO_URL_TEMPLATE", server.url + "/{repo_id}/resolve/{revision}/{filename}")
         monkeypatch.setattr(hub, "HF_HUB_CACHE", str(tmp_path / "hub"))
         yield server
+
+
+N = 9
+
+
+@pytest.fixture
+def fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A pipeline's data folder with 9 small images and their scores, fetched as ``toy``."""
+    entry = replace(databases.get("sim_pre1"), name="toy", kind="authentic", scores=Scores(0, 1.0, float(N)))
+    monkeypatch.setitem(databases.known(), "toy", entry)
+    rows = "".join(f"p{i}.png,{1 + i},0.1,,,\n" for i in range(N))
+    tree = {f"deep/er/P{i}.PNG": layouts.picture(".png", i, (30, 20)) for i in range(N)}
+    tree["scores.csv"] = b"image,mos,mos_std,reference,distortion,level\n" + rows.encode()
+    layouts.unpack(tree, tmp_path / "raw/toy")
+    fetch.fetch("toy", tmp_path / "raw")
+    return tmp_path

@@ -1,0 +1,28 @@
+"""The card says what is known and what was measured; the sheet shows worst to best."""
+
+import numpy as np
+from PIL import Image
+
+from grmp.data import card, databases, dataset
+from grmp.data.prepare import prepare
+
+
+def test_card(fetched):
+    entry = databases.get("toy")
+    assert "images     as rendered" in card.card(entry, None)
+    prepare("toy", fetched / "raw", fetched / "prepared", 8, "squash")
+    lines = card.card(entry, dataset.load(fetched / "prepared/toy")).splitlines()
+    assert "  prepared   9 images of 8 x 8; scores 1.00 .. 9.00, mean 5.00, sd 2.58" in lines
+    assert "  pixels     smallest 30x20, median 30x20, largest 30x20" in lines
+    assert card.size(1_500_000_000) == "1.5 GB"
+    assert "by hand    request the password" in card.card(databases.get("livec"), None)
+
+
+def test_sheet(fetched):
+    prepare("toy", fetched / "raw", fetched / "prepared", 8, "squash")
+    made = dataset.load(fetched / "prepared/toy")
+    card.sheet(made, fetched / "sheet.png")
+    with Image.open(fetched / "sheet.png") as sheet:
+        assert sheet.size == (1280, 356)
+        tile = np.asarray(sheet.crop((2, 2, 158, 158)), float)
+    assert abs(tile.mean() - made.images[0].mean()) < 2

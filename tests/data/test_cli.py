@@ -1,0 +1,95 @@
+"""The commands, on 627 real photographs and on a simulated database."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from PIL import Image
+from scipy.io import loadmat
+from typer.testing import CliRunner
+
+from grmp.data import dataset, splits
+from grmp.data.cli import app
+from grmp.errors import UserError
+from grmp.params import read as read_params
+from tests.conftest import ROOT
+from tests.data import layouts
+
+
+def settings(folder, published=False, **data):
+    """params.yaml with images of 36 x 36; ``published``: whether that protocol keeps excluded images."""
+    raw = read_params(ROOT / "params.yaml")
+    raw["data"] |= {"size": 36} | data
+    raw["protocols"]["published"]["data"]["keep_excluded"] = published
+    (folder / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
+    return ["--params", str(folder / "params.yaml")]
+
+
+def command(*words):
+    done = CliRunner().invoke(app, [str(w) for w in words], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def test_real_livec(shared, tmp_path):
+    """627 real photographs: the scores are those of the .mat files to the last bit; card, sheet, list and no-ops work."""
+    here, origin = settings(tmp_path), shared / "real/clive/ChallengeDB_release"
+    command("fetch", "livec", "--from", origin, *here)
+    assert "already fetched" in command("fetch", "livec", *here)
+    with pytest.raises(UserError, match=r"535 of 1162 images are missing or corrupt: 10\.bmp \(missing\)"):
+        command("prepare", "livec", *here)
+    command("prepare", "livec", "--allow-missing", 535, *here)
+    made = dataset.load(tmp_path / "data/prepared/livec")
+    data = origin / "Data"
+    names = [str(c[0]) for c in loadmat(data / "AllImages_release.mat")["AllImages_release"].ravel()]
+    truth = pd.Series(loadmat(data / "AllMOS_release.mat")["AllMOS_release"].ravel(), names)
+    assert len(made.index) == 627
+    assert (made.index["mos"].to_numpy() == truth[made.index["image"]].to_numpy()).all()
+    assert made.index["mos"].mean() == pytest.approx(56.7, abs=0.05)
+    assert made.index["mos"].std() == pytest.approx(21.1, abs=0.05)
+    drawn = splits.load(tmp_path / "data/splits/livec/sound.csv", made.index["image"])
+    assert (drawn.count, len(drawn.test(0)), len(drawn.train(0, 50))) == (10, 126, 50)
+    shown = command("show", "livec", *here)
+    for words in ("1162", "627 images of 36 x 36, 535 left out", "3.42 .. 92.43", "Ghadiyaram", "copyright notice"):
+        assert words in shown
+    with Image.open(tmp_path / "data/raw/livec-sheet.png") as sheet:
+        assert sheet.size == (1280, 534)
+        assert np.asarray(sheet).std() > 30
+    listed = command("list", *here)
+    assert "livec     authentic       1162    326 MB    600 MB  in params.yaml, fetched, prepared" in listed
+    assert "6 databases, 11.2 GB to download, 26.8 GB of disk including archives" in listed
+
+
+def test_excluded_images_are_kept_when_asked(shared, tmp_path):
+    here = settings(tmp_path, published=True)
+    command("fetch", "livec", "--from", shared / "real/clive/ChallengeDB_release", *here)
+    command("prepare", "livec", "--allow-missing", 535, *here)
+    made = dataset.load(tmp_path / "data/prepared/livec")
+    assert len(made.index) == 634
+    training = made.index["image"].str.match(r"t\d\.bmp").to_numpy()
+    assert training.sum() == 7
+    for protocol, side in (("sound", -2), ("published", -1)):
+        drawn = splits.load(tmp_path / f"data/splits/livec/{protocol}.csv", made.index["image"])
+        assert (drawn.ranks[:, training] == -2).all() == (side == -2), "the sound protocol has them on neither side"
+        assert len(drawn.whole(3).test(2)) == 627 + 7 * (side == -1)
+
+
+def test_simulated(tmp_path, monkeypatch):
+    """A simulated database is rendered by fetch; the renderer itself is tested elsewhere."""
+    from grmp.data.simulated import databases as world
+
+    def render(name, folder):
+        layouts.unpack({f"images/{name}_{i}.png": layouts.picture(".png", i) for i in range(4)}, folder)
+        rows = [f"{name}_{i}.png,{1 + i},0.1,r{i % 2},blur,{i}" for i in range(4)]
+        (folder / "scores.csv").write_text("image,mos,mos_std,reference,distortion,level\n" + "\n".join(rows))
+
+    monkeypatch.setattr(world, "render", render)
+    here = settings(tmp_path)
+    command("fetch", "sim_syn1", *here)
+    command("prepare", "sim_syn1", *here)
+    made = dataset.load(tmp_path / "data/prepared/sim_syn1")
+    assert made.index["quality"].tolist() == [0.0, 0.25, 0.5, 0.75]
+    assert made.index["level"].tolist() == [0, 1, 2, 3]
+    assert json.loads((tmp_path / "data/raw/sim_syn1.json").read_text())["source"] == "rendered here"

@@ -1,0 +1,51 @@
+"""Splits: nested, by source, written to files and read back; files of other images are refused."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from grmp.data import splits
+from grmp.data.prepare import prepare
+from grmp.errors import UserError
+
+INDEX = pd.DataFrame({"image": [f"{i:02}" for i in range(40)], "reference": [f"r{i // 4}" for i in range(40)]})
+
+
+@pytest.mark.parametrize("by", ["reference", "image"])
+def test_sides_are_disjoint_and_shots_nested(tmp_path, by):
+    splits.make(INDEX, tmp_path / "s.csv", 5, 0.2, 1, by)
+    drawn = splits.load(tmp_path / "s.csv", INDEX["image"])
+    assert drawn.count == 5
+    for split in range(5):
+        train, test = drawn.train(split, None), drawn.test(split)
+        assert sorted([*train, *test]) == list(range(40))
+        assert len(test) == 8
+        assert list(drawn.train(split, 5)) == list(train[:5])
+        assert list(drawn.train(split, "25pct")) == list(train[:8])
+        shared = set(INDEX["reference"][train]) & set(INDEX["reference"][test])
+        assert not shared or by == "image"
+    assert len({tuple(drawn.test(i)) for i in range(5)}) > 2
+
+
+def test_other_views_of_splits():
+    drawn = splits.Splits(np.array([[0, 1, -1, -2], [1, -1, 0, -2]]))
+    assert [list(drawn.whole(3).test(i)) for i in range(3)] == [[0, 1, 2]] * 3
+    assert [list(drawn.learned().test(i)) for i in range(2)] == [[0, 1], [0, 2]]
+
+
+def test_a_split_of_the_publisher(tmp_path):
+    table = INDEX.assign(set=["train"] * 20 + ["val"] * 10 + ["test"] * 10)
+    assert splits.make_official(table, tmp_path / "o.csv", 1)
+    drawn = splits.load(tmp_path / "o.csv", INDEX["image"])
+    assert (sorted(drawn.train(0, None)), list(drawn.test(0))) == (list(range(20)), list(range(30, 40)))
+    assert not splits.make_official(table.assign(set=""), tmp_path / "none.csv", 1)
+
+
+def test_files_of_other_images_are_refused(fetched):
+    table = prepare("toy", fetched / "raw", fetched / "prepared", 8, "squash")
+    splits.make(table, fetched / "toy.csv", 2, 0.3, 1, "image")
+    with pytest.raises(UserError, match="does not match the prepared images"):
+        splits.load(fetched / "toy.csv", table["image"].iloc[1:])
+    (fetched / "toy.csv").write_text("image,split_0\np0.png,first\n")
+    with pytest.raises(UserError, match="corrupt"):
+        splits.load(fetched / "toy.csv", table["image"])
