@@ -43,9 +43,9 @@ def list_(params: ParamsFile = HERE) -> None:
         line = f"{name:<10}{entry.kind:<11}{entry.scores.count or '':>9}{weight:>10}{size(entry.disk):>10}  {state}"
         print(line.rstrip())
     entries = [databases.get(n) for n in wanted]
-    down, disk = sum(e.download for e in entries), sum(e.download + e.disk for e in entries)
+    down, disk = sum(e.download for e in entries), sum(e.disk for e in entries)
     if wanted:
-        print(f"{params}: {len(wanted)} databases, {size(down)} to download, {size(disk)} of disk including archives")
+        print(f"{params}: {len(wanted)} databases, {size(down)} to download, {size(disk)} unpacked")
 
 
 @app.command()

@@ -136,6 +136,8 @@ def _resume(remote: Remote, part: Path, limit: int, min_rate: float) -> None:
                 if _attempt(session, remote, part, limit, min_rate, bar):
                     return
                 reason = "the connection broke off"
+            except requests.exceptions.SSLError as error:  # an expired certificate does not get better
+                raise SourceFailed(f"has no valid certificate ({' '.join(str(error).split())[:150]})") from None
             except (requests.ConnectionError, requests.Timeout, HTTPError) as error:
                 reason = f"the connection broke off ({type(error).__name__})"
             except requests.RequestException as error:

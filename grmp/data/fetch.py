@@ -262,13 +262,16 @@ def _seen(checksums: Path) -> dict[str, str]:
 def check_disk(entries: list[Database], raw: Path) -> tuple[int, int]:
     """Bytes to download, and bytes needed on disk, for what is not fetched yet.
 
+    The archives of a database are deleted before the next one is downloaded.
+
     Raises
     ------
     UserError
         If the disk has less free space than that.
     """
     missing = [e for e in entries if not (raw / f"{e.name}.json").is_file()]
-    down, need = sum(e.download for e in missing), sum(e.download + e.disk for e in missing)
+    down = sum(e.download for e in missing)
+    need = sum(e.disk for e in missing) + max((e.download for e in missing), default=0)
     raw.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(raw).free
     if need > free:

@@ -222,7 +222,7 @@ def meta(shared: Path, name: str) -> tuple[Tree, bytes]:
         return pictures([f"CSIQ/dst_imgs/{n}" for n in names]), csv(made)
     if name == "koniq10k":
         k = pd.read_csv(shared / "real/scores/koniq10k_distributions_sets.csv")
-        made = k.rename(columns={"image_name": "img_name", "MOS": "mos", "SD": "std", "set": "split"})
+        made = k.rename(columns={"image_name": "img_name", "MOS": "mos", "SD": "std", "set": "official_split"})
         tree = {f"koniq10k/512x384/{n}": PICTURES[".jpg", 0] for n in names}  # the smaller copies lie beside
         return tree | {f"koniq10k/1024x768/{n}": PICTURES[".jpg", 1] for n in names}, csv(made)
     if name == "livec":

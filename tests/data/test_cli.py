@@ -59,7 +59,7 @@ def test_real_livec(shared, tmp_path):
         assert np.asarray(sheet).std() > 30
     listed = command("list", *here)
     assert "livec     authentic       1162    326 MB    600 MB  in params.yaml, fetched, prepared" in listed
-    assert "6 databases, 11.2 GB to download, 26.8 GB of disk including archives" in listed
+    assert "6 databases, 11.2 GB to download, 15.6 GB unpacked" in listed
 
 
 def test_excluded_images_are_kept_when_asked(shared, tmp_path):

@@ -140,6 +140,8 @@ def test_fetch_prepare_split(name, label, shared, site, tmp_path, monkeypatch, c
             references = made.index["reference"]
             assert not set(references.iloc[train]) & set(references.iloc[test])
     if name == "koniq10k" and label == "IQA-PyTorch mirror":
+        assert splits.make_official(table, tmp_path / "official.csv", 2024)
+        assert (tmp_path / "official.csv").read_bytes() == (ROOT / "data/splits/koniq10k/official.csv").read_bytes()
         large = read_image(next((raw / name).rglob("1024x768/*.jpg")), 12, "squash")
         assert (made.images[5] == large).all(), "the full-size copy is taken"
     shutil.rmtree(tmp_path)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from grmp.data import databases, dataset, fetch, git, splits
+from grmp.data import databases, dataset, fetch, splits
 from grmp.data.databases import biq2021
 from grmp.data.databases._entry import File, Scores, Source
 from grmp.data.prepare import prepare
@@ -106,10 +106,3 @@ def test_half_of_it_is_named(bare, tmp_path):
     fetch.fetch("biq2021", tmp_path / "raw", tmp_path / "work")
     with pytest.raises(UserError, match=r"'test \(images and mos\)\.csv' is missing"):
         prepare("biq2021", tmp_path / "raw", tmp_path / "prepared", 8, "squash")
-
-
-def test_tree_id_is_gits(bare, tmp_path):
-    git.checkout(databases.get("biq2021").sources[0].files[0].url, tmp_path / "out", tmp_path / "cache")
-    assert git.tree_id(tmp_path / "out") == databases.get("biq2021").sources[0].tree
-    (tmp_path / "out/Images/ss01 (1).jpg").chmod(0o755)
-    assert git.tree_id(tmp_path / "out") != databases.get("biq2021").sources[0].tree

@@ -1,0 +1,48 @@
+"""A commit is written as files whose git id is the commit's; what git cannot deliver is a failed source."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from grmp.data import git
+from grmp.data.download import SourceFailed
+from tests.data import layouts
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> tuple[str, str]:
+    """Address of a commit, and its tree's id."""
+
+    def run(*words: str) -> str:
+        command = ["git", "-C", str(tmp_path / "work"), "-c", "user.name=a", "-c", "user.email=a@b", *words]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    layouts.unpack({"a b.txt": b"x", "a/c.bin": bytes(1000), "a.d/e": b"", "a/f/g": b"1"}, tmp_path / "work")
+    run("init", "-q")
+    run("add", "-A")
+    run("commit", "-qm", "all")
+    return f"git+file://{tmp_path}/work/.git@{run('rev-parse', 'HEAD')}", run("rev-parse", "HEAD^{tree}")
+
+
+@pytest.mark.parametrize("local", [False, True])
+def test_checkout_has_gits_id(repository, tmp_path, local):
+    address, tree = repository
+    origin = tmp_path / "work/.git"
+    git.checkout(address, tmp_path / "out", tmp_path / "cache", local=origin if local else None)
+    assert git.tree_id(tmp_path / "out") == tree
+    assert git.is_repository(origin)
+    assert not git.is_repository(tmp_path / "out")
+    (tmp_path / "out/a b.txt").chmod(0o755)
+    assert git.tree_id(tmp_path / "out") != tree
+
+
+def test_what_is_not_there_is_reported(repository, tmp_path, monkeypatch):
+    address, _ = repository
+    with pytest.raises(SourceFailed, match="git: "):
+        git.checkout(f"git+file://{tmp_path}/nowhere@{'0' * 40}", tmp_path / "out", tmp_path / "cache")
+    with pytest.raises(SourceFailed, match="has no complete commit"):
+        git.checkout(f"git+x@{'0' * 40}", tmp_path / "out", tmp_path / "cache", local=tmp_path / "work/.git")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SourceFailed, match="git is not installed"):
+        git.checkout(address, tmp_path / "out", tmp_path / "cache2")
