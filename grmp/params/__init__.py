@@ -4,13 +4,11 @@
 the first protocol, ``Params.under`` under another one, ``Params.for_run`` those of one run.
 """
 
-from grmp.params.grid import ACROSS, Grid, Group, Run, RunKey, Shots, shots
-from grmp.params.load import Params, complete, load, merged, read
+from grmp.params.grid import ACROSS, Grid, RunKey, Shots, shots
+from grmp.params.load import Params, load, merged, read
 from grmp.params.schema import (
     STARTS,
-    Ablation,
     Adapt,
-    AnyVariant,
     Architecture,
     ContrastiveTraining,
     Evaluate,
@@ -29,29 +27,24 @@ from grmp.params.schema import (
 __all__ = [
     "ACROSS",
     "STARTS",
-    "Ablation",
     "Adapt",
-    "AnyVariant",
     "Architecture",
     "ContrastiveTraining",
     "Evaluate",
     "Fit",
     "Grid",
-    "Group",
     "Method",
     "Params",
     "Positive",
     "Pretrain",
     "PretrainedBackbone",
     "Prompts",
-    "Run",
     "RunKey",
     "Shots",
     "TrainedBackbone",
     "Triplets",
     "Tune",
     "Variant",
-    "complete",
     "load",
     "merged",
     "read",

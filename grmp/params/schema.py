@@ -92,7 +92,7 @@ class PretrainedBackbone(Group):
 class TrainedBackbone(Group):
     """A small CLIP trained by the pipeline."""
 
-    source: Literal["world"]
+    source: Literal["simulated"]
     architecture: Architecture
     training: ContrastiveTraining
     normalize: Normalize

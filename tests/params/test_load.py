@@ -120,13 +120,6 @@ def test_grids_share_no_cell(tmp_path):
     )
 
 
-@pytest.mark.parametrize("text", ["0", "-5", "200pct", "0pct", "many", "../x"])
-def test_labels_on_the_command_line(text):
-    assert (params.shots("50"), params.shots("20pct")) == (50, "20pct")
-    with pytest.raises(UserError, match="no number of labelled pictures"):
-        params.shots(text)
-
-
 def test_number_read_as_text(tmp_path):
     assert yaml.safe_load("1e-4") == "1e-4"  # the trap itself
     message = broken(tmp_path, lambda r: r["adapt"].update(learning_rate="1e-4"))
