@@ -1,8 +1,8 @@
 """Stem features of photographs and of their distorted versions, computed once: training then reads tokens, not pixels.
 
-    clean.npy      (views, N, 49, 576) float16   view 0 the centre crop, the others random crops, flipped half the time
+    clean.npy      (views, N, 49, 896) float16   view 0 the centre crop, the others random crops, flipped half the time
     teacher.npy    (N, 1000) float16             ImageNet logits of the whole EfficientNet-Lite0, centre crop
-    versions.npy   (M, 7, 49, 576) float16       a photograph and six distorted versions of it, one crop
+    versions.npy   (M, 7, 49, 896) float16       a photograph and six distorted versions of it, one crop
     levels.npy     (M, 7, 8) int8                levels of the eight kinds of distortion
 
 Every file grows in order and is resumed where it stopped (its ``.done`` file counts).
@@ -54,7 +54,7 @@ class Stem:
 
     @torch.inference_mode()
     def __call__(self, crops: np.ndarray) -> Tensor:
-        """(B, 224, 224, 3) uint8 -> (B, 576, 7, 7) float32."""
+        """(B, 224, 224, 3) uint8 -> (B, 896, 7, 7) float32."""
         x = lite.pixels(torch.from_numpy(crops).to(self.device).permute(0, 3, 1, 2))
         return stem.features(self.tensors, self._own(x)).float().contiguous()
 
@@ -69,7 +69,7 @@ def crop(image: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
 
 
 def tokens(grid: Tensor) -> np.ndarray:
-    """(B, 576, 7, 7) -> (B, 49, 576) float16."""
+    """(B, 896, 7, 7) -> (B, 49, 896) float16."""
     return grid.flatten(2).mT.half().cpu().numpy()
 
 

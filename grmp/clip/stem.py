@@ -1,20 +1,22 @@
-"""A frozen convolutional stem in place of CLIP's patch embedding: EfficientNet-Lite0 up to its block 10.
+"""A frozen convolutional stem in place of CLIP's patch embedding: EfficientNet-Lite0 without its head.
 
-A transformer that is trained on ten thousand photographs cannot learn what edges and textures are. The small CLIPs
-therefore start from the features of an ImageNet network (Tan and Le, arXiv 1905.11946; Lite0: no squeeze-and-excitation,
-ReLU6). Its batch norms are folded into the convolutions, so that the stem is plain convolutions with biases:
+A transformer that is trained on ten thousand photographs cannot learn what edges, textures and objects are. The small
+CLIPs therefore start from the features of an ImageNet network (Tan and Le, arXiv 1905.11946; Lite0: no
+squeeze-and-excitation, ReLU6). Its batch norms are folded, so that the stem is plain convolutions with biases:
 
     visual.stem.conv.weight | bias                            (32, 3, 3, 3), stride 2
-    visual.stem.{0..10}.{expand|depthwise|project}.weight | bias
+    visual.stem.{0..15}.{expand|depthwise|project}.weight | bias
 
-For an image of 224 x 224 pixels the stem returns a grid of 7 x 7 cells, one per 32 x 32 pixels, with 576 channels:
+For an image of 224 x 224 pixels the stem returns a grid of 7 x 7 cells, one per 32 x 32 pixels, with 896 channels:
 
     448   block 10 (14 x 14 x 112): the four positions of a cell, side by side
      48   block 2 (56 x 56 x 24): mean and standard deviation over the 8 x 8 positions of a cell
      80   block 4 (28 x 28 x 40): the same over the 4 x 4 positions
+    320   block 15 (7 x 7 x 320)
 
-The early blocks see blur and noise, which the later ones have learned to ignore. ``visual.conv1.weight`` (D, 576, 1, 1)
-maps a cell to a token, as CLIP's own ``conv1`` maps a patch. Letters: B images, S pixels, D width of the image tower.
+The early blocks see blur and noise, which the later ones have learned to ignore; the last one knows what is shown.
+``visual.conv1.weight`` (D, 896, 1, 1) maps a cell to a token, as CLIP's own ``conv1`` maps a patch. Letters: B images,
+S pixels, D width of the image tower.
 """
 
 from collections.abc import Mapping
@@ -25,9 +27,9 @@ from torch import Tensor
 
 PREFIX = "visual.stem."
 FIRST = f"{PREFIX}conv.weight"  # a CLIP with this tensor has a stem
-CHANNELS = 576
+CHANNELS = 896
 CELL = 32  # pixels
-# (kernel, stride, expansion, output channels) of blocks 0 to 10
+# (kernel, stride, expansion, output channels) of blocks 0 to 15
 BLOCKS = (
     (3, 1, 1, 16),
     (3, 2, 6, 24),
@@ -40,25 +42,32 @@ BLOCKS = (
     (5, 1, 6, 112),
     (5, 1, 6, 112),
     (5, 1, 6, 112),
+    (5, 2, 6, 192),
+    (5, 1, 6, 192),
+    (5, 1, 6, 192),
+    (5, 1, 6, 192),
+    (3, 1, 6, 320),
 )
 _BATCH_NORM_EPSILON = 1e-3
 
 
 def features(p: Mapping[str, Tensor], x: Tensor) -> Tensor:
-    """(B, 3, S, S) normalised pixels -> (B, 576, S / 32, S / 32); S is a multiple of 32."""
-    x = x.contiguous(memory_format=torch.channels_last)  # more than twice as fast on a CPU
-    x = convolve(p, "conv", x, 2).clamp(0, 6)  # (B, 32, S/2, S/2)
+    """(B, 3, S, S) normalised pixels -> (B, 896, S / 32, S / 32); S is a multiple of 32."""
+    # channels last, and the ReLU6 in place: four times as fast on a CPU
+    x = x.contiguous(memory_format=torch.channels_last)
+    x = convolve(p, "conv", x, 2).clamp_(0, 6)  # (B, 32, S/2, S/2)
     kept = {}
     for i, (_, stride, expansion, _) in enumerate(BLOCKS):
         y = x
         if expansion > 1:
-            y = convolve(p, f"{i}.expand", y).clamp(0, 6)
-        y = convolve(p, f"{i}.depthwise", y, stride, groups=y.shape[1]).clamp(0, 6)
+            y = convolve(p, f"{i}.expand", y).clamp_(0, 6)
+        y = convolve(p, f"{i}.depthwise", y, stride, groups=y.shape[1]).clamp_(0, 6)
         y = convolve(p, f"{i}.project", y)
         x = x + y if x.shape == y.shape else y
-        kept[i] = x
+        if i in (2, 4, 10):
+            kept[i] = x
     cells = F.pixel_unshuffle(kept[10], 2)  # (B, 448, S/32, S/32)
-    return torch.cat([cells, *_mean_and_deviation(kept[2], 8), *_mean_and_deviation(kept[4], 4)], dim=1)
+    return torch.cat([cells, *_mean_and_deviation(kept[2], 8), *_mean_and_deviation(kept[4], 4), x], dim=1)
 
 
 def fold(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -63,6 +63,7 @@ def test_folded_stem_equals_the_network_with_batch_norms():
     got, seen = stem.features(stem.fold(state), x), plain(state, x)
     assert got.shape == (2, stem.CHANNELS, 2, 2)
     torch.testing.assert_close(F.pixel_shuffle(got[:, :448], 2), seen[10])
+    torch.testing.assert_close(got[:, -320:], seen[15])
     cell = seen[2][1, 5, 8:16, :8]
     torch.testing.assert_close(got[1, 448 + 5, 1, 0], cell.mean())
     torch.testing.assert_close(got[1, 448 + 24 + 5, 1, 0], cell.std(correction=0))
@@ -80,7 +81,7 @@ def test_equals_the_published_network():
 
     network = EfficientNet.from_name("efficientnet-lite0").eval()
     state, x = network.state_dict(), torch.randn((1, 3, 224, 224), generator=torch.Generator().manual_seed(1))
-    ours = lite.Lite(stem.fold(state), lite._rest(state))
+    ours = lite.Lite(stem.fold(state), lite.head(state))
     with torch.no_grad():
         torch.testing.assert_close(ours.classify(stem.features(ours.stem, x)), network(x), rtol=1e-4, atol=1e-4)
 
