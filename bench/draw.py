@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from grmp.report.style import styled
+from grmp.report.plotting import styled
 
 
 @styled

@@ -4,7 +4,8 @@ What cannot be computed is NaN with a ``status`` that says why; it is never 0 an
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -89,6 +90,31 @@ def scores(quality: ArrayLike, score: ArrayLike, low: float, high: float) -> dic
     return found | {"status": "ok" if fit[0] > fit[1] else "the logistic fit falls: predictions run against quality"}
 
 
+def bootstrap(
+    samples: Sequence[ArrayLike],
+    statistic: Callable[..., Any],
+    level: float,
+    resamples: int,
+    seed: int,
+    vectorized: bool | None = None,
+) -> tuple[Any, Any]:
+    """Low and high of the percentile bootstrap interval of ``statistic``; each of ``samples`` is resampled independently.
+
+    ``vectorized`` is as in :func:`scipy.stats.bootstrap`. A statistic that returns an array gives arrays.
+    """
+    rng = np.random.default_rng(seed)
+    found = stats.bootstrap(
+        samples,
+        statistic,
+        n_resamples=resamples,
+        confidence_level=level,
+        method="percentile",
+        rng=rng,
+        vectorized=vectorized,
+    ).confidence_interval
+    return found.low, found.high
+
+
 def interval(values: ArrayLike, level: float, resamples: int, seed: int) -> dict[str, float]:
     """Median and mean over splits with percentile bootstrap intervals.
 
@@ -105,17 +131,7 @@ def interval(values: ArrayLike, level: float, resamples: int, seed: int) -> dict
     x = given[np.isfinite(given)]
     found: dict[str, float] = {"splits": len(given), "scored": len(x)}
     for name, statistic in (("median", np.median), ("mean", np.mean)):
-        low = high = np.nan
-        if len(x) > 1:
-            ci = stats.bootstrap(
-                (x,),
-                statistic,
-                n_resamples=resamples,
-                confidence_level=level,
-                method="percentile",
-                rng=np.random.default_rng(seed),
-            ).confidence_interval
-            low, high = float(ci.low), float(ci.high)
+        low, high = bootstrap((x,), statistic, level, resamples, seed) if len(x) > 1 else (np.nan, np.nan)
         found |= {name: float(statistic(x)) if len(x) else np.nan, f"{name}_low": low, f"{name}_high": high}
     return found | {"sd": float(np.std(x, ddof=1)) if len(x) > 1 else np.nan}
 

@@ -1,19 +1,18 @@
 # %% [markdown]
-# # What each part is worth
+# # Ablations
 #
-# The method has two parts, meta-prompt pre-training (MPP) and the quality-aware gradient rule (QGR). Each is switched on
-# and off with the other on and off; then one size at a time is changed. Every difference is taken split by split.
+# The method has two parts, meta-learned prompts and the gradient rule. Each is switched on and off, with and without
+# the other; then one setting at a time is changed. Differences are taken split by split.
 
 # %% tags=["parameters"]
-root: str = "."  # folder of params.yaml
-protocol: str = ""  # of params.yaml; empty: its first one
-method: str = "grmp"  # the whole method, whose parts are taken away
+root: str = "."  # pipeline folder: the folder of params.yaml
+protocol: str = ""  # of params.yaml; empty: the first one
+method: str = "grmp"  # the complete method
 shots: str = ""  # labels of the sweeps, as in params.yaml; empty: the first of run.ablation
 
 # %%
 from grmp.params import shots as number_of
-from grmp.report import NotebookPage, ablation, effects
-from grmp.report.sweeps import sweeps
+from grmp.report import NotebookPage, ablation, comparisons
 
 page = NotebookPage("ablation", root, protocol)
 grid = page.results.params.run.ablation
@@ -25,35 +24,33 @@ labels = number_of(shots) if shots else (grid.shots or page.results.grid.shots)[
 
 # %%
 questions = ablation.parts(page.results, method)
-parts = effects.effects(page.results, questions)
-page.table(
-    "parts", effects.effect_table(page.results, parts, questions, "The two parts, each with and without the other")
-)
+effects = comparisons.effects(page.results, questions)
+page.table("parts", comparisons.effect_table(page.results, effects, questions, "Each part with and without the other"))
 
 # %%
 page.figure(
     "parts",
-    effects.forest(page.results, parts),
-    "Mean difference of SRCC over splits with its interval, every split a dot; right of the line the part helps. Each "
-    "panel has its own scale.",
-    alt="One panel per question, one row per database and number of labels; the table above holds the numbers.",
+    comparisons.forest(page.results, comparisons.effects(page.results, questions), shared=True),
+    "Mean difference of SRCC over splits with its interval, every split a dot; positive: the part improves the score. The grey "
+    "band marks differences below 0.02.",
+    alt="One group of rows per question, one row per database and number of labels; the table above lists the values.",
     stage="sweep",
 )
 
 # %% [markdown]
-# ## One size at a time
+# ## One setting at a time
 #
-# Every method of `params.yaml` that sets one value for itself (`set: {adapt.tuned_blocks: 0}`) stands beside the method that is
-# like it in all else. Prompt tokens and words are changed from random prompts, as meta-learned ones have their size and words.
+# The numbers of prompt tokens and the class words are changed from random prompts, since the meta-learned ones have a
+# fixed size and fixed words.
 
 # %%
-found = sweeps(page.results.params, page.results.params.methods)
+found = ablation.sweeps(page.results.params, page.results.params.methods)
 page.figure(
     "sweeps",
     ablation.sweep_figure(page.results, found, databases, labels),
-    f"SRCC against one setting, {labels} labels: median over splits with its interval, every split a dot. The filled marker "
-    "is the value that all other experiments use.",
-    alt="One row of panels per setting, one column per database; the table below holds the numbers.",
+    f"SRCC against one setting, {labels} labels: median over splits with its interval, every split a dot. The filled marker is "
+    "the default value.",
+    alt="One panel per setting and database; the table below lists the values.",
     stage="sweep",
 )
 

@@ -1,13 +1,12 @@
 # %% [markdown]
-# # What it costs
+# # Cost
 #
-# Accuracy against what is trained and how long it takes. Times are those of the machine at hand; they say more of the order of
-# methods than of their size.
+# Accuracy against trained parameters and time. Times depend on the machine; compare methods with each other only.
 
 # %% tags=["parameters"]
-root: str = "."  # folder of params.yaml
-protocol: str = ""  # of params.yaml; empty: its first one
-shots: int = 0  # number of labelled pictures; 0: the largest of params.yaml
+root: str = "."  # pipeline folder: the folder of params.yaml
+protocol: str = ""  # of params.yaml; empty: the first one
+shots: int = 0  # number of labeled images; 0: the largest of params.yaml
 
 # %%
 from grmp.report import NotebookPage, cost
@@ -22,7 +21,7 @@ page.table("cost", cost.cost_table(page.results))
 page.figure(
     "cost",
     cost.cost_figure(page.results, shots),
-    f"Median SRCC after {shots} labels against the number of trained values and against the seconds that a split takes.",
-    alt="Two rows of panels, one column per database, one marker per method; the tables hold the numbers.",
+    f"Median SRCC with {shots} labels against the number of trained parameters and the time per split, with intervals.",
+    alt="Rows of panels for each kind of cost, one column per database, one marker per method; the tables list the values.",
     stage="sweep",
 )

@@ -1,34 +1,35 @@
 # %% [markdown]
-# # Across databases
+# # Cross-database evaluation
 #
-# Trained on one database, tested on every picture of another: what is learned there that holds elsewhere.
+# Training on one database and testing on all images of another.
 
 # %% tags=["parameters"]
-root: str = "."  # folder of params.yaml
-protocol: str = ""  # of params.yaml; empty: its first one
+root: str = "."  # pipeline folder: the folder of params.yaml
+protocol: str = ""  # of params.yaml; empty: the first one
 
 # %%
-from grmp.report import NotebookPage, scores, transfer
+from grmp.report import NotebookPage, cross_dataset, few_shot
 
 page = NotebookPage("cross_dataset", root, protocol)
 grid = page.results.params.run.cross
-empty = "Training on one database and testing on another: the grid run.cross of params.yaml is empty."
+empty = "The grid run.cross of params.yaml is empty."
 
 # %%
 for shots in grid.shots[-1:]:
-    page.table("matrix", transfer.matrix(page.results, shots), empty, "cross")
+    page.table("matrix", cross_dataset.matrix(page.results, shots), empty, "sweep")
 
 # %% [markdown]
 # ## With published numbers
 
 # %%
-page.table("scores", scores.score_table(page.results, "cross", grid.shots), empty, "cross")
+page.table("scores", few_shot.score_table(page.results, "cross", grid.shots), empty, "sweep")
 
 # %%
-page.figure(
-    "transfer",
-    transfer.pairs_figure(page.results),
-    "SRCC on the other database: median over training sides with its interval, every training side a dot.",
-    alt="One group per pair of databases, one marker per method; the table above holds the numbers.",
-    stage="sweep",
-)
+if len(grid.databases) > 1:
+    page.figure(
+        "transfer",
+        cross_dataset.transfer(page.results),
+        "SRCC on the other database: median over training sets with its interval, every training set a dot.",
+        alt="One shaded group per pair of databases, one marker per method; the table above lists the values.",
+        stage="sweep",
+    )

@@ -1,49 +1,47 @@
 # %% [markdown]
-# # The databases and the backbone
+# # Databases and backbone
 #
-# What the pipeline learned from and was tested on: how many pictures, how their opinions are spread, what they look like
-# from worst to best, and what the backbone knows before any adaptation.
+# The databases used for pre-training and as targets: number of images, distribution of the ratings, sample images,
+# and the zero-shot accuracy of the backbone.
 
 # %% tags=["parameters"]
-root: str = "."  # folder of params.yaml
-pictures: int = 6  # sample pictures per database
+root: str = "."  # pipeline folder: the folder of params.yaml
+images: int = 6  # sample images per database
 
 # %%
-from grmp.report import NotebookPage, figures, tables
+from grmp.report import NotebookPage, databases
 
 page = NotebookPage("databases", root)
 
-# %% [markdown]
-# ## What there is
-
 # %%
-page.table("databases", tables.databases(page.results))
+page.table("databases", databases.database_table(page.results))
 
 # %%
 page.figure(
     "opinions",
-    figures.histograms(page.results),
-    "How the opinions are spread, on each database's own scale.",
-    alt="One histogram per database: number of pictures against opinion.",
+    databases.histograms(page.results),
+    "Distribution of the ratings on each database's own scale; the title gives the number of images.",
+    alt="One histogram per database: number of images against rating.",
     stage="prepare",
 )
 
 # %% [markdown]
-# ## From worst to best
+# ## Sample images
 
 # %%
 page.figure(
     "samples",
-    figures.samples(page.results, pictures),
-    "Pictures at equal steps of rank, lowest opinion on the left; below each its opinion as published or simulated.",
-    alt=f"One row of {pictures} pictures per database, from the lowest to the highest opinion.",
+    databases.samples(page.results, images),
+    "Images at equal steps of rank, from the lowest rating (left) to the highest (right), with their ratings.",
+    alt=f"One row of {images} images per database, from the lowest to the highest rating.",
     stage="prepare",
 )
 
 # %% [markdown]
-# ## What the backbone knows
+# ## The backbone
 #
-# Before any label is seen: does "high quality" against "low quality" order pictures, and does it name the scene?
+# Zero-shot: how well the similarity to "high quality" against "low quality" ranks images, and how often the scene is
+# classified correctly.
 
 # %%
-page.table("backbone", tables.backbone(page.results))
+page.table("backbone", databases.backbone_table(page.results))

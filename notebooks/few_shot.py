@@ -1,16 +1,18 @@
 # %% [markdown]
-# # Few labels
+# # Few-shot evaluation
 #
-# How well quality is predicted after adapting with few labelled pictures, and what each part of the method is worth. Every
-# number is a median over seeded splits; every dot is one split. Published numbers stand beside ours where they could be read.
+# Accuracy after fine-tuning with few labeled images, and the contribution of each part of the method. Values are
+# medians over seeded splits; every dot is one split. Published numbers are included where they could be read.
 
 # %% tags=["parameters"]
-root: str = "."  # folder of params.yaml
-protocol: str = ""  # of params.yaml; empty: its first one
-shots: list[int] = []  # numbers of labelled pictures; empty: those of params.yaml
+root: str = "."  # pipeline folder: the folder of params.yaml
+protocol: str = ""  # of params.yaml; empty: the first one
+shots: list[int] = []  # numbers of labeled images; empty: those of params.yaml
+methods: list[str] = []  # rows of the table; empty: those of params.yaml
+metrics: list[str] = ["srcc", "plcc"]  # columns of the table
 
 # %%
-from grmp.report import NotebookPage, effects, scores, tables
+from grmp.report import NotebookPage, comparisons, few_shot
 
 page = NotebookPage("few_shot", root, protocol)
 shots = shots or page.results.grid.shots
@@ -19,34 +21,35 @@ shots = shots or page.results.grid.shots
 # ## Scores
 
 # %%
-page.table("scores", scores.score_table(page.results, "few_shot", shots), "Scores after few labels.", "sweep")
-page.table("left_out", tables.left_out(page.results))
+table = few_shot.score_table(page.results, "few_shot", shots, metrics, methods)
+page.table("scores", table, "Scores with few labels.", "sweep")
+page.table("left_out", few_shot.excluded_table(page.results))
 
 # %%
 for metric in ("srcc", "plcc"):
     page.figure(
         f"curves_{metric}",
-        scores.curves(page.results, "few_shot", shots, metric),
-        f"{metric.upper()} against the number of labelled pictures: median over splits with its interval, every split a dot.",
-        alt=f"One panel per database: {metric.upper()} against labels, one line per method; the table above holds the numbers.",
+        few_shot.curves(page.results, "few_shot", shots, metric),
+        f"{metric.upper()} for each number of labeled images (shaded groups): median over splits with its interval, every "
+        "split a dot.",
+        alt=f"One panel per database: {metric.upper()} by number of labels, one marker per method; the table lists the values.",
         stage="sweep",
     )
 
 # %% [markdown]
-# ## What each part is worth
+# ## Paired differences
 #
-# Both sides of a comparison saw the same splits, so their difference is taken split by split.
+# Both methods of a comparison use the same splits, so differences are taken split by split.
 
 # %%
-differences = effects.answers(page.results)
-page.table("pairs", effects.answer_table(page.results, differences))
+page.table("pairs", comparisons.answer_table(page.results, comparisons.answers(page.results)))
 
 # %%
 page.figure(
     "pairs",
-    effects.forest(page.results, differences),
-    "Mean difference of SRCC over splits with its interval, every split a dot; right of the line the first method is better. "
-    "Each panel has its own scale.",
-    alt="One panel per question, one row per database and number of labels; the table above holds the numbers.",
+    comparisons.forest(page.results, comparisons.answers(page.results)),
+    "Mean difference of SRCC over splits with its interval, every split a dot; positive: the first method is better. The grey "
+    "band marks differences below 0.02. Scales differ between panels.",
+    alt="One panel per question, one row per database and number of labels; the table above lists the values.",
     stage="sweep",
 )

@@ -1,41 +1,40 @@
 # %% [markdown]
-# # All labels, and shares of them
+# # Full supervision and data efficiency
 #
-# The usual protocol of the field: train on 80 % of a database, test on 20 %; and how much of that is left with a part of
-# those labels. Published numbers stand beside ours where they could be read.
+# The standard protocol of the field, training on 80 % of a database and testing on 20 %, and training on a share of
+# those labels. Published numbers are included where they could be read.
 
 # %% tags=["parameters"]
-root: str = "."  # folder of params.yaml
+root: str = "."  # pipeline folder: the folder of params.yaml
 protocol: str = ""  # of params.yaml; empty: the first one of the grid
-shots: list[str] = []  # shares of the training side, as in 20pct; empty: those of params.yaml
+shots: list[str] = []  # shares of the training set, as in 20pct; empty: those of params.yaml
 
 # %%
-from grmp.report import NotebookPage, scores
+from grmp.report import NotebookPage, few_shot
 
 page = NotebookPage("full_supervision", root, protocol)
 shots = shots or page.results.params.run.full.shots
-empty = "Scores on shares of the training side: the grid run.full of params.yaml is empty."
+empty = "The grid run.full of params.yaml is empty."
 
 # %% [markdown]
 # ## Scores
 
 # %%
 for metric in ("srcc", "plcc"):
-    page.table(
-        f"scores_{metric}",
-        scores.score_table(page.results, "full", shots, [metric]),
-        f"{metric.upper()}. {empty}",
-        "full",
-    )
+    table = few_shot.score_table(page.results, "full", shots, [metric])
+    page.table(f"scores_{metric}", table, f"{metric.upper()}. {empty}", "sweep")
 
 # %% [markdown]
-# ## How much a share of the labels is worth
+# ## Data efficiency
+#
+# Drawn if params.yaml asks for more than one share of the labels.
 
 # %%
-page.figure(
-    "data_efficiency",
-    scores.curves(page.results, "full", shots),
-    "SRCC against the share of the training side that is labelled: median over splits with its interval, every split a dot.",
-    alt="One panel per database: SRCC against the share of labels, one line per method; the table above holds the numbers.",
-    stage="sweep",
-)
+if len(shots) > 1:
+    page.figure(
+        "data_efficiency",
+        few_shot.curves(page.results, "full", shots),
+        "SRCC for each labeled share of the training set: median over splits with its interval, every split a dot.",
+        alt="One panel per database: SRCC by share of labels, one marker per method; the table above lists the values.",
+        stage="sweep",
+    )

@@ -1,58 +1,60 @@
 # %% [markdown]
 # # Meta-prompt pre-training
 #
-# Each distortion type is a task: an inner model learns from support pictures, query pictures tell how well it went, and the
-# meta-prompts move by the outer step. Falling query losses say that the prompts have learned where to start.
+# Each distortion type is a task. In the inner loop, a model learns from support images; the loss on query images then
+# drives the outer step on the meta-prompts. A falling query loss means that the prompts become a better
+# initialization.
 
 # %% tags=["parameters"]
-root: str = "."  # folder of params.yaml
+root: str = "."  # pipeline folder: the folder of params.yaml
 
 # %%
-from grmp.report import NotebookPage, figures, steps, tables
+from grmp.report import NotebookPage, meta_training
 
 page = NotebookPage("meta_training", root)
 
 # %%
-page.table("losses", tables.pretraining(page.results))
+page.table("losses", meta_training.loss_table(page.results))
 
 # %%
 page.figure(
     "losses",
-    figures.losses(page.results),
-    "Mean loss over tasks, epoch by epoch, on support and on query pictures; the band holds the middle 80% of the tasks.",
+    meta_training.losses(page.results),
+    "Mean loss over tasks on support and on query images; the band holds the middle 80% of the tasks.",
     alt="Support and query loss against the epoch, one line per variant, one pair of panels per pre-training database.",
     stage="pretrain",
 )
 
 # %% [markdown]
-# ## Task by task
+# ## Losses per task
 
 # %%
 for database in page.results.params.pretrain.databases:
     page.figure(
         f"tasks_{database}",
-        figures.task_losses(page.results, database),
-        f"{database}: query loss of each distortion type.",
-        alt=f"Small panels, one per distortion type of {database}: query loss against the epoch, one line per variant.",
+        meta_training.task_losses(page.results, database),
+        f"{meta_training.title(database)}: query loss per distortion type.",
+        alt="Small panels, one per distortion type: query loss against the epoch, one line per variant.",
         stage="pretrain",
     )
 
 # %% [markdown]
-# ## How far a few inner steps go
+# ## Effect of a few inner steps
 #
-# For each distortion type one support and one query set; the inner optimiser steps on the first, the second is scored on the
-# way, from the meta-learned prompts and from the random ones with which pre-training began.
+# For each distortion type, the inner optimizer takes a few steps on one support set; the loss is measured on one
+# query set, from the meta-learned prompts and from the random prompts with which pre-training began.
 
 # %%
-page.table("steps", steps.steps_table(page.results))
+page.table("steps", meta_training.inner_curves_table(page.results))
 
 # %%
 for variant in page.results.params.inner_curves.variants:
     for database in page.results.params.inner_curves.databases:
         page.figure(
             f"steps_{variant}_{database}",
-            steps.steps_figure(page.results, variant, database),
-            f"{database}, {variant}: loss on query pictures of each distortion type after so many inner steps.",
-            alt=f"Small panels, one per distortion type of {database}: query loss against inner steps from both starts.",
+            meta_training.inner_curves_figure(page.results, variant, database),
+            f"{meta_training.title(database)}, {page.results.variant_label(variant)}: query loss per distortion type against "
+            "the number of inner steps.",
+            alt="Small panels, one per distortion type: query loss against inner steps from both starts.",
             stage=f"inner_curves@{variant}",
         )

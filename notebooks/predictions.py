@@ -1,59 +1,58 @@
 # %% [markdown]
-# # Predicted against given quality
+# # Predictions for single images
 #
-# One split's test pictures: the score that each method gives against the opinion, with the four-parameter logistic fit
-# through which PLCC and RMSE are taken. Scores of a softmax may keep to a narrow band; only their order counts for SRCC.
+# Scores against ratings on the test images of one split, with the four-parameter logistic fit after which PLCC and
+# RMSE are taken.
 
 # %% tags=["parameters"]
-root: str = "."  # folder of params.yaml
-protocol: str = ""  # of params.yaml; empty: its first one
-methods: list[str] = []  # at most five fit a page; empty: the first and the last four of params.yaml
-shots: int = 0  # number of labelled pictures; 0: the largest of params.yaml
-split: int = 0  # which split
-method: str = "grmp"  # whose failures are shown
-pictures: int = 6  # failures of each database
+root: str = "."  # pipeline folder: the folder of params.yaml
+protocol: str = ""  # of params.yaml; empty: the first one
+methods: list[str] = []  # at most five; empty: the first and the last four of params.yaml
+shots: int = 0  # number of labeled images; 0: the largest of params.yaml
+split: int = 0  # the split shown
+method: str = "grmp"  # the method whose failures are shown
+images: int = 6  # failures per database
 
 # %%
-from grmp.report import NotebookPage, figures, predictions, tables
+from grmp.report import NotebookPage, predictions
 
 page = NotebookPage("predictions", root, protocol)
 run = page.results.grid
 methods = methods or (run.methods if len(run.methods) <= 5 else run.methods[:1] + run.methods[-4:])
-label = page.results.params.methods[method].label
+label = page.results.label(method)
 shots = shots or max(run.shots)
 
 # %%
 page.figure(
     "scatter",
-    figures.scatter(page.results, methods, shots, split),
-    f"Predicted against given quality, test pictures of split {split}, {shots} labels; the line is the logistic fit.",
-    alt=f"Scatter plots, one row per database, one column per method: {', '.join(methods)}. Each panel names its SRCC.",
+    predictions.scatter(page.results, methods, shots, split),
+    f"Predicted quality against ratings, test images of split {split}, {shots} labels; the line is the logistic fit.",
+    alt="Scatter plots, one row per database, one column per method. Each panel states its SRCC.",
     stage="sweep",
 )
 
 # %%
-page.table("measures", tables.measures(page.results, methods, shots))
+page.table("measures", predictions.measures(page.results, methods, shots))
 
 # %% [markdown]
-# ## The largest failures
+# ## Largest errors
 #
-# Predictions are put on the scale of quality by each split's own fit; a picture that several splits test counts with their
-# mean.
+# Predictions are mapped to the scale of the ratings by each split's own fit; for an image in several test sets, their
+# mean is used.
 
 # %%
 page.figure(
     "failures",
-    predictions.failures(page.results, method, run.databases, shots, pictures),
-    f"{label}: the test pictures furthest from their opinion, {shots} labels. Below each: what was "
-    "predicted for what opinion, both in [0, 1].",
-    alt="One row of pictures per database, judged too high on the left half, too low on the right half.",
+    predictions.failures(page.results, method, run.databases, shots, images),
+    f"{label}: the test images with the largest errors, {shots} labels. Below each: predicted and actual quality in [0, 1].",
+    alt="One row of images per database, overestimated in the left half, underestimated in the right half.",
     stage="sweep",
 )
 
 # %% [markdown]
-# ## Do splits agree?
+# ## Agreement between splits
 #
-# A picture that stands on the test side of several splits is judged by several models, each adapted to other labelled pictures.
+# An image in the test sets of several splits is scored by several models, each fine-tuned with other labeled images.
 
 # %%
 page.table("agreement", predictions.agreement_table(page.results, methods, run.databases, shots))
@@ -62,8 +61,7 @@ page.table("agreement", predictions.agreement_table(page.results, methods, run.d
 page.figure(
     "agreement",
     predictions.agreement(page.results, method, run.databases, shots),
-    f"{label}: least to greatest prediction of each picture that several splits test (line) and "
-    "their mean (dot), against opinion.",
-    alt="One panel per database: predicted against given quality, one vertical line per picture.",
+    f"{label}: range of the predictions for each image in several test sets (line) and their mean (dot) against its rating.",
+    alt="One panel per database: predicted against actual quality, one vertical line per image.",
     stage="sweep",
 )

@@ -1,25 +1,25 @@
 # %% [markdown]
 # # Summary
 #
-# What the paper claims, the number found here with its interval, and whether the one bears the other out. Verdicts are given by
-# a stated rule, never by hand; what has not been run or cannot be compared is called so.
+# The claims of the paper, our results with their intervals, and a verdict on each claim. Verdicts follow a stated
+# rule. Claims that were not run, or that cannot be compared with our setting, are listed as such.
 
 # %% tags=["parameters"]
-root: str = "."  # folder of params.yaml
+root: str = "."  # pipeline folder: the folder of params.yaml
 
 # %%
-from grmp.report import NotebookPage, claims
+from grmp.report import NotebookPage, summary
 
 page = NotebookPage("summary", root)
 
 # %%
-page.table("claims", claims.claim_table(page.results))
+page.table("claims", summary.claim_table(page.results))
 
 # %%
 page.figure(
     "claims",
-    claims.claim_figure(page.results),
-    "The numbers that the paper states (stars) and our medians with their intervals.",
-    alt="One row per database and number of labels: the stated SRCC and ours under each protocol; the table holds the numbers.",
+    summary.claim_figure(page.results),
+    "Values stated in the paper (stars) and our medians with their intervals.",
+    alt="One row per database and number of labels: the stated SRCC and ours under each protocol; the table lists the values.",
     stage="sweep",
 )

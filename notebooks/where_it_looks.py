@@ -1,18 +1,19 @@
 # %% [markdown]
-# # Where it looks
+# # Attribution maps and embeddings
 #
-# What raised and what lowered a picture's score, before adaptation and after it, without and with the gradient rule; and
-# how the embeddings of test pictures lie. The stage `attribution` adapts each model again on one split and keeps both.
+# Which image regions raise or lower the score before fine-tuning, and after it without and with the gradient rule;
+# and the embeddings of the test images. The stage `attribution` fine-tunes each model on one split and stores maps
+# and embeddings.
 #
-# Maps are by integrated gradients (Sundararajan, Taly, Yan, ICML 2017) of the score's logit, from a flat picture of the
-# same mean colour to the picture: the patches of a map add up to the difference of the two pictures' logits.
+# Maps are integrated gradients (Sundararajan, Taly, Yan, ICML 2017) of the logit of the score, from a uniform image
+# of the same mean colour to the image: the values of a map sum to the difference of the two logits.
 
 # %% tags=["parameters"]
-root: str = "."  # folder of params.yaml
+root: str = "."  # pipeline folder: the folder of params.yaml
 databases: list[str] = []  # empty: those of run.few_shot
 
 # %%
-from grmp.report import NotebookPage, looking
+from grmp.report import NotebookPage, where_it_looks
 
 page = NotebookPage("where_it_looks", root)
 databases = databases or page.results.grid.databases
@@ -21,26 +22,26 @@ databases = databases or page.results.grid.databases
 for database in databases:
     page.figure(
         f"maps_{database}",
-        looking.maps(page.results, database),
-        f"{database}: the test pictures of lowest (left) and highest opinion (right). Light patches raised the score, dark "
-        "ones lowered it, mid-grey ones did nothing; each map has its own scale.",
-        alt=f"Pictures of {database} from worst to best in the first row, a grey map of patches for each model below.",
+        where_it_looks.maps(page.results, database),
+        f"{where_it_looks.title(database)}: the test images with the lowest ratings (left) and the highest (right). Blue "
+        "regions raised the score, red ones lowered it; each map has its own scale.",
+        alt="Images from the worst to the best in the first row; below, a coloured map over each image for each model.",
         stage=f"attribution@{database}",
     )
 
 # %% [markdown]
-# ## The embedding
+# ## Embeddings
 
 # %%
 for database in databases:
     page.figure(
         f"embedding_{database}",
-        looking.embeddings(page.results, database),
-        f"{database}: embeddings of the test pictures on their first two principal components, by opinion (above, light is "
-        "good) and by the scene that CLIP names (below).",
-        alt=f"Scatter plots of {database}: one column per model, the upper row coloured by quality, the lower by scene.",
+        where_it_looks.embeddings(page.results, database),
+        f"{where_it_looks.title(database)}: embeddings of the test images on their first two principal components, by rating "
+        "(top; bright is good) and by the scene that zero-shot CLIP predicts (bottom).",
+        alt="Scatter plots: one column per model, the upper row coloured by quality, the lower by scene.",
         stage=f"attribution@{database}",
     )
 
 # %%
-page.table("models", looking.summary(page.results, databases))
+page.table("models", where_it_looks.model_table(page.results, databases))

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from grmp.files import write_text
-from grmp.report import effects, scores, selection
+from grmp.report import comparisons, few_shot, selection
 from grmp.report.results import Results
 from grmp.report.table import Table
 
@@ -18,12 +18,12 @@ PLACE = re.compile(r"(<!-- ([\w ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def _pairs(results: Results) -> Table:
-    return effects.answer_table(results, effects.answers(results))
+    return comparisons.answer_table(results, comparisons.answers(results))
 
 
 TABLES: dict[str, Callable[[Results], Table | None]] = {
-    "scores sound": lambda w: scores.score_table(w.under("sound"), "few_shot", w.grid.shots, ("srcc",)),
-    "scores published": lambda w: scores.score_table(w.under("published"), "few_shot", w.grid.shots, ("srcc",)),
+    "scores sound": lambda w: few_shot.score_table(w.under("sound"), "few_shot", w.grid.shots, ("srcc",)),
+    "scores published": lambda w: few_shot.score_table(w.under("published"), "few_shot", w.grid.shots, ("srcc",)),
     "pairs sound": lambda w: _pairs(w.under("sound")),
     "pairs published": lambda w: _pairs(w.under("published")),
     "protocols": lambda w: selection.protocol_table(w, "published", "sound"),

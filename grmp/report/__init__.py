@@ -1,6 +1,5 @@
-"""Tables, figures, provenance and the site, from run records alone."""
+"""Tables and figures from run records. One module per notebook, with the same name; the others are shared by several."""
 
-from grmp.report import claims, cost, figures, scores, selection, tables, transfer
-from grmp.report.notebook_page import NotebookPage
+from grmp.report.notebook import NotebookPage
 
-__all__ = ["NotebookPage", "claims", "cost", "figures", "scores", "selection", "tables", "transfer"]
+__all__ = ["NotebookPage"]

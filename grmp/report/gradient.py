@@ -1,71 +1,76 @@
-"""The gradient rule at work: its strength, its variants, and the angle between the two gradients; ``gradient``'s figures."""
+"""The gradient rule: its strength, its variants, and the angle between the two gradients. Notebook ``gradient``."""
+
+from collections.abc import Sequence
 
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from grmp.params import RunKey
-from grmp.report.ablation import draw_sweep
-from grmp.report.effects import Comparison, at
-from grmp.report.notes import join, lacking
-from grmp.report.panels import every, label_left, legend, note, panels
-from grmp.report.results import Results
-from grmp.report.style import LINES, MARKERS, PAGE, line_styles, styled
-from grmp.report.sweeps import definition, differs_in, sweep
-from grmp.report.table import Table, number, with_interval
+from grmp.report.ablation import definition, differs_in, draw_sweep, sweep
+from grmp.report.comparisons import Comparison, at
+from grmp.report.plotting import GREY, PAGE, label_left, line_styles, note, panels, styled
+from grmp.report.results import Results, title
+from grmp.report.table import Table, join, missing_runs, number, triples, with_interval
 
 RULES = {
-    "none": "task gradient alone",
-    "published": "takes λ times the semantic part away where the two agree",
-    "prograd": "takes it away where they conflict (ProGrad)",
-    "pcgrad": "projects each of the two where they conflict, adds them (PCGrad)",
-    "cosine_gate": "adds the semantic gradient in proportion to the cosine where they agree",
+    "none": ("No rule", "task gradient only"),
+    "published": ("As published", "subtracts λ times the semantic component if the gradients agree"),
+    "prograd": ("ProGrad", "subtracts the semantic component if the gradients conflict"),
+    "pcgrad": ("PCGrad", "projects each gradient if they conflict, then adds them"),
+    "cosine_gate": ("Cosine gate", "adds the semantic gradient times the cosine if the gradients agree"),
 }
+WINDOW = 5  # epochs of the running mean
 
 
 def rules(results: Results, full: str) -> list[str]:
-    """``full``, the same without a rule, and the same under other rules, in the order of params.yaml."""
+    """``full``, and the methods that differ from it in the rule only, in the order of params.yaml."""
     wanted: list[set[str]] = [{"rule"}, {"rule", "strength"}, set()]
     plain = [name for name, method in results.params.methods.items() if not getattr(method, "set", {})]
     return [name for name in plain if differs_in(results.params, full, name) in wanted]
 
 
 def variants(results: Results, full: str) -> list[Comparison]:
-    """Each rule against none, from the same start."""
+    """Each rule against none, from the same initial prompts."""
     found = {name: definition(results.params, name) for name in rules(results, full)}
     none = next((n for n, d in found.items() if d and d["rule"] == "none"), None)
-    return [(f"{d['rule']}, λ = {d['strength']:g}", n, none) for n, d in found.items() if none and d and n != none]
+    return [
+        (f"{_name(d['rule'])}, λ = {d['strength']:g}", n, none) for n, d in found.items() if none and d and n != none
+    ]
+
+
+def _name(rule: str) -> str:
+    return RULES.get(rule, (rule, ""))[0]
 
 
 @styled
 def strength(
     results: Results, full: str, databases: list[str], shots: int | str, metric: str = "srcc"
 ) -> Figure | None:
-    """The rule's strength against the score, and against how far the model has moved from the teacher's scenes at the end."""
+    """The score and the final semantic loss against λ."""
     one = sweep(results.params, full, "strength", results.params.methods)
-    scores, summary = (at(t, shots=shots) for t in (results.scores, results.summary))
+    scores, summary = at(results.scores, shots=shots), at(at(results.summary, shots=shots), metric=metric)
     names = [name for _, name in one.points]
     if len(one.points) < 2 or scores[scores["method"].isin(names)]["method"].nunique() < 2:
         return None
-    last = at(last_losses(results, databases, names, shots), shots=shots)
+    last = last_losses(results, databases, names, shots)
     figure = Figure((PAGE if len(databases) > 1 else PAGE / 2, 3.1), layout="constrained")
     grid = figure.subplots(2, len(databases), squeeze=False, sharex="col")
-    for column, database in enumerate(databases):
-        part = at(scores, database=database)
-        medians = at(at(summary, database=database), metric=metric)
-        draw_sweep(results, grid[0, column], one, part, medians, metric)
+    for axes, database in zip(grid.T, databases, strict=True):
+        draw_sweep(results, axes[0], one, at(scores, database=database), at(summary, database=database), metric)
         ends = at(last, database=database)
-        middle = ends.groupby("method", as_index=False)["semantic_loss"].median()
-        middle = middle.assign(median=middle["semantic_loss"], median_low=float("nan"), median_high=float("nan"))
-        draw_sweep(results, grid[1, column], one, ends, middle, "semantic_loss")
-        grid[0, column].set_title(f"{database}, {shots} labels")
-        grid[0, column].set_xlabel("")
+        middles = ends.groupby("method", as_index=False)["semantic_loss"].median()
+        middles = middles.rename(columns={"semantic_loss": "median"}).assign(
+            median_low=float("nan"), median_high=float("nan")
+        )
+        draw_sweep(results, axes[1], one, ends, middles, "semantic_loss")
+        axes[0].set(title=f"{title(database)}, {shots} labels", xlabel="")
     grid[0, 0].set_ylabel(metric.upper())
-    grid[1, 0].set_ylabel("semantic loss\nat the end")
+    grid[1, 0].set_ylabel("semantic loss,\nlast epoch")
     return figure
 
 
-def last_losses(results: Results, databases: list[str], names: list[str], shots: int | str) -> pd.DataFrame:
+def last_losses(results: Results, databases: Sequence[str], names: Sequence[str], shots: int | str) -> pd.DataFrame:
     """Losses and angle of the last epoch of every split: ``database, method, shots, split`` and the history's columns."""
     found = []
     for database in databases:
@@ -79,70 +84,69 @@ def last_losses(results: Results, databases: list[str], names: list[str], shots:
 
 
 @styled
-def angles(results: Results, methods: list[str], databases: list[str], shots: int | str) -> Figure | None:
-    """Angle between the two losses' gradients, epoch by epoch: median over splits, the band from the least to the greatest."""
-    histories = {
+def angles(results: Results, methods: Sequence[str], databases: Sequence[str], shots: int | str) -> Figure | None:
+    """Angle between the gradients of the two losses against the epoch: a panel per database and method, a line per split.
+
+    Lines are running means over ``WINDOW`` epochs, since the angle varies with the batch; the thick line is their mean.
+    """
+    found = {
         (d, m): one.history.dropna(subset="angle_deg")
         for d in databases
         for m in methods
         if (one := results.record(d, m, shots)) is not None
     }
-    if not any(len(h) for h in histories.values()):
+    if not any(len(history) for history in found.values()):
         return None
-    look, label = line_styles(results.params.methods), {n: m.label for n, m in results.params.methods.items()}
-    figure, axes = panels(len(databases), 1.9, 3, 0.16 * -(-len(methods) // 3), sharey=True)
-    for axis, database in zip(axes, databases, strict=True):
-        drawn = False
-        for place, name in enumerate(methods):
-            history = histories.get((database, name))
-            if history is None or history.empty:
-                continue
-            by = history.groupby("epoch")["angle_deg"]
-            middle, drawn = by.median(), True
-            # methods far apart in params.yaml may share a marker, and here their lines run close together
-            style = look[name] | {"marker": MARKERS[place % 8], "linestyle": LINES[place % 8], "markersize": 3.5}
-            axis.fill_between(middle.index, by.min(), by.max(), color=style["color"], alpha=0.12, linewidth=0)
-            axis.plot(middle.index, middle, label=label[name], markevery=every(len(middle)), **style)
-        if not drawn:
-            note(axis, "not run")
+    styles = line_styles(results.params.methods)
+    figure, axes = panels(len(databases) * len(methods), 1.45, min(4, len(methods)), 0.1, sharex=True, sharey=True)
+    for axis, (database, name) in zip(axes, [(d, m) for d in databases for m in methods], strict=True):
+        history, colour = found.get((database, name), pd.DataFrame()), styles[name]["color"]
         axis.axhline(90, color="black", linewidth=0.7)
-        axis.set_title(f"{database}, {shots} labels")
-        axis.set_xlabel("epoch")
+        axis.set_title(f"{results.label(name)}\n{title(database)}, {shots} labels", fontsize=6.5)
         axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        axis.set_xlabel("epoch")
+        if history.empty:
+            note(axis, "not run")
+            continue
+        wide = history.pivot_table("angle_deg", "epoch", "split")
+        smooth = wide.rolling(WINDOW, center=True, min_periods=1).mean() if len(wide) > 2 * WINDOW else wide
+        axis.plot(smooth.index, smooth, color=GREY, alpha=0.45, linewidth=0.6)
+        axis.plot(smooth.index, smooth.mean(axis=1), color=colour, linewidth=1.6)
     label_left(axes, "angle (degrees)")
-    legend(figure, axes, 3)
     return figure
 
 
 def rule_table(results: Results, full: str, databases: list[str], shots: int | str, metric: str = "srcc") -> Table:
-    """Each rule: what it does, the score, and the losses and the angle at the end, database by database."""
+    """Each rule: what it does, the score, and the losses and the angle in the last epoch, per database."""
     names = rules(results, full)
     summary = at(at(results.summary, shots=shots), metric=metric)
     ends = last_losses(results, databases, names, shots)
     rows, shown, missing = [], [], []
     for name in names:
-        own = definition(results.params, name)
-        assert own is not None
+        own = definition(results.params, name) or {}
         for database in databases:
             row = at(summary, database=database, method=name)
             end = at(ends, database=database, method=name)[["task_loss", "semantic_loss", "angle_deg"]].median()
-            cells = {"Rule": own["rule"], "λ": f"{own['strength']:g}", "What it does": RULES.get(own["rule"], "")}
-            cells |= {"Database": database, metric.upper(): "–"}
+            score = "–"
             if row.empty:
                 missing.append(RunKey(results.params.protocol, database, name, shots))
             else:
-                first = row.iloc[0]
-                cells[metric.upper()] = with_interval(first["median"], first["median_low"], first["median_high"])
-                numbers = (first["median"], first["median_low"], first["median_high"])
-                rows.append((own["rule"], own["strength"], name, database, shots, *numbers, *end))
-            cells |= {"Task loss": number(end["task_loss"]), "Semantic loss": number(end["semantic_loss"])}
-            shown.append(cells | {"Angle": number(end["angle_deg"], 1)})
+                three = triples(row, "median")[0]
+                score = with_interval(*three)
+                rows.append((own["rule"], own["strength"], name, database, shots, *three, *end))
+            head = (
+                _name(own["rule"]),
+                f"{own['strength']:g}",
+                RULES.get(own["rule"], ("", ""))[1],
+                title(database),
+                score,
+            )
+            shown.append((*head, number(end["task_loss"]), number(end["semantic_loss"]), number(end["angle_deg"], 1)))
     columns = ["rule", "strength", "method", "database", "shots", "median", "median_low", "median_high"]
     data = pd.DataFrame(rows, columns=[*columns, "task_loss", "semantic_loss", "angle_deg"])
-    heads = ["Rule", "λ", "What it does", "Database", metric.upper(), "Task loss", "Semantic loss", "Angle"]
+    heads = ["Rule", "λ", "Effect on the step", "Database", metric.upper(), "Task loss", "Semantic loss", "Angle"]
     frame = pd.DataFrame(shown, columns=heads)
     repeated = frame[heads[:3]].eq(frame[heads[:3]].shift()).all(axis=1)
-    for column in heads[:3]:
-        frame[column] = frame[column].mask(repeated, "")
-    text = "Medians over splits; losses and angle (degrees) are those of the last epoch in which they were taken."
-    return Table(data, frame, f"The rule and its variants, {shots} labels", join(text, lacking(results, missing)))
+    frame[heads[:3]] = frame[heads[:3]].mask(repeated, "")
+    text = "Medians over splits; losses and angle (degrees) are those of the last epoch in which they were recorded."
+    return Table(data, frame, f"Gradient rules, {shots} labels", join(text, missing_runs(results, missing)))

@@ -1,86 +1,237 @@
-"""Execute a percent-format notebook: jupytext -> papermill -> a cleaned .ipynb.
+"""Execute a percent-format notebook (jupytext, papermill) and store its figures and tables with captions and provenance.
 
 The first cell, tagged ``parameters``, lists typed parameters (``shots: list[int] = []  # what it means``). Values given from
-outside are checked against it before anything runs.
+outside are checked against it before anything runs. The notebooks write through ``NotebookPage``; each output carries a
+note for the site under the metadata key ``grmp``: kind, name, caption, files read and run records used.
 """
 
 import ast
+import base64
 import contextlib
+import html
 import json
 import logging
 import os
+import platform
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import jupytext
 import nbformat
+import pandas as pd
 import yaml
+from IPython.display import display
+from matplotlib.figure import Figure
 from nbformat import NotebookNode
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from grmp import params as settings
 from grmp.device import cpus
 from grmp.errors import UserError
-from grmp.files import whole
+from grmp.files import sha256, sha256_of, whole
 from grmp.locks import lock
 from grmp.pool import work
+from grmp.report.plotting import save
+from grmp.report.results import Results
+from grmp.report.table import Table
 
-SECONDS = 600  # per cell; a notebook that draws from records needs a few
+SECONDS = 600  # per cell
+PIXELS_PER_INCH = 110  # of a figure on a page; the PNG has more
+PACKAGES = ("grmp", "numpy", "scipy", "pandas", "matplotlib")
+BY_HAND = (
+    "results/by_hand"  # outputs of notebooks that were not executed by `grmp notebooks` with the default parameters
+)
+RUNS = "results/runs/"
+_FOR_SITE = "GRMP_NOTEBOOK_FOR_SITE"  # environment variable
 _TYPES = {"str": str, "int": int, "float": float, "bool": bool, "list": list}
 
 
-def execute(name: str, params_file: Path, overrides: Sequence[str] = ()) -> None:
-    """Run ``notebooks/<name>.py`` in the folder of ``params_file``; write results/notebooks/<name>.ipynb.
+# ------------------------------------------------------------------------------------------------------ the page
 
-    ``overrides`` are ``parameter=value`` texts, the value as YAML: ``shots=[50,100]``. What the notebook itself writes
-    (results/tables/<name>, results/figures/<name>) is emptied first and again if it fails, so nothing old or half-done stays.
+
+def pipeline_folder(root: str | Path) -> Path:
+    """``root`` if it has a params.yaml; from notebooks/, the first of ``..``, ``../real``, ``../demo`` with results.
 
     Raises
     ------
     UserError
-        For an unknown notebook, an unknown or ill-typed parameter, or a notebook that fails.
+        If there is none.
+    """
+    above = Path(root).resolve().parent
+    places = [Path(root)] if (Path(root) / "params.yaml").is_file() else [above, above / "real", above / "demo"]
+    found = [place for place in places if (place / "params.yaml").is_file()]
+    if not found:
+        raise UserError(f"{root} has no params.yaml; set the parameter root to a pipeline folder, for example ../demo")
+    return next((place for place in found if (place / "results/scores.csv").is_file()), found[0])
+
+
+class NotebookPage:
+    """Where a notebook puts its figures and tables."""
+
+    def __init__(self, name: str, root: str | Path = ".", protocol: str = "") -> None:
+        """``name`` is the notebook's, ``root`` a pipeline folder, ``protocol`` one of its protocols [default: the first]."""
+        self.name = name
+        self.results = Results.open(pipeline_folder(root), protocol)
+        self.line = provenance(self.results, name)
+        self.for_site = os.environ.get(_FOR_SITE) == name
+
+    def _base(self, kind: str, name: str) -> Path:
+        if self.for_site:
+            return self.results.folder / kind / self.name / name
+        return self.results.root / BY_HAND / self.name / kind / name
+
+    def figure(self, name: str, figure: Figure | None, caption: str, alt: str, stage: str = "") -> None:
+        """Save and show a figure; for None, show that ``dvc repro <stage>`` was not run.
+
+        ``alt`` describes the figure to readers who cannot see it.
+        """
+        if figure is None:
+            self.not_run(name, caption, stage)
+            return
+        png = save(figure, self._base("figures", name))
+        width, height = (round(side * PIXELS_PER_INCH) for side in figure.get_size_inches())
+        note = {"kind": "figure", "name": name, "caption": caption, "alt": alt, "width": width, "height": height}
+        display(
+            {"image/png": base64.b64encode(png).decode(), "text/plain": alt},
+            raw=True,
+            metadata={"image/png": {"width": width, "height": height, "alt": alt}, "grmp": note | self._sources()},
+        )
+        self._below(caption)
+
+    def table(self, name: str, table: Table | None, what: str = "", stage: str = "") -> None:
+        """Save and show a table; for None, show that ``what`` was not run, or nothing if it is empty."""
+        if table is None:
+            if what:
+                self.not_run(name, what, stage)
+            return
+        table.save(self._base("tables", name), f"{self.name}-{name}")
+        note = {"kind": "table", "name": name, "caption": table.caption} | self._sources(table.data)
+        display({"text/html": table.html(), "text/plain": table.markdown()}, raw=True, metadata={"grmp": note})
+        self._below("")
+
+    def not_run(self, name: str, what: str, stage: str) -> None:
+        """Show what was not run, and the command that runs it."""
+        command = f"dvc repro {stage}".strip()
+        text = f'<p class="hole"><b>Not run yet:</b> {html.escape(what)} Run <code>{html.escape(command)}</code>.</p>'
+        note = {"kind": "hole", "name": name, "caption": what, "command": command} | self._sources()
+        display({"text/html": text, "text/plain": f"Not run yet: {what} {command}"}, raw=True, metadata={"grmp": note})
+
+    def _sources(self, data: pd.DataFrame | None = None) -> dict[str, Any]:
+        """The provenance line, the files read since the last output, and the run records.
+
+        The records are those of the rows of ``data`` if it names runs, else those that were read.
+        """
+        root = self.results.root
+        read = [place for place in sorted(self.results.files_read) if (root / place).exists()]
+        self.results.files_read.clear()
+        records = [place for place in read if place.startswith(RUNS)]
+        cells = ["database", "method", "shots"]
+        if data is not None and set(cells) <= set(data):
+            protocol = data.get("protocol", self.results.params.protocol)
+            rows = data.assign(protocol=protocol)[["protocol", *cells]].astype(str).drop_duplicates()
+            places = [f"{RUNS}{'/'.join(row)}/run.json" for row in rows.itertuples(index=False)]
+            records = [place for place in places if (root / place).exists()]
+        return {"line": self.line, "read": [r for r in read if not r.startswith(RUNS)], "records": records}
+
+    def _below(self, caption: str) -> None:
+        text = f"<b>{html.escape(caption)}</b><br>" if caption else ""
+        shown = f'<p class="caption">{text}<small>{html.escape(self.line)}</small></p>'
+        display({"text/html": shown, "text/plain": f"{caption} {self.line}".strip()}, raw=True)
+
+
+def provenance(results: Results, notebook: str) -> str:
+    """Settings, scores, code and versions in one line; equal for equal runs. Hashes are the first digits of SHA-256."""
+    scores = results.folder / "scores.csv"
+    parts = [
+        f"notebook {notebook}",
+        f"settings {sha256_of(results.params.model_dump())[:12]}",
+        f"scores {sha256(scores)[:12]}" if scores.is_file() else "no scores yet",
+        f"code {commit(results.root / results.params.paths.code)}",
+        f"Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in PACKAGES),
+    ]
+    return " · ".join(parts)
+
+
+def commit(code: Path) -> str:
+    """The last commit that changed the package or the notebooks, "+" if they differ from it, or "not in git"."""
+    try:
+        last = _git(code, "log", "-1", "--format=%h", "--abbrev=10", "--", "grmp", "notebooks").strip()
+        changed = _git(code, "status", "--porcelain", "--", "grmp", "notebooks").strip()
+    except (OSError, subprocess.SubprocessError):
+        return "not in git"
+    return (last + ("+" if changed else "")) or "not in git"
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True, text=True, timeout=20)
+    return done.stdout
+
+
+# ---------------------------------------------------------------------------------------------------- the runner
+
+
+def execute(name: str, params_file: Path, overrides: Sequence[str] = ()) -> None:
+    """Execute ``notebooks/<name>.py`` in the folder of ``params_file``.
+
+    Writes results/notebooks/<name>.ipynb, results/tables/<name> and results/figures/<name>; with ``overrides`` everything
+    goes to results/by_hand/<name> instead. The folders are emptied first, and again if the notebook fails.
+
+    Parameters
+    ----------
+    overrides
+        ``parameter=value``, the value in YAML: ``shots=[50,100]``.
+
+    Raises
+    ------
+    UserError
+        For an unknown notebook, an unknown parameter, a value of the wrong type, or a notebook that fails.
     """
     params = settings.load(params_file)
-    world = params_file.resolve().parent
-    folder = (world / params.paths.code / "notebooks").resolve()
+    root = params_file.resolve().parent
+    folder = (root / params.paths.code / "notebooks").resolve()
     known = sorted(path.stem for path in folder.glob("*.py"))
     if name not in known:
         raise UserError(f"no notebook '{name}' in {folder}; known: {', '.join(known) or 'none'}")
     notebook = jupytext.read(folder / f"{name}.py")
     given = check_parameters(name, notebook, overrides)
-    outputs = [world / "results" / kind / name for kind in ("tables", "figures")]
-    with lock(world, f"notebook-{name}"):
+    outputs = [root / f"results/{kind}/{name}" for kind in ("tables", "figures")]
+    target = root / f"results/notebooks/{name}.ipynb"
+    if given:
+        outputs, target = [root / BY_HAND / name], root / BY_HAND / name / f"{name}.ipynb"
+    with lock(root, f"notebook-{name}"):
         _empty(outputs)
         print(f"notebook {name}: executing", flush=True)
         try:
-            executed = clean(_run(notebook, given, world))
-            executed.metadata["grmp"] = {"parameters": _told(notebook, given)}  # for the site
+            executed = clean(_run(notebook, given, root, "" if given else name))
         except BaseException:
             _empty(outputs)
             raise
-        target = world / "results/notebooks" / f"{name}.ipynb"
+        executed.metadata["grmp"] = {"parameters": _with_values(notebook, given)}  # for the site
         with whole(target) as beside:
             nbformat.write(executed, beside)
+    if given:
+        print(f"notebook {name}: written to {BY_HAND}/{name}")
 
 
 def execute_all(params_file: Path) -> None:
-    """Run every notebook of ``report.notebooks``, one a CPU; one that fails leaves the others alone.
+    """Execute every notebook of ``report.notebooks``, one per CPU core; the failure of one does not stop the others.
 
     Raises
     ------
     UserError
-        If some failed, with the reason of each.
+        If some failed.
     """
     names = settings.load(params_file).report.notebooks
-    places = [None] * cpus()
-    failed = []
+    places, failed = [None] * cpus(), []
     for number, (name, state, reason) in enumerate(
         work(partial(execute, params_file=params_file), names, places), start=1
     ):
@@ -90,31 +241,29 @@ def execute_all(params_file: Path) -> None:
             print(f"notebook {name}: {reason}", flush=True)
     if failed:
         raise UserError(
-            f"{len(failed)} of {len(names)} notebooks failed, see above; try one with: grmp notebooks {failed[0]}"
+            f"{len(failed)} of {len(names)} notebooks failed, see above; run one with: grmp notebooks {failed[0]}"
         )
 
 
 def parameters(notebook: NotebookNode) -> dict[str, tuple[str, Any, str]]:
     """name -> (type as written, default, comment) of the cell tagged ``parameters``."""
-    sources = [c.source for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
-    found = {}
-    for source in sources[:1]:
-        lines = source.splitlines()
-        for node in ast.parse(source).body:
-            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None:
-                comment = lines[node.lineno - 1].partition("#")[2].strip()
-                found[node.target.id] = ast.unparse(node.annotation), ast.literal_eval(node.value), comment
+    source = next((c.source for c in notebook.cells if "parameters" in c.metadata.get("tags", [])), "")
+    found, lines = {}, source.splitlines()
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None:
+            comment = lines[node.lineno - 1].partition("#")[2].strip()
+            found[node.target.id] = ast.unparse(node.annotation), ast.literal_eval(node.value), comment
     return found
 
 
-def _told(notebook: NotebookNode, given: dict[str, Any]) -> list[dict[str, str]]:
+def _with_values(notebook: NotebookNode, given: dict[str, Any]) -> list[dict[str, str]]:
     """Every parameter with its value and meaning, as text."""
     found = parameters(notebook).items()
     return [{"name": n, "value": repr(given.get(n, default)), "meaning": comment} for n, (_, default, comment) in found]
 
 
 def check_parameters(name: str, notebook: NotebookNode, overrides: Sequence[str]) -> dict[str, Any]:
-    """``parameter=value`` texts -> values of the types that the notebook states.
+    """Convert ``parameter=value`` texts to the types that the notebook states.
 
     Raises
     ------
@@ -132,15 +281,14 @@ def check_parameters(name: str, notebook: NotebookNode, overrides: Sequence[str]
         try:
             given[key] = TypeAdapter(kind, config=ConfigDict(strict=True)).validate_python(yaml.safe_load(value))
         except (ValidationError, yaml.YAMLError):
-            raise UserError(
-                f"notebook {name}: {key} must be {known[key][0]}, got '{value[:60]}'; known: {listed}"
-            ) from None
+            message = f"notebook {name}: {key} must be {known[key][0]}, got '{value[:60]}'; known: {listed}"
+            raise UserError(message) from None
     return given
 
 
-def _run(notebook: NotebookNode, given: dict[str, Any], world: Path) -> NotebookNode:
-    """Execute in ``world`` with the kernel of this very interpreter, quietly."""
-    with tempfile.TemporaryDirectory() as scratch, _own_kernel(Path(scratch)), warnings.catch_warnings():
+def _run(notebook: NotebookNode, given: dict[str, Any], root: Path, for_site: str) -> NotebookNode:
+    """Execute in ``root`` with the kernel of this interpreter."""
+    with tempfile.TemporaryDirectory() as scratch, _kernel(Path(scratch), for_site), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import papermill
 
@@ -148,45 +296,33 @@ def _run(notebook: NotebookNode, given: dict[str, Any], world: Path) -> Notebook
         source, output = Path(scratch) / "source.ipynb", Path(scratch) / "output.ipynb"
         notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
         nbformat.write(notebook, source)
+        quiet = {"progress_bar": False, "log_output": False, "execution_timeout": SECONDS}
         try:
-            papermill.execute_notebook(
-                source, output, given, cwd=world, progress_bar=False, execution_timeout=SECONDS, log_output=False
-            )
+            papermill.execute_notebook(source, output, given, cwd=root, **quiet)
         except papermill.PapermillExecutionError as error:
             raise UserError(_failure(error.ename, error.evalue, error.source)) from None
         return nbformat.read(output, as_version=4)
 
 
 def _failure(kind: str, text: str, source: str) -> str:
-    """One line: a UserError's own words, or the error and the cell that raised it."""
+    """One line: the message of a UserError, or the error and the cell that raised it."""
     text = re.sub(r"\s+", " ", text)
-    cell = next((line for line in source.splitlines() if line.strip()), "")
-    return (
-        text
-        if kind == "UserError"
-        else f"a notebook cell failed, {kind}: {text} (in the cell that begins: {cell.strip()})"
-    )
+    cell = next((line for line in source.splitlines() if line.strip()), "").strip()
+    return text if kind == "UserError" else f"a notebook cell failed, {kind}: {text} (in the cell that begins: {cell})"
 
 
 @contextlib.contextmanager
-def _own_kernel(scratch: Path) -> Iterator[None]:
-    """A kernelspec named python3 that is this interpreter, found before any that the user may have installed."""
+def _kernel(scratch: Path, for_site: str) -> Iterator[None]:
+    """A kernelspec named python3 for this interpreter, found before any that the user has installed."""
     spec = scratch / "kernels/python3/kernel.json"
     spec.parent.mkdir(parents=True)
-    argv = [
-        sys.executable,
-        "-Xfrozen_modules=off",
-        "-m",
-        "ipykernel_launcher",
-        "-f",
-        "{connection_file}",
-        "--log-level=CRITICAL",
-    ]
-    spec.write_text(json.dumps({"argv": argv, "display_name": "Python 3", "language": "python"}))
+    start = ["-Xfrozen_modules=off", "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=CRITICAL"]
+    spec.write_text(json.dumps({"argv": [sys.executable, *start], "display_name": "Python 3", "language": "python"}))
     ours = {
         "JUPYTER_PATH": str(scratch),
         "IPYTHONDIR": str(scratch / "ipython"),  # no start-up files of the user, no history
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+        _FOR_SITE: for_site,
     }
     before = {key: os.environ.get(key) for key in ours}
     os.environ.update(ours)
@@ -201,7 +337,7 @@ def _own_kernel(scratch: Path) -> Iterator[None]:
 
 
 def clean(notebook: NotebookNode) -> NotebookNode:
-    """Drop what differs between two identical runs: times, random cell ids, and what was written to stderr."""
+    """Remove what differs between two identical runs: times, random cell ids, and stderr."""
     for key in set(notebook.metadata) - {"kernelspec", "language_info"}:
         notebook.metadata.pop(key)
     for number, cell in enumerate(notebook.cells):
@@ -213,7 +349,7 @@ def clean(notebook: NotebookNode) -> NotebookNode:
 
 
 def _empty(folders: Sequence[Path]) -> None:
-    """The folders exist and hold nothing."""
+    """Make the folders exist and empty."""
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)

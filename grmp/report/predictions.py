@@ -1,25 +1,94 @@
-"""What the predictions of single pictures say: the largest failures, and how far splits agree; ``predictions``'s figures."""
+"""Predictions for single images: tables and figures of the notebook ``predictions``."""
+
+import textwrap
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from grmp.experiments.record import Record
 from grmp.metrics import fit_logistic, logistic
 from grmp.params import ACROSS, RunKey
-from grmp.report.notes import join, lacking
-from grmp.report.panels import label_left, note, panels
-from grmp.report.pictures import shrunk
-from grmp.report.results import Results
-from grmp.report.style import PAGE, line_styles, styled
-from grmp.report.table import Table, merged, number
+from grmp.report.plotting import COLUMN, PAGE, image_grid, label_left, line_styles, note, panels, shrunk, styled
+from grmp.report.results import Results, title
+from grmp.report.table import Table, join, merged, missing_runs, number
+
+MEASURES = {
+    "srcc": "SRCC",
+    "krcc": "KRCC",
+    "plcc": "PLCC",
+    "plcc_fit": "PLCC after the fit",
+    "rmse": "RMSE after the fit",
+}
+STEEP = 0.02  # a fit whose width is below this share of the score range is a step and is not drawn
+
+
+@styled
+def scatter(results: Results, methods: Sequence[str], shots: int, split: int) -> Figure | None:
+    """Predicted quality against ratings on the test images of one split, with the logistic fit; all panels share both axes."""
+    records = {(d, m): r for d in results.grid.databases for m in methods if (r := results.record(d, m, shots))}
+    databases = [d for d in results.grid.databases if any(key[0] == d for key in records)]
+    if not databases:
+        return None
+    styles, scores = line_styles(results.params.methods), results.scores
+    size = (COLUMN if len(methods) == 1 else PAGE, 1.45 * len(databases) + 0.25)
+    figure = Figure(size, layout="constrained")
+    grid = figure.subplots(len(databases), len(methods), squeeze=False, sharex=True, sharey=True)
+    for axes, database in zip(grid, databases, strict=True):
+        axes[0].set_ylabel(f"{title(database)}\n{results.rating(database)}")
+        for axis, name in zip(axes, methods, strict=True):
+            axis.set_ylim(-0.05, 1.05)
+            record = records.get((database, name))
+            if record is None or split >= record.run.splits or record.run.status[split] != "ok":
+                why = "not run" if record is None else "no such split" if split >= record.run.splits else "failed"
+                note(axis, why)
+                continue
+            part = record.predictions[record.predictions["split"] == split]
+            x, y = part["score"].to_numpy(), part["quality"].to_numpy()
+            axis.plot(x, y, "o", color=styles[name]["color"], alpha=0.45, markersize=2.2, mew=0)
+            row = scores[(scores["database"] == database) & (scores["method"] == name)]
+            row = row[(row["shots"] == shots) & (row["split"] == split)]
+            lines = [f"SRCC {row['srcc'].iloc[0]:.3f}"] if len(row) else []
+            fit = fit_logistic(y, x) if np.isfinite(x).all() and np.ptp(x) > 0 else None
+            if fit is not None and abs(fit[3]) > STEEP * np.ptp(x):
+                line = np.linspace(x.min(), x.max(), 200)
+                axis.plot(line, logistic(line, *fit), color="black", linewidth=1)
+            else:
+                lines.append("no stable fit")
+            box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1}
+            axis.text(0.03, 0.97, "\n".join(lines), transform=axis.transAxes, va="top", fontsize=6.5, bbox=box)
+            axis.locator_params(axis="x", nbins=4)
+    for axis, name in zip(grid[0], methods, strict=True):
+        axis.set_title(textwrap.fill(results.label(name), 110 // len(methods)))
+    for axis in grid[-1]:
+        axis.set_xlabel("predicted quality")
+    return figure
+
+
+def measures(results: Results, methods: list[str], shots: int) -> Table:
+    """The median over splits of every metric, for one number of labels."""
+    part = results.summary[(results.summary["shots"] == shots) & results.summary["method"].isin(methods)]
+    data = part.pivot(index=["database", "method"], columns="metric", values="median")
+    wanted = pd.MultiIndex.from_product([results.grid.databases, methods], names=["database", "method"])
+    data = data.reindex(index=wanted, columns=list(MEASURES)).astype(float).reset_index()
+    data.insert(2, "shots", shots)
+    shown = pd.DataFrame({"Database": merged(title(d) for d in data["database"])})
+    shown["Method"] = [results.label(name) for name in data["method"]]
+    for metric, name in MEASURES.items():
+        shown[name] = [number(v) for v in data[metric]]
+    text = join(
+        f"Medians over {results.params.splits.count} splits. PLCC is of the raw scores; the last two columns are taken after "
+        "the four-parameter logistic fit, RMSE in the units of the database.",
+        missing_runs(results, [key for key in results.run_keys([shots]) if key.method in methods]),
+    )
+    return Table(data, shown, f"All metrics, {shots} labels", text)
 
 
 def fitted(one: Record) -> pd.DataFrame:
     """``split, image, quality, fitted``: predictions on the scale of quality, by each split's own logistic fit.
 
-    Splits whose predictions are not finite, are constant, or take no fit are left out.
+    Splits whose predictions are not finite, are constant, or cannot be fitted are excluded.
     """
     found = []
     for _, part in one.predictions.groupby("split"):
@@ -31,8 +100,8 @@ def fitted(one: Record) -> pd.DataFrame:
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=columns)
 
 
-def by_picture(table: pd.DataFrame) -> pd.DataFrame:
-    """``image`` -> quality, tested (in how many splits), mean, least, greatest and sd of the fitted predictions."""
+def by_image(table: pd.DataFrame) -> pd.DataFrame:
+    """``image`` -> quality, tested (number of splits), mean, least, greatest and sd of the fitted predictions."""
     by = table.groupby("image")
     fit = by["fitted"]
     columns = {"quality": by["quality"].first(), "tested": fit.size(), "mean": fit.mean(), "least": fit.min()}
@@ -41,87 +110,78 @@ def by_picture(table: pd.DataFrame) -> pd.DataFrame:
 
 @styled
 def failures(
-    results: Results, method: str, databases: list[str], shots: int | str, count: int = 6, pixels: int = 72
+    results: Results, method: str, databases: list[str], shots: int | str, count: int = 6, pixels: int = 160
 ) -> Figure | None:
-    """The pictures that the method misjudges most: half of them rated too high, half too low."""
+    """The test images with the largest errors of one method: half of them overestimated, half underestimated."""
     found = {}
     for database in databases:
-        one, pictures = results.record(database, method, shots), results.database(database.split(ACROSS)[-1])
-        if one is None or pictures is None or (table := by_picture(fitted(one))).empty:
+        one, dataset = results.record(database, method, shots), results.dataset(database.split(ACROSS)[-1])
+        if one is None or dataset is None or (table := by_image(fitted(one))).empty:
             continue
         miss = (table["mean"] - table["quality"]).sort_values(ascending=False, kind="stable")
         chosen = [*miss.index[: count // 2], *miss.index[len(miss) - count // 2 :]]
-        found[database] = pictures, table.loc[chosen]
+        found[database] = dataset, table.loc[chosen]
     if not found:
         return None
-    side = (PAGE - 0.5) / count
-    tight = ConstrainedLayoutEngine(w_pad=0.01, h_pad=0.02, wspace=0.02, hspace=0.02)
-    figure = Figure((PAGE, len(found) * (side + 0.24) + 0.15), layout=tight)
-    grid = figure.subplots(len(found), count, squeeze=False)
-    for axes, (database, (pictures, table)) in zip(grid, found.items(), strict=True):
-        place = {image: i for i, image in enumerate(pictures.index["image"])}
+    figure, grid = image_grid(len(found), count, 0.15, 0.36)
+    for axes, (database, (dataset, table)) in zip(grid, found.items(), strict=True):
+        place = {image: i for i, image in enumerate(dataset.index["image"])}
         for axis, row in zip(axes, table.itertuples(), strict=False):
-            axis.imshow(shrunk(pictures.images[place[row.Index]], pixels), interpolation="none")
-            axis.set_xlabel(f"{row.mean:.2f} for {row.quality:.2f}", fontsize=6.5)
-        for axis in axes:
-            axis.set(xticks=[], yticks=[])
-            axis.spines[:].set_visible(False)
-        axes[0].set_ylabel(database)
-    grid[0, 0].set_title("judged too high", fontsize=7)
-    grid[0, count // 2].set_title("judged too low", fontsize=7)
+            axis.imshow(shrunk(dataset.images[place[row.Index]], pixels), interpolation="none")
+            axis.set_xlabel(f"predicted {row.mean:.2f}\nrating {row.quality:.2f}", fontsize=6.5)
+        axes[0].set_ylabel(title(database).replace(", ", ",\n"))
+    grid[0, 0].set_title("overestimated", fontsize=7)
+    grid[0, count // 2].set_title("underestimated", fontsize=7)
     return figure
 
 
 @styled
 def agreement(results: Results, method: str, databases: list[str], shots: int | str) -> Figure | None:
-    """Every picture that several splits test: least to greatest prediction (a line), their mean (a dot), against opinion."""
+    """Each image in several test sets: its range of predictions (line) and their mean (dot) against its rating."""
     records = {d: one for d in databases if (one := results.record(d, method, shots)) is not None}
     if not records:
         return None
     figure, axes = panels(len(databases), 2.1, 3, sharey=True)
     colour = line_styles(results.params.methods)[method]["color"]
     for axis, database in zip(axes, databases, strict=True):
-        axis.set_title(f"{database}, {shots} labels")
-        axis.set_xlabel("quality by opinion")
-        table = by_picture(fitted(records[database])) if database in records else pd.DataFrame({"tested": []})
+        axis.set_title(f"{title(database)}, {shots} labels")
+        axis.set_xlabel(f"{results.rating(database)}, scaled to [0, 1]")
+        table = by_image(fitted(records[database])) if database in records else pd.DataFrame({"tested": []})
         table = table[table["tested"] > 1]
         if table.empty:
-            note(axis, "not run" if database not in records else "no picture is\ntested twice")
+            note(axis, "not run" if database not in records else "no image is in\ntwo test sets")
             continue
         axis.plot([0, 1], [0, 1], color="black", linewidth=0.6, zorder=1)
         axis.vlines(table["quality"], table["least"], table["greatest"], color=colour, alpha=0.35, linewidth=0.6)
         axis.plot(table["quality"], table["mean"], "o", color=colour, markersize=1.6, mew=0)
         axis.set_ylim(-0.05, 1.05)
-    label_left(axes, "predicted, after the fit")
+    label_left(axes, "prediction after the fit")
     return figure
 
 
 def agreement_table(results: Results, methods: list[str], databases: list[str], shots: int | str) -> Table:
-    """How far a picture's predictions move from split to split, beside how far they lie from opinion."""
+    """How far the predictions for an image vary from split to split, and how far they are from its rating."""
     rows = []
     for database in databases:
         for name in methods:
             one = results.record(database, name, shots)
-            table = by_picture(fitted(one)) if one is not None else pd.DataFrame()
-            several = table[table["tested"] > 1] if len(table) else table
+            table = by_image(fitted(one)) if one is not None else pd.DataFrame({"tested": []})
+            several = table[table["tested"] > 1]
             if several.empty:
-                rows.append((database, name, np.nan, np.nan, np.nan, np.nan))
+                rows.append((database, name, *[np.nan] * 4))
                 continue
-            miss = several["mean"] - several["quality"]
-            rmse = float(np.sqrt(np.mean(miss**2)))
+            rmse = float(np.sqrt(np.mean((several["mean"] - several["quality"]) ** 2)))
             rows.append((database, name, len(several), several["tested"].mean(), several["sd"].median(), rmse))
-    columns = ["database", "method", "pictures", "times", "sd", "rmse"]
-    data = pd.DataFrame(rows, columns=columns)
-    shown = pd.DataFrame({"Database": merged(data["database"])})
-    shown["Method"] = [results.params.methods[name].label for name in data["method"]]
-    shown["Pictures"] = [number(v, 0) for v in data["pictures"]]
-    shown["Times tested"] = [number(v, 1) for v in data["times"]]
-    shown["Spread between splits"] = [number(v) for v in data["sd"]]
-    shown["Distance to opinion"] = [number(v) for v in data["rmse"]]
+    data = pd.DataFrame(rows, columns=["database", "method", "images", "times", "sd", "rmse"])
+    shown = pd.DataFrame({"Database": merged(title(d) for d in data["database"])})
+    shown["Method"] = [results.label(name) for name in data["method"]]
+    for head, column, digits in (
+        ("Images", "images", 0), ("Times tested", "times", 1), ("SD over splits", "sd", 3), ("RMSE", "rmse", 3)
+    ):  # fmt: skip
+        shown[head] = [number(v, digits) for v in data[column]]
     text = (
-        "Pictures that more than one split tests; predictions on the scale of quality, [0, 1], by each split's logistic fit. "
-        "Spread: standard deviation of a picture's predictions, median over pictures. Distance: root mean square of mean "
-        "prediction minus opinion."
+        "Images in more than one test set; predictions on the scale of quality, [0, 1], by each split's logistic fit. SD: "
+        "standard deviation of an image's predictions, median over images. RMSE: of the mean prediction."
     )
-    cells = [RunKey(results.params.protocol, d, m, shots) for d in databases for m in methods]
-    return Table(data, shown, f"Agreement between splits, {shots} labels", join(text, lacking(results, cells)))
+    keys = [RunKey(results.params.protocol, d, m, shots) for d in databases for m in methods]
+    return Table(data, shown, f"Agreement between splits, {shots} labels", join(text, missing_runs(results, keys)))

@@ -1,45 +1,87 @@
-"""Published numbers, each with its source. A blank value means: not published where we could read it."""
+"""Published numbers and claims, each with its source: the package's own csv files, followed by a user's rows.
 
-from collections.abc import Sequence
+A user adds rows in a file of the same name and columns next to params.yaml (docs/study.md describes published.csv). A blank
+value means that the number was not published where we could read it.
+"""
+
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from grmp.errors import UserError
 from grmp.params import ACROSS
-from grmp.report.sourced import is_number, sourced
+from grmp.report.results import Results
 
 COLUMNS = ["table", "dataset", "setting", "method", "metric", "value", "source", "note"]
-KINDS = {"few_shot": ["few_shot"], "full": ["full", "data_efficiency"], "cross": ["cross_dataset"]}
+GRIDS = {"few_shot": ["few_shot"], "full": ["full", "data_efficiency"], "cross": ["cross_dataset"]}
+SETTINGS = {"80/20": "100pct", "full": "100pct"}  # how papers call our numbers of labels; "20%" is "20pct"
 BLANK = "not published where we could read it"
+PAPER = "GRMP-IQA"  # the paper's own name in published.csv
 
 
-def published(world: Path) -> pd.DataFrame:
-    """The package's published.csv and, below it, the user's own rows from ``published.csv`` beside params.yaml.
+def published(results: Results) -> pd.DataFrame:
+    """All published numbers, ``value`` as float.
 
     Raises
     ------
     UserError
-        If the user's file has other columns, a value that is no number, or a row without a source.
+        If the user's file has other columns, a value that is not a number, or a row without a source.
     """
-    table = sourced(world, "published.csv", COLUMNS, _trouble)
+
+    def problem(row: Any) -> str:
+        return "" if is_number(row.value or "nan") else f"'{row.value}' is not a number; leave it blank if unknown"
+
+    table = sourced(results, "published.csv", COLUMNS, problem)
     return table.assign(value=table["value"].replace("", "nan").astype(float))
 
 
-def _trouble(row: Any) -> str:
-    return "" if is_number(row.value or "nan") else f"'{row.value}' is no number; leave it blank if unknown"
+def published_scores(results: Results, kind: str, database: str, shots: Sequence[int | str]) -> pd.DataFrame:
+    """Published rows comparable to ours: ``method, shots, metric, value, source`` in the order of the file.
 
-
-SETTINGS = {"80/20": "100pct", "full": "100pct"}  # how papers call our numbers of labels; "20%" is "20pct"
-
-
-def beside(table: pd.DataFrame, kind: str, database: str, shots: Sequence[int | str]) -> pd.DataFrame:
-    """Published rows that stand beside ours: ``method, shots, metric, value, source`` in the file's order.
-
-    ``kind`` is the grid of params.yaml (few_shot, full, cross), ``database`` may be koniq10k_to_livec.
+    ``kind`` is a grid of params.yaml (few_shot, full, cross); ``database`` may be koniq10k_to_livec.
     """
-    rows = table[table["table"].isin(KINDS[kind]) & (table["dataset"].str.replace("->", ACROSS) == database)]
-    ours = [SETTINGS.get(s, s.replace("%", "pct")) for s in rows["setting"]]
+    table = published(results)
+    rows = table[table["table"].isin(GRIDS[kind]) & (table["dataset"].str.replace("->", ACROSS) == database)]
+    settings = [SETTINGS.get(s, s.replace("%", "pct")) for s in rows["setting"]]
     known = {str(k): k for k in shots}
-    rows = rows.assign(shots=pd.Series([known.get(s) for s in ours], index=rows.index, dtype=object))
+    rows = rows.assign(shots=pd.Series([known.get(s) for s in settings], index=rows.index, dtype=object))
     return rows[rows["shots"].notna()][["method", "shots", "metric", "value", "source"]]
+
+
+def sourced(results: Results, name: str, columns: list[str], problem: Callable[[Any], str]) -> pd.DataFrame:
+    """The rows of the package's file ``name`` and of the user's, every value as text.
+
+    ``problem`` maps a row (a named tuple) to what is wrong with it, or to an empty string.
+
+    Raises
+    ------
+    UserError
+        If a file has other columns, or a row has no source or a problem; the message names the line.
+    """
+    paths = [Path(__file__).parent / name, results.file(name)]
+    return pd.concat([_read(p, columns, problem) for p in paths if p.is_file()], ignore_index=True)
+
+
+def _read(path: Path, columns: list[str], problem: Callable[[Any], str]) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
+    if list(table.columns) != columns:
+        raise UserError(f"{path} needs the columns {', '.join(columns)}; it has {', '.join(table.columns)}")
+    for line, row in enumerate(table.itertuples(), start=2):
+        found = problem(row) if str(row.source).strip() else "a row needs its source"
+        if found:
+            raise UserError(f"{path}, line {line}: {found}")
+    return table
+
+
+def is_number(text: str) -> bool:
+    """Whether ``float`` accepts it."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,10 +1,11 @@
-"""What a world holds for the report: settings, tables, databases, records. What is absent is None or empty."""
+"""Read-only access to the results of a pipeline folder. ``Results.file`` notes every file that is read, for provenance."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from grmp import params as settings
@@ -12,7 +13,7 @@ from grmp.data.dataset import Dataset, load
 from grmp.errors import UserError
 from grmp.experiments.record import CorruptRecord, Record, read_record
 from grmp.files import read_json
-from grmp.params import Grid, Params, RunKey
+from grmp.params import ACROSS, Grid, Params, RunKey
 from grmp.report.collect import COLUMNS
 
 TEXTS = (
@@ -27,156 +28,207 @@ TEXTS = (
     "reason",
     "question",
 )
+COST = ["protocol", "database", "method", "shots", "seconds", "device", "threads", "trained_values", "peak_bytes"]
+NAMES = {  # databases in print
+    "live": "LIVE", "csiq": "CSIQ", "tid2013": "TID2013", "kadid10k": "KADID-10k", "koniq10k": "KonIQ-10k",
+    "livec": "LIVE Challenge", "spaq": "SPAQ", "flive": "FLIVE", "pipal": "PIPAL", "biq2021": "BIQ2021",
+    "sim_pre1": "Simulated, first half", "sim_pre2": "Simulated, second half", "sim_syn1": "Simulated, LIVE-like",
+    "sim_syn2": "Simulated, CSIQ-like", "sim_wild": "Simulated, in the wild",
+}  # fmt: skip
+ORDERS = {0: "Reptile", 1: "First-order MAML", 2: "MAML"}
 
 
 @dataclass(frozen=True)
 class Results:
-    """The folder of a params.yaml, read-only."""
+    """The results in the folder of a params.yaml, under one protocol. What does not exist is None or an empty table."""
 
     root: Path
     params: Params
-    asked: set[str] = field(default_factory=set, compare=False)  # files, below ``root``, that somebody has looked into
-    _read: dict[str, pd.DataFrame] = field(default_factory=dict, compare=False, repr=False)
+    files_read: set[str] = field(default_factory=set, compare=False)  # relative to ``root``
+    _tables: dict[str, pd.DataFrame] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def open(cls, root: str | Path = ".", protocol: str = "") -> "Results":
-        """Read params.yaml in ``root``, under a protocol: its first one if none is named."""
+        """Read params.yaml in ``root``; the default protocol is the first one that it defines."""
         params = settings.load(Path(root) / "params.yaml")
         return cls(Path(root), params.under(protocol) if protocol else params)
 
     def under(self, protocol: str) -> "Results":
-        """The same folder under another protocol: its tables hold the runs of that protocol."""
-        return Results(self.root, self.params.under(protocol), self.asked, self._read)
+        """The same folder under another protocol."""
+        return Results(self.root, self.params.under(protocol), self.files_read, self._tables)
 
     @property
     def grid(self) -> Grid:
-        """The grid of few labels, which most tables are about."""
+        """The few-shot grid."""
         return self.params.run.few_shot
 
     @property
     def folder(self) -> Path:
-        """Where everything is written."""
+        """Where all results are written."""
         return self.root / "results"
 
-    @property
-    def scores(self) -> pd.DataFrame:
-        """scores.csv under this protocol, or its columns alone."""
-        return self._mine("scores.csv")
+    def file(self, place: str) -> Path:
+        """A path below ``root``, noted as read."""
+        self.files_read.add(place)
+        return self.root / place
 
-    @property
-    def summary(self) -> pd.DataFrame:
-        """summary.csv under this protocol, or its columns alone."""
-        return self._mine("summary.csv")
+    # ------------------------------------------------------------------------------------------- tables of `grmp collect`
 
-    @property
-    def pairs(self) -> pd.DataFrame:
-        """pairs.csv under this protocol, or its columns alone."""
-        return self._mine("pairs.csv")
+    def table(self, name: str) -> pd.DataFrame:
+        """A table of the stage ``collect`` for all protocols, empty if it was not run. ``shots`` holds 50 or "20pct"."""
+        path = self.file(f"results/{name}")
+        if name not in self._tables:
+            self._tables[name] = _checked(path) if path.is_file() else pd.DataFrame(columns=COLUMNS[name])
+        return self._tables[name]
 
-    @property
-    def distortions(self) -> pd.DataFrame:
-        """distortions.csv under this protocol, or its columns alone."""
-        return self._mine("distortions.csv")
-
-    def _mine(self, name: str) -> pd.DataFrame:
+    def _under_protocol(self, name: str) -> pd.DataFrame:
         table = self.table(name)
         return table[table["protocol"] == self.params.protocol].reset_index(drop=True)
 
     @property
-    def left_out(self) -> pd.DataFrame:
-        """excluded.csv: records that were left out, and why."""
+    def scores(self) -> pd.DataFrame:
+        """scores.csv, rows of this protocol."""
+        return self._under_protocol("scores.csv")
+
+    @property
+    def summary(self) -> pd.DataFrame:
+        """summary.csv, rows of this protocol."""
+        return self._under_protocol("summary.csv")
+
+    @property
+    def pairs(self) -> pd.DataFrame:
+        """pairs.csv, rows of this protocol."""
+        return self._under_protocol("pairs.csv")
+
+    @property
+    def distortions(self) -> pd.DataFrame:
+        """distortions.csv, rows of this protocol."""
+        return self._under_protocol("distortions.csv")
+
+    @property
+    def excluded(self) -> pd.DataFrame:
+        """excluded.csv: records that could not be used, and why."""
         return self.table("excluded.csv")
 
     @property
     def cost(self) -> pd.DataFrame:
-        """cost.json: what every run took."""
-        columns = [
-            "protocol",
-            "database",
-            "method",
-            "shots",
-            "seconds",
-            "device",
-            "threads",
-            "trained_values",
-            "peak_bytes",
-        ]
+        """cost.json: time, memory and device of every run."""
         try:
-            return pd.DataFrame(self._json("results/cost.json") or [], columns=columns)
+            return pd.DataFrame(self.json("results/cost.json") or [], columns=COST)
         except (ValueError, TypeError, AttributeError):
             raise UserError(
-                f"{self.folder / 'cost.json'} is damaged; make it again with: dvc repro -f collect"
+                f"{self.folder / 'cost.json'} is corrupt; regenerate it with: dvc repro -f collect"
             ) from None
 
-    @property
-    def backbone(self) -> dict[str, Any] | None:
-        """results/backbone.json: what was measured of the backbone."""
-        return self._json("results/backbone.json")
+    # ------------------------------------------------------------------------------------------------ files of other stages
 
-    def pretrain(self, variant: str) -> pd.DataFrame | None:
-        """The losses of one variant: ``epoch, database, task, support_loss, query_loss, seconds``."""
-        path = self.folder / "pretrain" / f"{variant}.csv"
-        self.asked.add(f"results/pretrain/{variant}.csv")
-        return pd.read_csv(path, dtype={"database": str, "task": str}) if path.is_file() else None
-
-    def database(self, name: str) -> Dataset | None:
-        """A prepared database, or None."""
-        folder = self.root / "data/prepared" / name
-        self.asked.add(f"data/prepared/{name}")
-        return load(folder) if (folder / "info.json").is_file() else None  # info.json is written last
-
-    def record(self, database: str, method: str, shots: int | str) -> Record | None:
-        """A run record of this protocol, or None where it is missing or damaged."""
-        place = f"results/runs/{self.params.protocol}/{database}/{method}/{shots}"
-        self.asked.add(f"{place}/run.json")
-        try:
-            return read_record(self.root / place)
-        except CorruptRecord:
-            return None
-
-    def opinion(self, database: str) -> str:
-        """What the opinions of a database are to be called on axes and in tables."""
-        info = self._json(f"data/prepared/{database}/info.json")
-        return "simulated opinion" if (info or {}).get("kind") == "simulated" else "opinion score"
-
-    def missing(self, cells: Iterable[RunKey] | None = None) -> list[RunKey]:
-        """(protocol, database, method, shots) of the runs that nobody has scored: of those given, or of all grids."""
-        scores = self.table("scores.csv")
-        done = set(zip(*(scores[c] for c in ("protocol", "database", "method", "shots")), strict=True))
-        return [cell for cell in (self.params.run.run_keys() if cells is None else cells) if cell not in done]
-
-    def cells(self, shots: Sequence[int | str], kind: str = "few_shot") -> list[RunKey]:
-        """The cells of a grid under this protocol, at these numbers of labels."""
-        grid = self.params.run.grids()[kind]
-        return [RunKey(self.params.protocol, d, m, k) for d in grid.databases for m in grid.methods for k in shots]
-
-    def table(self, name: str) -> pd.DataFrame:
-        """A csv of the stage collect, all protocols, or its columns alone; shots are numbers, or texts such as 20pct."""
-        path = self.folder / name
-        self.asked.add(f"results/{name}")
-        if name not in self._read:
-            self._read[name] = self._checked(path) if path.is_file() else pd.DataFrame(columns=COLUMNS[name])
-        return self._read[name]
-
-    @staticmethod
-    def _checked(path: Path) -> pd.DataFrame:
-        try:
-            table = pd.read_csv(path, dtype=dict.fromkeys(TEXTS, str) | {"shots": object})
-        except ValueError as error:
-            reason = " ".join(str(error).split())[:200]
-            raise UserError(f"{path} is damaged ({reason}); make it again with: dvc repro -f collect") from None
-        if list(table.columns) != COLUMNS[path.name]:
-            raise UserError(f"{path} was written by another version; make it again with: dvc repro -f collect")
-        if "shots" in table:
-            table["shots"] = [int(k) if str(k).isdigit() else k for k in table["shots"]]  # 50, or 20pct
-        return table
-
-    def _json(self, place: str) -> Any:
-        path = self.root / place
-        self.asked.add(place.removesuffix("/info.json"))
+    def json(self, place: str) -> Any:
+        """The content of a JSON file, or None."""
+        path = self.file(place)
         try:
             return read_json(path)
         except FileNotFoundError:
             return None
         except ValueError:
-            raise UserError(f"{path} is damaged; delete it and run: dvc repro") from None
+            raise UserError(f"{path} is corrupt; delete it and run: dvc repro") from None
+
+    def csv(self, place: str, texts: Sequence[str]) -> pd.DataFrame | None:
+        """A table in which the columns ``texts`` are text, or None."""
+        path = self.file(place)
+        return pd.read_csv(path, dtype=dict.fromkeys(texts, str)) if path.is_file() else None
+
+    def pretrain(self, variant: str) -> pd.DataFrame | None:
+        """Losses of one variant: ``epoch, database, task, support_loss, query_loss, seconds``."""
+        return self.csv(f"results/pretrain/{variant}.csv", ["database", "task"])
+
+    def inner_curves(self, variant: str) -> pd.DataFrame | None:
+        """Inner-loop curves: ``start, database, seen, task, steps, query_loss, query_srcc, pictures``."""
+        return self.csv(f"results/inner_curves/{variant}.csv", ["start", "database", "task"])
+
+    def attribution(self, database: str) -> tuple[pd.DataFrame, dict[str, np.ndarray]] | None:
+        """Scores and embeddings of every test image, and the arrays with the maps of some of them; or None.
+
+        Raises
+        ------
+        UserError
+            If the files are corrupt.
+        """
+        table = self.csv(f"results/attribution/{database}.csv", ["image", "scene"])
+        path = self.file(f"results/attribution/{database}.npz")
+        if table is None or not path.is_file():
+            return None
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+                arrays = {n: stored[n] for n in ("models", "images", "pictures", "relevance", "gap", "explained")}
+            table[["quality", *(f"{c}_{m}" for m in arrays["models"] for c in ("x", "y", "score"))]]
+        except Exception as error:  # a corrupt zip archive raises many types
+            why = " ".join(str(error).split())[:160]
+            raise UserError(
+                f"{path} is corrupt ({why}); regenerate it with: dvc repro -f attribution@{database}"
+            ) from None
+        return table, arrays
+
+    def dataset(self, name: str) -> Dataset | None:
+        """A prepared database, or None."""
+        folder = self.file(f"data/prepared/{name}")
+        return load(folder) if (folder / "info.json").is_file() else None  # info.json is written last
+
+    def record(self, database: str, method: str, shots: int | str) -> Record | None:
+        """The record of one run under this protocol; None if it is missing or corrupt."""
+        folder = RunKey(self.params.protocol, database, method, shots).folder(Path())
+        try:
+            return read_record(self.file(f"{folder.as_posix()}/run.json").parent)
+        except CorruptRecord:
+            return None
+
+    # -------------------------------------------------------------------------------------------------------------- names
+
+    def label(self, method: str) -> str:
+        """A method's name in print."""
+        return self.params.methods[method].label if method in self.params.methods else method
+
+    def variant_label(self, variant: str) -> str:
+        """A pre-training variant's name in print."""
+        found = self.params.variants[variant]
+        name = ORDERS[found.order] if hasattr(found, "order") else "Ordered distortions"
+        return f"{name} ({found.protocol} protocol)"
+
+    def simulated(self, database: str) -> bool:
+        """Whether the ratings of a prepared database are simulated."""
+        info = self.json(f"data/prepared/{database}/info.json") or {}
+        return bool(info.get("kind") == "simulated")
+
+    def rating(self, database: str) -> str:
+        """What the ratings of a database are called on axes and in tables."""
+        return "simulated rating" if self.simulated(database) else "MOS"
+
+    # --------------------------------------------------------------------------------------------------------------- runs
+
+    def run_keys(self, shots: Sequence[int | str], kind: str = "few_shot") -> list[RunKey]:
+        """The runs of a grid under this protocol, for these numbers of labels."""
+        grid = self.params.run.grids()[kind]
+        return [RunKey(self.params.protocol, d, m, k) for d in grid.databases for m in grid.methods for k in shots]
+
+    def missing(self, keys: Iterable[RunKey] | None = None) -> list[RunKey]:
+        """Those of ``keys`` that have no scores [default: all runs of all grids]."""
+        scores = self.table("scores.csv")
+        done = set(zip(*(scores[c] for c in RunKey._fields), strict=True))
+        return [key for key in (self.params.run.run_keys() if keys is None else keys) if key not in done]
+
+
+def title(database: str) -> str:
+    """A database's name in print; ``koniq10k_to_livec`` is ``KonIQ-10k → LIVE Challenge``."""
+    return " → ".join(NAMES.get(name, name) for name in database.split(ACROSS))
+
+
+def _checked(path: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path, dtype=dict.fromkeys(TEXTS, str) | {"shots": object})
+    except ValueError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path} is corrupt ({reason}); regenerate it with: dvc repro -f collect") from None
+    if list(table.columns) != COLUMNS[path.name]:
+        raise UserError(f"{path} was written by another version; regenerate it with: dvc repro -f collect")
+    if "shots" in table:
+        table["shots"] = [int(k) if str(k).isdigit() else k for k in table["shots"]]
+    return table

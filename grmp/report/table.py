@@ -1,48 +1,64 @@
-"""A table and its three files: csv with the plain numbers, md and tex as the paper would print it; and html for a page."""
+"""Tables as csv, Markdown, LaTeX and HTML, the texts of their cells, and the sentences of the notes below them."""
 
 import html
 import re
-from dataclasses import dataclass
+import textwrap
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
 from grmp.files import write_text
-from grmp.params import ACROSS
+from grmp.params import RunKey
+from grmp.report.results import Results
 
-BOLD = re.compile(r"\*\*(.+?)\*\*")
-CODE = re.compile(r"`(.+?)`")
+BOLD, CODE, INTERVAL = re.compile(r"\*\*(.+?)\*\*"), re.compile(r"`(.+?)`"), re.compile(r" (\[[^\]]*\])")
 _TEX = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "–": "--",
-    "−": r"$-$",
-    "×": r"$\times$",
-    "→": r"$\rightarrow$",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-}
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "–": "--", "−": r"$-$", "×": r"$\times$", "±": r"$\pm$",
+    "→": r"$\rightarrow$", "<": r"\textless{}", ">": r"\textgreater{}", "λ": r"$\lambda$", "°": r"$^\circ$", "≥": r"$\geq$",
+}  # fmt: skip
+# Points: the width of a character at \footnotesize, of the space between columns, of one column of a paper and of its page.
+_CHARACTER, _SPACE, _COLUMN, _PAGE = 4.4, 8.0, 236.0, 490.0
+
+SPLITS_NOTE = (
+    "Intervals are over splits: they reflect variation across random splits of one database, not generalization to other "
+    "images or databases."
+)
+PUBLISHED_NOTE = "Published values are quoted from their papers, with other splits, images and backbones."
+# Measured on 4,000 draws of independent normal values.
+FEW_SPLITS_NOTE = (
+    "With few splits, bootstrap intervals of a mean are too narrow: the coverage of a 95% interval is about 84% with 5 "
+    "splits and 90% with 10."
+)
 
 
 @dataclass(frozen=True)
 class Table:
-    """``data`` holds numbers (csv), ``shown`` the same as text. Text may hold ``**bold**`` and `` `code` `` marks."""
+    """``data`` holds numbers (csv), ``shown`` the same as text, which may hold ``**bold**`` and `` `code` ``."""
 
     data: pd.DataFrame
     shown: pd.DataFrame
     caption: str
     note: str = ""
 
+    def select(self, columns: Sequence[str] = (), **rows: Sequence[str]) -> "Table":
+        """These columns and rows only: ``select(["Method", "SRCC, 50"], Method=["GRMP-IQA"])``.
+
+        With ``rows``, blank cells that repeat the value above are filled in first.
+        """
+        shown = self.shown.replace("", pd.NA).ffill().fillna("") if rows else self.shown
+        for column, values in rows.items():
+            shown = shown[shown[column].isin(values)]
+        return replace(self, shown=shown[list(columns)] if columns else shown)
+
+    def short(self) -> "Table":
+        """The same table without intervals."""
+        return replace(self, shown=self.shown.astype(str).map(lambda text: INTERVAL.sub("", text)))
+
     def csv(self) -> str:
-        """The numbers, six decimals."""
+        """The numbers, with six decimals."""
         return self.data.to_csv(index=False, float_format="%.6f", lineterminator="\n")
 
     def markdown(self) -> str:
@@ -51,32 +67,67 @@ class Table:
         body = safe.to_markdown(index=False, disable_numparse=True, colalign=self._align())
         return "\n\n".join(part for part in (f"**{self.caption}**", body, self.note) if part) + "\n"
 
-    def tex(self) -> str:
-        """A booktabs table; needs ``\\usepackage{booktabs}`` alone."""
-        columns = "".join("l" if a == "left" else "r" for a in self._align())
-        rows = [[_tex(str(v)) for v in row] for row in [list(self.shown.columns), *self.shown.to_numpy().tolist()]]
-        head, *body = (" & ".join(row) + r" \\" for row in rows)
-        note = [r"\par\smallskip\footnotesize " + _tex(self.note)] if self.note else []
-        return "\n".join(
-            [
-                r"\begin{table}",
-                r"\centering\footnotesize",
-                rf"\caption{{{_tex(self.caption)}}}",
-                rf"\begin{{tabular}}{{@{{}}{columns}@{{}}}}",
-                r"\toprule",
-                head,
-                r"\midrule",
-                *body,
-                r"\bottomrule",
-                r"\end{tabular}",
-                *note,
-                r"\end{table}",
-                "",
-            ]
-        )
+    def tex(self, label: str) -> str:
+        """A LaTeX table that is no wider than a page with a text width of 490 pt (two columns) at 10 pt.
+
+        A table that exceeds a column becomes ``table*``. If it exceeds the page, intervals go below their values, and columns
+        of text share the remaining width.
+        """
+        align, heads = self._align(), [str(column) for column in self.shown.columns]
+        cells = [[str(value) for value in row] for row in self.shown.to_numpy().tolist()]
+        wide = self._width(heads, cells) > _COLUMN
+        stacked = self._width(heads, cells) > _PAGE
+        if stacked:
+            cells = [[INTERVAL.sub(r"\n\1", value) for value in row] for row in cells]
+        columns = ["l" if side == "left" else "r" for side in align]
+        if self._width(heads, cells) > _PAGE:
+            natural = [self._width([head], [[row[i]] for row in cells]) for i, head in enumerate(heads)]
+            text = [i for i, side in enumerate(align) if side == "left" and natural[i] > 60]
+            free = _PAGE - _SPACE * (len(heads) - 1) - sum(w for i, w in enumerate(natural) if i not in text)
+            least = {
+                i: _CHARACTER * max(len(w) for row in [heads, *cells] for w in [*row[i].split(), ""]) for i in text
+            }
+            rest = max(free - sum(least.values()), 0.0) / sum(natural[i] ** 0.5 for i in text) if text else 0.0
+            for i in text:
+                columns[i] = rf">{{\raggedright\arraybackslash}}p{{{least[i] + rest * natural[i] ** 0.5:.0f}pt}}"
+        lines = [[_tex(value) for value in row] for row in cells]
+        head = [
+            _stack(_tex(_wrapped(h, [r[i] for r in cells])), c)
+            for i, (h, c) in enumerate(zip(heads, columns, strict=True))
+        ]
+        kind = "table*" if wide else "table"
+        note = [r"\par\smallskip\begin{minipage}{\linewidth}\footnotesize " + _tex(self.note) + r"\end{minipage}"]
+        body = [" & ".join(_stack(v, c) for v, c in zip(row, columns, strict=True)) + r" \\" for row in lines]
+        parts = [
+            r"% Requires \usepackage{array,booktabs} and, for accented characters, UTF-8 input.",
+            rf"\begin{{{kind}}}",
+            rf"\centering\footnotesize\setlength{{\tabcolsep}}{{{2.5 if stacked else 4}pt}}",
+            rf"\caption{{{_tex(self.caption)}}}",
+            rf"\label{{tab:{label}}}",
+            rf"\begin{{tabular}}{{@{{}}{''.join(columns)}@{{}}}}",
+            r"\toprule",
+            " & ".join(head) + r" \\",
+            r"\midrule",
+            *body,
+            r"\bottomrule",
+            r"\end{tabular}",
+            *(note if self.note else []),
+            rf"\end{{{kind}}}",
+        ]
+        return "\n".join(parts) + "\n"
+
+    @staticmethod
+    def _width(heads: Sequence[str], cells: Sequence[Sequence[str]]) -> float:
+        """Estimated width in points."""
+        columns = zip(*cells, strict=True) if cells else ([] for _ in heads)
+        found = 0.0
+        for head, column in zip(heads, columns, strict=True):
+            texts = [_wrapped(head, list(column)), *column]
+            found += _CHARACTER * max(len(line) for text in texts for line in text.replace("`", "").split("\n"))
+        return found + _SPACE * (len(heads) - 1)
 
     def html(self) -> str:
-        """A table element in a box that scrolls by itself on a narrow screen."""
+        """A table element in a box that scrolls on a narrow screen."""
         align = [f' class="{a}"' for a in self._align()]
         head = "".join(
             f"<th{a} scope='col'>{_html(str(c))}</th>" for a, c in zip(align, self.shown.columns, strict=True)
@@ -92,43 +143,37 @@ class Table:
         )
 
     def _align(self) -> list[str]:
-        """Numbers to the right: columns whose cells all begin with a figure, but for those that say nothing."""
+        """Right for columns whose cells begin with a digit, blank ones aside."""
         found = []
         for _, column in self.shown.astype(str).items():
             cells = [c for c in column if c not in {"", "–", "n.p."}]
             found.append("right" if cells and all(re.match(r"[*+−]*\d", c) for c in cells) else "left")
         return found
 
-    def save(self, base: Path) -> None:
-        """Write ``base``.csv, .md and .tex."""
-        for kind, text in (("csv", self.csv()), ("md", self.markdown()), ("tex", self.tex())):
-            write_text(base.with_name(f"{base.name}.{kind}"), text)
+    def save(self, base: Path, label: str) -> None:
+        """Write ``base``.csv, .md, .tex and, where there are intervals to drop, _short.tex."""
+        write_text(base.with_name(f"{base.name}.csv"), self.csv())
+        write_text(base.with_name(f"{base.name}.md"), self.markdown())
+        write_text(base.with_name(f"{base.name}.tex"), self.tex(label))
+        short = self.short()
+        if not short.shown.equals(self.shown.astype(str)):
+            write_text(base.with_name(f"{base.name}_short.tex"), short.tex(f"{label}_short"))
 
 
-def number(value: float, digits: int = 3) -> str:
-    """A number with a real minus sign; a dash where there is none."""
-    return "–" if pd.isna(value) else f"{value:.{digits}f}".replace("-", "−")
+def _wrapped(head: str, cells: Sequence[str]) -> str:
+    """A column head in lines about as long as the cells below it."""
+    longest = max((len(line) for cell in cells for line in cell.split("\n")), default=0)
+    return "\n".join(textwrap.wrap(head, max(longest, 9), break_long_words=False)) or head
 
 
-def amount(shots: int | str) -> str:
-    """A number of labels, or a share of the training side: ``50``, ``20 %``."""
-    return str(shots).replace("pct", " %")
-
-
-def title(database: str) -> str:
-    """A database's name on a page; koniq10k_to_livec is ``koniq10k → livec``."""
-    return database.replace(ACROSS, " → ")
-
-
-def with_interval(value: float, low: float, high: float, digits: int = 3) -> str:
-    """``0.712 [0.655, 0.761]``."""
-    return number(value, digits) + ("" if pd.isna(low) else f" [{number(low, digits)}, {number(high, digits)}]")
-
-
-def merged(column: pd.Series) -> list[str]:
-    """A column whose repeated values are left blank, as print has it."""
-    values = column.astype(str).tolist()
-    return [v if i == 0 or v != values[i - 1] else "" for i, v in enumerate(values)]
+def _stack(text: str, column: str) -> str:
+    """Lines on top of each other."""
+    if "\n" not in text:
+        return text
+    if "p{" in column:
+        return text.replace("\n", r"\newline ")
+    lines = text.replace("\n", r" \\ {}")  # {}: a bracket that follows is text, not an argument
+    return rf"\shortstack[{column}]{{{lines}}}"
 
 
 def _html(text: str) -> str:
@@ -138,3 +183,78 @@ def _html(text: str) -> str:
 def _tex(text: str) -> str:
     escaped = "".join(_TEX.get(c, c) for c in text)
     return CODE.sub(r"\\texttt{\1}", BOLD.sub(r"\\textbf{\1}", escaped))
+
+
+# ------------------------------------------------------------------------------------------------------------ cells
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A number with a real minus sign; a dash for NaN."""
+    return "–" if pd.isna(value) else f"{value:.{digits}f}".replace("-", "−")
+
+
+def with_interval(value: float, low: float, high: float, digits: int = 3) -> str:
+    """``0.712 [0.655, 0.761]``."""
+    return number(value, digits) + ("" if pd.isna(low) else f" [{number(low, digits)}, {number(high, digits)}]")
+
+
+def signed(value: float, low: float, high: float) -> str:
+    """A difference with its sign and interval."""
+    text = with_interval(value, low, high, 4)  # effects are small
+    return f"+{text}" if pd.notna(value) and value > 0 else text
+
+
+def triples(table: pd.DataFrame, name: str) -> list[tuple[float, float, float]]:
+    """Value, low and high of each row: columns ``name``, ``name_low``, ``name_high``."""
+    return list(table[[name, f"{name}_low", f"{name}_high"]].itertuples(index=False, name=None))
+
+
+def amount(shots: int | str) -> str:
+    """A number of labels, or a share of the training set: ``50``, ``20 %``."""
+    return str(shots).replace("pct", " %")
+
+
+def merged(column: Iterable[object]) -> list[str]:
+    """Texts of a column, blank where they repeat the one above."""
+    values = [str(value) for value in column]
+    return [v if i == 0 or v != values[i - 1] else "" for i, v in enumerate(values)]
+
+
+def side(low: float, high: float, status: str = "ok") -> str:
+    """Where an interval lies relative to 0, or why there is none."""
+    if status != "ok":
+        return status
+    if pd.isna(low):
+        return "too few splits"
+    return "above 0" if low > 0 else "below 0" if high < 0 else "includes 0"
+
+
+# ------------------------------------------------------------------------------------------------------------ notes
+
+
+def not_run(stages: Sequence[str]) -> str:
+    """A sentence with the stages that produce what is missing."""
+    return "–: not run; run " + ", ".join(f"`dvc repro {s}`" for s in stages) + "." if stages else ""
+
+
+def missing_runs(results: Results, keys: Iterable[RunKey]) -> str:
+    """A sentence with the commands for those of ``keys`` that have no scores, and the methods that no grid contains."""
+    missing, asked = results.missing(dict.fromkeys(keys)), set(results.params.run.run_keys())
+    commands = [f"`{key.command}`" for key in missing if key in asked]
+    unknown = ", ".join(dict.fromkeys(key.method for key in missing if key not in asked))
+    how = ", ".join(commands) if len(commands) < 4 else f"`grmp sweep` (one of them: {commands[0]})"
+    return join(
+        f"–: {len(commands)} runs are missing; run {how}, then `dvc repro`." if commands else "",
+        f"–: in no grid: add {unknown} to run.ablation in params.yaml, then run `dvc repro`." if unknown else "",
+    )
+
+
+def incomplete(summary: pd.DataFrame) -> str:
+    """A sentence with every run in which some split has no score."""
+    rows = summary[(summary["metric"] == "srcc") & (summary["scored"] < summary["splits"])]
+    return "; ".join(f"{r.database}, {r.method}, {r.shots}: {r.status}" for r in rows.itertuples())
+
+
+def join(*parts: str) -> str:
+    """Sentences one after another, each with its full stop."""
+    return " ".join(p if p.endswith(".") else f"{p}." for p in parts if p)

@@ -29,7 +29,7 @@ def world(collected: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def executed(collected: Path, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """The whole world with its notebooks and its site, made once for all processes of a test run; do not change it."""
+    """The whole world with its notebooks, made once for all processes of a test run; do not change it."""
     base = tmp_path_factory.getbasetemp()
     world = (base if worker_id == "master" else base.parent) / "executed"
     with FileLock(world.with_suffix(".lock")):
@@ -37,6 +37,17 @@ def executed(collected: Path, tmp_path_factory: pytest.TempPathFactory, worker_i
             beside = shutil.copytree(collected, world.with_suffix(".partial"), dirs_exist_ok=True)
             for name in NOTEBOOKS:
                 execute(name, beside / "params.yaml")
+            beside.rename(world)
+    return world
+
+
+@pytest.fixture(scope="session")
+def built(executed: Path) -> Path:
+    """The same with its site; do not change it."""
+    world = executed.with_name("built")
+    with FileLock(world.with_suffix(".lock")):
+        if not world.exists():
+            beside = shutil.copytree(executed, world.with_suffix(".partial"), dirs_exist_ok=True)
             build(load(beside / "params.yaml"), beside / "results", packages=["clip"])
             beside.rename(world)
     return world

@@ -11,12 +11,12 @@ import yaml
 
 from grmp.errors import UserError
 from grmp.metrics import paired
-from grmp.report import ablation, distortions, effects, gradient
+from grmp.report import ablation, comparisons, distortions, gradient
+from grmp.report.ablation import definition, differs_in, sweep, sweeps, value_text
 from grmp.report.collect import collect
 from grmp.report.results import Results
-from grmp.report.sweeps import definition, differs_in, sweep, sweeps, value_text
 from tests.report.sample import make_settings, seal, settings
-from tests.report.test_figures import texts_apart
+from tests.report.test_few_shot import texts_apart
 
 TARGETS = ["alpha", "beta"]
 RANDOM = {"kind": "tune", "train": ["context", "blocks"], "prompts": "random", "rule": "none", "strength": 0.0}
@@ -91,22 +91,22 @@ def test_no_rule_is_strength_0(world: Results):
 
 
 def test_corners_and_rules(world: Results):
-    assert ablation.corners(world, "grmp") == {
+    assert ablation.corners(world.params, "grmp") == {
         "both": "grmp",
-        "no mpp": "random_qgr",
-        "no qgr": "meta",
+        "no meta": "random_qgr",
+        "no rule": "meta",
         "neither": "random",
     }
     assert gradient.rules(world, "grmp") == ["meta", "grmp", "prograd"]
-    asked = [("published, λ = 5", "grmp", "meta"), ("prograd, λ = 1", "prograd", "meta")]
+    asked = [("As published, λ = 5", "grmp", "meta"), ("ProGrad, λ = 1", "prograd", "meta")]
     assert gradient.variants(world, "grmp") == asked
 
 
 def test_effects_are_those_of_the_records(world: Results):
     asked = ablation.parts(world, "grmp")
     assert len(asked) == 4
-    found = effects.effects(world, asked)
-    row = effects.at(found, question="QGR, from random prompts", database="beta").iloc[0]
+    found = comparisons.effects(world, asked)
+    row = comparisons.at(found, question="Gradient rule, random prompts", database="beta").iloc[0]
     by = world.scores.query("database == 'beta' and shots == 25").pivot(index="split", columns="method", values="srcc")
     e = world.params.evaluate
     expected = paired(by["random_qgr"], by["random"], e.level, e.resamples, e.seed)
@@ -114,9 +114,9 @@ def test_effects_are_those_of_the_records(world: Results):
     assert row["differences"] == pytest.approx((by["random_qgr"] - by["random"]).tolist())
     cells = found.groupby("question", sort=False).size()
     assert cells.tolist() == [6, 2, 2, 6]  # what has no partner has no row
-    table = effects.effect_table(world, found, asked, "Parts")
+    table = comparisons.effect_table(world, found, asked, "Parts")
     assert len(table.shown) == 16
-    assert "not run" not in table.note
+    assert "Not run" not in table.note
 
 
 def test_runs_on_other_pictures_are_not_compared(world: Results, tmp_path: Path):
@@ -125,7 +125,7 @@ def test_runs_on_other_pictures_are_not_compared(world: Results, tmp_path: Path)
     run = json.loads(path.read_text())
     run["inputs"]["database"] = "9" * 64
     path.write_text(json.dumps(run))
-    found = effects.effects(Results.open(folder), [("q", "random_qgr", "random")])
+    found = comparisons.effects(Results.open(folder), [("q", "random_qgr", "random")])
     assert found["database"].tolist() == ["beta"]
 
 
@@ -133,15 +133,15 @@ def test_the_sweep_table_holds_medians_and_differences(world: Results):
     found = sweeps(world.params, world.params.methods)
     table = ablation.sweep_table(world, found, TARGETS, "25")
     assert len(table.shown) == sum(len(s.points) for s in found) * len(TARGETS)
-    one = effects.at(world.summary, database="beta", method="blocks_0", shots=25, metric="srcc").iloc[0]
+    one = comparisons.at(world.summary, database="beta", method="blocks_0", shots=25, metric="srcc").iloc[0]
     row = table.shown.iloc[1]
     assert row["SRCC"] == f"{one['median']:.3f} [{one['median_low']:.3f}, {one['median_high']:.3f}]"
-    assert table.shown["Difference"].tolist().count("the value elsewhere") == len(found) * len(TARGETS)
+    assert table.shown["Difference"].tolist().count("default") == len(found) * len(TARGETS)
     assert "–" not in table.note
 
 
 DRAWN = {
-    "parts": lambda w: effects.forest(w, effects.effects(w, ablation.parts(w, "grmp"))),
+    "parts": lambda w: comparisons.forest(w, comparisons.effects(w, ablation.parts(w, "grmp")), shared=True),
     "sweeps": lambda w: ablation.sweep_figure(w, sweeps(w.params, w.params.methods), TARGETS, "25"),
     "strength": lambda w: gradient.strength(w, "grmp", TARGETS, "25"),
     "angles": lambda w: gradient.angles(w, gradient.rules(w, "grmp"), TARGETS, "25"),
@@ -165,13 +165,13 @@ def test_tables_of_what_has_not_been_run_name_the_command(tmp_path: Path):
     empty = Results.open(with_ablations(tmp_path))
     found = sweeps(empty.params, empty.params.methods)
     table = ablation.sweep_table(empty, found, TARGETS, 25)
-    assert "`grmp sweep`, one of them with" in table.note
+    assert "`grmp sweep` (one of them: " in table.note
     assert set(table.shown["SRCC"]) == {"–"}
     assert "`grmp run alpha meta 25 --protocol sound`" in gradient.rule_table(empty, "grmp", TARGETS, 25).note
     asked = ablation.parts(empty, "grmp")
     assert (
-        "not run: MPP, without the rule needs"
-        in effects.effect_table(empty, effects.effects(empty, asked), asked, "").note
+        "Not run: Meta-learned prompts, without the rule needs"
+        in comparisons.effect_table(empty, comparisons.effects(empty, asked), asked, "").note
     )
     assert "`dvc repro`" in distortions.distortion_table(empty, ["grmp"], 25, None).note
 
@@ -186,11 +186,11 @@ def test_a_rule_that_no_grid_asks_for_is_said_to_be_so(tmp_path: Path):
     assert "add prograd to run.ablation in params.yaml" in note
 
 
-def test_the_angle_is_the_median_over_splits(world: Results):
+def test_the_thick_line_is_the_mean_angle_over_splits(world: Results):
     figure = gradient.angles(world, ["meta", "grmp"], TARGETS, 25)
     history = world.record("alpha", "grmp", 25).history
-    expected = history.groupby("epoch")["angle_deg"].median()
-    assert figure.axes[0].lines[1].get_ydata() == pytest.approx(expected.to_numpy())
+    expected = history.groupby("epoch")["angle_deg"].mean()
+    assert figure.axes[1].lines[-1].get_ydata() == pytest.approx(expected.to_numpy())
 
 
 def test_the_heat_map_holds_the_medians(world: Results):

@@ -27,8 +27,8 @@ def tab() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def site(executed: Path) -> Path:
-    return executed / "results/site"
+def site(built: Path) -> Path:
+    return built / "results/site"
 
 
 PAGES = ("index.html", "results.html", "notebooks/few_shot.html", "study.html", "api/clip.html", "files.html")

@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import jupytext
@@ -11,7 +13,7 @@ import pytest
 import yaml
 
 from grmp.errors import UserError
-from grmp.report.notebook import check_parameters, execute, execute_all, parameters
+from grmp.report.notebook import check_parameters, execute, execute_all, parameters, pipeline_folder
 from tests.report.sample import NOTEBOOKS, ROOT, make_settings, settings
 
 
@@ -55,7 +57,7 @@ def test_parameters_are_typed():
     assert known["methods"] == (
         "list[str]",
         [],
-        "at most five fit a page; empty: the first and the last four of params.yaml",
+        "at most five; empty: the first and the last four of params.yaml",
     )
     given = check_parameters("predictions", notebook, ["methods=[grmp, ridge]", "shots=25", "root=."])
     assert given == {"methods": ["grmp", "ridge"], "shots": 25, "root": "."}
@@ -92,9 +94,11 @@ def test_bad_parameters_stop_before_anything_runs(world: Path, text: str, messag
 
 def test_a_parameter_reaches_the_notebook(world: Path):
     execute("few_shot", world / "params.yaml", ["shots=[50]"])
-    head = (world / "results/tables/few_shot/scores.md").read_text().splitlines()[2]
+    head = (world / "results/by_hand/few_shot/tables/scores.md").read_text().splitlines()[2]
     assert "SRCC, 50" in head
     assert "SRCC, 25" not in head
+    assert not (world / "results/tables").exists()  # the results for the site stay as they were
+    assert (world / "results/by_hand/few_shot/few_shot.ipynb").is_file()
 
 
 def test_unknown_notebook(world: Path):
@@ -140,7 +144,42 @@ def test_one_failing_notebook_leaves_the_others_alone(tmp_path: Path, capsys: py
     make_settings(world)
     raw = settings() | {"paths": {"code": "../code"}, "report": {"notebooks": ["bad", "good"], "title": "Two"}}
     (world / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
-    with pytest.raises(UserError, match=r"^1 of 2 notebooks failed, see above; try one with: grmp notebooks bad$"):
+    with pytest.raises(UserError, match=r"^1 of 2 notebooks failed, see above; run one with: grmp notebooks bad$"):
         execute_all(world / "params.yaml")
     assert "notebook bad: a notebook cell failed, ValueError: no" in capsys.readouterr().out
     assert [p.name for p in (world / "results/notebooks").glob("*.ipynb")] == ["good.ipynb"]
+
+
+def test_by_hand_with_papermill(executed: Path, tmp_path: Path):
+    """The executed notebook runs with papermill's own command line and kernel, and leaves the results for the site alone."""
+    root = shutil.copytree(executed, tmp_path / "world", ignore=shutil.ignore_patterns("site"))
+    before = (root / "results/tables/cost/cost.csv").read_bytes()
+    (root / "results/cost.json").write_text("[]")
+    run = [
+        sys.executable,
+        "-m",
+        "papermill",
+        "results/notebooks/cost.ipynb",
+        str(tmp_path / "out.ipynb"),
+        "-p",
+        "shots",
+        "25",
+    ]
+    subprocess.run(run, cwd=root, check=True, capture_output=True, timeout=120)
+    assert (root / "results/tables/cost/cost.csv").read_bytes() == before
+    assert (root / "results/by_hand/cost/tables/cost.csv").read_bytes() != before
+
+
+def test_from_the_folder_of_the_notebooks_results_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path / "notebooks")
+    with pytest.raises(UserError, match=r"has no params\.yaml; set the parameter root"):
+        pipeline_folder(".")
+    for folder in (tmp_path, tmp_path / "demo"):
+        folder.mkdir(exist_ok=True)
+        (folder / "params.yaml").touch()
+    assert pipeline_folder(".") == tmp_path
+    (tmp_path / "demo/results").mkdir()
+    (tmp_path / "demo/results/scores.csv").touch()
+    assert pipeline_folder(".") == tmp_path / "demo"
+    assert pipeline_folder(tmp_path) == tmp_path  # a folder that was named is taken

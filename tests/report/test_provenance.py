@@ -4,9 +4,11 @@ import json
 import subprocess
 from pathlib import Path
 
-from grmp.report.provenance import commit, provenance
+import pytest
+
+from grmp.report.notebook import commit, execute, provenance
 from grmp.report.results import Results
-from tests.report.sample import DATABASES, METHODS
+from tests.report.sample import DATABASES, METHODS, NOTEBOOKS
 
 
 def git(folder: Path, *arguments: str) -> None:
@@ -71,3 +73,54 @@ def test_a_table_names_the_records_of_its_rows(executed: Path):
     assert all(record.endswith("/50/run.json") for record in records)  # and none with 25 labels
     every = notes(executed, "few_shot")["table", "scores"]["records"]
     assert len(every) == 2 * len(records)
+
+
+SCORES = {"results/scores.csv", "results/summary.csv"}
+READ = {  # what each output must name: files, or prefixes that end in /
+    ("summary", "claims"): {"results/summary.csv", "results/pairs.csv"},
+    ("databases", "databases"): {"data/prepared/alpha"},
+    ("databases", "opinions"): {"data/prepared/alpha"},
+    ("databases", "samples"): {"data/prepared/alpha"},
+    ("databases", "backbone"): {"results/backbone.json"},
+    ("meta_training", "losses"): {"results/pretrain/reptile.csv"},
+    ("meta_training", "tasks_pre"): {"results/pretrain/reptile.csv"},
+    ("meta_training", "steps"): {"results/inner_curves/reptile.csv"},
+    ("meta_training", "steps_reptile_pre"): {"results/inner_curves/reptile.csv"},
+    ("meta_training", "steps_reptile_alpha"): {"results/inner_curves/reptile.csv"},
+    ("few_shot", "scores"): {"results/summary.csv"},
+    ("few_shot", "curves_srcc"): SCORES,
+    ("few_shot", "curves_plcc"): SCORES,
+    ("few_shot", "pairs"): {"results/pairs.csv", "results/scores.csv"},
+    ("full_supervision", "scores_srcc"): {"results/summary.csv"},
+    ("full_supervision", "scores_plcc"): {"results/summary.csv"},
+    ("full_supervision", "data_efficiency"): SCORES,
+    ("cross_dataset", "matrix"): {"results/summary.csv"},
+    ("cross_dataset", "scores"): {"results/summary.csv"},
+    ("selection", "protocols"): SCORES,
+    ("selection", "reading"): {"results/scores.csv"},
+    ("predictions", "scatter"): {"results/scores.csv"},
+    ("predictions", "measures"): {"results/summary.csv"},
+    ("predictions", "failures"): {"data/prepared/alpha"},
+    ("predictions", "agreement"): set(),  # records only
+    ("cost", "cost"): {"results/cost.json"},
+    ("where_it_looks", "maps_alpha"): {"results/attribution/alpha.csv", "results/attribution/alpha.npz"},
+    ("where_it_looks", "embedding_alpha"): {"results/attribution/alpha.csv", "results/attribution/alpha.npz"},
+    ("where_it_looks", "models"): {f"results/attribution/{d}.npz" for d in DATABASES},
+}
+
+
+@pytest.mark.parametrize("name", [*NOTEBOOKS, "where_it_looks"])
+def test_every_output_names_the_files_it_was_made_from(executed: Path, world: Path, name: str):
+    """No list is empty, and what is known to have been read is in it."""
+    if name not in NOTEBOOKS:
+        execute(name, world / "params.yaml")
+    found = notes(executed if name in NOTEBOOKS else world, name)
+    assert found
+    for (_, output), note in found.items():
+        assert note["read"] or note["records"], output
+        wanted = READ.get((name, output.replace("beta", "alpha").replace("gamma", "alpha")), set())
+        read = {p.replace("beta", "alpha").replace("gamma", "alpha") for p in note["read"]}
+        assert {w.replace("beta", "alpha").replace("gamma", "alpha") for w in wanted} <= read, output
+    for (notebook, output), wanted in READ.items():
+        if notebook == name and not any(output == o for _, o in found):
+            assert not wanted, f"{output} is not among the outputs of {name}"

@@ -37,8 +37,8 @@ class Page(HTMLParser):
         return {attributes.get("id") for _, attributes in self.tags}
 
 
-def test_every_link_leads_to_a_file_on_this_disk(executed: Path):
-    site = executed / "results/site"
+def test_every_link_leads_to_a_file_on_this_disk(built: Path):
+    site = built / "results/site"
     pages = {path: Page(path) for path in site.rglob("*.html")}
     assert len(pages) > len(NOTEBOOKS) + 10
     for path, page in pages.items():
@@ -55,39 +55,37 @@ def test_every_link_leads_to_a_file_on_this_disk(executed: Path):
                     assert unquote(link.fragment) in pages[target].ids(), (path, link)
 
 
-def test_two_builds_same_bytes(executed: Path, tmp_path: Path):
-    root = shutil.copytree(executed, tmp_path / "root")
+def test_two_builds_same_bytes(built: Path, tmp_path: Path):
+    root = shutil.copytree(built, tmp_path / "root")
     build(load(root / "params.yaml"), root / "results", packages=["clip"])
-    first, second = executed / "results/site", root / "results/site"
+    first, second = built / "results/site", root / "results/site"
     files = sorted(p.relative_to(first) for p in first.rglob("*") if p.is_file())
     assert files == sorted(p.relative_to(second) for p in second.rglob("*") if p.is_file())
     assert [str(f) for f in files if (first / f).read_bytes() != (second / f).read_bytes()] == []
     assert sum((first / f).stat().st_size for f in files) < 5e6
 
 
-def test_the_landing_page_takes_its_numbers_from_the_results(executed: Path):
-    text = landing_page(load(executed / "params.yaml"), executed / "results")
+def test_the_landing_page_takes_its_numbers_from_the_results(built: Path):
+    text = landing_page(load(built / "params.yaml"), built / "results")
     assert "66 of 66 runs are complete" in text
     assert "The ratings of alpha and beta are **simulated**" in text
     assert "../figures/few_shot/curves_srcc.svg" in text
     where = "protocol == 'sound' and database == 'gamma' and shots == '50' and metric == 'srcc' and method == 'grmp'"
-    row = pd.read_csv(executed / "results/summary.csv", dtype={"shots": str}).query(where).iloc[0]
+    row = pd.read_csv(built / "results/summary.csv", dtype={"shots": str}).query(where).iloc[0]
     assert with_interval(row["median"], row["median_low"], row["median_high"]) in text
-    row = pd.read_csv(executed / "results/pairs.csv", dtype={"shots": str}).query(where).iloc[0]
+    row = pd.read_csv(built / "results/pairs.csv", dtype={"shots": str}).query(where).iloc[0]
     assert with_interval(row["mean"], row["mean_low"], row["mean_high"]) in text
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_every_figure_and_table_has_its_provenance(executed: Path, name: str):
-    text = (executed / f"results/site/notebooks/{name}.html").read_text()
+def test_every_figure_and_table_has_its_provenance(built: Path, name: str):
+    text = (built / f"results/site/notebooks/{name}.html").read_text()
     origins = re.findall(r'<details class="provenance">.*?</details>', text, re.DOTALL)
-    saved = {
-        p.with_suffix("") for kind in ("figures", "tables") for p in (executed / "results" / kind / name).iterdir()
-    }
+    saved = {p.with_suffix("") for kind in ("figures", "tables") for p in (built / "results" / kind / name).iterdir()}
     assert len(origins) == len(saved)
     for origin in origins:
         assert re.search(rf"notebook <code>{name}</code>.*parameters: .*read: .*settings \w{{12}} .* code ", origin)
-    images = [a for tag, a in Page(executed / f"results/site/notebooks/{name}.html").tags if tag == "img"]
+    images = [a for tag, a in Page(built / f"results/site/notebooks/{name}.html").tags if tag == "img"]
     assert all(len(a["alt"] or "") > 20 and a["width"] and a["height"] for a in images)
 
 

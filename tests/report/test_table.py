@@ -1,5 +1,7 @@
 """One table, three files and html."""
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import pandas as pd
@@ -32,12 +34,14 @@ def test_a_bar_does_not_split_a_cell():
 
 
 def test_tex_is_escaped_and_aligned(table: Table):
-    text = table.tex()
+    text = table.tex("note-one")
     assert r"\begin{tabular}{@{}lr@{}}" in text
     assert r"a\_b & \textbf{0.333 [$-$0.100, 0.500]} \\" in text
     assert r"\textless{}c\textgreater{} \& 100\% & -- \\" in text
     assert r"\caption{A caption with 5\% \& more}" in text
     assert r"\texttt{dvc repro a\_b}" in text
+    assert r"\label{tab:note-one}" in text
+    assert "[" not in table.short().shown["value"].iloc[0]
 
 
 def test_html_is_escaped(table: Table):
@@ -49,8 +53,13 @@ def test_html_is_escaped(table: Table):
 
 
 def test_files(table: Table, tmp_path: Path):
-    table.save(tmp_path / "new/folder/one")
-    assert sorted(p.name for p in (tmp_path / "new/folder").iterdir()) == ["one.csv", "one.md", "one.tex"]
+    table.save(tmp_path / "new/folder/one", "note-one")
+    assert sorted(p.name for p in (tmp_path / "new/folder").iterdir()) == [
+        "one.csv",
+        "one.md",
+        "one.tex",
+        "one_short.tex",
+    ]
 
 
 def test_numbers_as_print_has_them():
@@ -59,3 +68,31 @@ def test_numbers_as_print_has_them():
     assert with_interval(0.5, 0.4, 0.6) == "0.500 [0.400, 0.600]"
     assert with_interval(0.5, float("nan"), float("nan")) == "0.500"
     assert merged(pd.Series(["a", "a", "b", "a"])) == ["a", "", "b", "a"]
+
+
+def test_selected_rows_and_columns():
+    frame = pd.DataFrame(
+        {"Database": ["a", "", "b"], "Method": ["x", "y", "x"], "SRCC": ["0.1 [0.0, 0.2]", "0.2", "0.3"]}
+    )
+    found = Table(frame, frame, "").select(["Database", "SRCC"], Method=["y"]).shown
+    assert found.to_numpy().tolist() == [["a", "0.2"]]
+
+
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs TeX")
+def test_no_table_is_wider_than_a_page(executed: Path, tmp_path: Path):
+    """Every table of every notebook compiles with array and booktabs alone, and none is wider than the page."""
+    files = sorted((executed / "results/tables").glob("*/*.tex"))
+    assert len(files) > 15
+    inputs = "\\clearpage\n".join(f"\\input{{{file}}}\n" for file in files)
+    (tmp_path / "all.tex").write_text(
+        "\\documentclass[10pt,twocolumn]{article}\n\\usepackage[T1]{fontenc}\\usepackage{array,booktabs}\n"
+        "\\setlength{\\textwidth}{496pt}\\setlength{\\columnsep}{20pt}\n"
+        f"\\begin{{document}}\n{inputs}\\end{{document}}\n"
+    )
+    run = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
+    log = subprocess.run(run, cwd=tmp_path, capture_output=True, timeout=120, check=False).stdout.decode(
+        errors="replace"
+    )
+    assert (tmp_path / "all.pdf").is_file(), log[-2000:]
+    wide = [line for line in log.splitlines() if "Overfull \\hbox" in line]
+    assert not [line for line in wide if float(line.split("(")[1].split("pt")[0]) > 1], wide

@@ -9,14 +9,14 @@ import pytest
 import yaml
 
 from grmp.errors import UserError
-from grmp.report.claims import COLUMNS, RULES, Found, claim_figure, claim_table, claims, judge, unlike, verdicts
 from grmp.report.collect import collect
 from grmp.report.published import published
 from grmp.report.results import Results
+from grmp.report.summary import COLUMNS, RULES, Evidence, claim_figure, claim_table, claims, judge, unlike, verdicts
 from tests.report.sample import make_settings
 
 HEAD = ",".join(COLUMNS)
-MEDIAN = Found(ours=0.8, low=0.75, high=0.85, beaten=2, others=4)
+MEDIAN = Evidence(ours=0.8, low=0.75, high=0.85, beaten=2, others=4)
 
 
 @pytest.mark.parametrize(
@@ -30,29 +30,31 @@ MEDIAN = Found(ours=0.8, low=0.75, high=0.85, beaten=2, others=4)
         ("most", np.nan, MEDIAN, "not reproduced"),  # two of four are not most
         ("most", np.nan, replace(MEDIAN, beaten=3), "reproduced"),
         ("most", np.nan, replace(MEDIAN, beaten=0, others=0), "not comparable"),
-        ("better", np.nan, Found(above=2, below=0, cells=3), "reproduced"),
-        ("better", np.nan, Found(above=2, below=1, cells=3), "not reproduced"),
-        ("better", np.nan, Found(above=1, below=0, cells=2), "not reproduced"),
-        ("better", np.nan, Found(), "not run"),
-        ("level", 0.85, Found(), "not run"),
+        ("better", np.nan, Evidence(above=2, below=0, cells=3), "reproduced"),
+        ("better", np.nan, Evidence(above=2, below=1, cells=3), "not reproduced"),
+        ("better", np.nan, Evidence(above=1, below=0, cells=2), "not reproduced"),
+        ("better", np.nan, Evidence(), "not run"),
+        ("level", 0.85, Evidence(), "not run"),
     ],
 )
-def test_rules(kind: str, value: float, found: Found, expected: str):
+def test_rules(kind: str, value: float, found: Evidence, expected: str):
     assert judge(kind, value, found, "") == expected
     assert judge(kind, value, found, "another backbone") == ("not run" if expected == "not run" else "not comparable")
 
 
 def test_the_papers_numbers_agree_with_the_published_ones(tmp_path: Path):
     """Every stated level stands in published.csv too, with the same value."""
-    table = published(tmp_path)
+    make_settings(tmp_path)
+    opened = Results.open(tmp_path)
+    table = published(opened)
     ours = table[(table["method"] == "GRMP-IQA") & table["table"].isin(["few_shot", "full"])]
-    stated = claims(tmp_path).query("kind == 'level'")
+    stated = claims(opened).query("kind == 'level'")
     assert len(stated) >= 8
     for row in stated.itertuples():
         setting = {"100pct": "80/20"}.get(row.shots, row.shots)
         found = ours[(ours["dataset"] == row.database) & (ours["setting"] == setting) & (ours["metric"] == row.metric)]
         assert found["value"].tolist() == [float(row.value)], row.claim
-    assert set(claims(tmp_path)["kind"]) == set(RULES)
+    assert set(claims(opened)["kind"]) == set(RULES)
 
 
 @pytest.fixture
@@ -85,7 +87,7 @@ def test_a_small_world_is_not_comparable(claimed: Path):
     assert found["more labels", "sound"] == "not run"
     table = claim_table(Results.open(claimed))
     row = table.data.query("claim == 'alpha is easy'").iloc[0]
-    assert row["why"] == "another backbone, simulated opinions, 5 splits rather than 10"
+    assert row["why"] == "another backbone, simulated ratings, 5 splits instead of 10"
     assert np.isfinite(row["ours"])  # the number is shown all the same
     assert (table.data["verdict"] == "not run").sum() > 5  # the paper's databases are not here
     assert "**not run**" in table.markdown()
@@ -113,7 +115,7 @@ def test_what_is_not_run_names_its_command(claimed: Path):
     table = verdicts(Results.open(claimed)).set_index(["claim", "protocol"])
     assert table.loc[("gamma is easy", "sound"), "why"] == "`grmp run gamma grmp 50 --protocol sound`"
     assert table.loc[("gamma is easy", "sound"), "verdict"] == "not run"
-    assert table.loc[("more labels", "sound"), "why"] == "params.yaml does not ask for it"
+    assert table.loc[("more labels", "sound"), "why"] == "in no grid of params.yaml"
 
 
 def test_nothing_run(tmp_path: Path):
@@ -132,13 +134,14 @@ def test_stars_are_the_stated_numbers(claimed: Path):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("x,guess,a,b,,50,srcc,0.1,us", "line 2: kind 'guess' is none of level"),
-        ("x,level,a,b,,50,srcc,much,us", "line 2: 'much' is no number"),
-        ("x,level,a,b,,50,srcc,,us", "line 2: '' is no number"),
+        ("x,guess,a,b,,50,srcc,0.1,us", "line 2: kind 'guess' is unknown; use one of level"),
+        ("x,level,a,b,,50,srcc,much,us", "line 2: 'much' is not a number"),
+        ("x,level,a,b,,50,srcc,,us", "line 2: '' is not a number"),
         ("x,level,a,b,,50,srcc,0.1,", "line 2: a row needs its source"),
     ],
 )
 def test_bad_claims_are_named(tmp_path: Path, row: str, message: str):
+    make_settings(tmp_path)
     (tmp_path / "claims.csv").write_text(f"{HEAD}\n{row}\n")
     with pytest.raises(UserError, match=message):
-        claims(tmp_path)
+        claims(Results.open(tmp_path))

@@ -11,7 +11,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
-from grmp.report.style import COLUMN, FORMATS, line_styles, save, styled
+from grmp.report.plotting import COLUMN, FORMATS, line_styles, save, styled
 
 
 @styled

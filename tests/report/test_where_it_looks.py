@@ -10,19 +10,19 @@ import pytest
 
 from grmp.errors import UserError
 from grmp.metrics import fit_logistic, logistic
-from grmp.report import looking, predictions, steps
+from grmp.report import meta_training, predictions, where_it_looks
 from grmp.report.notebook import execute
-from grmp.report.pictures import shrunk
+from grmp.report.plotting import shrunk
 from grmp.report.results import Results
 from tests.report.sample import DATABASES, make_settings
-from tests.report.test_figures import texts_apart
+from tests.report.test_few_shot import texts_apart
 
 DRAWN = {
-    "maps": lambda w: looking.maps(w, "alpha"),
-    "embeddings": lambda w: looking.embeddings(w, "alpha"),
+    "maps": lambda w: where_it_looks.maps(w, "alpha"),
+    "embeddings": lambda w: where_it_looks.embeddings(w, "alpha"),
     "failures": lambda w: predictions.failures(w, "grmp", list(DATABASES), 25),
     "agreement": lambda w: predictions.agreement(w, "grmp", list(DATABASES), 25),
-    "steps": lambda w: steps.steps_figure(w, "reptile", "pre"),
+    "steps": lambda w: meta_training.inner_curves_figure(w, "reptile", "pre"),
 }
 NEW = ["ablation", "gradient", "distortions", "where_it_looks"]
 
@@ -47,32 +47,33 @@ class TestEach:
         assert draw(empty) is None
 
 
-def test_maps_are_grey_about_zero(whole: Results):
-    figure, look = looking.maps(whole, "alpha"), looking.read(whole, "alpha")
-    image = figure.axes[4 + 1].images[0]  # the second picture under the first model
-    assert np.asarray(image.get_array()) == pytest.approx(look.relevance[0, 1])
-    assert image.norm.vmax == -image.norm.vmin == pytest.approx(np.abs(look.relevance[0, 1]).max())
-    assert figure.axes[4].get_ylabel() == "before\nadaptation"
+def test_maps_lie_on_their_image(whole: Results):
+    figure, (_, arrays) = where_it_looks.maps(whole, "alpha"), whole.attribution("alpha")
+    grey, image = figure.axes[4 + 1].images  # the second image under the first model
+    assert np.asarray(image.get_array()) == pytest.approx(arrays["relevance"][0, 1])
+    assert image.norm.vmax == -image.norm.vmin == pytest.approx(np.abs(arrays["relevance"][0, 1]).max())
+    assert grey.get_extent()[1] == image.get_extent()[1]  # the map lies on the image
+    assert figure.axes[4].get_ylabel() == "before\nfine-tuning"
 
 
 def test_every_picture_has_one_scene_marker(whole: Results):
-    lower = looking.embeddings(whole, "alpha").axes[3]
+    lower = where_it_looks.embeddings(whole, "alpha").axes[3]
     labels = [line.get_label() for line in lower.lines]
-    assert len(labels) == looking.SCENES + 1
+    assert len(labels) == where_it_looks.SCENES + 1
     assert labels[-1] == "other scenes"
     assert sum(len(line.get_xdata()) for line in lower.lines) == 40
 
 
 def test_a_damaged_look_is_named(world: Path):
     (world / "results/attribution/alpha.npz").write_bytes(b"PK\x03\x04 no more")
-    with pytest.raises(UserError, match=r"alpha\.npz is damaged .* dvc repro -f attribution@alpha"):
-        looking.maps(Results.open(world), "alpha")
+    with pytest.raises(UserError, match=r"alpha\.npz is corrupt .* dvc repro -f attribution@alpha"):
+        where_it_looks.maps(Results.open(world), "alpha")
 
 
 def test_looks_that_lack_are_named(empty: Results):
-    table = looking.summary(empty, ["alpha"])
+    table = where_it_looks.model_table(empty, ["alpha"])
     assert "`dvc repro attribution@alpha`" in table.note
-    assert "`dvc repro inner_curves@reptile`" in steps.steps_table(empty).note
+    assert "`dvc repro inner_curves@reptile`" in meta_training.inner_curves_table(empty).note
     assert (
         "`grmp run alpha grmp 25 --protocol sound`" in predictions.agreement_table(empty, ["grmp"], ["alpha"], 25).note
     )
@@ -80,7 +81,7 @@ def test_looks_that_lack_are_named(empty: Results):
 
 def test_a_picture_counts_once_with_its_mean(whole: Results):
     record = whole.record("beta", "grmp", 25)
-    table = predictions.by_picture(predictions.fitted(record))
+    table = predictions.by_image(predictions.fitted(record))
     given = record.predictions
     image = given["image"].value_counts().index[0]
     expected = []
@@ -96,13 +97,13 @@ def test_a_picture_counts_once_with_its_mean(whole: Results):
 
 
 def test_failures_are_the_furthest_from_opinion(whole: Results):
-    table = predictions.by_picture(predictions.fitted(whole.record("alpha", "grmp", 25)))
+    table = predictions.by_image(predictions.fitted(whole.record("alpha", "grmp", 25)))
     miss = (table["mean"] - table["quality"]).sort_values()
     figure = predictions.failures(whole, "grmp", ["alpha"], 25, count=4)
     shown = [axes.get_xlabel() for axes in figure.axes]
     wanted = table.loc[[miss.index[-1], miss.index[-2], miss.index[1], miss.index[0]]]
-    assert sorted(shown) == sorted(f"{r.mean:.2f} for {r.quality:.2f}" for r in wanted.itertuples())
-    assert [a.get_title("left") for a in figure.axes[::2]] == ["judged too high", "judged too low"]
+    assert sorted(shown) == sorted(f"predicted {r.mean:.2f}\nrating {r.quality:.2f}" for r in wanted.itertuples())
+    assert [a.get_title("left") for a in figure.axes[::2]] == ["overestimated", "underestimated"]
 
 
 def test_predictions_that_are_not_finite_are_left_out(whole: Results):
@@ -115,7 +116,7 @@ def test_predictions_that_are_not_finite_are_left_out(whole: Results):
 
 
 def test_steps_are_means_over_types(whole: Results):
-    table, given = steps.steps_table(whole), pd.read_csv(whole.folder / "inner_curves/reptile.csv")
+    table, given = meta_training.inner_curves_table(whole), pd.read_csv(whole.folder / "inner_curves/reptile.csv")
     part = given.query("start == 'random' and database == 'alpha' and steps == 2")
     row = table.shown.query("Database == 'alpha' and Start == 'random'").iloc[0]
     assert row["Loss, 2"] == f"{part['query_loss'].mean():.3f}"

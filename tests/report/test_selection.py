@@ -9,11 +9,11 @@ import pytest
 import yaml
 
 from grmp.params import load
-from grmp.report import cost, scores, selection, transfer
+from grmp.report import cost, cross_dataset, few_shot, selection
 from grmp.report.results import Results
 from grmp.report.selection import both_ways, readers, reading_table, unpaired
 from tests.report.sample import CROSS, DATABASES, METHODS, SHARES, make_settings
-from tests.report.test_figures import texts_apart
+from tests.report.test_few_shot import texts_apart
 
 
 @pytest.fixture(scope="module")
@@ -23,13 +23,12 @@ def whole(collected: Path) -> Results:
 
 FIGURES = [
     lambda w: selection.protocol_figure(w, "published", "sound", 25),
-    lambda w: scores.curves(w, "full", SHARES),
-    transfer.pairs_figure,
+    lambda w: few_shot.curves(w, "full", SHARES),
     lambda w: cost.cost_figure(w, 50),
 ]
 
 
-@pytest.mark.parametrize("draw", FIGURES, ids=["protocols", "shares", "transfer", "cost"])
+@pytest.mark.parametrize("draw", FIGURES, ids=["protocols", "shares", "cost"])
 class TestEach:
     def test_labels_do_not_overlap(self, whole: Results, draw):
         assert texts_apart(draw(whole))
@@ -96,11 +95,11 @@ def test_reading_the_test_split_is_found_by_its_setting(world: Path):
 
 
 def test_shares_stand_in_their_table_and_curves(whole: Results):
-    table = scores.score_table(whole, "full", SHARES, ["srcc"])
+    table = few_shot.score_table(whole, "full", SHARES, ["srcc"])
     assert list(table.shown.columns) == ["Database", "Method", "SRCC, 20 %", "SRCC, 100 %"]
     one = whole.summary.query("database == 'gamma' and method == 'ridge' and shots == '20pct' and metric == 'srcc'")
     assert table.shown["SRCC, 20 %"].iloc[0].strip("*").startswith(f"{one['median'].iloc[0]:.3f} [")
-    axes = scores.curves(whole, "full", SHARES).axes[0]
+    axes = few_shot.curves(whole, "full", SHARES).axes[0]
     assert [t.get_text() for t in axes.get_xticklabels()] == ["20 %", "100 %"]
 
 
@@ -110,10 +109,10 @@ def test_an_empty_grid_is_no_table(world: Path):
     raw["run"]["cross"]["databases"] = []
     (world / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
     opened = Results.open(world)
-    assert scores.score_table(opened, "full", SHARES) is None
-    assert scores.curves(opened, "full", SHARES) is None
-    assert transfer.matrix(opened, 50) is None
-    assert transfer.pairs_figure(opened) is None
+    assert few_shot.score_table(opened, "full", SHARES) is None
+    assert few_shot.curves(opened, "full", SHARES) is None
+    assert cross_dataset.matrix(opened, 50) is None
+    assert cross_dataset.transfer(opened) is None
 
 
 def test_other_published_methods_are_ticks(world: Path):
@@ -123,17 +122,14 @@ def test_other_published_methods_are_ticks(world: Path):
         "cross_dataset,alpha->gamma,50,Theirs,srcc,0.6,a paper,\n"
     )
     opened = Results.open(world)
-    axes = scores.curves(opened, "full", SHARES).axes[0]
+    axes = few_shot.curves(opened, "full", SHARES).axes[0]
     drawn = {line.get_marker(): float(line.get_ydata()[0]) for line in axes.lines if line.get_marker() in "*_"}
     assert drawn == {"*": 0.9, "_": 0.7}
-    assert "Theirs, published" in scores.score_table(opened, "cross", [50]).shown["Method"].tolist()
-    assert [
-        float(line.get_ydata()[0]) for line in transfer.pairs_figure(opened).axes[0].lines if line.get_marker() == "_"
-    ] == [0.6]
+    assert "Theirs, published" in few_shot.score_table(opened, "cross", [50]).shown["Method"].tolist()
 
 
 def test_matrix_has_the_source_itself_on_its_diagonal(whole: Results):
-    table = transfer.matrix(whole, 50)
+    table = cross_dataset.matrix(whole, 50)
     assert table.shown["Trained on"].tolist() == ["alpha", "alpha"]
     middle = whole.summary.query("method == 'grmp' and shots == 50 and metric == 'srcc'").set_index("database")[
         "median"
@@ -145,11 +141,11 @@ def test_matrix_has_the_source_itself_on_its_diagonal(whole: Results):
 def test_cost_is_what_the_records_say(whole: Results):
     table = cost.cost_table(whole)
     row = table.data.query("protocol == 'sound' and method == 'GRMP-IQA'").iloc[0]
-    assert row[["runs", "seconds", "trained_values"]].tolist() == [9, 9 * 7.5, 12345]
-    assert row["seconds_a_split"] == pytest.approx(1.5)
+    assert row[["runs", "seconds", "trained_parameters"]].tolist() == [9, 9 * 7.5, 12345]
+    assert row["seconds_per_split"] == pytest.approx(1.5)
     assert row["peak_memory_mb"] == pytest.approx(400)
     axes = cost.cost_figure(whole, 50).axes
-    assert [a.get_xlabel() for a in axes] == ["trained values"] * 3 + ["seconds a split"] * 3 + ["peak memory (MB)"] * 3
+    assert [a.get_xlabel() for a in axes] == ["trained parameters"] * 3 + ["seconds per split"] * 3
     points = [line.get_xdata()[0] for line in axes[3].lines]
     assert points == pytest.approx([1.5] * len(METHODS))
 

@@ -1,0 +1,188 @@
+"""Paired differences between two methods on the same splits: their table and forest plot.
+
+``collect`` answers the questions of params.yaml once (pairs.csv). The ablations ask more; these are answered here from
+scores.csv with the same statistics and the same rule on which runs may be compared.
+"""
+
+import itertools
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from grmp.metrics import paired
+from grmp.report.collect import families, incomparable
+from grmp.report.plotting import COLUMN, GREY, draw_splits, line_styles, panels, styled
+from grmp.report.results import Results, title
+from grmp.report.table import (
+    FEW_SPLITS_NOTE,
+    SPLITS_NOTE,
+    Table,
+    amount,
+    join,
+    merged,
+    number,
+    side,
+    signed,
+    triples,
+)
+
+Comparison = tuple[str, str, str]  # question, method, against
+COLUMNS = ["question", "method", "against", "database", "shots", *paired([], [], 0.95, 10, 0), "differences"]
+MARGIN = 0.02  # SRCC; the smallest difference of interest
+
+
+def at(table: pd.DataFrame, **where: Any) -> pd.DataFrame:
+    """The rows in which every named column has that value, compared as text: shots may be 50 or "20pct"."""
+    for column, value in where.items():
+        table = table[table[column].astype(str) == str(value)]
+    return table
+
+
+def effects(results: Results, comparisons: Iterable[Comparison], metric: str = "srcc") -> pd.DataFrame:
+    """One row per (comparison, database, shots): ``metrics.paired`` of the differences, and the ``differences`` themselves.
+
+    A missing run, or two runs that may not be compared (``collect.incomparable``), give no row.
+    """
+    scores, settings = results.scores, results.params.evaluate
+    cells = list(scores[["database", "shots"]].drop_duplicates().itertuples(index=False, name=None))
+    found = []
+    for (question, method, against), (database, shots) in itertools.product(comparisons, cells):
+        runs = [one.run for name in (method, against) if (one := results.record(database, name, shots)) is not None]
+        apart = _differences(scores, database, shots, method, against, metric)
+        if len(runs) < 2 or apart.empty or incomparable(results.params, *runs):
+            continue
+        found.append(
+            {"question": question, "method": method, "against": against, "database": database, "shots": shots}
+            | paired(apart.to_numpy(), np.zeros(len(apart)), settings.level, settings.resamples, settings.seed)
+            | {"differences": apart.dropna().tolist()}
+        )
+    return pd.DataFrame(found, columns=COLUMNS)
+
+
+def answers(results: Results, metric: str = "srcc") -> pd.DataFrame:
+    """The few-shot rows of pairs.csv, each with its ``differences``."""
+    rows, scores = results.pairs, results.scores
+    rows = rows[(rows["metric"] == metric) & (families(rows) == "few labels")].reset_index(drop=True)
+    apart = [_differences(scores, r.database, r.shots, r.method, r.against, metric) for r in rows.itertuples()]
+    return rows.assign(differences=[one.dropna().tolist() for one in apart])
+
+
+def _differences(
+    scores: pd.DataFrame, database: str, shots: int | str, method: str, against: str, metric: str
+) -> pd.Series:
+    """``method`` minus ``against``, split by split; empty if either was not run."""
+    part = at(scores, database=database, shots=shots)
+    one, other = (at(part, method=m).set_index("split")[metric].astype(float) for m in (method, against))
+    return pd.Series(dtype=float) if one.empty or other.empty else one - other
+
+
+@styled
+def forest(results: Results, table: pd.DataFrame, metric: str = "srcc", shared: bool = False) -> Figure | None:
+    """Mean paired differences with their intervals, one panel per question; every split is a dot.
+
+    The grey band marks differences below ``MARGIN``. ``shared`` puts all questions on one axis.
+    """
+    table = table[table["mean"].notna()]
+    if table.empty:
+        return None
+    parts = [part for _, part in table.groupby(["question", "method", "against"], sort=False)]
+    if shared:
+        rows = len(table) + len(parts)
+        figure = Figure((COLUMN * 1.4, 0.17 * rows + 0.5), layout="constrained")
+        axis = figure.subplots()
+        _panel(axis, results, parts)
+        axis.set_xlabel(f"difference of {metric.upper()}")
+        return figure
+    figure, axes = panels(len(parts), 0.19 * max(map(len, parts)) + 0.75, 2)
+    for axis, part in zip(axes, parts, strict=True):
+        _panel(axis, results, [part])
+        first = part.iloc[0]
+        axis.set_title(textwrap.fill(first["question"][:1].upper() + first["question"][1:], 40))
+        axis.set_xlabel(f"{metric.upper()}: {results.label(first['method'])} −\n{results.label(first['against'])}")
+    return figure
+
+
+def _panel(axis: Axes, results: Results, parts: Sequence[pd.DataFrame]) -> None:
+    """One axis; with several parts, each has its question as a heading row."""
+    looks = line_styles(results.params.methods)
+    positions: list[str] = []
+    ticks: list[str] = []
+    for i, part in enumerate(parts):
+        if len(parts) > 1:
+            positions.append(f"{i}")
+            ticks.append(part["question"].iloc[0])
+        for row in part.itertuples():
+            positions.append(f"{i} {row.database} {row.shots}")
+            ticks.append(f"{title(row.database)}, {amount(row.shots)} labels")
+    for i, part in enumerate(parts):
+        method = part["method"].iloc[0]
+        keys = [f"{i} {r.database} {r.shots}" for r in part.itertuples()]
+        middles = pd.DataFrame({"position": keys, "series": method, "value": part["mean"].to_numpy()})
+        middles[["low", "high"]] = part[["mean_low", "mean_high"]].to_numpy(float)
+        dots = [(k, method, v) for k, r in zip(keys, part.itertuples(), strict=True) for v in r.differences]
+        scores = pd.DataFrame(dots, columns=["position", "series", "value"])
+        draw_splits(axis, scores, middles, positions, {method: looks[method]}, horizontal=True)
+    axis.set_yticks(range(len(positions)), ticks)
+    for tick, position in zip(axis.get_yticklabels(), positions, strict=True):
+        tick.set_fontweight("bold" if position.isdigit() else "normal")
+    axis.axvspan(-MARGIN, MARGIN, color="#EDEDED", linewidth=0, zorder=0)
+    axis.axvline(0, color=GREY, linewidth=0.7, zorder=1)
+    low, high = axis.get_xlim()
+    axis.set_xlim(min(low, -1.5 * MARGIN), max(high, 1.5 * MARGIN))
+    axis.locator_params(axis="x", nbins=5)
+    axis.set_xlabel("")
+
+
+def effect_columns(results: Results, data: pd.DataFrame, *averages: str) -> pd.DataFrame:
+    """The columns that all tables of differences share."""
+    columns: dict[str, Sequence[str]] = {"Question": merged(data["question"])} if "question" in data else {}
+    names = [f"{results.label(a)} − {results.label(b)}" for a, b in zip(data["method"], data["against"], strict=True)]
+    columns |= {
+        "Difference": merged(names),
+        "Database": [title(d) for d in data["database"]],
+        "Labels": [amount(k) for k in data["shots"]],
+    }
+    columns |= {average.capitalize(): [signed(*v) for v in triples(data, average)] for average in averages}
+    won = zip(data["won"], data["scored"], strict=True)
+    columns["Won"] = ["–" if pd.isna(w) else f"{w:.0f} of {n:.0f}" for w, n in won]
+    return pd.DataFrame(columns | {"p": [number(p) for p in data["p"]]})
+
+
+def effect_table(results: Results, table: pd.DataFrame, comparisons: Sequence[Comparison], caption: str) -> Table:
+    """``effects`` as a table, with what was not run in its note."""
+    data, done = table.drop(columns="differences"), set(table["question"])
+    absent = [f"{q} needs {results.label(a)} and {results.label(b)}" for q, a, b in comparisons if q not in done]
+    level = round(100 * results.params.evaluate.level)
+    text = join(
+        f"Paired differences on the same splits with {level}% bootstrap intervals. p: two-sided Wilcoxon signed-rank test, "
+        "not corrected for multiple comparisons.",
+        SPLITS_NOTE,
+        f"Not run: {'; '.join(absent)}; run `dvc repro`." if absent else "",
+    )
+    return Table(data, effect_columns(results, data, "mean"), caption, text)
+
+
+def answer_table(results: Results, table: pd.DataFrame, metric: str = "srcc") -> Table:
+    """``answers`` as a table: the questions of params.yaml."""
+    data = table.drop(columns="differences")
+    shown = effect_columns(results, data, "mean", "median")
+    shown["p (Holm)"] = [number(v) for v in data["p_holm"]]
+    shown["Interval"] = [side(*v) for v in zip(data["mean_low"], data["mean_high"], data["status"], strict=True)]
+    done = set(zip(data["question"], data["method"], data["against"], strict=True))
+    asked = [(p.question, p.method, p.against) for p in results.params.evaluate.pairs]
+    absent = [f"{question} needs {a} and {b}" for question, a, b in asked if (question, a, b) not in done]
+    level, splits = round(100 * results.params.evaluate.level), results.params.splits.count
+    text = join(
+        f"Paired differences of {metric.upper()} on the same splits with {level}% bootstrap intervals; the last column refers "
+        f"to the mean. p: two-sided Wilcoxon signed-rank test, at least {2 / 2**splits:.3g} with {splits} splits; Holm's "
+        "correction covers the rows of one question.",
+        FEW_SPLITS_NOTE if splits < 20 else "",
+        SPLITS_NOTE,
+        f"Not run: {'; '.join(absent)}; run `dvc repro`." if absent else "",
+    )
+    return Table(data, shown, f"Paired differences of {metric.upper()}", text)

@@ -1,0 +1,70 @@
+"""Cross-database evaluation: the matrix and the figure of the notebook ``cross_dataset``."""
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from grmp.params import ACROSS
+from grmp.report.plotting import PAGE, draw_splits, line_styles, shade_groups, styled
+from grmp.report.results import Results, title
+from grmp.report.table import Table, join, merged, missing_runs, triples, with_interval
+
+
+def matrix(results: Results, shots: int | str, metric: str = "srcc") -> Table | None:
+    """Median over splits: rows are training databases, columns are test databases; None if the grid is empty.
+
+    The diagonal holds within-database runs with the same number of labels, tested on 20 % of the images instead of all.
+    """
+    grid = results.params.run.cross
+    ends = list(dict.fromkeys(end for pair in grid.databases for end in pair.split(ACROSS)))
+    if not grid.databases or not grid.methods:
+        return None
+    summary = results.summary[(results.summary["metric"] == metric) & (results.summary["shots"] == shots)]
+    keyed = summary.set_index(["database", "method"])
+    shown, data = [], []
+    for method in grid.methods:
+        for source in dict.fromkeys(pair.split(ACROSS)[0] for pair in grid.databases):
+            row = {"Method": results.label(method), "Trained on": title(source)}
+            for target in ends:
+                database = target if source == target else f"{source}{ACROSS}{target}"
+                row[f"tested on {title(target)}"] = "–"
+                if (database, method) in keyed.index:
+                    three = triples(keyed.loc[[(database, method)]], "median")[0]
+                    row[f"tested on {title(target)}"] = with_interval(*three)
+                    data.append((database, method, shots, metric, *three))
+            shown.append(row)
+    frame = pd.DataFrame(shown)
+    frame["Method"] = merged(frame["Method"])
+    wanted = [key for key in results.run_keys(grid.shots, "cross") if key.protocol in grid.protocols]
+    text = (
+        f"Median {metric.upper()} over {results.params.splits.count} training sets. Off the diagonal, all images of the other "
+        "database are tested; on the diagonal, the test images only. –: not run or not in the grid."
+    )
+    columns = ["database", "method", "shots", "metric", "median", "median_low", "median_high"]
+    table = pd.DataFrame(data, columns=columns)
+    return Table(table, frame, f"{metric.upper()} across databases", join(text, missing_runs(results, wanted)))
+
+
+@styled
+def transfer(results: Results, metric: str = "srcc") -> Figure | None:
+    """SRCC on the other database for every pair and method, every split a dot; None for a single pair (see the table)."""
+    grid = results.params.run.cross
+    scores = results.scores[results.scores["database"].isin(grid.databases)]
+    if scores.empty or len(grid.databases) < 2:
+        return None
+    shots = grid.shots[-1]
+    styles = line_styles(results.params.methods)
+    styles = {name: styles[name] for name in grid.methods}
+    figure = Figure((min(PAGE, 2.6 + 1.1 * len(grid.databases)), 2.3), layout="constrained")
+    axis = figure.subplots()
+    columns = {"database": "position", "method": "series"}
+    dots = scores[scores["shots"] == shots].rename(columns=columns | {metric: "value"})
+    middles = results.summary
+    middles = middles[(middles["metric"] == metric) & (middles["shots"] == shots) & middles["method"].isin(styles)]
+    middles = middles[middles["database"].isin(grid.databases)]
+    middles = middles.rename(columns=columns | {"median": "value", "median_low": "low", "median_high": "high"})
+    shade_groups(axis, len(grid.databases))
+    draw_splits(axis, dots, middles, grid.databases, styles, {name: results.label(name) for name in styles})
+    axis.set_xticks(range(len(grid.databases)), [title(d).replace(" → ", " →\n") for d in grid.databases])
+    axis.set_ylabel(metric.upper())
+    figure.legend(loc="outside right center")
+    return figure

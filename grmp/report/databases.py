@@ -1,0 +1,112 @@
+"""The databases and the backbone: tables and figures of the notebook ``databases``."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from grmp.data.dataset import Dataset
+from grmp.params import ACROSS
+from grmp.report.plotting import image_grid, label_left, panels, shrunk, styled
+from grmp.report.results import Results, title
+from grmp.report.table import Table, join, not_run, number, with_interval
+
+
+def _prepared(results: Results) -> dict[str, Dataset]:
+    return {n: d for n in results.params.data.databases if (d := results.dataset(n)) is not None}
+
+
+def database_table(results: Results) -> Table:
+    """What each database contains and what it is used for."""
+    found, rows = _prepared(results), []
+    targets = {end for key in results.params.run.run_keys() for end in key.database.split(ACROSS)}
+    for name in results.params.data.databases:
+        used = {"pre-training": results.params.pretrain.databases, "target": targets}
+        row: dict[str, Any] = {"database": name}
+        row["used for"] = ", ".join(role for role, names in used.items() if name in names) or "nothing"
+        if name in found:
+            index = found[name].index
+            row |= {"kind": found[name].info["kind"], "images": len(index), "sources": index["reference"].nunique()}
+            row |= {"distortions": index["distortion"].nunique(), "ratings": results.rating(name)}
+            row |= {"lowest": index["mos"].min(), "mean": index["mos"].mean(), "highest": index["mos"].max()}
+        rows.append(row)
+    numbers = ["images", "sources", "distortions"]
+    columns = ["database", "used for", "kind", *numbers, "ratings", "lowest", "mean", "highest"]
+    data = pd.DataFrame(rows, columns=columns)
+    shown = data.astype(object)
+    shown["database"] = [title(name) for name in data["database"]]
+    for name in ("lowest", "mean", "highest"):
+        shown[name] = [number(v, 2) for v in data[name]]
+    for name in numbers:
+        shown[name] = ["–" if pd.isna(v) or (v == 0 and name != "images") else f"{v:.0f}" for v in data[name]]
+    simulated = (data["ratings"] == "simulated rating").any()
+    text = (
+        "Simulated ratings are a published full-reference measure plus rater noise, not human ratings."
+        if simulated
+        else ""
+    )
+    absent = [f"prepare@{name}" for name in results.params.data.databases if name not in found]
+    shown = shown.fillna("–").rename(columns=str.capitalize)
+    return Table(data, shown, "The prepared databases", join(text, not_run(absent)))
+
+
+@styled
+def histograms(results: Results) -> Figure | None:
+    """The ratings of each prepared database over its own range."""
+    found = _prepared(results)
+    if not found:
+        return None
+    figure, axes = panels(len(found), 1.35)
+    for axis, (name, dataset) in zip(axes, found.items(), strict=True):
+        low, high = dataset.info["range"]
+        edges = np.linspace(low, high, 21) - 1e-6 * (high - low)  # a rating on an edge counts to its right
+        edges[-1] = high
+        axis.hist(dataset.index["mos"], bins=edges, color="#8A8A8A", edgecolor="white", linewidth=0.3)
+        axis.set_title(f"{title(name)} ({len(dataset.index):,})")
+        better = "" if dataset.info.get("higher_better", True) else " (lower is better)"
+        axis.set_xlabel(results.rating(name) + better)
+        axis.grid(axis="x", visible=False)
+        axis.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+    label_left(axes, "images")
+    return figure
+
+
+@styled
+def samples(results: Results, count: int = 6, pixels: int = 160) -> Figure | None:
+    """Images of each database at equal steps of rank, from the lowest to the highest rating."""
+    found = _prepared(results)
+    if not found:
+        return None
+    figure, grid = image_grid(len(found), count)
+    for axes, (name, dataset) in zip(grid, found.items(), strict=True):
+        order = np.argsort(dataset.index["quality"].to_numpy(), kind="stable")
+        chosen = order[np.linspace(0, len(order) - 1, count).round().astype(int)]
+        digits = max(0, 2 - int(np.log10(max(1.0, np.ptp(dataset.index["mos"])))))
+        for axis, row in zip(axes, chosen, strict=True):
+            axis.imshow(shrunk(dataset.images[row], pixels), interpolation="none")
+            axis.set_xlabel(f"{dataset.index['mos'].iloc[row]:.{digits}f}")
+        axes[0].set_ylabel(title(name).replace(", ", ",\n"))
+    return figure
+
+
+def backbone_table(results: Results) -> Table:
+    """What was measured of the backbone (results/backbone.json), without the time it took."""
+    card = results.json("results/backbone.json")
+    if card is None:
+        empty = pd.DataFrame({"measure": ["–"], "value": ["–"]})
+        return Table(empty, empty, "The backbone", not_run(["backbone"]))
+    flat = {k: v for k, v in card.items() if isinstance(v, str | int | float) and "second" not in k}
+    data = pd.DataFrame(list(flat.items()), columns=["measure", "value"])
+    rows = []
+    if "heldout_srcc" in card:
+        srcc = with_interval(*(card[f"heldout_srcc{end}"] for end in ("", "_low", "_high")))
+        accuracy = f"{number(card['scene_accuracy'])} (chance {number(card['chance'])})"
+        rows = [("zero-shot SRCC against simulated quality [95% interval]", srcc), ("scene accuracy", accuracy)]
+    done = {"heldout_srcc", "heldout_srcc_low", "heldout_srcc_high", "scene_accuracy", "chance"} if rows else set()
+    rest = [
+        (k.replace("_", " "), number(v) if isinstance(v, float) else str(v)) for k, v in flat.items() if k not in done
+    ]
+    shown = pd.DataFrame([*rows, *rest], columns=["Measure", "Value"])
+    return Table(data, shown, "The backbone" + (", on images whose sources were not trained on" if rows else ""))

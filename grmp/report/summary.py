@@ -1,0 +1,203 @@
+"""The paper's claims, our results, and a verdict by rule: table and figure of the notebook ``summary``."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from grmp.params import RunKey
+from grmp.report.plotting import PAGE, line_styles, styled
+from grmp.report.published import PAPER, is_number, published_scores, sourced
+from grmp.report.results import Results, title
+from grmp.report.table import Table, amount, join, merged, number, with_interval
+
+COLUMNS = ["claim", "kind", "database", "method", "against", "shots", "metric", "value", "source"]
+Verdict = Literal["reproduced", "not reproduced", "not comparable", "not run"]
+RULES = {
+    "level": "a stated value is reproduced if the upper end of our median's interval reaches it",
+    "above": "a lead over a published value, if the lower end of our median's interval exceeds it",
+    "most": "a lead over most fully supervised methods, if our median exceeds more than half of the published values",
+    "better": "a gain between two methods, if more than half of the intervals of the paired differences, one per database and "
+    "number of labels, lie above 0 and none below",
+}
+SPLITS = 10  # the paper's number of splits
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was found about one claim under one protocol; ``ours`` is NaN if nothing was run."""
+
+    ours: float = np.nan
+    low: float = np.nan
+    high: float = np.nan
+    beaten: int = 0  # kind most: published methods below our median
+    others: int = 0  # and their number
+    above: int = 0  # kind better: intervals above 0
+    below: int = 0
+    cells: int = 0
+
+    @property
+    def run(self) -> bool:
+        """Whether there is anything to judge."""
+        return bool(np.isfinite(self.ours)) or self.cells > 0
+
+
+def claims(results: Results) -> pd.DataFrame:
+    """The package's claims.csv, followed by the user's own rows from ``claims.csv`` next to params.yaml.
+
+    Raises
+    ------
+    UserError
+        If a row has other columns, an unknown kind, no source, or no number although its kind needs one.
+    """
+
+    def problem(row: Any) -> str:
+        if row.kind not in RULES:
+            return f"kind '{row.kind}' is unknown; use one of {', '.join(RULES)}"
+        if row.kind in ("level", "above") and not is_number(row.value):
+            return f"'{row.value}' is not a number; a claim of this kind needs one"
+        return ""
+
+    return sourced(results, "claims.csv", COLUMNS, problem)
+
+
+def judge(kind: str, value: float, found: Evidence, unlike: str) -> Verdict:
+    """The verdict on one claim by RULES; ``unlike`` says why our number is not comparable, or is empty."""
+    if not found.run:
+        return "not run"
+    if unlike or (kind == "most" and not found.others):
+        return "not comparable"
+    held = {
+        "level": found.high >= value,
+        "above": found.low > value,
+        "most": 2 * found.beaten > found.others,
+        "better": 2 * found.above > found.cells and not found.below,
+    }
+    return "reproduced" if held[kind] else "not reproduced"
+
+
+def unlike(results: Results, database: str) -> str:
+    """In what our runs differ from the paper's; empty if in nothing."""
+    found, backbone, splits = [], results.params.backbone, results.params.splits.count
+    same = backbone.source == "open_clip" and backbone.model.startswith("ViT-B-16") and backbone.pretrained == "openai"
+    if not same:
+        found.append("another backbone")
+    if database != "*" and results.simulated(database):
+        found.append("simulated ratings")
+    if splits < SPLITS:
+        found.append(f"{splits} splits instead of {SPLITS}")
+    return ", ".join(found)
+
+
+def evidence(results: Results, claim: pd.Series) -> Evidence:
+    """What the records under one protocol say about a claim."""
+    summary, pairs = results.summary, results.pairs
+    if claim["kind"] == "better":
+        part = pairs[(pairs["method"] == claim["method"]) & (pairs["against"] == claim["against"])]
+        part = part[(part["metric"] == claim["metric"]) & part["mean_low"].notna()]
+        above, below = int((part["mean_low"] > 0).sum()), int((part["mean_high"] < 0).sum())
+        return Evidence(above=above, below=below, cells=len(part))
+    part = summary[(summary["database"] == claim["database"]) & (summary["method"] == claim["method"])]
+    part = part[(part["shots"].astype(str) == claim["shots"]) & (part["metric"] == claim["metric"])]
+    if part.empty:
+        return Evidence()
+    one = part.iloc[0]
+    theirs = published_scores(results, "full", claim["database"], ["100pct"])
+    theirs = theirs[(theirs["metric"] == claim["metric"]) & (theirs["method"] != PAPER)].dropna(subset="value")
+    beaten = int((theirs["value"] < one["median"]).sum())
+    return Evidence(one["median"], one["median_low"], one["median_high"], beaten, len(theirs))
+
+
+def verdicts(results: Results) -> pd.DataFrame:
+    """One row per claim and protocol: the claim, our result, the verdict, and the reason or the command to run."""
+    rows = []
+    for _, claim in claims(results).iterrows():
+        keys = _run_keys(results, claim)
+        for protocol in dict.fromkeys(key.protocol for key in keys) or [results.params.protocol]:
+            under = results.under(protocol)
+            found, differs = evidence(under, claim), unlike(under, claim["database"])
+            value = float(claim["value"] or "nan")
+            verdict = judge(claim["kind"], value, found, differs)
+            why = differs if verdict == "not comparable" else ""
+            if verdict == "not run":
+                needed = [key for key in keys if key.protocol == protocol]
+                more = f" and {len(needed) - 1} more" if len(needed) > 1 else ""
+                why = f"`{needed[0].command}`{more}" if needed else "in no grid of params.yaml"
+            row = claim[["claim", "kind", "database", "method", "shots", "metric", "source"]].to_dict()
+            row |= {"protocol": protocol, "claimed": value, "ours": found.ours, "low": found.low, "high": found.high}
+            row |= {"above": found.above, "below": found.below, "cells": found.cells}
+            rows.append(row | {"beaten": found.beaten, "others": found.others, "verdict": verdict, "why": why})
+    return pd.DataFrame(rows)
+
+
+def _run_keys(results: Results, claim: pd.Series) -> list[RunKey]:
+    """The runs in any grid that the claim needs, under all protocols."""
+    methods = (claim["method"], *([claim["against"]] if claim["kind"] == "better" else []))
+    return [
+        key
+        for key in results.params.run.run_keys()
+        if claim["database"] in ("*", key.database)
+        and claim["shots"] in ("*", str(key.shots))
+        and key.method in methods
+    ]
+
+
+def claim_table(results: Results) -> Table:
+    """The claims with their verdicts."""
+    data = verdicts(results)
+    shown = pd.DataFrame(
+        {
+            "Claim": merged(data["claim"]),
+            "Protocol": data["protocol"],
+            "Claimed": [number(v) if np.isfinite(v) else "" for v in data["claimed"]],
+            "Ours": [_ours(row) for _, row in data.iterrows()],
+            "Verdict": [f"**{v}**" for v in data["verdict"]],
+            "Reason or command": data["why"],
+            "Source": merged(data["source"]),
+        }
+    )
+    rules = f"Verdicts follow rules: {'; '.join(RULES.values())}"
+    unequal = (
+        f"Not comparable: another backbone than OpenAI's ViT-B/16, simulated ratings, or fewer than {SPLITS} splits. The "
+        "paper's numbers were obtained by selecting the epoch on the test split; the sound protocol does not do that"
+    )
+    return Table(data, shown, "The paper's claims and our results", join(rules, unequal))
+
+
+def _ours(row: pd.Series) -> str:
+    if row["cells"]:
+        return f"{row['above']} of {row['cells']} intervals above 0, {row['below']} below"
+    if not np.isfinite(row["ours"]):
+        return "–"
+    text = with_interval(row["ours"], row["low"], row["high"])
+    return text + (f"; above {row['beaten']} of {row['others']}" if row["kind"] == "most" else "")
+
+
+@styled
+def claim_figure(results: Results) -> Figure | None:
+    """Stated values (stars) and our medians with their intervals; None if none of them was run."""
+    data = verdicts(results)
+    data = data[(data["kind"] == "level") & data["ours"].notna()].reset_index(drop=True)
+    if data.empty:
+        return None
+    names = list(results.params.protocols)
+    styles = line_styles(["", "", "", *names])  # from the fourth style on: the first, grey, is zero-shot elsewhere
+    rows = list(dict.fromkeys(zip(data["database"], data["shots"], strict=True)))
+    figure = Figure((PAGE / 2, 0.24 * len(rows) + 0.7), layout="constrained")
+    axis = figure.subplots()
+    for row in data.itertuples():
+        y = rows.index((row.database, row.shots))
+        shift = 0.16 * (names.index(row.protocol) - (len(names) - 1) / 2)
+        style = styles[row.protocol] | {"linestyle": "none", "label": f"{row.protocol} protocol"}
+        axis.hlines(y + shift, row.low, row.high, color=style["color"], linewidth=1)
+        axis.plot(row.ours, y + shift, **style)
+        axis.plot(row.claimed, y, "*", color="black", mfc="white", markersize=8, label="stated in the paper")
+    handles = dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2)
+    axis.set_yticks(range(len(rows)), [f"{title(database)}, {amount(shots)} labels" for database, shots in rows])
+    axis.set_ylim(len(rows) - 0.4, -0.6)
+    axis.grid(axis="y", visible=False)
+    axis.set_xlabel("SRCC")
+    return figure
