@@ -48,7 +48,7 @@ def fill(text: str, results: Results) -> str:
 
 
 def main() -> None:
-    """Fill docs/study.md from the study's results (or from another world's folder, for a look)."""
+    """Fill docs/study.md from the study's results (or from the pipeline folder given as argument)."""
     page = ROOT / "docs/study.md"
     write_text(page, fill(page.read_text(), Results.open(sys.argv[1] if len(sys.argv) > 1 else ROOT / "study")))
 

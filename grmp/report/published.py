@@ -1,6 +1,6 @@
 """Published numbers and claims, each with its source: the package's own csv files, followed by a user's rows.
 
-A user adds rows in a file of the same name and columns next to params.yaml (docs/study.md describes published.csv). A blank
+A user adds rows in a file of the same name and columns next to params.yaml (docs/notebooks.md describes both files). A blank
 value means that the number was not published where we could read it.
 """
 
