@@ -69,7 +69,7 @@ class Results:
 
     def file(self, place: str) -> Path:
         """A path below ``root``, noted as read."""
-        self.files_read.add(place)
+        self.files_read.add(place.removesuffix("/info.json"))  # a database counts as one file
         return self.root / place
 
     # ------------------------------------------------------------------------------------------- tables of `grmp collect`

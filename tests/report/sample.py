@@ -65,6 +65,7 @@ def settings() -> dict:
             "full": {"protocols": ["sound"], "databases": ["gamma"], "methods": ["ridge", "grmp"], "shots": SHARES},
             "cross": {"protocols": ["sound"], "databases": [CROSS], "methods": ["ridge", "grmp"], "shots": [50]},
         },
+        "ablations": {},
         "inner_curves": {"variants": ["reptile"], "databases": ["pre", "alpha"], "counts": [0, 1, 2]},
         "attribution": {"methods": ["meta", "grmp"], "shots": 25, "split": 0, "pictures": 2},
         "evaluate": {
