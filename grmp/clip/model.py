@@ -34,6 +34,7 @@ Tensors = dict[str, Tensor]
 MEAN_STD = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
+    "half": ((0.5,) * 3, (0.5,) * 3),  # of some LAION models
     "lite0": ((0.498,) * 3, (0.502,) * 3),  # what the stem was trained on, whatever a protocol asks for
 }
 
@@ -52,7 +53,8 @@ class Shape:
     text_layers: int
     text_heads: int
     quick_gelu: bool
-    normalize: str = "imagenet"
+    normalize: str = "imagenet"  # pixel statistics: "clip" are the model's own, or those of another name in MEAN_STD
+    own: str = "clip"  # name of the pixel statistics that the model was trained with
     stem: str = ""  # "lite0": the frozen convolutions of grmp/clip/stem.py in front of the patch embedding
 
     def as_dict(self) -> dict[str, int | bool | str]:
@@ -142,7 +144,8 @@ class Backbone:
 
 def pixels(images: Tensor, shape: Shape) -> Tensor:
     """(B, 3, S, S) uint8 -> float32, normalised."""
-    mean, std = (torch.tensor(v, device=images.device).view(3, 1, 1) for v in MEAN_STD[shape.stem or shape.normalize])
+    name = shape.stem or (shape.own if shape.normalize == "clip" else shape.normalize)
+    mean, std = (torch.tensor(v, device=images.device).view(3, 1, 1) for v in MEAN_STD[name])
     return (images.float() / 255 - mean) / std
 
 

@@ -1,13 +1,14 @@
 """Pretrained CLIP weights by open_clip's model name and tag: located, downloaded, verified, read without unpickling."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors.torch import load_file
 
-from grmp.clip.model import PromptedCLIP, Shape, Tensors, tokenize
+from grmp.clip.formats import read_weights
+from grmp.clip.model import MEAN_STD, PromptedCLIP, Shape, Tensors, tokenize
 from grmp.data.download import SourceFailed, from_hub
 from grmp.errors import UserError
 from grmp.files import sha256
@@ -59,8 +60,8 @@ def fetch(settings: PretrainedBackbone, origin: Path | None) -> tuple[Tensors, S
     Parameters
     ----------
     origin
-        A local .safetensors file, used instead of the Hub (which honours its usual environment variables: token, proxy,
-        cache, HF_HUB_OFFLINE).
+        A local file (grmp.clip.formats lists the formats), used instead of the Hub (which honours its usual environment
+        variables: token, proxy, cache, HF_HUB_OFFLINE).
 
     Raises
     ------
@@ -84,10 +85,6 @@ def fetch(settings: PretrainedBackbone, origin: Path | None) -> tuple[Tensors, S
         ) from None
     if not origin.is_file():
         raise UserError(f"{origin} is not a file; give the path of {FILE}")
-    if origin.suffix != ".safetensors":
-        raise UserError(
-            f"{origin} is not a .safetensors file; other formats can execute code when read and are rejected"
-        )
     digest = sha256(origin)
     if settings.sha256 and digest != settings.sha256:
         raise UserError(
@@ -98,7 +95,12 @@ def fetch(settings: PretrainedBackbone, origin: Path | None) -> tuple[Tensors, S
         model = open_clip.create_model(settings.model)
     finally:
         logging.disable(logging.NOTSET)
-    weights = load_file(origin)
+    released = open_clip.get_pretrained_cfg(settings.model.removesuffix("-quickgelu") + "-quickgelu", "openai") or {}
+    weights = read_weights(origin, digest, released.get("url", ""))
+    if digest in released.get("url", "").split("/") and not open_clip.get_model_config(settings.model).get(
+        "quick_gelu"
+    ):
+        raise UserError(f"backbone.model: {origin} contains OpenAI's weights; write {settings.model}-quickgelu")
     expected = {n: tuple(t.shape) for n, t in model.state_dict().items()}
     wrong = sorted(n for n, size in expected.items() if n not in weights or tuple(weights[n].shape) != size)
     if wrong:
@@ -110,7 +112,9 @@ def fetch(settings: PretrainedBackbone, origin: Path | None) -> tuple[Tensors, S
         "source": repository or origin.name,
         "sha256": digest,
     }
-    return tensors, shape_of(model.eval(), settings.normalize), card
+    mean = (open_clip.get_pretrained_cfg(settings.model, settings.pretrained) or {}).get("mean")
+    own = next((name for name, (known, _) in MEAN_STD.items() if mean and known == tuple(mean)), "clip")
+    return tensors, replace(shape_of(model.eval(), settings.normalize), own=own), card
 
 
 def not_plain(model: str) -> UserError:

@@ -144,10 +144,17 @@ def test_weights_of_another_model(file, any_tag):
         pretrained.fetch(settings(model="ViT-S-16-alt"), file)
 
 
+class Harmful:
+    """Runs a function when it is unpickled without restrictions."""
+
+    def __reduce__(self):
+        return pytest.fail, ("code from the file was executed",)
+
+
 def test_nothing_is_unpickled(tmp_path, any_tag):
     path = tmp_path / "ViT-B-16.pt"
-    path.write_bytes(pickle.dumps({"visual.proj": 1}))
-    with pytest.raises(UserError, match=r"not a \.safetensors file"):
+    path.write_bytes(pickle.dumps({"visual.proj": Harmful()}, protocol=2))
+    with pytest.raises(UserError, match=r"not a plain dictionary of tensors; other content can execute code"):
         pretrained.fetch(settings(), path)
     with pytest.raises(UserError, match="is not a file"):
         pretrained.fetch(settings(), tmp_path / "nowhere.safetensors")

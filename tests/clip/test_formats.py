@@ -1,0 +1,87 @@
+"""Weights in other people's formats are read by name, and without executing what they contain."""
+
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from grmp.clip import formats
+from grmp.clip.formats import from_transformers, read_weights
+from grmp.clip.model import pixels
+from grmp.errors import UserError
+from tests.golden import weights
+from tests.worlds import SHAPE
+
+OURS = weights.clip_weights(SHAPE)
+
+
+def transformers_layout():
+    """OURS under the names of transformers' CLIPModel."""
+    out = {}
+    for name, tensor in OURS.items():
+        if name in ("text_projection", "visual.proj"):
+            other = {"text_projection": "text_projection", "visual.proj": "visual_projection"}[name]
+            out[f"{other}.weight"] = tensor.T.contiguous()
+        elif "attn.in_proj_" in name:
+            block, kind = name.split("attn.in_proj_")
+            for part, third in zip("qkv", tensor.chunk(3), strict=True):
+                out[f"{renamed(block)}self_attn.{part}_proj.{kind}"] = third.contiguous()
+        else:
+            out[renamed(name)] = tensor
+    return out
+
+
+def renamed(name):
+    text = not name.startswith("visual.")
+    for theirs, ours in formats.PARTS.items():
+        if ours == "transformer.resblocks." and not text:
+            continue
+        name = name.replace(ours, theirs) if ours.startswith(".") or name.startswith(ours) else name
+    return name
+
+
+def test_transformers_names():
+    theirs = transformers_layout()
+    assert "vision_model.encoder.layers.2.self_attn.k_proj.bias" in theirs
+    assert "text_model.encoder.layers.0.mlp.fc1.weight" in theirs
+    assert "vision_model.pre_layrnorm.weight" in theirs
+    found = from_transformers(theirs)
+    assert found.keys() == OURS.keys()
+    assert all(torch.equal(t, OURS[n]) for n, t in found.items())
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".bin", ".pt"])
+@pytest.mark.parametrize("layout", ["openai", "transformers"])
+def test_files_of_tensors(tmp_path, suffix, layout):
+    path, state = tmp_path / f"w{suffix}", OURS if layout == "openai" else transformers_layout()
+    save_file(state, path) if suffix == ".safetensors" else torch.save({"state_dict": state}, path)
+    found = read_weights(path, "0", "")
+    assert all(torch.equal(found[n], t) for n, t in OURS.items())
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_torchscript_only_by_its_digest(tmp_path):
+    path = tmp_path / "ViT-B-16.pt"
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 3)), path)
+    with pytest.raises(UserError, match="other content can execute code and is rejected"):
+        read_weights(path, "ab12", "https://host/clip/models/cd34/ViT-B-16.pt")
+    assert read_weights(path, "ab12", "https://host/clip/models/ab12/ViT-B-16.pt").keys() == {"weight", "bias"}
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", pickle.dumps(print, protocol=2)])
+def test_other_content_is_rejected(tmp_path, content):
+    for suffix in (".safetensors", ".bin"):
+        path = tmp_path / f"w{suffix}"
+        path.write_bytes(content)
+        with pytest.raises(UserError, match="is corrupt, or not a plain dictionary of tensors"):
+            read_weights(path, "0", "")
+
+
+def test_pixel_statistics_are_the_models_own():
+    from dataclasses import replace
+
+    white = torch.full((1, 3, 2, 2), 255, dtype=torch.uint8)
+    half = replace(SHAPE, normalize="clip", own="half")
+    assert pixels(white, half).unique().tolist() == [1.0]
+    assert torch.equal(pixels(white, replace(half, normalize="imagenet")), pixels(white, SHAPE))
