@@ -191,7 +191,9 @@ def files_page(results: Path) -> str:
         )
     parts = ["# Files", "Tables: " + ", ".join(f'<a href="../{path.name}">{path.name}</a>' for path in tables)]
     parts += ["## Run records", "\n".join(f"* {group}: {', '.join(links)}" for group, links in groups.items())]
-    parts += ["## Settings", f"```yaml\n{(results.parent / 'params.yaml').read_text()}\n```"]
+    merged = results / "params.yaml"  # with what params.yaml extends
+    settings = merged if merged.is_file() else results.parent / "params.yaml"
+    parts += ["## Settings", f"```yaml\n{settings.read_text()}\n```"]
     return "\n\n".join(parts)
 
 
