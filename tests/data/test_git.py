@@ -15,14 +15,14 @@ def repository(tmp_path: Path) -> tuple[str, str]:
     """Address of a commit, and its tree's id."""
 
     def run(*words: str) -> str:
-        command = ["git", "-C", str(tmp_path / "work"), "-c", "user.name=a", "-c", "user.email=a@b", *words]
+        command = ["git", "-C", str(tmp_path / "origin"), "-c", "user.name=a", "-c", "user.email=a@b", *words]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
-    layouts.unpack({"a b.txt": b"x", "a/c.bin": bytes(1000), "a.d/e": b"", "a/f/g": b"1"}, tmp_path / "work")
+    layouts.unpack({"a b.txt": b"x", "a/c.bin": bytes(1000), "a.d/e": b"", "a/f/g": b"1"}, tmp_path / "origin")
     run("init", "-q")
     run("add", "-A")
     run("commit", "-qm", "all")
-    return f"git+file://{tmp_path}/work/.git@{run('rev-parse', 'HEAD')}", run("rev-parse", "HEAD^{tree}")
+    return f"git+file://{tmp_path}/origin/.git@{run('rev-parse', 'HEAD')}", run("rev-parse", "HEAD^{tree}")
 
 
 @pytest.mark.parametrize("local", [False, True])
