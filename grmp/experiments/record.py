@@ -23,7 +23,7 @@ from grmp.experiments.identity import RunIdentity
 from grmp.files import read_json, sha256, whole_folder, write_json
 from grmp.params import Params, RunKey, Shots
 
-PACKAGES = ("grmp", "torch", "numpy", "scipy", "open_clip_torch")
+PACKAGES = ("grmp", "torch", "numpy", "scipy", "open_clip_torch", "pillow")
 TABLES: dict[str, dict[str, type]] = {
     "predictions.csv": {"split": int, "image": str, "quality": float, "score": float},
     "history.csv": {"split": int, "epoch": int}
@@ -193,6 +193,15 @@ def is_current(folder: Path, identity: str, failed: bool = False) -> bool:
         return bool(same and run["files"] == {name: sha256(folder / name) for name in TABLES})
     except (OSError, ValueError, KeyError, TypeError):
         return False
+
+
+def differing_inputs(folder: Path, inputs: dict[str, str]) -> list[str]:
+    """The inputs (backbone, code, ...) of the record in ``folder`` that are not these; empty if there is no record."""
+    try:
+        old = Run.model_validate(read_json(folder / "run.json")).inputs
+    except (OSError, ValueError):
+        return []
+    return sorted(name for name in old.keys() | inputs.keys() if old.get(name) != inputs.get(name))
 
 
 def read_record(folder: Path) -> Record:

@@ -56,6 +56,8 @@ def run(
         splits = complete(context, key.method, record.partial(root, ident.digest), str(key), progress)
         if ident.inputs != identity.inputs(params, root, key):
             raise UserError(f"{key}: an input was changed during the run; run it again")
+        if changed := record.differing_inputs(key.folder(root), ident.inputs):
+            print(f"{key}: replaces a record that was computed from another {', '.join(changed)}", flush=True)
         record.write(root, key, ident, splits, str(context.device), params.adapt.threads)
     failed = [i for i, result in enumerate(splits) if result.status != "ok"]
     for split in failed:

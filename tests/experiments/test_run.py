@@ -9,6 +9,7 @@ import torch
 import yaml
 
 from grmp import methods, params
+from grmp.clip import checkpoints
 from grmp.errors import UserError
 from grmp.experiments import identity
 from grmp.experiments.record import is_current
@@ -132,3 +133,14 @@ def test_code_is_known_as_it_was_when_first_asked_for(monkeypatch):
     before = identity.code("ridge")
     monkeypatch.setattr("grmp.code.sha256", lambda path: "edited")
     assert identity.code("ridge") == before
+
+
+def test_a_record_from_other_weights_is_not_replaced_without_notice(world, capsys):
+    loaded, key = params.load(world), RunKey("sound", "target", "ridge", 6)
+    run(loaded, world.parent, key, progress=False)
+    assert "replaces" not in capsys.readouterr().out
+    path = world.parent / "models/backbone.safetensors"
+    weights, card = checkpoints.read(path, "")
+    checkpoints.save(path, {name: t * (1.01 if "proj" in name else 1) for name, t in weights.items()}, card)
+    run(loaded, world.parent, key, progress=False)
+    assert f"{key}: replaces a record that was computed from another backbone" in capsys.readouterr().out
