@@ -34,8 +34,10 @@ def world(tmp_path):
 
 @pytest.fixture
 def demo(tmp_path):
-    shutil.copy(ROOT / "demo/params.yaml", tmp_path / "params.yaml")
-    return tmp_path / "params.yaml"
+    (tmp_path / "demo").mkdir()
+    for name in ("params.yaml", "demo/params.yaml"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    return tmp_path / "demo/params.yaml"
 
 
 def test_the_demo_can_be_run_here(demo, monkeypatch):
