@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from grmp import params as settings
@@ -32,10 +32,13 @@ def outdated(params: Params, root: Path) -> list[RunKey]:
     return [key for key in params.run.run_keys() if not current(key)]
 
 
-def _work(params: Params, root: Path, wait: bool, key: RunKey) -> tuple[str, str, list[int]]:
+_load = cache(settings.load)  # once per worker; settings themselves cannot be sent to another process
+
+
+def _work(params_file: Path, wait: bool, key: RunKey) -> tuple[str, str, list[int]]:
     """What a worker does with one run: ("computed", "up to date" or "locked", identity, failed splits)."""
     try:
-        computed, digest, failed = run(params, root, key, progress=False, wait=wait)
+        computed, digest, failed = run(_load(params_file), params_file.parent, key, progress=False, wait=wait)
     except Locked:
         return LOCKED, "", []
     return "computed" if computed else UP_TO_DATE, digest, failed
@@ -81,11 +84,11 @@ def sweep(
 
     def ended(todo: list[RunKey], wait: bool) -> Iterator[tuple[RunKey, str, str]]:
         """(key, outcome, reason of the failure or "") of each run."""
-        do = partial(_work, params, root, wait)
+        do = partial(_work, params_file, wait)
         if cluster:
             from grmp.experiments.slurm import work as submit
 
-            found = submit(do, todo, root / "results/slurm", cluster, partial(_finished_splits, params, root))
+            found = submit(do, todo, root / "results/slurm", cluster, partial(_finished_splits, params_file))
         else:
             found = work(do, todo, where, limit)
         for key, state, result in found:
@@ -125,9 +128,10 @@ def sweep(
     return bar.computed
 
 
-def _finished_splits(params: Params, root: Path, key: RunKey) -> int:
+def _finished_splits(params_file: Path, key: RunKey) -> int:
     """Number of finished splits of an unfinished run."""
-    return len(list(record.partial(root, identify(params, root, key).digest).glob("*.json")))
+    root = params_file.parent
+    return len(list(record.partial(root, identify(_load(params_file), root, key).digest).glob("*.json")))
 
 
 def plan(params_file: Path, workers: int = 0, cluster: SlurmOptions | None = None) -> str:
