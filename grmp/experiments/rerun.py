@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
 
 from grmp.errors import UserError, one_line
 from grmp.experiments import identity
 from grmp.experiments.record import CorruptRecord, Record, plain, read_record
 from grmp.experiments.run import run
-from grmp.params import Params, RunKey
+from grmp.params import Params, RunKey, validate
 
 TOLERANCE = 1e-4  # largest difference of a score, in units of quality, between two machines
 
@@ -88,8 +87,8 @@ def restore(params: Params, key: RunKey, recorded: dict[str, Any], threads: int)
         for name, values in groups.items():
             raw[name] |= values
             protocol[name] |= {k: v for k, v in values.items() if k in protocol[name]}
-        made = Params.model_validate(raw)
-    except (ValidationError, KeyError, TypeError, ValueError) as error:
+        made = validate(raw)
+    except (UserError, KeyError, TypeError, ValueError) as error:
         reason = plain(one_line(error, 240))
         raise UserError(f"{key}: its record was written by a version with other settings ({reason})") from None
     now = identity.parameters(made, key)

@@ -241,19 +241,31 @@ def load(path: Path) -> Params:
 
 
 def _checked(raw: dict[str, Any]) -> Params:
-    """Typed settings: protocols and methods first, as their classes are not known to ``Params``."""
-    kind = protocol_model()
-    protocols = {n: _validated(kind, values, f"protocols.{n}.") for n, values in raw.get("protocols", {}).items()}
+    """The settings under the first protocol, whose values are put into their groups."""
+    protocols = raw.get("protocols")
     if not protocols:
         raise UserError("key 'protocols' is missing; it holds the values of docs/departures.md for each protocol")
-    name, first = next(iter(protocols.items()))
-    groups = {}
+    name, kind = next(iter(protocols)), protocol_model()
+    first, groups = _validated(kind, protocols[name], f"protocols.{name}."), {}
     for group, settings in DEPARTING.items():
         for key in sorted(departures(settings).keys() & raw.get(group, {}).keys()):
             raise UserError(f"key '{group}.{key}' belongs to the protocols: protocols.{name}.{group}.{key}")
         groups[group] = raw.get(group, {}) | getattr(first, group).model_dump()
+    return validate(raw | groups | {"protocol": name})
+
+
+def validate(raw: dict[str, Any]) -> Params:
+    """Typed settings from the dictionary that ``Params.model_dump`` returns.
+
+    Raises
+    ------
+    UserError
+        With one line naming the key.
+    """
+    kind = protocol_model()  # the classes of protocols and methods are not known to Params itself
+    protocols = {n: _validated(kind, values, f"protocols.{n}.") for n, values in raw["protocols"].items()}
     methods = {n: _method(n, values) for n, values in raw["methods"].items()}
-    return _validated(Params, raw | groups | {"protocol": name, "protocols": protocols, "methods": methods}, "")
+    return _validated(Params, raw | {"protocols": protocols, "methods": methods}, "")
 
 
 def _validated(kind: type[G], raw: Any, within: str) -> G:
