@@ -14,7 +14,8 @@ from scipy.optimize import OptimizeWarning, curve_fit
 from scipy.special import expit
 
 METRICS = ("srcc", "krcc", "plcc", "plcc_fit", "rmse")
-FEWEST = 5  # pictures; a rank correlation of fewer says nothing
+FEWEST = 5  # images; a rank correlation of fewer is meaningless
+CONSTANT = 1e-9  # scores that differ by less are equal
 
 Array = NDArray[np.float64]
 
@@ -25,21 +26,32 @@ def logistic(x: Array, high: float, low: float, middle: float, width: float) -> 
 
 
 def fit_logistic(quality: ArrayLike, score: ArrayLike) -> Array | None:
-    """Least-squares parameters of :func:`logistic` from score to quality; None where the search does not end.
+    """Least-squares parameters of :func:`logistic` from score to quality; None if no search converges.
 
-    The search runs on standardised scores, since a softmax at temperature 1 spreads over a hundredth of [0, 1]. As usual the
-    sign is left free: predictions that run against quality give a falling curve (``high < low``).
+    The search runs on standardized scores, from the usual start and from curves that are close to the least-squares line, so
+    that the fit is at least as good as a linear one. The sign is free: predictions that run against quality give a
+    decreasing curve (``high < low``).
     """
     q, s = np.asarray(quality, float), np.asarray(score, float)
     centre, spread = s.mean(), s.std()
-    start = [q.max(), q.min(), 0.0, 0.5]
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", OptimizeWarning)  # the covariance, which nobody reads, may be undefined
-            found, _ = curve_fit(logistic, (s - centre) / spread, q, p0=start, maxfev=20000)
-    except RuntimeError:
+    x = (s - centre) / spread
+    slope = float(np.mean(x * (q - q.mean())))
+    starts = [[q.max(), q.min(), 0.0, 0.5]]
+    starts += [[q.mean() + 2 * width * slope, q.mean() - 2 * width * slope, 0.0, width] for width in (2.0, 20.0)]
+    best, least = None, np.inf
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", OptimizeWarning)  # the covariance, which is not used, may be undefined
+        for start in starts:
+            try:
+                found, _ = curve_fit(logistic, x, q, p0=start, maxfev=20000)
+            except RuntimeError:
+                continue
+            error = float(np.sum((logistic(x, *found) - q) ** 2))
+            if error < least - 1e-12:
+                best, least = found, error
+    if best is None:
         return None
-    high, low, middle, width = found
+    high, low, middle, width = best
     return np.array([high, low, middle * spread + centre, width * spread])
 
 
@@ -47,11 +59,11 @@ def srcc(quality: ArrayLike, score: ArrayLike) -> tuple[float, str]:
     """Spearman's rank correlation and "ok", or NaN and why there is none."""
     q, s = np.asarray(quality, float), np.asarray(score, float)
     if len(q) < FEWEST:
-        return np.nan, f"{len(q)} test pictures, fewer than {FEWEST}"
+        return np.nan, f"{len(q)} test images, fewer than {FEWEST}"
     if not np.isfinite(s).all():
         return np.nan, f"{np.count_nonzero(~np.isfinite(s))} of {len(s)} predictions are not finite"
-    if np.ptp(s) == 0 or np.ptp(q) == 0:
-        return np.nan, "constant predictions" if np.ptp(s) == 0 else "constant opinions"
+    if np.ptp(s) < CONSTANT or np.ptp(q) < CONSTANT:
+        return np.nan, "constant predictions" if np.ptp(s) < CONSTANT else "constant ratings"
     return float(stats.spearmanr(q, s).statistic), "ok"
 
 
@@ -67,7 +79,7 @@ def scores(quality: ArrayLike, score: ArrayLike, low: float, high: float) -> dic
     -------
     dict
         srcc, krcc (tau-b), plcc of the raw scores, plcc_fit and rmse after the logistic fit, and ``status``: "ok", or why some
-        of them are NaN. A fit that falls is named there; its numbers stand as they are.
+        of them are NaN. After a decreasing or failed fit, plcc_fit and rmse are NaN.
     """
     q, s = np.asarray(quality, float), np.asarray(score, float)
     found: dict[str, float | str] = dict.fromkeys(METRICS, np.nan)
@@ -83,11 +95,12 @@ def scores(quality: ArrayLike, score: ArrayLike, low: float, high: float) -> dic
     if fit is None:
         return found | {"status": "the logistic fit does not converge"}
     fitted = logistic(s, *fit)
-    found["rmse"] = float(np.sqrt(np.mean((fitted - q) ** 2)) * abs(high - low))
-    if np.ptp(fitted) < 1e-9:
+    if np.ptp(fitted) < CONSTANT:
         return found | {"status": "the logistic fit is flat"}
-    found["plcc_fit"] = float(stats.pearsonr(q, fitted).statistic)
-    return found | {"status": "ok" if fit[0] > fit[1] else "the logistic fit falls: predictions run against quality"}
+    if np.corrcoef(s, fitted)[0, 1] < 0:
+        return found | {"status": "the logistic fit decreases: predictions run against quality"}
+    rmse = float(np.sqrt(np.mean((fitted - q) ** 2)) * abs(high - low))
+    return found | {"plcc_fit": float(stats.pearsonr(q, fitted).statistic), "rmse": rmse, "status": "ok"}
 
 
 def bootstrap(
@@ -151,6 +164,35 @@ def paired(a: ArrayLike, b: ArrayLike, level: float, resamples: int, seed: int) 
     if len(x) > 1:
         p = float(stats.wilcoxon(x).pvalue) if np.any(x) else 1.0
     return interval(difference, level, resamples, seed) | {"won": int(np.count_nonzero(x > 0)), "p": p}
+
+
+def corrected_t(differences: ArrayLike, level: float, test_share: float = 0.2) -> dict[str, float]:
+    """Corrected resampled t-test of paired differences over random splits (Nadeau and Bengio, Machine Learning 52, 2003).
+
+    Random splits share images, so the variance of their mean is multiplied by 1 + J n_test / n_train. Valid where training sets
+    are a fixed share of the images (shares of the labels, full supervision), not for K labels.
+
+    Parameters
+    ----------
+    differences
+        (J,) one per split; values that are not finite are excluded.
+    test_share
+        Images in the test set, as a share of the database.
+
+    Returns
+    -------
+    dict
+        mean, low, high at ``level``, and the two-sided ``p``; NaN with fewer than two splits.
+    """
+    x = np.asarray(differences, float)
+    x = x[np.isfinite(x)]
+    found = {"mean": float(x.mean()) if len(x) else np.nan, "low": np.nan, "high": np.nan, "p": np.nan}
+    if len(x) < 2:
+        return found
+    error = float(np.std(x, ddof=1) * np.sqrt(1 / len(x) + test_share / (1 - test_share)))
+    half = float(stats.t.ppf(0.5 + level / 2, len(x) - 1)) * error
+    p = float(2 * stats.t.sf(abs(found["mean"]) / error, len(x) - 1)) if error > 0 else float(found["mean"] == 0)
+    return found | {"low": found["mean"] - half, "high": found["mean"] + half, "p": p}
 
 
 def holm(p: Sequence[float]) -> list[float]:

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 from scipy.io import loadmat
+from scipy.stats import t
 
-from grmp.metrics import METRICS, fit_logistic, holm, interval, logistic, paired, scores
+from grmp.metrics import METRICS, corrected_t, fit_logistic, holm, interval, logistic, paired, scores
 
 RNG_SEED = 5
 
@@ -56,7 +57,28 @@ def test_predictions_against_quality_are_named():
     found = scores(quality, -score, 0, 1)
     assert found["srcc"] < -0.9
     assert found["plcc"] < -0.9
-    assert "falls" in found["status"]
+    assert "decreases" in found["status"]
+    assert np.isnan(found["plcc_fit"])
+    assert np.isnan(found["rmse"])
+
+
+def test_the_fit_is_at_least_as_good_as_a_line():
+    rng = np.random.default_rng(0)
+    for _ in range(150):
+        n, noise = int(rng.integers(20, 120)), rng.uniform(0.05, 2)
+        quality = rng.random(n)
+        found = scores(quality, quality + rng.normal(0, noise, n), 0, 1)
+        assert not found["plcc_fit"] < abs(found["plcc"]) - 1e-3
+
+
+def test_corrected_t_is_wider_than_the_plain_one():
+    """Four splits, by hand: mean 0.025, variance 1/6000, n_test / n_train = 1/4."""
+    found = corrected_t([0.01, 0.02, 0.03, 0.04], 0.95)
+    error = np.sqrt((1 / 4 + 1 / 4) / 6000)
+    assert found["mean"] == pytest.approx(0.025)
+    assert found["high"] - found["mean"] == pytest.approx(3.182446 * error, rel=1e-5)
+    assert found["p"] == pytest.approx(2 * t.sf(0.025 / error, 3))
+    assert np.isnan(corrected_t([0.1, np.nan], 0.95)["p"])
 
 
 @pytest.mark.parametrize(
@@ -74,9 +96,9 @@ def test_bad_predictions_are_said_to_be_what_they_are(score, status):
 
 
 def test_too_few_pictures_and_constant_opinions():
-    assert scores([0.1, 0.2, 0.3, 0.4], [1, 2, 3, 4], 0, 1)["status"] == "4 test pictures, fewer than 5"
-    assert scores(np.full(9, 0.5), np.arange(9), 0, 1)["status"] == "constant opinions"
-    assert scores([], [], 0, 1)["status"].startswith("0 test pictures")
+    assert scores([0.1, 0.2, 0.3, 0.4], [1, 2, 3, 4], 0, 1)["status"] == "4 test images, fewer than 5"
+    assert scores(np.full(9, 0.5), np.arange(9), 0, 1)["status"] == "constant ratings"
+    assert scores([], [], 0, 1)["status"].startswith("0 test images")
 
 
 def test_real_opinions(shared):

@@ -8,19 +8,22 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from grmp.params import RunKey
+from grmp.report.comparisons import MARGIN
 from grmp.report.plotting import PAGE, line_styles, styled
 from grmp.report.published import PAPER, is_number, published_scores, sourced
 from grmp.report.results import Results, title
 from grmp.report.table import Table, amount, join, merged, number, with_interval
 
 COLUMNS = ["claim", "kind", "database", "method", "against", "shots", "metric", "value", "source"]
-Verdict = Literal["reproduced", "not reproduced", "not comparable", "not run"]
+Verdict = Literal["reproduced", "better", "not reproduced", "inconclusive", "not comparable", "not run"]
 RULES = {
-    "level": "a stated value is reproduced if the upper end of our median's interval reaches it",
-    "above": "a lead over a published value, if the lower end of our median's interval exceeds it",
-    "most": "a lead over most fully supervised methods, if our median exceeds more than half of the published values",
-    "better": "a gain between two methods, if more than half of the intervals of the paired differences, one per database and "
-    "number of labels, lie above 0 and none below",
+    "level": f"a stated value: better if the interval of our median lies more than {MARGIN} above it, reproduced if the "
+    f"interval lies above the value minus {MARGIN}, not reproduced if it lies below that",
+    "above": "a lead over a published value: reproduced if our interval lies above it, not reproduced if it lies below it",
+    "most": "a lead over most fully supervised methods: reproduced if the lower end of our interval exceeds more than half of "
+    "the published values, not reproduced if the upper end does not",
+    "better": "a gain between two methods, over the intervals of the paired differences, one per database and number of "
+    f"labels: reproduced if more than half lie above 0 and none below, not reproduced if more than half lie below {MARGIN}",
 }
 SPLITS = 10  # the paper's number of splits
 
@@ -32,10 +35,13 @@ class Evidence:
     ours: float = np.nan
     low: float = np.nan
     high: float = np.nan
-    beaten: int = 0  # kind most: published methods below our median
-    others: int = 0  # and their number
+    beaten: int = 0  # kind most: published methods below our median,
+    beaten_low: int = 0  # the lower end of its interval,
+    beaten_high: int = 0  # and the upper end
+    others: int = 0  # their number
     above: int = 0  # kind better: intervals above 0
     below: int = 0
+    small: int = 0  # intervals below the margin
     cells: int = 0
 
     @property
@@ -69,13 +75,15 @@ def judge(kind: str, value: float, found: Evidence, unlike: str) -> Verdict:
         return "not run"
     if unlike or (kind == "most" and not found.others):
         return "not comparable"
-    held = {
-        "level": found.high >= value,
-        "above": found.low > value,
-        "most": 2 * found.beaten > found.others,
-        "better": 2 * found.above > found.cells and not found.below,
-    }
-    return "reproduced" if held[kind] else "not reproduced"
+    if kind == "level" and found.low > value + MARGIN:
+        return "better"
+    yes, no = {
+        "level": (found.low >= value - MARGIN, found.high < value - MARGIN),
+        "above": (found.low > value, found.high < value),
+        "most": (2 * found.beaten_low > found.others, 2 * found.beaten_high <= found.others),
+        "better": (2 * found.above > found.cells and not found.below, 2 * found.small > found.cells),
+    }[kind]
+    return "reproduced" if yes else "not reproduced" if no else "inconclusive"
 
 
 def unlike(results: Results, database: str) -> str:
@@ -97,8 +105,8 @@ def evidence(results: Results, claim: pd.Series) -> Evidence:
     if claim["kind"] == "better":
         part = pairs[(pairs["method"] == claim["method"]) & (pairs["against"] == claim["against"])]
         part = part[(part["metric"] == claim["metric"]) & part["mean_low"].notna()]
-        above, below = int((part["mean_low"] > 0).sum()), int((part["mean_high"] < 0).sum())
-        return Evidence(above=above, below=below, cells=len(part))
+        above, below, small = part["mean_low"] > 0, part["mean_high"] < 0, part["mean_high"] < MARGIN
+        return Evidence(above=int(above.sum()), below=int(below.sum()), small=int(small.sum()), cells=len(part))
     part = summary[(summary["database"] == claim["database"]) & (summary["method"] == claim["method"])]
     part = part[(part["shots"].astype(str) == claim["shots"]) & (part["metric"] == claim["metric"])]
     if part.empty:
@@ -106,8 +114,9 @@ def evidence(results: Results, claim: pd.Series) -> Evidence:
     one = part.iloc[0]
     theirs = published_scores(results, "full", claim["database"], ["100pct"])
     theirs = theirs[(theirs["metric"] == claim["metric"]) & (theirs["method"] != PAPER)].dropna(subset="value")
-    beaten = int((theirs["value"] < one["median"]).sum())
-    return Evidence(one["median"], one["median_low"], one["median_high"], beaten, len(theirs))
+    ours, low, high = (float(one[f"median{end}"]) for end in ("", "_low", "_high"))
+    beaten, beaten_low, beaten_high = (int((theirs["value"] < value).sum()) for value in (ours, low, high))
+    return Evidence(ours, low, high, beaten, beaten_low, beaten_high, len(theirs))
 
 
 def verdicts(results: Results) -> pd.DataFrame:
