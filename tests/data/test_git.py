@@ -28,7 +28,7 @@ def repository(tmp_path: Path) -> tuple[str, str]:
 @pytest.mark.parametrize("local", [False, True])
 def test_checkout_has_gits_id(repository, tmp_path, local):
     address, tree = repository
-    origin = tmp_path / "work/.git"
+    origin = tmp_path / "origin/.git"
     git.checkout(address, tmp_path / "out", tmp_path / "cache", local=origin if local else None)
     assert git.tree_id(tmp_path / "out") == tree
     assert git.is_repository(origin)
@@ -42,7 +42,7 @@ def test_what_is_not_there_is_reported(repository, tmp_path, monkeypatch):
     with pytest.raises(SourceFailed, match="git: "):
         git.checkout(f"git+file://{tmp_path}/nowhere@{'0' * 40}", tmp_path / "out", tmp_path / "cache")
     with pytest.raises(SourceFailed, match="has no complete commit"):
-        git.checkout(f"git+x@{'0' * 40}", tmp_path / "out", tmp_path / "cache", local=tmp_path / "work/.git")
+        git.checkout(f"git+x@{'0' * 40}", tmp_path / "out", tmp_path / "cache", local=tmp_path / "origin/.git")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SourceFailed, match="git is not installed"):
         git.checkout(address, tmp_path / "out", tmp_path / "cache2")
