@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from scipy.io import loadmat
-from scipy.optimize import curve_fit
 from scipy.stats import pearsonr, spearmanr
 from tqdm import tqdm
 
@@ -51,16 +50,9 @@ def scores(score: Score, paths: list[Path], what: str) -> np.ndarray:
     return np.concatenate([score([read(p) for p in part]) for part in tqdm(parts, what, mininterval=5)])
 
 
-def logistic(x: np.ndarray, a: float, b: float, c: float, d: float, e: float) -> np.ndarray:
-    """The five-parameter logistic that image quality assessment fits before PLCC (Sheikh et al. 2006)."""
-    return a * (0.5 - 1 / (1 + np.exp(np.clip(b * (x - c), -50, 50)))) + d * x + e
-
-
 def plcc(score: np.ndarray, mos: np.ndarray) -> float:
-    """Pearson's correlation after the logistic."""
-    start = [np.ptp(mos), 1 / score.std(), score.mean(), 0.0, mos.mean()]
-    fitted, _ = curve_fit(logistic, score, mos, start, maxfev=50_000)
-    return float(pearsonr(logistic(score, *fitted), mos)[0])
+    """Pearson's correlation of the probability of the better text with MOS; no curve is fitted."""
+    return float(pearsonr(1 / (1 + np.exp(-score)), mos)[0])
 
 
 def interval(statistic: Callable[[np.ndarray, np.ndarray], float], score: np.ndarray, mos: np.ndarray) -> list[float]:

@@ -71,7 +71,7 @@ class Settings:
 
 
 PRESETS = {
-    "small": Settings(rated=False, epochs=4, batch=32, groups=8, w_rank=2.0),
+    "small": Settings(rated=False, epochs=2, batch=32, groups=8, w_rank=2.0),
     "small-rated": Settings(rated=True, epochs=5, groups=2),
 }
 

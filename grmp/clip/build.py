@@ -1,11 +1,11 @@
-"""The ``backbone`` stage: download CLIP's weights, or train the small CLIP."""
+"""The ``backbone`` stage: download CLIP's weights, copy a shipped CLIP, or train the small CLIP."""
 
 from pathlib import Path
 
 from grmp.clip import checkpoints
 from grmp.clip.model import Shape
 from grmp.files import write_json
-from grmp.params import Params, PretrainedBackbone
+from grmp.params import Params, PretrainedBackbone, ShippedBackbone
 
 HEAD_WIDTH = 64  # of every CLIP that OpenAI released
 
@@ -17,6 +17,12 @@ def build(params: Params, root: Path, origin: Path | None = None) -> None:
         from grmp.clip.pretrained import fetch
 
         tensors, shape, card = fetch(settings, origin)
+    elif isinstance(settings, ShippedBackbone):
+        from grmp.clip import shipped
+
+        backbone = shipped.load(settings.name)
+        tensors, shape = backbone.weights, backbone.shape
+        card = {"name": settings.name, "source": "shipped with the package", "sha256": backbone.sha256}
     else:
         from grmp.clip.small import train
 

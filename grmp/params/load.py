@@ -32,6 +32,7 @@ from grmp.params.schema import (
     Prompts,
     Protocol,
     Report,
+    ShippedBackbone,
     Splits,
     TrainedBackbone,
     Tune,
@@ -52,7 +53,7 @@ class Params(Group):
     paths: Paths
     data: Data
     splits: Splits
-    backbone: Annotated[PretrainedBackbone | TrainedBackbone, Field(discriminator="source")]
+    backbone: Annotated[PretrainedBackbone | ShippedBackbone | TrainedBackbone, Field(discriminator="source")]
     prompts: Prompts
     pretrain: Pretrain
     variants: dict[str, AnyVariant]

@@ -98,6 +98,14 @@ class TrainedBackbone(Group):
     normalize: Normalize
 
 
+class ShippedBackbone(Group):
+    """A small CLIP for photographs from the package; docs/models.md states what each was trained on."""
+
+    source: Literal["shipped"]
+    name: Literal["small-rated"]
+    normalize: Normalize  # without effect: the stem was trained on its own
+
+
 class Prompts(Group):
     """Shape and initial values of the soft prompts."""
 

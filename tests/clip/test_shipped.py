@@ -1,13 +1,21 @@
 """Shipped CLIPs: float16 files that are verified, and a token embedding with the known words only."""
 
+import json
 from dataclasses import replace
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from skimage import data
+from skimage.filters import gaussian
+from skimage.transform import resize
 
+from grmp.clip import checkpoints, shipped, stem
 from grmp.clip import model as clip
-from grmp.clip import shipped, stem
+from grmp.clip.build import build
 from grmp.errors import UserError
+from grmp.params import ShippedBackbone
 from tests.clip.test_stem import seeded_state
 from tests.golden import weights
 
@@ -60,3 +68,37 @@ def test_damage_and_wrong_names_are_refused(packed):
     (folder / "index.json").unlink()
     with pytest.raises(UserError, match=r"index\.json is missing"):
         shipped.load("one", folder)
+
+
+@pytest.mark.parametrize("name", shipped.names())
+def test_shipped_models_prefer_clean_photographs(name):
+    backbone = shipped.load(name)
+    photographs = [
+        resize(image, (224, 224), anti_aliasing=True) for image in (data.astronaut(), data.chelsea(), data.coffee())
+    ]
+    noise = np.random.default_rng(0).normal(0, 0.2, (224, 224, 3))
+    versions = [(p, gaussian(p, 4, channel_axis=2), np.clip(p + noise, 0, 1)) for p in photographs]
+    images = torch.from_numpy((255 * np.array(versions)).astype(np.uint8)).flatten(0, 1).permute(0, 3, 1, 2)
+    texts = clip.tokenize(["a photo with high quality.", "a photo with low quality."])
+    p, shape = backbone.weights, backbone.shape
+    image = clip.image_embedding(p, clip.pixels(images, shape), shape)
+    logits = clip.logits(p, image, clip.text_embedding(p, texts, shape))
+    score = (logits[:, 0] - logits[:, 1]).view(3, 3)
+    assert bool((score[:, 0] > score[:, 1]).all())
+    assert bool((score[:, 0] > score[:, 2]).all())
+
+
+def test_everything_shipped_fits_in_30_megabytes():
+    assert sum(path.stat().st_size for path in shipped.FOLDER.iterdir()) <= 30e6
+
+
+def test_the_backbone_stage_writes_a_shipped_model(tmp_path):
+    name = shipped.names()[0]
+    settings = ShippedBackbone(source="shipped", name=name, normalize="clip")
+    (tmp_path / "models").mkdir()
+    (tmp_path / "results").mkdir()
+    build(SimpleNamespace(backbone=settings), tmp_path)
+    written, direct = checkpoints.load(tmp_path, normalize="imagenet"), shipped.load(name)
+    assert written.shape == replace(direct.shape, normalize="imagenet")
+    torch.testing.assert_close(written.weights, direct.weights, rtol=0, atol=0)
+    assert json.loads((tmp_path / "results/backbone.json").read_text())["sha256"] == direct.sha256
