@@ -152,8 +152,14 @@ def _output(
     if note["kind"] == "hole":
         return [output]
     base = f"{note['kind']}s/{notebook}/{note['name']}"
-    files = sorted(path.name for path in (results / base).parent.glob(f"{note['name']}.*"))
-    links = " ".join(_link(f"{note['kind']}s/{notebook}/{file}", Path(file).suffix[1:]) for file in files)
+    files = sorted(
+        path.name
+        for path in (results / base).parent.glob(f"{note['name']}*")
+        if path.stem.removesuffix("_short") == note["name"]
+    )
+    links = " ".join(
+        _link(f"{note['kind']}s/{notebook}/{file}", file.removeprefix(note["name"]).lstrip("._")) for file in files
+    )
     caption = ""
     if note["kind"] == "figure":
         size = f'width="{note["width"]}" height="{note["height"]}"'

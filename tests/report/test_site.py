@@ -81,7 +81,11 @@ def test_the_landing_page_takes_its_numbers_from_the_results(built: Path):
 def test_every_figure_and_table_has_its_provenance(built: Path, name: str):
     text = (built / f"results/site/notebooks/{name}.html").read_text()
     origins = re.findall(r'<details class="provenance">.*?</details>', text, re.DOTALL)
-    saved = {p.with_suffix("") for kind in ("figures", "tables") for p in (built / "results" / kind / name).iterdir()}
+    saved = {
+        str(p.with_suffix("")).removesuffix("_short")
+        for kind in ("figures", "tables")
+        for p in (built / "results" / kind / name).iterdir()
+    }
     assert len(origins) == len(saved)
     for origin in origins:
         assert re.search(rf"notebook <code>{name}</code>.*parameters: .*read: .*settings \w{{12}} .* code ", origin)
