@@ -214,7 +214,7 @@ def test_pictures_that_cannot_be_read_are_named_and_cost_the_exit_code(world: Pa
     broken = sorted((tmp_path / "photos").iterdir())[3]
     broken.write_bytes(b"no picture")
     found = CliRunner().invoke(app, ["score", str(trained), str(tmp_path / "photos"), "-o", str(tmp_path / "s.csv")])
-    assert f"{broken}: broken" in found.stderr
+    assert f"{broken}: not an image in a supported format" in found.stderr
     assert isinstance(found.exception, UserError)
     scores = pd.read_csv(tmp_path / "s.csv")
     assert scores["quality"].isna().tolist() == [i == 3 for i in range(24)]

@@ -173,7 +173,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
     "no history": (lambda w: (w / CELL / "history.csv").unlink(), "history.csv is missing"),
     "cut predictions": (
         truncate("predictions.csv", 0.99),
-        "predictions.csv is not the one that run.json was written with",
+        "predictions.csv was changed after run.json was written",
     ),
     "half predictions": (sealed(truncate("predictions.csv", 0.5)), "lacks split"),
     "empty predictions": (sealed(truncate("predictions.csv", 0)), "predictions.csv cannot be read"),
@@ -182,7 +182,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
     "not text": (sealed(binary), "predictions.csv cannot be read"),
     "linked file": (link_file, "history.csv is a link"),
     "linked folder": (link_folder, "a link that leads out"),
-    "another cell's record": (wrong_place, "run.json says sound/alpha/meta/50"),
+    "another cell's record": (wrong_place, "run.json belongs to sound/alpha/meta/50"),
     "escaping name": (edit(database="../../etc"), "database: String should match"),
     "another schema": (edit(schema=1), "schema: Input should be 3"),
     "unknown key": (edit(extra=1), "extra: Extra inputs"),
@@ -196,10 +196,10 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
     "a split too many": (rows(lambda t: t.assign(split=t["split"] + 1)), "outside 0 to 4"),
     "a split that is no integer": (rows(lambda t: t.assign(split=0.5)), "column split"),
     "a huge split": (rows(lambda t: t.assign(split="9" * 30)), "column split"),
-    "quality off the scale": (rows(lambda t: t.assign(quality=t["quality"] + 1)), "not within 0 and 1"),
-    "a picture twice": (rows(lambda t: pd.concat([t, t.tail(1)])), "names a picture twice"),
-    "a picture without name": (rows(lambda t: t.assign(image="")), "name is empty"),
-    "history of a split too many": (rows(lambda t: t.assign(split=9), "history.csv"), "history.csv holds splits"),
+    "quality off the scale": (rows(lambda t: t.assign(quality=t["quality"] + 1)), "quality is outside [0, 1]"),
+    "a picture twice": (rows(lambda t: pd.concat([t, t.tail(1)])), "has an image twice in one split"),
+    "a picture without name": (rows(lambda t: t.assign(image="")), "the name of an image is empty"),
+    "history of a split too many": (rows(lambda t: t.assign(split=9), "history.csv"), "history.csv has splits outside"),
 }
 
 
@@ -221,7 +221,7 @@ def test_records_that_nobody_asked_for_are_left_out(world: Path):
     index = pd.read_csv(world / "data/prepared/alpha/index.csv")
     make_record(world, "alpha", "meta", 100, index)
     found = run(world)["excluded"]
-    assert found.to_numpy().tolist() == [["sound/alpha/meta/100", "not asked for by the group run of params.yaml"]]
+    assert found.to_numpy().tolist() == [["sound/alpha/meta/100", "not requested by the group run of params.yaml"]]
 
 
 def test_names_with_control_characters_do_not_reach_the_terminal(world: Path, capsys: pytest.CaptureFixture[str]):
