@@ -175,7 +175,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
         truncate("predictions.csv", 0.99),
         "predictions.csv was changed after run.json was written",
     ),
-    "half predictions": (sealed(truncate("predictions.csv", 0.5)), "lacks split"),
+    "half predictions": (sealed(truncate("predictions.csv", 0.5)), "has no rows of split"),
     "empty predictions": (sealed(truncate("predictions.csv", 0)), "predictions.csv cannot be read"),
     "nested json": (nested, "run.json cannot be read"),
     "huge file": (huge, "larger than 256 MB"),
