@@ -42,7 +42,7 @@ study: install ## every method under both protocols, also on real photographs, i
 paper: install ## the paper: download the databases and run everything (use a GPU)
 	@$(RECOVER) && dvc repro
 
-small-clip: install ## retrain the shipped CLIPs (4 hours on 2 cores): make small-clip FROM=/path/to/BIQ2021
+small-clip: install ## retrain the shipped CLIPs, hours on 2 cores: make small-clip FROM=/path/to/BIQ2021
 	@test -n "$(FROM)" || { echo "error: pass BIQ2021's folder: make small-clip FROM=/path/to/BIQ2021" >&2; exit 1; }
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[small]'
 	@python -m small --from "$(abspath $(FROM))"

@@ -1,8 +1,8 @@
 """Rebuild the shipped CLIPs from BIQ2021: `make small-clip FROM=/path/to/BIQ2021`.
 
-    features   about 30 minutes on two cores: EfficientNet-Lite0 on 10,000 photographs and their distorted versions
-    training   about an hour per model on two cores, minutes on a GPU
-    packing    seconds, into grmp/clip/weights
+    features   EfficientNet-Lite0 on 10,000 photographs and their distorted versions; the longest step
+    training   on the cached features, on the CPU
+    packing    into grmp/clip/weights
 
 An interrupted run continues where it stopped.
 """
