@@ -119,7 +119,7 @@ IMAGES = {
 def test_images(tmp_path: Path, name: str):
     path = tmp_path / "a.png"
     path.write_bytes(IMAGES[name])
-    reason = try_image(path, 32, "squash", upright=True)
+    reason = try_image(path, 32, "squash", displayed=True)
     if name == "postscript" and not isinstance(reason, str):
         pytest.xfail("Pillow starts Ghostscript for PostScript")
     assert isinstance(reason, str)

@@ -65,7 +65,7 @@ def test_every_stage_ran_and_left_its_results(world):
         assert (results / f"site/notebooks/{name}.html").stat().st_size > 10_000
     page = (results / "site/index.html").read_text()
     assert "simulated" in page
-    links = re.findall(r'(?:href|src)="([^"#:]+)"', page)
+    links = re.findall(r'(?:href|src)="([^"#?:]+)[^":]*"', page)
     assert links
     assert [link for link in links if not (results / "site" / link).exists()] == []
 

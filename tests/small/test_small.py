@@ -92,8 +92,8 @@ def test_features_training_and_packing(biq2021, tmp_path, monkeypatch):
     halves.save()
     halves = train.Trainer("halves", settings, data, cache)
     halves.run()
-    for name, value in whole.average.items():
-        torch.testing.assert_close(halves.average[name], value, rtol=0, atol=0)
+    for name, value in whole.average.items():  # some CPU kernels round differently with the alignment of memory
+        torch.testing.assert_close(halves.average[name], value, rtol=1e-5, atol=1e-7)
 
     exported = train.export(whole.state(), network.stem)
     shipped.pack("one", train.SHAPE, exported, whole.captions.known, tmp_path / "weights")
