@@ -59,6 +59,7 @@ def build(params: Params, results: Path, packages: Sequence[str] = PACKAGES) -> 
         for unused in (out / ".buildinfo", out / "_static/webpack-macros.html", *out.rglob("*.map")):
             unused.unlink()
         shutil.rmtree(out / "_sources", ignore_errors=True)  # empty
+        shutil.rmtree(out.parent / "jupyter_execute", ignore_errors=True)  # MyST-NB writes it beside its output
 
 
 def landing_page(params: Params, results: Path) -> str:
