@@ -23,7 +23,7 @@ install: .venv/.installed ## create .venv and install the project with pinned ve
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[dev]'
 	@touch $@
 
-demo: install ## the pipeline on simulated databases, at most 8 minutes on 2 cores; results in demo/results
+demo: install ## the pipeline on simulated databases, about 8 minutes on 2 cores; results in demo/results
 	@test -d demo/data || { echo "fresh clone: recomputing demo/results/runs"; rm -rf demo/results/runs; }
 	@cd demo && $(RECOVER) && dvc repro
 	@echo "open demo/results/site/index.html"
@@ -56,7 +56,7 @@ lint: install ## ruff (lint and format) and mypy
 format: install ## format the code with ruff
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
-test: lint ## linter, type checker and all but the slow tests, at most 6 minutes on 2 cores
+test: lint ## linter, type checker and all but the slow tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 test-all: lint ## all tests
