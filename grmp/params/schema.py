@@ -102,7 +102,7 @@ class ShippedBackbone(Group):
     """A small CLIP for photographs from the package; docs/models.md states what each was trained on."""
 
     source: Literal["shipped"]
-    name: Literal["small-rated"]
+    name: Literal["small", "small-rated"]
     normalize: Normalize  # without effect: the stem was trained on its own
 
 
