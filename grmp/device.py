@@ -25,12 +25,8 @@ def cpus() -> int:
 def choose_device(wanted: str, threads: int) -> "torch.device":
     """The device for ``adapt.device``; also sets the number of CPU threads, on which the bytes of a result depend.
 
-    ``cuda_deterministic`` restricts torch to kernels that return the same bytes from run to run on the same GPU.
-
-    Raises
-    ------
-    UserError
-        If a GPU is required and there is none.
+    ``cuda_deterministic`` restricts torch to kernels that return the same bytes from run to run on the same GPU. Raises
+    UserError if a GPU is required and there is none.
     """
     import torch
 

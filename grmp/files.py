@@ -32,10 +32,7 @@ def _named(path: Path) -> Iterator[None]:
 def whole(path: Path) -> Iterator[Path]:
     """A path beside ``path`` to write to; it becomes ``path`` when the block ends well and vanishes when it does not.
 
-    Raises
-    ------
-    UserError
-        If the disk is full or the folder cannot be written.
+    Raises UserError if the disk is full or the folder cannot be written.
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with _named(path):
@@ -52,10 +49,7 @@ def whole(path: Path) -> Iterator[Path]:
 def claim(path: Path) -> None:
     """See that the file ``path`` can be written, before the work that it is for.
 
-    Raises
-    ------
-    UserError
-        If it is a folder, or its folder cannot be written.
+    Raises UserError if it is a folder, or its folder cannot be written.
     """
     if path.is_dir():
         raise UserError(f"{path} is a folder; name a file in it")
@@ -121,12 +115,8 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """What a JSON file holds.
 
-    Raises
-    ------
-    FileNotFoundError
-        If it is not there.
-    ValueError
-        If it cannot be read, is no JSON, larger than 256 MB, or nested without end.
+    Raises FileNotFoundError if it is not there; ValueError if it cannot be read, is no JSON, larger than 256 MB, or
+    nested without end.
     """
     try:
         if path.stat().st_size > LARGEST_JSON:

@@ -24,12 +24,8 @@ class Locked(Exception):
 def lock(world: Path, name: str, wait: bool = True) -> Iterator[None]:
     """Inside the block no other process, here or on another machine, owns ``name`` in the world ``world``.
 
-    Raises
-    ------
-    Locked
-        If another process owns it and ``wait`` is False; with ``wait`` a line is printed, and its end awaited.
-    UserError
-        If the folder cannot be written, or its file system has no locks.
+    Raises Locked if another process owns it and ``wait`` is False; with ``wait`` a line is printed, and its end awaited;
+    UserError if the folder cannot be written, or its file system has no locks.
     """
     path = world / "results/partial/locks" / f"{name}.lock"
     try:

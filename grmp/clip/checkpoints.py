@@ -33,10 +33,8 @@ def read(
 ) -> tuple[Tensors, dict[str, Any]]:
     """Tensors (none if ``only_metadata``) and metadata of a checkpoint.
 
-    Raises
-    ------
-    UserError
-        If it is missing or corrupt; the message ends with ``remedy``, preceded by ``first`` for a corrupt file.
+    Raises UserError if it is missing or corrupt; the message ends with ``remedy``, preceded by ``first`` for a corrupt
+    file.
     """
     if not path.is_file():
         raise UserError(f"{path} not found; {remedy}")
@@ -54,17 +52,14 @@ def read(
 def load(root: Path, device: torch.device | str = "cpu", normalize: str = "", only_metadata: bool = False) -> Backbone:
     """The backbone of a pipeline folder.
 
+    Raises UserError if it is missing, corrupt, or something else.
+
     Parameters
     ----------
     normalize
         Pixel statistics to use instead of the backbone's own (departure 16).
     only_metadata
         Leave out the weights: shape and digest are enough to check prompts against.
-
-    Raises
-    ------
-    UserError
-        If it is missing, corrupt, or something else.
     """
     path = root / PATH
     weights, metadata = read(path, "make it with: dvc repro backbone", only_metadata=only_metadata)
@@ -78,10 +73,7 @@ def load(root: Path, device: torch.device | str = "cpu", normalize: str = "", on
 def load_prompts(root: Path, variant: str, backbone: Backbone, wanted: Prompts) -> Tensors:
     """Pre-trained prompts, checked against the backbone that they were trained on and the shapes asked for.
 
-    Raises
-    ------
-    UserError
-        If the checkpoint is missing, corrupt, of another backbone, or a tensor does not fit.
+    Raises UserError if the checkpoint is missing, corrupt, of another backbone, or a tensor does not fit.
     """
     path = root / "models/prompts" / f"{variant}.safetensors"
     prompts, metadata = read(path, f"make it with: dvc repro pretrain@{variant}")

@@ -40,17 +40,14 @@ PROJECTIONS = {"text_projection.weight": "text_projection", "visual_projection.w
 def read_weights(path: Path, digest: str, released: str) -> Tensors:
     """Tensors by OpenAI names.
 
+    Raises UserError if the file cannot be read without executing code from it, or is corrupt.
+
     Parameters
     ----------
     digest
         sha256 of the file.
     released
         Address of OpenAI's release of this model, which contains its sha256; "" if there is none.
-
-    Raises
-    ------
-    UserError
-        If the file cannot be read without executing code from it, or is corrupt.
     """
     try:
         with warnings.catch_warnings(action="ignore"):  # about TorchScript, in which OpenAI released its weights

@@ -23,12 +23,9 @@ FILE = "open_clip_model.safetensors"
 def locate(settings: PretrainedBackbone) -> str:
     """The Hub repository that open_clip names for this model and tag; "" for your own weights (``pretrained: ""``).
 
-    Raises
-    ------
-    UserError
-        For an unknown model or tag, a model that is not a plain ViT, or one whose activation is not that of the weights:
-        OpenAI's weights need QuickGELU (``ViT-B-16-quickgelu``); with plain ``ViT-B-16`` open_clip only warns and computes
-        something else.
+    Raises UserError for an unknown model or tag, a model that is not a plain ViT, or one whose activation is not that of
+    the weights: OpenAI's weights need QuickGELU (``ViT-B-16-quickgelu``); with plain ``ViT-B-16`` open_clip only warns
+    and computes something else.
     """
     import open_clip
 
@@ -57,16 +54,13 @@ def locate(settings: PretrainedBackbone) -> str:
 def fetch(settings: PretrainedBackbone, origin: Path | None) -> tuple[Tensors, Shape, dict[str, Any]]:
     """Weights, shape and card of a pretrained CLIP.
 
+    Raises UserError if the file cannot be downloaded, does not have the stated sha256, or does not fit the model.
+
     Parameters
     ----------
     origin
         A local file (grmp.clip.formats lists the formats), used instead of the Hub (which honours its usual environment
         variables: token, proxy, cache, HF_HUB_OFFLINE).
-
-    Raises
-    ------
-    UserError
-        If the file cannot be downloaded, does not have the stated sha256, or does not fit the model.
     """
     import open_clip
 
@@ -126,13 +120,9 @@ def not_plain(model: str) -> UserError:
 def shape_of(model: "CLIP", normalize: str) -> Shape:
     """Shape of an open_clip model.
 
-    Whether it is a plain ViT CLIP is decided by its output: grmp.clip.model must compute the same embeddings of an image of
-    noise and of a text. open_clip's many options (poolings, masks, layer scales, norms) need not be known one by one.
-
-    Raises
-    ------
-    UserError
-        If it is not.
+    Whether it is a plain ViT CLIP is decided by its output: grmp.clip.model must compute the same embeddings of an image
+    of noise and of a text. open_clip's many options (poolings, masks, layer scales, norms) need not be known one by one.
+    Raises UserError if it is not.
     """
     noise, text = torch.Generator().manual_seed(0), tokenize(["a photo with high quality."])
     try:

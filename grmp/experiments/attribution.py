@@ -72,10 +72,7 @@ def ends(quality: np.ndarray, count: int) -> np.ndarray:
 def attribution(params: Params, root: Path, database: str) -> None:
     """Write ``results/attribution/<database>.csv`` and ``.npz`` (docs/design.md) for the methods in ``attribution``.
 
-    Raises
-    ------
-    UserError
-        If a method does not fine-tune CLIP, or a file that it needs is missing.
+    Raises UserError if a method does not fine-tune CLIP, or a file that it needs is missing.
     """
     settings = params.attribution
     models: dict[str, QualityModel] = {}

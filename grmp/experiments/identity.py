@@ -31,13 +31,7 @@ class RunIdentity:
 
 
 def identify(params: Params, root: Path, key: RunKey) -> RunIdentity:
-    """The identity of a run as settings, files and code are now.
-
-    Raises
-    ------
-    UserError
-        If a file it reads is missing.
-    """
+    """The identity of a run as settings, files and code are now. Raises UserError if a file it reads is missing."""
     return RunIdentity(parameters(params, key), inputs(params, root, key))
 
 
@@ -63,10 +57,7 @@ def parameters(params: Params, key: RunKey) -> dict[str, Any]:
 def inputs(params: Params, root: Path, key: RunKey) -> dict[str, str]:
     """sha256 of every file that the run reads.
 
-    Raises
-    ------
-    UserError
-        If one is missing; the message names the stage that makes it.
+    Raises UserError if one is missing; the message names the stage that makes it.
     """
     files = {"backbone": (root / "models/backbone.safetensors", "backbone")}
     infos = {}

@@ -24,11 +24,9 @@ LEAST_TEST = 5  # test images; a correlation of fewer is meaningless
 def check(params: Params, root: Path, keys: Iterable[RunKey]) -> None:
     """Check that every run of ``keys`` can be started.
 
-    Raises
-    ------
-    UserError
-        For the first that cannot: an input is missing or corrupt, it needs more labels than the training side has, it has
-        fewer than 5 test images, its images are smaller than the backbone's input, or its prompts do not fit the backbone.
+    Raises UserError for the first that cannot: an input is missing or corrupt, it needs more labels than the training
+    side has, it has fewer than 5 test images, its images are smaller than the backbone's input, or its prompts do not fit
+    the backbone.
     """
 
     @cache
@@ -62,10 +60,7 @@ def check(params: Params, root: Path, keys: Iterable[RunKey]) -> None:
 def enough_images(key: RunKey, source: Splits, tested: Splits) -> None:
     """Check that every split has the requested labels, and enough test images for a correlation.
 
-    Raises
-    ------
-    UserError
-        If one does not.
+    Raises UserError if one does not.
     """
     available = min(len(source.train(i, None)) for i in range(source.count))
     if isinstance(key.shots, int) and key.shots > available:

@@ -207,10 +207,7 @@ def differing_inputs(folder: Path, inputs: dict[str, str]) -> list[str]:
 def read_record(folder: Path) -> Record:
     """Read and check the record in ``folder`` (``.../<protocol>/<database>/<method>/<shots>``).
 
-    Raises
-    ------
-    CorruptRecord
-        If a file is missing, too large, a link, or its content is not what it should be.
+    Raises CorruptRecord if a file is missing, too large, a link, or its content is not what it should be.
     """
     for name, most in LARGEST.items():
         path = folder / name

@@ -39,10 +39,7 @@ class Comparison:
 def rerun(params: Params, root: Path, folder: Path) -> Comparison:
     """Compute the record in ``folder`` again, in a temporary folder, and compare.
 
-    Raises
-    ------
-    UserError
-        If the record is corrupt, does not fit the settings of this version, or an input is missing.
+    Raises UserError if the record is corrupt, does not fit the settings of this version, or an input is missing.
     """
     try:
         old = read_record(folder.resolve())
@@ -62,10 +59,7 @@ def rerun(params: Params, root: Path, folder: Path) -> Comparison:
 def restore(params: Params, key: RunKey, recorded: dict[str, Any], threads: int) -> Params:
     """Settings under which ``key`` has exactly the recorded parameters, on as many threads.
 
-    Raises
-    ------
-    UserError
-        If this version has other settings than the one that wrote the record.
+    Raises UserError if this version has other settings than the one that wrote the record.
     """
     raw = params.model_dump()
 

@@ -27,6 +27,9 @@ def run(
 ) -> tuple[bool, str, list[int]]:
     """Compute one record, continuing with the splits that are missing.
 
+    Raises UserError for everything that can be known to be wrong before training starts, or if an input changes during
+    the run; Locked if another process is computing it and ``wait`` is False.
+
     Returns
     -------
     computed : bool
@@ -35,13 +38,6 @@ def run(
         The identity of the run.
     failed : list of int
         Splits that could not be finished. The record states why; the other splits are complete.
-
-    Raises
-    ------
-    UserError
-        For everything that can be known to be wrong before training starts, or if an input changes during the run.
-    Locked
-        If another process is computing it and ``wait`` is False.
     """
     identity.inputs(params, root, key)  # a missing file is reported before anything is written
     with lock(root, str(key), wait):
@@ -113,10 +109,7 @@ def in_chunks(
 ) -> Iterator[tuple[list[int], list[Any], float]]:
     """Yield (splits, their results, seconds per split), ``size`` splits at a time; half as many once GPU memory is full.
 
-    Raises
-    ------
-    UserError
-        If a single split does not fit.
+    Raises UserError if a single split does not fit.
     """
     from grmp.device import fits
 

@@ -63,13 +63,9 @@ def work(
 ) -> Iterator[tuple[Any, str, Any]]:
     """Submit all ``items`` as a job array and yield (item, "done" or "failed", result or reason) of each as it ends.
 
-    ``folder`` must be on a file system that all nodes share. submitit's files are pickles, so they go to a new folder in it
-    to which nobody else may write; none of an earlier sweep is read. If the generator is closed early, jobs are cancelled.
-
-    Raises
-    ------
-    UserError
-        If Slurm is not available, or rejects the jobs.
+    ``folder`` must be on a file system that all nodes share. submitit's files are pickles, so they go to a new folder in
+    it to which nobody else may write; none of an earlier sweep is read. If the generator is closed early, jobs are
+    cancelled. Raises UserError if Slurm is not available, or rejects the jobs.
     """
     import submitit
     from submitit.helpers import clean_env

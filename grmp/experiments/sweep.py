@@ -55,6 +55,7 @@ def sweep(
     """Compute every outdated run, in local processes or as Slurm jobs; returns how many were computed here.
 
     A run that another sweep is computing is left to it; whatever that one leaves unfinished is computed here at the end.
+    Raises UserError if runs failed; the others are complete by then.
 
     Parameters
     ----------
@@ -66,11 +67,6 @@ def sweep(
         What the user typed, for the message that says how to try again.
     allow_failed
         Do not raise for runs of which only single splits failed (a loss that is not finite): their records say so.
-
-    Raises
-    ------
-    UserError
-        If runs failed; the others are complete by then.
     """
     from grmp.experiments.preflight import check
 

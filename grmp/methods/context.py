@@ -48,10 +48,7 @@ def split_file(root: Path, database: str, protocol: str) -> Path:
 def open_context(params: Params, root: Path, key: RunKey) -> RunContext:
     """Device, backbone, prepared databases and splits of one run; ``params`` are those of the file.
 
-    Raises
-    ------
-    UserError
-        If something is missing or corrupt; the message names the stage that makes it.
+    Raises UserError if something is missing or corrupt; the message names the stage that makes it.
     """
     params = params.for_run(key)
     device = choose_device(params.adapt.device, params.adapt.threads)

@@ -39,10 +39,7 @@ def prepare(ctx: RunContext, method: Tune) -> Splitwise:
 def split_data(ctx: RunContext, method: Tune) -> tuple[Texts, Callable[[int], SplitData]]:
     """The texts of a method, and a function from a split's number to the input of its fine-tuning.
 
-    Raises
-    ------
-    UserError
-        If the method names a rule that does not exist.
+    Raises UserError if the method names a rule that does not exist.
     """
     if method.rule not in RULES:
         raise UserError(f"rule '{method.rule}' is not defined in gradient_rules.py; known: {', '.join(RULES)}")

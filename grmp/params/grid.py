@@ -21,13 +21,7 @@ ACROSS = "_to_"  # koniq10k_to_livec: trained on the one, tested on the other
 
 
 def shots(text: str) -> int | str:
-    """What the command line says: a number, or a share such as 20pct.
-
-    Raises
-    ------
-    UserError
-        If it is neither.
-    """
+    """What the command line says: a number, or a share such as 20pct. Raises UserError if it is neither."""
     try:
         value: int | str = int(text) if text.isdigit() else text
         return TypeAdapter[int | str](Shots).validate_python(value)

@@ -67,13 +67,7 @@ class Params(Group):
     report: Report
 
     def under(self, protocol: str) -> "Params":
-        """The same settings under another protocol of the file.
-
-        Raises
-        ------
-        UserError
-            If the file does not define it.
-        """
+        """The same settings under another protocol of the file. Raises UserError if the file does not define it."""
         if protocol not in self.protocols:
             raise UserError(f"protocol '{protocol}' is not defined; known: {', '.join(self.protocols)}")
         values = self.protocols[protocol]
@@ -93,10 +87,7 @@ class Params(Group):
     def for_method(self, name: str) -> "Params":
         """The same settings with what the method, or the one it learns from, has under ``set``.
 
-        Raises
-        ------
-        UserError
-            If it names an unknown key or an invalid value.
+        Raises UserError if it names an unknown key or an invalid value.
         """
         method = self.adapting(name)
         if not method or not method.set:
@@ -174,10 +165,7 @@ def merge(base: dict[str, Any], over: dict[str, Any], within: str = "") -> dict[
 def read(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
     """The settings as written, on top of those of the file that ``extends`` names.
 
-    Raises
-    ------
-    UserError
-        If a file is missing, is not YAML or has no groups.
+    Raises UserError if a file is missing, is not YAML or has no groups.
     """
     try:
         raw: Any = yaml.safe_load(path.read_text())
@@ -227,13 +215,7 @@ def merged(path: Path) -> str:
 
 
 def load(path: Path) -> Params:
-    """Read and check params.yaml.
-
-    Raises
-    ------
-    UserError
-        With one line naming the file, the key and the remedy.
-    """
+    """Read and check params.yaml. Raises UserError with one line naming the file, the key and the remedy."""
     raw = complete(path)
     try:
         return _checked(raw)
@@ -258,10 +240,7 @@ def _checked(raw: dict[str, Any]) -> Params:
 def validate(raw: dict[str, Any]) -> Params:
     """Typed settings from the dictionary that ``Params.model_dump`` returns.
 
-    Raises
-    ------
-    UserError
-        With one line naming the key.
+    Raises UserError with one line naming the key.
     """
     kind = protocol_model()  # the classes of protocols and methods are not known to Params itself
     protocols = {n: _validated(kind, values, f"protocols.{n}.") for n, values in raw["protocols"].items()}

@@ -47,12 +47,8 @@ class Sweep:
 def definition(params: Params, name: str) -> dict[str, Any] | None:
     """Everything that defines a method of kind tune, including its own ``set``; None for other kinds.
 
-    A rule of strength 0 is no rule: both give ``rule: none, strength: 0``.
-
-    Raises
-    ------
-    UserError
-        If params.yaml does not define the method.
+    A rule of strength 0 is no rule: both give ``rule: none, strength: 0``. Raises UserError if params.yaml does not
+    define the method.
     """
     if name not in params.methods:
         raise UserError(f"method '{name}' is not defined in params.yaml; known: {', '.join(params.methods)}")

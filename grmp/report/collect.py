@@ -142,10 +142,7 @@ def _states(status: pd.Series) -> str:
 def collect(params: Params, results: Path) -> None:
     """Write the tables of all records below ``results/runs``.
 
-    Raises
-    ------
-    UserError
-        If the disk is full or the folder cannot be written.
+    Raises UserError if the disk is full or the folder cannot be written.
     """
     records, left_out = read_records(params, results)
     targets = dict.fromkeys(record.target for record in records)

@@ -61,10 +61,7 @@ _TYPES = {"str": str, "int": int, "float": float, "bool": bool, "list": list}
 def pipeline_folder(root: str | Path) -> Path:
     """``root`` if it has a params.yaml; from notebooks/, the first of ``..``, ``../real``, ``../demo`` with results.
 
-    Raises
-    ------
-    UserError
-        If there is none.
+    Raises UserError if there is none.
     """
     above = Path(root).resolve().parent
     places = [Path(root)] if (Path(root) / "params.yaml").is_file() else [above, above / "real", above / "demo"]
@@ -183,17 +180,13 @@ def execute(name: str, params_file: Path, overrides: Sequence[str] = ()) -> None
     """Execute ``notebooks/<name>.py`` in the folder of ``params_file``.
 
     Writes results/notebooks/<name>.ipynb, results/tables/<name> and results/figures/<name>; with ``overrides`` everything
-    goes to results/by_hand/<name> instead. The folders are emptied first, and again if the notebook fails.
+    goes to results/by_hand/<name> instead. The folders are emptied first, and again if the notebook fails. Raises
+    UserError for an unknown notebook, an unknown parameter, a value of the wrong type, or a notebook that fails.
 
     Parameters
     ----------
     overrides
         ``parameter=value``, the value in YAML: ``shots=[50,100]``.
-
-    Raises
-    ------
-    UserError
-        For an unknown notebook, an unknown parameter, a value of the wrong type, or a notebook that fails.
     """
     params = settings.load(params_file)
     root = params_file.resolve().parent
@@ -225,10 +218,7 @@ def execute(name: str, params_file: Path, overrides: Sequence[str] = ()) -> None
 def execute_all(params_file: Path) -> None:
     """Execute every notebook of ``report.notebooks``, one per CPU core; the failure of one does not stop the others.
 
-    Raises
-    ------
-    UserError
-        If some failed.
+    Raises UserError if some failed.
     """
     names = settings.load(params_file).report.notebooks
     places, failed = [None] * cpus(), []
@@ -265,10 +255,7 @@ def _with_values(notebook: NotebookNode, given: dict[str, Any]) -> list[dict[str
 def check_parameters(name: str, notebook: NotebookNode, overrides: Sequence[str]) -> dict[str, Any]:
     """Convert ``parameter=value`` texts to the types that the notebook states.
 
-    Raises
-    ------
-    UserError
-        With the list of known parameters.
+    Raises UserError with the list of known parameters.
     """
     known = parameters(notebook)
     listed = "; ".join(f"{n}: {t} = {d!r}" for n, (t, d, _) in known.items()) or "none"

@@ -24,10 +24,7 @@ PAPER = "GRMP-IQA"  # the paper's own name in published.csv
 def published(results: Results) -> pd.DataFrame:
     """All published numbers, ``value`` as float.
 
-    Raises
-    ------
-    UserError
-        If the user's file has other columns, a value that is not a number, or a row without a source.
+    Raises UserError if the user's file has other columns, a value that is not a number, or a row without a source.
     """
 
     def problem(row: Any) -> str:
@@ -53,12 +50,8 @@ def published_scores(results: Results, kind: str, database: str, shots: Sequence
 def sourced(results: Results, name: str, columns: list[str], problem: Callable[[Any], str]) -> pd.DataFrame:
     """The rows of the package's file ``name`` and of the user's, every value as text.
 
-    ``problem`` maps a row (a named tuple) to what is wrong with it, or to an empty string.
-
-    Raises
-    ------
-    UserError
-        If a file has other columns, or a row has no source or a problem; the message names the line.
+    ``problem`` maps a row (a named tuple) to what is wrong with it, or to an empty string. Raises UserError if a file has
+    other columns, or a row has no source or a problem; the message names the line.
     """
     paths = [Path(__file__).parent / name, results.file(name)]
     return pd.concat([_read(p, columns, problem) for p in paths if p.is_file()], ignore_index=True)

@@ -148,10 +148,7 @@ class Results:
     def attribution(self, database: str) -> tuple[pd.DataFrame, dict[str, np.ndarray]] | None:
         """Scores and embeddings of every test image, and the arrays with the maps of some of them; or None.
 
-        Raises
-        ------
-        UserError
-            If the files are corrupt.
+        Raises UserError if the files are corrupt.
         """
         table = self.csv(f"results/attribution/{database}.csv", ["image", "scene"])
         path = self.file(f"results/attribution/{database}.npz")

@@ -29,10 +29,7 @@ PACKAGES = ("params", "data", "clip", "pretrain", "finetune", "methods", "experi
 def build(params: Params, results: Path, packages: Sequence[str] = PACKAGES) -> None:
     """Write ``results/site``; it opens from disk, without a server or a network. ``packages`` are in the API reference.
 
-    Raises
-    ------
-    UserError
-        If an executed notebook is corrupt, docs/ is missing, or Sphinx fails.
+    Raises UserError if an executed notebook is corrupt, docs/ is missing, or Sphinx fails.
     """
     code = (results.parent / params.paths.code).resolve()
     if not (code / "docs/conf.py").is_file():

@@ -53,10 +53,7 @@ class Evidence:
 def claims(results: Results) -> pd.DataFrame:
     """The package's claims.csv, followed by the user's own rows from ``claims.csv`` next to params.yaml.
 
-    Raises
-    ------
-    UserError
-        If a row has other columns, an unknown kind, no source, or no number although its kind needs one.
+    Raises UserError if a row has other columns, an unknown kind, no source, or no number although its kind needs one.
     """
 
     def problem(row: Any) -> str:
