@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 from grmp.errors import UserError
 
 LARGEST_JSON = 1 << 28  # bytes
+APART = {"__MACOSX", "@eaDir", "@Recycle", "#recycle", "$RECYCLE.BIN"}  # folders of macOS, NAS and Windows
 
 
 @contextmanager
@@ -139,13 +141,27 @@ def sha256_of(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
+def survey(folder: Path) -> tuple[list[tuple[str, int]], Counter[str]]:
+    """(relative path, bytes) of every file below ``folder``, sorted; and how many entries are left out, by kind.
+
+    Left out are hidden files and what is in hidden folders or in those of ``APART``. A folder that cannot be read, a link to
+    a folder and a broken link count as one each.
+    """
+    found, left_out = [], Counter[str]()
+    for here, folders, files in os.walk(folder, onerror=lambda _: left_out.update(["in unreadable folders"])):
+        below = Path(here).relative_to(folder)
+        left_out["links to folders"] += sum(Path(here, name).is_symlink() for name in folders)
+        for name in files:
+            path, apart = Path(here, name), [part for part in below.parts if part in APART or part.startswith(".")]
+            if apart:
+                left_out[f"in {apart[0]}" if apart[0] in APART else "in hidden folders"] += 1
+            elif name.startswith(".") or not path.is_file():
+                left_out["hidden" if name.startswith(".") else "broken links or no files"] += 1
+            else:
+                found.append(((below / name).as_posix(), path.stat().st_size))
+    return sorted(found), +left_out
+
+
 def listing(folder: Path) -> list[tuple[str, int]]:
-    """(relative path, bytes) of every file below ``folder``, sorted, without hidden files and ``__MACOSX``."""
-    found = []
-    for here, folders, files in os.walk(folder):
-        folders[:] = [f for f in folders if not f.startswith(".") and f != "__MACOSX"]
-        for file in files:
-            path = Path(here, file)
-            if not file.startswith(".") and path.is_file():  # not a broken link
-                found.append((path.relative_to(folder).as_posix(), path.stat().st_size))
-    return sorted(found)
+    """What ``survey`` finds below ``folder``."""
+    return survey(folder)[0]

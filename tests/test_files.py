@@ -3,7 +3,7 @@
 import pytest
 
 from grmp.errors import UserError
-from grmp.files import whole, whole_folder, write_text
+from grmp.files import listing, survey, whole, whole_folder, write_text
 
 
 def test_replaces_and_leaves_nothing_beside(tmp_path):
@@ -47,3 +47,16 @@ def test_what_a_killed_writer_left_goes_and_neighbours_stay(tmp_path, kind):
     with kind(tmp_path / "t") as beside:
         (beside / "f" if kind is whole_folder else beside).write_text("whole")
     assert sorted(p.name for p in tmp_path.iterdir()) == [".tt.4711.partial", "t"]
+
+
+def test_what_a_survey_leaves_out_is_counted(tmp_path):
+    for name in ("a.jpg", "b/c.txt", ".hidden", "@eaDir/a.jpg/thumb.jpg", "b/.git/x", "b/.git/y/z"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("four")
+    (tmp_path / "linked").symlink_to(tmp_path / "b")
+    (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "same.jpg").symlink_to(tmp_path / "a.jpg")
+    found, left_out = survey(tmp_path)
+    assert found == listing(tmp_path) == [("a.jpg", 4), ("b/c.txt", 4), ("same.jpg", 4)]
+    counts = {"hidden": 1, "in @eaDir": 1, "in hidden folders": 2, "links to folders": 1, "broken links or no files": 1}
+    assert left_out == counts

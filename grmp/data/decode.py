@@ -17,18 +17,12 @@ import numpy as np
 import simplejpeg
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError, features
 
-FORMATS: tuple[str, ...] = (
-    "JPEG",
-    "MPO",
-    "PNG",
-    "WEBP",
-    "TIFF",
-    "BMP",
-    "GIF",
-    "AVIF",
-)  # by content; none that starts another program
+# by content; none that starts another program
+FORMATS: tuple[str, ...] = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF")
 ENDINGS: tuple[str, ...] = (".bmp", ".jpg", ".jpeg", ".jfif", ".png", ".webp", ".tif", ".tiff", ".gif", ".avif")
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "LAB")  # of 8 bits per channel
+LARGE = 4  # times the prepared size
+NEW_SUBFILE_TYPE, DNG_VERSION = 254, 50706  # TIFF tags
 MAX_PIXELS = int(os.environ.get("GRMP_MAX_PIXELS", 178_956_970))
 TURNS = {  # EXIF orientation -> what brings the image upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -68,6 +62,8 @@ def load(path: Path, displayed: bool) -> Image.Image:
             raise ValueError(
                 f"too large: {opened.width} x {opened.height} pixels; reduce it, or set GRMP_MAX_PIXELS above {MAX_PIXELS}"
             )
+        if _raw(opened):
+            raise ValueError("a camera's raw file or a preview; convert it to JPEG, PNG or TIFF")
         if not displayed:
             if opened.mode not in MODES:
                 raise ValueError(f"pixels of mode {opened.mode}; save it with 8 bits per channel")
@@ -75,6 +71,36 @@ def load(path: Path, displayed: bool) -> Image.Image:
         if reason := jpeg_complaint(data):
             raise ValueError(reason)
         return _displayed(opened)
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file found in a folder is an image to decode, by its ending or its content."""
+    if path.suffix.lower() in ENDINGS:
+        return True
+    with contextlib.suppress(*FAULTS), Image.open(path, formats=FORMATS) as opened:
+        return not _raw(opened)
+    return False
+
+
+def _raw(opened: Image.Image) -> bool:
+    """Whether a TIFF file is a camera's raw file, whose first image is a preview."""
+    tags = getattr(opened, "tag_v2", {})
+    return DNG_VERSION in tags or bool(tags.get(NEW_SUBFILE_TYPE, 0) & 1)
+
+
+def concerns(path: Path, size: int, aspect: str, patch: int) -> list[str]:
+    """What the preparation to ``size`` pixels hides from a network with patches of ``patch`` pixels; clauses about images."""
+    with contextlib.suppress(*FAULTS), Image.open(path, formats=FORMATS) as opened:
+        short, long = sorted(opened.size)
+        found = {
+            f"more than {LARGE} times as large as the {size} pixels that are scored: fine blur and noise vanish": (
+                short > LARGE * size
+            ),
+            "panoramas, of which only the middle is scored (data.aspect: keep)": aspect == "keep" and long > 2 * short,
+            f"smaller than a patch of {patch} pixels: their scores mean little": short < patch,
+        }
+        return [clause for clause, true in found.items() if true]
+    return []
 
 
 def jpeg_complaint(data: bytes) -> str:

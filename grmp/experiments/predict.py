@@ -6,17 +6,18 @@ import math
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from grmp.data.decode import ENDINGS
+from grmp.data.decode import ENDINGS, concerns, is_image
 from grmp.device import choose_device, cpus
 from grmp.errors import UserError
-from grmp.files import claim, listing, sha256, write_text
+from grmp.files import claim, sha256, survey, write_text
 from grmp.finetune.scorer import load
 
 
@@ -32,7 +33,8 @@ def score(file: Path, given: Sequence[Path], out: Path | None, device: str) -> i
     """
     if device not in ("auto", "cpu", "cuda"):
         raise UserError(f"--device {device}: choose auto, cpu or cuda")
-    paths = find(given)
+    left_out, remarks = Counter[str](), Counter[str]()
+    paths = find(given, left_out)
     model = load(file, choose_device(device, cpus()))
     notes = None
     if out:
@@ -51,6 +53,8 @@ def score(file: Path, given: Sequence[Path], out: Path | None, device: str) -> i
             elif note:
                 print(json.dumps([_key(path), value]), file=note, flush=True)
             bar.update()
+    for path in tqdm(paths, desc="sizes", unit="image", disable=None, delay=5):
+        remarks.update(concerns(path, model.card["size"], model.card["aspect"], model.clip.shape.patch_size))
     table = pd.DataFrame({"image": map(printable, paths), "quality": [quality[path] for path in paths]})
     table["mos"] = model.scale.mos(table["quality"].to_numpy(np.float64))
     text = table.to_csv(index=False, float_format="%.6f", lineterminator="\n")
@@ -60,6 +64,12 @@ def score(file: Path, given: Sequence[Path], out: Path | None, device: str) -> i
         print(f"{out}: {len(table) - unread} images scored")
     else:
         print(text, end="")
+    for line in (
+        *(f"{count} of {len(paths)} images are {clause}" for clause, count in remarks.items()),
+        tally(left_out),
+    ):
+        if line:
+            print(line, file=sys.stderr)
     return unread
 
 
@@ -86,8 +96,8 @@ def _known(notes: Path | None) -> dict[str, float]:
     return known
 
 
-def find(given: Sequence[Path]) -> list[Path]:
-    """The files, and the images below the folders, each once and in order.
+def find(given: Sequence[Path], left_out: Counter[str] | None = None) -> list[Path]:
+    """The files, and the images below the folders, each once and in order; ``left_out`` counts the others by kind.
 
     Raises
     ------
@@ -95,12 +105,30 @@ def find(given: Sequence[Path]) -> list[Path]:
         If something does not exist, or a folder has no images.
     """
     found: dict[Path, Path] = {}
+    left_out = Counter() if left_out is None else left_out
     for path in given:
         if not path.exists():
             raise UserError(f"{path} not found; give image files, or folders of images")
-        inside = [path / p for p, _ in listing(path) if p.lower().endswith(ENDINGS)] if path.is_dir() else [path]
-        if not inside:
-            raise UserError(f"{path} has no images ({', '.join(ENDINGS)})")
+        inside = [path]
+        if path.is_dir():
+            files, apart = survey(path)
+            inside = [path / p for p, _ in files if is_image(path / p)]
+            known = set(inside)
+            apart.update(PurePath(p).suffix.lower() or "without ending" for p, _ in files if path / p not in known)
+            left_out.update(apart)
+            if not inside:
+                raise UserError(
+                    f"{path} has no images ({tally(apart) or 'it is empty'}); readable: {', '.join(ENDINGS)}"
+                )
         for one in inside:
-            found.setdefault(one.resolve(), one)
+            if (place := one.resolve()) in found:
+                left_out["given twice"] += 1
+            found.setdefault(place, one)
     return list(found.values())
+
+
+def tally(left_out: Counter[str]) -> str:
+    """The files that are left out, as one clause; empty if there are none."""
+    text = ", ".join(f"{count} {kind}" for kind, count in sorted(left_out.items()))
+    heic = {".heic", ".heif"} & left_out.keys()
+    return f"left out: {text}" + ("; for HEIC: pip install pillow-heif" if heic else "") if text else ""

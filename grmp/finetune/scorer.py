@@ -73,7 +73,11 @@ class QualityModel:
                 good = [i for i in images if not isinstance(i, str)]
                 scores = iter(self.score(np.stack(good)).tolist() if good else [])
                 for path, image in zip(some, images, strict=True):
-                    yield (path, math.nan, image) if isinstance(image, str) else (path, next(scores), "")
+                    score = math.nan if isinstance(image, str) else next(scores)
+                    reason = (
+                        image if isinstance(image, str) else "" if math.isfinite(score) else "its score is not finite"
+                    )
+                    yield path, score, reason
 
     @property
     def scale(self) -> Scale:

@@ -1,0 +1,51 @@
+"""Which files a call scores, and what it says of the others."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from grmp.data.decode import concerns
+from grmp.errors import UserError
+from grmp.experiments.predict import find, tally
+
+
+def test_images_are_found_by_content_and_the_others_counted(tmp_path: Path):
+    for name in ("a.JPG", "b.webp", "c.tif", "d.gif", "e.jfif", "f.avif", "sub/g.png", "@eaDir/a.jpg/t.jpg", ".h.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        kind = {"e.jfif": "JPEG"}.get(name)
+        Image.new("RGB", (8, 8)).save(tmp_path / name, format=kind)
+    Image.new("RGB", (8, 8)).save(tmp_path / "without", format="PNG")
+    Image.new("RGB", (8, 8)).save(tmp_path / "raw.dng", format="TIFF", tiffinfo={50706: b"\1\4\0\0"})
+    (tmp_path / "notes.txt").write_text("no image")
+    (tmp_path / "broken.jpg").write_text("no image")
+    left_out = Counter()
+    found = find([tmp_path / "a.JPG", tmp_path], left_out)
+    assert [p.relative_to(tmp_path).as_posix() for p in found] == [
+        *("a.JPG", "b.webp", "broken.jpg", "c.tif", "d.gif", "e.jfif", "f.avif", "sub/g.png", "without")
+    ]
+    assert left_out == {"in @eaDir": 1, "hidden": 1, "given twice": 1, ".dng": 1, ".txt": 1}
+    present = sum(p.is_file() for p in tmp_path.rglob("*"))
+    assert len(found) + left_out.total() - left_out["given twice"] == present
+    assert tally(left_out) == "left out: 1 .dng, 1 .txt, 1 given twice, 1 hidden, 1 in @eaDir"
+
+
+def test_folders_without_images_say_what_they_hold(tmp_path: Path):
+    (tmp_path / "a.txt").touch()
+    with pytest.raises(UserError, match=r"has no images \(left out: 1 .txt\)"):
+        find([tmp_path])
+    with pytest.raises(UserError, match="not found; give image files"):
+        find([tmp_path / "none"])
+
+
+def test_what_the_preparation_hides_is_said(tmp_path: Path):
+    def about(width: int, height: int, aspect: str = "squash") -> str:
+        Image.new("RGB", (width, height)).save(tmp_path / "a.png")
+        return "; ".join(concerns(tmp_path / "a.png", 64, aspect, 16))
+
+    assert about(200, 150) == about(257, 256) == ""
+    assert "more than 4 times as large as the 64 pixels" in about(400, 300)
+    assert "panoramas" in about(200, 90, "keep")
+    assert about(200, 90) == ""
+    assert "smaller than a patch of 16 pixels" in about(15, 40)
