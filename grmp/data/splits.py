@@ -4,7 +4,7 @@ A file has one row per image and one column per split: ``test``, or the image's 
 split are the ranks below K, so the 50 shots are among the 100, and those among the 200.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,18 +33,38 @@ def draw(sources: np.ndarray, test: float, rng: np.random.Generator) -> np.ndarr
     return ranks
 
 
+def draw_released(order: np.ndarray, count: int, test: float, seed: int) -> Iterator[np.ndarray]:
+    """The splits of the released code (finetune.py, main), as ``draw`` returns them; ``order`` (N,) are rows as it counts.
+
+    Its ``choice`` of K images consumes the same random numbers for every K, so one permutation holds all of them.
+    """
+    rng, order = np.random.RandomState(seed), order.copy()
+    for _ in range(count):
+        rng.shuffle(order)
+        train = order[: int(len(order) * (1 - test))]
+        ranks = np.full(len(order), -1)
+        ranks[rng.permutation(train)] = np.arange(len(train))
+        yield ranks
+
+
 def make(
     index: pd.DataFrame, path: Path, count: int, test: float, seed: int, by: str, left_out: Sequence[str] = ()
 ) -> None:
-    """Write ``count`` splits of a prepared index, drawn ``by`` reference (where there are references) or by image.
+    """Write ``count`` splits of a prepared index: ``by`` reference (where there are references), or by image as released.
 
     The images ``left_out`` are not in the file, which therefore is the same whether or not a copy has them.
     """
     index = index[~index["image"].isin(left_out)].reset_index(drop=True)
-    sources = source_ids(index) if by == "reference" else pd.factorize(index["image"], sort=True)[0]
     table = pd.DataFrame({"image": index["image"]})
-    for number in range(count):
-        ranks = draw(sources, test, np.random.default_rng([seed, number]))
+    if by == "image":
+        known = databases.known().get(path.parent.name)
+        names = table["image"].tolist()
+        order = sorted(range(len(names)), key=lambda row: known.order(names[row]) if known else names[row])
+        drawn = draw_released(np.array(order), count, test, seed)
+    else:
+        sources = source_ids(index)
+        drawn = (draw(sources, test, np.random.default_rng([seed, number])) for number in range(count))
+    for number, ranks in enumerate(drawn):
         table[f"split_{number}"] = np.where(ranks < 0, TEST, ranks.astype(str))
     write_text(path, table.to_csv(index=False, lineterminator="\n"))
 

@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from grmp.data import splits
+from grmp.data import databases, splits
 from grmp.data.prepare import prepare
 from grmp.errors import UserError
+from tests.conftest import ROOT
 
 INDEX = pd.DataFrame({"image": [f"{i:02}" for i in range(40)], "reference": [f"r{i // 4}" for i in range(40)]})
 
@@ -25,6 +26,30 @@ def test_sides_are_disjoint_and_shots_nested(tmp_path, by):
         shared = set(INDEX["reference"][train]) & set(INDEX["reference"][test])
         assert not shared or by == "image"
     assert len({tuple(drawn.test(i)) for i in range(5)}) > 2
+
+
+@pytest.mark.parametrize("name", ["koniq10k", "livec", "pipal"])
+def test_the_released_ten(tmp_path, name):
+    """The committed files, row by row what finetune.py draws for 50, 100 and 200 labels."""
+    committed = ROOT / f"data/splits/{name}/published.csv"
+    images = pd.read_csv(committed, dtype=str)["image"]
+    splits.make(images.to_frame(), tmp_path / name / "made.csv", 10, 0.2, 2024, "image")
+    assert (tmp_path / name / "made.csv").read_bytes() == committed.read_bytes()
+    read, of = splits.load(committed, images), databases.get(name)
+    place = {image: row for row, image in enumerate(images)}
+    rows = np.array([place[image] for image in sorted(images, key=of.order)])
+    for shots in (50, 100, 200):
+        rng, ind = np.random.RandomState(2024), np.arange(len(images))
+        for split in range(10):
+            rng.shuffle(ind)
+            at = int(len(ind) * 0.8)
+            assert (rng.choice(ind[:at], size=shots, replace=False) == by_name(rows, read.train(split, shots))).all()
+            assert sorted(ind[at:]) == sorted(by_name(rows, read.test(split)))
+
+
+def by_name(rows: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """Rows of the table -> places in the score file."""
+    return np.argsort(rows)[found]
 
 
 def test_other_views_of_splits():

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -85,6 +85,7 @@ class Database:
     citation: str
     parse: Callable[[str], Name] = file_name  # of the names in a score file; raises on a name of another database
     distortions: tuple[str, ...] = ()  # all types of a complete copy, as ``parse`` names them
+    order: Callable[[str], Any] = str  # sort key of ``Name.image``: the order of the publisher's score file
     exclude: str = ""  # regular expression: images that the publisher does not count as part of the study
     side: int = 0  # median shorter side of its images in pixels, at least; resized copies are rejected
     prefer: str = ""  # folder to take an image from where a copy has several sizes of it

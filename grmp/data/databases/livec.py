@@ -23,6 +23,12 @@ def release(files: Files) -> pd.DataFrame | None:
     return pd.DataFrame(columns)
 
 
+def order(image: str) -> tuple[int, str]:
+    """``AllImages_release``: training images, 3.bmp to 532.bmp as a file system sorts names, the others by number."""
+    number = image.partition(".")[0]
+    return (0, number) if number[0] == "t" else (2, number.zfill(4)) if int(number) > 532 else (1, number + "~")
+
+
 TABLE = pyiqa_table("LIVEChallenge")
 LIVEC = Database(
     "livec",
@@ -36,6 +42,7 @@ LIVEC = Database(
         cityu("livec.zip", 334_612_078, TABLE, "7369492f6c7f6964588776abb9e5e103bdbd7a06e5e2cbbc0c16f64405816d0e"),
     ),
     readers=(release, mirror_list, mirror_table_without_sets),
+    order=order,
     exclude=r"t\d+\.bmp",
     disk=600_000_000,
     page="https://live.ece.utexas.edu/research/ChallengeDB/index.html",

@@ -166,9 +166,9 @@ def test_committed_splits_are_made_again(name, shared, tmp_path):
     t = labels.read(databases.get(name), folder_of(name, shared, tmp_path))
     whole = labels.read(databases.get(name), folder_of(name, shared, tmp_path), keep_excluded=True)
     for protocol, by, table in (("sound", "reference", t), ("published", "image", whole)):
-        splits.make(table, tmp_path / "made.csv", 10, 0.2, 2024, by)
+        splits.make(table, tmp_path / f"{name}/made.csv", 10, 0.2, 2024, by)
         committed = ROOT / f"data/splits/{name}/{protocol}.csv"
-        assert (tmp_path / "made.csv").read_bytes() == committed.read_bytes()
+        assert (tmp_path / f"{name}/made.csv").read_bytes() == committed.read_bytes()
     out = databases.excluded(name, whole["image"])
     assert len(out) == len(whole) - len(t)
     splits.make(whole, tmp_path / f"{name}/made.csv", 10, 0.2, 2024, "reference", left_out=out)
