@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from grmp.data import tables
 from grmp.data.dataset import COLUMNS, Dataset, source_ids
 from grmp.data.decode import try_image
 from grmp.data.labels import candidates
@@ -76,24 +77,20 @@ def read(path: Path, size: int, aspect: str, bounds: tuple[float, float] | None,
 
 def _table(path: Path) -> pd.DataFrame:
     """``image, mos`` and perhaps ``reference``, checked; sorted by image."""
-    try:
-        table = pd.read_csv(path, dtype={"image": str, "reference": str})
-    except FileNotFoundError:
-        raise UserError(f"{path} not found; give a CSV file with the columns image and mos") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as CSV: {' '.join(str(error).split())[:200]}") from None
-    for column in ("image", "mos"):
-        if column not in table:
-            columns = ", ".join(map(str, table.columns))[:200]
-            raise UserError(f"{path} has no column '{column}'; its columns are {columns}")
-    table["mos"] = pd.to_numeric(table["mos"], errors="coerce")
+    found = tables.read(path, ("image", "mos"))
+    table = found[[name for name in ("image", "reference") if name in found]].copy()
+    table["mos"] = tables.numbers(path, found, "mos")
     for trouble, rows in (
-        ("has no image name", table["image"].isna()),
-        ("has no numeric rating", ~np.isfinite(table["mos"])),
+        ("has no image name", table["image"] == ""),
         ("rates an image a second time; give one mean rating per image", table["image"].duplicated()),
     ):
         if rows.any():
-            raise UserError(f"{path}, line {int(np.argmax(rows)) + 2}: {trouble}")
+            raise UserError(f"{path}, line {rows.idxmax()}: {trouble}")
+    if "reference" in table:
+        written = table["reference"].where(table["reference"] != "", table["image"])
+        table["reference"] = written.map(tables.plain)
+        if (count := table["reference"].nunique()) < written.nunique():
+            print(f"{path}: {written.nunique()} names of sources are {count} without letter case and Unicode form")
     if len(table) < FEWEST:
         raise UserError(f"{path} rates {len(table)} images; at least {FEWEST} are required, 50 are recommended")
     return table.sort_values("image", ignore_index=True)

@@ -40,7 +40,7 @@ def load(folder: Path) -> Dataset:
     remedy = f"run: dvc repro prepare@{folder.name}"
     try:
         info = read_json(folder / "info.json")
-        index = pd.read_csv(folder / "index.csv", dtype=TYPES)
+        index = pd.read_csv(folder / "index.csv", dtype=TYPES, keep_default_na=False, na_values="")
         images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
         low, high = (float(bound) for bound in info["range"])
         if not (low < high and isinstance(info["kind"], str) and isinstance(info["sha256"], dict)):

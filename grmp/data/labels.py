@@ -9,6 +9,7 @@ import pandas as pd
 
 from grmp.data.databases._entry import Database
 from grmp.data.decode import median_side
+from grmp.data.tables import plain
 from grmp.errors import UserError
 from grmp.files import listing
 
@@ -91,12 +92,12 @@ def _check(entry: Database, t: pd.DataFrame) -> None:
 
 
 def candidates(names: Sequence[str], folder: Path) -> list[list[Path]]:
-    """For each name the files below ``folder`` whose paths end in it, ignoring letter case; shortest path first."""
+    """For each name the files below ``folder`` whose paths end in it, compared as ``plain`` text; shortest path first."""
     by_name = defaultdict(list)
     for path in sorted((Path(p) for p, _ in listing(folder)), key=lambda p: (len(p.parts), p)):
-        by_name[path.name.lower()].append(path)
-    ends = [Path(name.lower()).parts for name in names]
-    return [[folder / p for p in by_name[end[-1]] if Path(str(p).lower()).parts[-len(end) :] == end] for end in ends]
+        by_name[plain(path.name)].append((path, tuple(map(plain, path.parts))))
+    ends = [Path(plain(name)).parts or ("",) for name in names]
+    return [[folder / path for path, parts in by_name[end[-1]] if parts[-len(end) :] == end] for end in ends]
 
 
 def locate(names: Sequence[str], folder: Path, prefer: str) -> list[Path | None]:

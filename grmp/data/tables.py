@@ -1,0 +1,132 @@
+"""Tables as people save them: any encoding and separator of a spreadsheet, decimal commas, stray separators and blank rows.
+
+A cell is never guessed into another column: what is ambiguous is rejected, with its line.
+"""
+
+import codecs
+import contextlib
+import csv
+import io
+import re
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from grmp.errors import UserError
+
+SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+BINARY = {b"PK\x03\x04": "an Excel or OpenDocument file", b"\xd0\xcf\x11\xe0": "an Excel file", b"\x89PNG": "an image"}
+NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+
+
+def read(path: Path, needed: Sequence[str]) -> pd.DataFrame:
+    """The rows of a table as text, columns in lower case; the index is the line of the file.
+
+    Parameters
+    ----------
+    needed
+        Columns that must be there. The separator is the one that separates them.
+
+    Raises
+    ------
+    UserError
+        If it is not a text file, a column is missing, or a row does not fit the header.
+    """
+    lines, start, first = io.StringIO(_text(path), newline=""), 0, "\n"
+    while re.fullmatch(r'("?sep=.)?[\s,;|"]*', first) and first:  # blank, or Excel's own first line
+        start, first = start + 1, lines.readline()
+    heads = {
+        mark: [cell.strip().lower() for cell in next(csv.reader([first], delimiter=mark), [])] for mark in SEPARATORS
+    }
+    mark = max(heads, key=lambda m: (sum(name in heads[m] for name in needed), len(heads[m])))
+    columns = _trimmed(heads[mark])
+    for name in needed:
+        if columns.count(name) != 1:
+            what = f"has the column '{name}' twice" if name in columns else f"has no column '{name}'"
+            raise UserError(f"{path} {what}; its columns are {', '.join(columns)[:200]}")
+    reader, rows, numbers = csv.reader(lines, delimiter=mark, strict=True), [], []
+    while True:
+        line = start + reader.line_num + 1
+        try:
+            row = _trimmed([cell.strip() for cell in next(reader)])
+        except StopIteration:
+            break
+        except csv.Error as error:
+            raise UserError(f"{path}, line {line}: {error}; is a quotation mark missing?") from None
+        if len(row) > len(columns):
+            raise UserError(
+                f"{path}, line {line}: has {len(row)} cells, the header {len(columns)}; put names and numbers that contain "
+                f"a {SEPARATORS[mark]} in quotation marks, or separate by semicolons"
+            )
+        if row:
+            rows.append(row + [""] * (len(columns) - len(row)))
+            numbers.append(line)
+    return pd.DataFrame(rows, columns=columns, index=numbers, dtype=str)
+
+
+def numbers(path: Path, table: pd.DataFrame, column: str) -> pd.Series:
+    """A column of ``read`` as numbers, with a decimal point or comma.
+
+    Raises
+    ------
+    UserError
+        If a cell is no finite number, or a decimal comma was taken as a separator, or might have been.
+    """
+    values = table[column]
+    for wrong, reason in (
+        (~values.map(lambda v: bool(NUMBER.fullmatch(v))).astype(bool), "has no numeric rating"),
+        (
+            values.str.contains(",") & values.str.contains(".", regex=False).any(),
+            "has a comma where others have a point",
+        ),
+    ):
+        if wrong.any():
+            line = wrong.idxmax()
+            raise UserError(f"{path}, line {line}: {reason} ('{values[line]}')")
+    after = table.columns.get_loc(column) + 1
+    if after < len(table.columns) and values.str.isdigit().all():
+        beside = table.iloc[:, after]
+        if beside.ne("").any() and beside[beside.ne("")].str.isdigit().all():
+            line = beside.ne("").idxmax()
+            raise UserError(
+                f"{path}, line {line}: '{values[line]},{beside[line]}' may be two columns or a decimal comma; put {column} in "
+                f"the last column, or write ratings with a decimal point"
+            )
+    return values.str.replace(",", ".").astype(float)
+
+
+def plain(name: str) -> str:
+    """A name without what differs between systems: Unicode form, direction of slashes, spaces around, letter case."""
+    return unicodedata.normalize("NFC", name).replace("\\", "/").strip().casefold()
+
+
+def _text(path: Path) -> str:
+    """A text file in UTF-8, UTF-16, or Windows-1252 if it is none of them."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{path} not found; give a CSV file with the columns image and mos") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read as CSV: {error.strerror}") from None
+    what = next((what for begin, what in BINARY.items() if data.startswith(begin)), "not text in a known encoding")
+    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    bare = ("utf-16-be" if data.startswith(b"\0") else "utf-16-le",) if b"\0" in data[:100] else ("utf-8-sig", "cp1252")
+    for encoding in ("utf-16",) if wide else bare:
+        with contextlib.suppress(ValueError):
+            text = data.decode(encoding)
+            if "\0" not in text and what.startswith("not"):
+                if encoding == "cp1252":
+                    print(
+                        f"{path} is not in UTF-8 and is read as Windows-1252; save it as UTF-8 if names are not found"
+                    )
+                return text
+    raise UserError(f"{path} cannot be read as CSV: it is {what}; save it as CSV in UTF-8")
+
+
+def _trimmed(cells: list[str]) -> list[str]:
+    """Without the empty cells at the end."""
+    while cells and not cells[-1]:
+        cells.pop()
+    return cells

@@ -1,0 +1,111 @@
+"""Tables as people save them: what is written, and the rating that comes out or the cause that is named."""
+
+import io
+import unicodedata
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from grmp.data import labels, tables
+from grmp.errors import UserError
+
+ROWS = [("a.jpg", 3.5), ("sub/b.jpg", 2.0), ("NA", 4.25)]
+
+
+def comma(separator: str) -> str:
+    return f"image{separator}mos\n" + "".join(f"{n}{separator}{str(m).replace('.', ',')}\n" for n, m in ROWS)
+
+
+PLAIN = "image,mos\n" + "".join(f"{name},{mos}\n" for name, mos in ROWS)
+ACCENT = PLAIN.replace("a.jpg", "é.jpg")
+EXCEL = io.BytesIO()
+pd.DataFrame({"image": ["a.jpg"], "mos": [3.5]}).to_excel(EXCEL, index=False)
+READ = {  # name -> bytes of the table; all of them say ROWS
+    "plain": PLAIN.encode(),
+    "mark of UTF-8": PLAIN.encode("utf-8-sig"),
+    "UTF-16": PLAIN.encode("utf-16"),
+    "UTF-16 without a mark": PLAIN.encode("utf-16-be"),
+    "Windows line ends": PLAIN.replace("\n", "\r\n").encode(),
+    "old Mac line ends": PLAIN.replace("\n", "\r").encode(),
+    "semicolons": PLAIN.replace(",", ";").encode(),
+    "tabs": PLAIN.replace(",", "\t").encode(),
+    "decimal commas, semicolons": comma(";").encode(),
+    "decimal commas, tabs": comma("\t").encode(),
+    "quoted decimal commas": (
+        "image,mos\n" + "".join(f'"{n}","{str(m).replace(".", ",")}"\n' for n, m in ROWS)
+    ).encode(),
+    "Excel's first line": b"sep=;\n" + PLAIN.replace(",", ";").encode(),
+    "separators at the end": PLAIN.replace("\n", ",,\n").encode(),
+    "blank and empty rows": PLAIN.replace("\n", "\n\n,,\n").encode(),
+    "blank lines first": b"\n \n" + PLAIN.encode(),
+    "no line end": PLAIN.strip().encode(),
+    "spaces": PLAIN.replace(",", " , ").encode(),
+    "capitals": PLAIN.replace("image,mos", "Image,MOS").encode(),
+    "index column": (",image,mos\n" + "".join(f"{i},{n},{m}\n" for i, (n, m) in enumerate(ROWS))).encode(),
+    "more columns": ("image,note,mos\n" + "".join(f'{n},"a, b",{m}\n' for n, m in ROWS)).encode(),
+    "a cell of two lines": ("image,note,mos\n" + "".join(f'{n},"a\nb",{m}\n' for n, m in ROWS)).encode(),
+    "short rows": ("image,mos,note\n" + "".join(f"{n},{m}\n" for n, m in ROWS)).encode(),
+}
+REFUSED = {  # what is said
+    "decimal commas, two columns": (comma(",").encode(), "line 2: has 3 cells, the header 2; put names and numbers"),
+    "decimal commas, a note": (
+        comma(",").replace("image,mos", "image,mos,note").encode(),
+        "line 2: '3,5' may be two columns or a decimal comma",
+    ),
+    "comma and point": (
+        PLAIN.replace(",", ";").replace("3.5", "3,5").encode(),
+        "line 2: has a comma where others have",
+    ),
+    "text": (PLAIN.replace("4.25", "good").encode(), r"line 4: has no numeric rating \('good'\)"),
+    "after blank lines": (PLAIN.replace("\n", "\n\n").replace("4.25", "inf").encode(), "line 7: has no numeric rating"),
+    "after a cell of two lines": (
+        b'image,note,mos\na.jpg,"a\nb",3\nb.jpg,c,x\n',
+        "line 4: has no numeric rating",
+    ),
+    "empty": (b"", "has no column 'image'"),
+    "only a name": (PLAIN.replace("NA,4.25", "NA").encode(), "line 4: has no numeric rating"),
+    "a name with a comma": (PLAIN.replace("a.jpg", "a,b.jpg").encode(), "line 2: has 3 cells"),
+    "open quotation": (PLAIN.replace("NA", '"NA').encode(), "line 4: .*is a quotation mark missing"),
+    "twice": (b"image,mos,mos\na,1,2\n", "has the column 'mos' twice"),
+    "other names": (b"file;score\na;1\n", "has no column 'image'; its columns are file, score"),
+    "Excel": (EXCEL.getvalue(), "it is an Excel or OpenDocument file; save it as CSV in UTF-8"),
+    "binary": (bytes(range(256)), "not text in a known encoding"),
+}
+
+
+def ratings(path: Path) -> list[tuple[str, float]]:
+    table = tables.read(path, ("image", "mos"))
+    return list(zip(table["image"], tables.numbers(path, table, "mos"), strict=True))
+
+
+@pytest.mark.parametrize("name", READ)
+def test_read(tmp_path: Path, name: str):
+    (tmp_path / "t.csv").write_bytes(READ[name])
+    assert ratings(tmp_path / "t.csv") == ROWS
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused(tmp_path: Path, name: str):
+    content, said = REFUSED[name]
+    (tmp_path / "t.csv").write_bytes(content)
+    with pytest.raises(UserError, match=said) as caught:
+        ratings(tmp_path / "t.csv")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1", "cp1252"])
+def test_names_in_every_encoding(tmp_path: Path, encoding: str, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "t.csv").write_bytes(ACCENT.encode(encoding))
+    assert ratings(tmp_path / "t.csv")[0] == ("é.jpg", 3.5)
+    assert ("read as Windows-1252" in capsys.readouterr().out) == (encoding in ("latin-1", "cp1252"))
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+@pytest.mark.parametrize("written", ["é/Ö.JPG", "é\\ö.jpg", " é/ö.jpg ", "ö.jpg"])
+def test_names_are_found_in_any_form(tmp_path: Path, form: str, written: str):
+    path = tmp_path / unicodedata.normalize(form, "é/ö.jpg")
+    path.parent.mkdir()
+    path.touch()
+    for spelled in ("NFC", "NFD"):
+        assert labels.candidates([unicodedata.normalize(spelled, written)], tmp_path) == [[path]]
