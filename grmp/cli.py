@@ -165,7 +165,15 @@ def train(
     out: Annotated[
         Path | None, typer.Option("-o", help="the model [default: RATINGS.safetensors]", show_default=False)
     ] = None,
-    method: Annotated[str, typer.Option(help="a method of kind tune in params.yaml")] = "grmp",
+    backbone: Annotated[
+        str,
+        typer.Option(
+            help="small, small-rated or openai (600 MB to download) [default: small-rated]", show_default=False
+        ),
+    ] = "",
+    method: Annotated[
+        str, typer.Option(help="what to train [default: last_blocks; with --params: grmp]", show_default=False)
+    ] = "",
     against: Annotated[
         list[str] | None,
         typer.Option(help="baselines to compare against [default: zero_shot, ridge]", show_default=False),
@@ -179,11 +187,23 @@ def train(
     ] = False,
     folds: Annotated[int, typer.Option(min=0, help="folds of cross-validation; 0: none")] = 5,
     protocol: Protocol = "",
-    params: ParamsFile = HERE,
+    params: Annotated[
+        Path | None,
+        typer.Option(
+            help="a pipeline's params.yaml: its CLIP and prompts [default: none is needed]", show_default=False
+        ),
+    ] = None,
 ) -> None:
-    """Train a model on your own rated images and estimate its quality by cross-validation."""
-    loaded = load(params)
-    loaded = loaded.under(protocol or loaded.protocol)
+    """Train a model on your own rated images and estimate its quality by cross-validation.
+
+    It starts from a CLIP that comes with the package and needs no network. Example: grmp train photos/ratings.csv --scale 1 5
+    """
+    from grmp.use.settings import METHOD, own
+
+    if params and backbone:
+        raise UserError("--params brings its own CLIP: give --params or --backbone, not both")
+    loaded, root = (load(params), params.parent) if params else own(backbone)
+    loaded, method = loaded.under(protocol or loaded.protocol), method or ("grmp" if params else METHOD)
     if folds == 1:
         raise UserError("--folds 1 leaves no training data; use 0 or at least 2")
     from grmp.data.custom import read
@@ -193,7 +213,7 @@ def train(
     rated = read(ratings, loaded.data.size, loaded.data.aspect, scale, not lower_is_better)
     low, high = rated.info["scale"]["low"], rated.info["scale"]["high"]
     print(f"{len(rated.index)} rated images, scale {low:g} to {high:g}", flush=True)
-    found = crossval.train(loaded, params.parent, rated, path, method, others, folds)
+    found, _ = crossval.train(loaded, root, rated, path, method, others, folds)
     if folds:
         print(crossval.summary(found, loaded, method))
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB; score images with: grmp score {path} IMAGES")

@@ -42,7 +42,7 @@ def test_one_pipeline_for_every_world(world):
     assert link.resolve() == ROOT / "dvc.yaml"
 
 
-PACKAGES = ("params", "data", "clip", "pretrain", "finetune", "methods", "experiments", "report", "cli")
+PACKAGES = ("params", "data", "clip", "pretrain", "finetune", "methods", "experiments", "report", "use", "cli")
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
     for path in (ROOT / "grmp").rglob("*.py")

@@ -4,6 +4,7 @@ Each image is scored by a model that has seen neither it nor another image of th
 together. The baselines, zero-shot and ridge on embeddings, use the same folds. The saved model learns from all images.
 """
 
+import difflib
 import hashlib
 import shutil
 from collections.abc import Sequence
@@ -14,27 +15,25 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from grmp.clip import checkpoints
+from grmp.clip import checkpoints, shipped
 from grmp.data.custom import folds as draw_folds
 from grmp.data.dataset import Dataset, source_ids
 from grmp.data.splits import Splits
 from grmp.device import choose_device
 from grmp.errors import UserError
 from grmp.experiments import identity, record
+from grmp.experiments.learn import KINDS, learn
 from grmp.experiments.progress import duration
 from grmp.experiments.run import complete
 from grmp.files import claim, sha256, sha256_of
-from grmp.finetune.loop import finetune
-from grmp.finetune.scorer import QualityModel
-from grmp.finetune.types import SplitData
 from grmp.locks import lock
-from grmp.methods import tune
 from grmp.methods.context import RunContext
 from grmp.metrics import srcc
-from grmp.params import Params, RunKey, Tune
+from grmp.params import Params, RunKey, ShippedBackbone
 
 LABELS = "100pct"  # of the training side of a fold
 NAME = "own"  # in the place of a database
+SUGGESTED = ("grmp", "last_blocks", "ridge", "zero_shot")
 COLUMNS = ["method", "srcc", "low", "high", "gain", "gain_low", "gain_high"]
 
 
@@ -48,24 +47,31 @@ def check(params: Params, method: str, against: Sequence[str]) -> None:
     """
     for name in (method, *against):
         if name not in params.methods:
-            raise UserError(f"method '{name}' is not defined in params.yaml; known: {', '.join(params.methods)}")
+            near = difflib.get_close_matches(name, params.methods) or [n for n in SUGGESTED if n in params.methods]
+            raise UserError(f"method '{name}' is not defined; try {', '.join(near)}, or see docs/methods.md")
         settings = params.for_method(name).adapt
         if params.adapting(name) and (settings.select, settings.label_scale) != ("fixed", "database"):
             raise UserError(
                 f"method '{name}' under protocol '{params.protocol}' selects its epoch on test images or rescales labels to "
                 "their own range; choose a method or a --protocol with select: fixed and label_scale: database"
             )
-    if not isinstance(params.methods[method], Tune):
-        tuned = ", ".join(n for n, m in params.methods.items() if isinstance(m, Tune))
+    if params.methods[method].kind not in KINDS:
         raise UserError(
-            f"method '{method}' does not fine-tune CLIP, so there is no model to save; choose one of {tuned}"
+            f"method '{method}' can be compared, but not kept as a model; keep a method of kind {', '.join(KINDS)}"
         )
 
 
 def train(
-    params: Params, root: Path, rated: Dataset, out: Path, method: str, against: Sequence[str], folds: int
-) -> pd.DataFrame:
-    """Cross-validate, learn from all images, save the model; returns the table of :func:`compare`.
+    params: Params,
+    root: Path,
+    rated: Dataset,
+    out: Path,
+    method: str,
+    against: Sequence[str],
+    folds: int,
+    unrated: Dataset | None = None,
+) -> tuple[pd.DataFrame, list[str]]:
+    """Cross-validate, learn from all images and save the model.
 
     Finished folds are kept below results/partial until the model is saved, so an interrupted call continues.
 
@@ -73,31 +79,43 @@ def train(
     ----------
     folds
         0 skips cross-validation and the baselines ``against``.
+    unrated
+        Images that the models of all folds score, too.
+
+    Returns
+    -------
+    DataFrame
+        The table of :func:`compare`.
+    list of str
+        The unrated images, those on whose score the folds disagree most first.
 
     Raises
     ------
     UserError
         If the method yields no model, a file that it needs is missing, or training fails.
     """
-    names = list(dict.fromkeys([*against, method])) if folds else [method]
+    names = [*dict.fromkeys(n for n in against if folds and n != method), method]
     check(params, method, names)
     claim(out)
     everything = Splits(np.arange(len(rated.index))[None])
     start = begin(params, root, rated, draw_folds(rated.index, folds, params.splits.seed) if folds else everything)
     contexts = {name: context_of(start, name) for name in names}
+    if folds and unrated is not None:
+        contexts[method] = _with(contexts[method], unrated)
     digest = digest_of(rated)
-    scores, kept, seconds = {}, [], 0.0
+    scores, kept, seconds, spread = {}, [], 0.0, np.empty(0)
     with lock(root, f"train-{sha256_of([digest, names])}"):
         for name in names if folds else []:
             kept.append(record.partial(root, _identity(contexts[name], name, digest)))
-            scores[name], seconds = out_of_fold(contexts[name], name, kept[-1])
+            scores[name], spread, seconds = out_of_fold(contexts[name], name, kept[-1])
         found = compare(rated.index, scores, method, params)
         took = f", about {duration(seconds * folds / (folds - 1))}" if folds else ""
         print(f"{method}: training on all {len(rated.index)} images{took}", flush=True)
-        model = learn(replace(contexts[method], splits=everything, tested=everything), method)
+        model = learn(replace(start, params=contexts[method].params, splits=everything, tested=everything), method)
         card = rated.info | {
             "method": method,
             "protocol": params.protocol,
+            "backbone": start.backbone.sha256,
             "pictures": len(rated.index),
             "folds": folds,
             "comparison": found.reset_index().to_dict("records"),
@@ -106,7 +124,17 @@ def train(
         replace(model, card=card).save(out)
         for folder in kept:
             shutil.rmtree(folder, ignore_errors=True)
-    return found
+    # `method` is the last of names, so `spread` is its own
+    return found, [] if unrated is None else unrated.index["image"].iloc[np.argsort(-spread, kind="stable")].tolist()
+
+
+def _with(context: RunContext, unrated: Dataset) -> RunContext:
+    """The same, every fold also scoring the ``unrated`` images, which come last."""
+    index = pd.concat([context.source.index, unrated.index], ignore_index=True)
+    images = np.concatenate([context.source.images, unrated.images])
+    ours = np.where(context.splits.ranks < 0, -1, -2)
+    tested = np.hstack([ours, np.full((len(ours), len(unrated.index)), -1)])
+    return replace(context, target=Dataset(NAME, index, images, context.source.info), tested=Splits(tested))
 
 
 def digest_of(rated: Dataset) -> str:
@@ -117,7 +145,11 @@ def digest_of(rated: Dataset) -> str:
 def begin(params: Params, root: Path, rated: Dataset, splits: Splits) -> RunContext:
     """The context of every method: that of a run, with custom images and splits."""
     device = choose_device(params.adapt.device, params.adapt.threads)
-    backbone = checkpoints.load(root, device, params.backbone.normalize)
+    wanted = params.backbone
+    if isinstance(wanted, ShippedBackbone) and not (root / checkpoints.PATH).is_file():
+        backbone = shipped.load(wanted.name).to(device)
+    else:
+        backbone = checkpoints.load(root, device, wanted.normalize)
     if rated.images.shape[-1] < backbone.shape.image_size:
         raise UserError(
             f"the backbone needs {backbone.shape.image_size} pixels per side; set data.size to that or more"
@@ -129,6 +161,13 @@ def context_of(start: RunContext, name: str) -> RunContext:
     """The same under the settings of the method; checks that its prompts exist."""
     settings = start.params.for_method(name)
     if variant := settings.learned_start(name):
+        if not (start.root / f"models/prompts/{variant}.safetensors").is_file() and isinstance(
+            settings.backbone, ShippedBackbone
+        ):
+            raise UserError(
+                f"method '{name}' starts from meta-learned prompts, which {settings.backbone.name} does not have; choose "
+                "--method last_blocks, ridge or zero_shot, or a pipeline with its own prompts: --params PIPELINE/params.yaml"
+            )
         checkpoints.load_prompts(start.root, variant, start.backbone, settings.prompts)
     return replace(start, params=settings)
 
@@ -139,7 +178,7 @@ def _identity(context: RunContext, name: str, rated: str) -> str:
     start = settings.learned_start(name)
     return sha256_of(
         {
-            "rated": [rated, context.splits.ranks.tolist()],
+            "rated": [rated, context.splits.ranks.tolist(), context.target.index["image"].tolist()],
             "parameters": identity.parameters(settings, RunKey(settings.protocol, NAME, name, LABELS)),
             "backbone": context.backbone.sha256,
             "prompts": sha256(context.root / f"models/prompts/{start}.safetensors") if start else "",
@@ -148,35 +187,20 @@ def _identity(context: RunContext, name: str, rated: str) -> str:
     )
 
 
-def out_of_fold(context: RunContext, name: str, folder: Path) -> tuple[np.ndarray, float]:
+def out_of_fold(context: RunContext, name: str, folder: Path) -> tuple[np.ndarray, np.ndarray, float]:
     """(N,) score of each image by a model of a fold that has not seen it, and the mean seconds of a fold.
 
-    Finished folds are read from and kept in ``folder``.
+    Between them (U,): the standard deviation, over the folds, of the score of each unrated image. Finished folds are read from
+    and kept in ``folder``.
     """
-    scores, results = np.full(len(context.source.index), np.nan), complete(context, name, folder, name)
+    results = complete(context, name, folder, name)
+    scores = np.full((len(results), len(context.target.index)), np.nan)
     for fold, result in enumerate(results):
         if result.status != "ok":
             raise UserError(f"{name}, fold {fold} {result.status}; lower adapt.learning_rate")
-        scores[context.splits.test(fold)] = result.score
-    return scores, float(np.mean([result.seconds for result in results]))
-
-
-def learn(context: RunContext, name: str) -> QualityModel:
-    """The model of a method of kind tune, trained on the training side of the first split."""
-    method = context.params.methods[name]
-    assert isinstance(method, Tune)  # checked by check()
-    texts, job = tune.split_data(context, method)
-    first = job(0)
-    # a split needs a test image; its score is not used
-    alone = replace(first, test=replace(first.train, rows=first.train.rows[:1]), keep=True)
-    (ready,) = tune.with_teachers(context, method, texts, [alone])
-    if not isinstance(ready, SplitData):
-        raise UserError(f"the teacher of {name}: {ready.failure}; lower adapt.learning_rate")
-    (found,) = finetune(context.backbone, texts, method, context.params.adapt, [ready])
-    if found.failure:
-        raise UserError(f"{name}: {found.failure}; lower adapt.learning_rate")
-    assert found.tensors is not None  # keep=True
-    return QualityModel.of(found.tensors, context.backbone.shape, texts.quality)
+        scores[fold, context.tested.test(fold)] = result.score
+    rated, unrated = np.split(scores, [len(context.source.index)], axis=1)
+    return np.nanmax(rated, axis=0), unrated.std(axis=0), float(np.mean([result.seconds for result in results]))
 
 
 def compare(index: pd.DataFrame, scores: dict[str, np.ndarray], method: str, params: Params) -> pd.DataFrame:
@@ -216,7 +240,7 @@ def compare(index: pd.DataFrame, scores: dict[str, np.ndarray], method: str, par
 
 
 def summary(found: pd.DataFrame, params: Params, method: str) -> str:
-    """The table of :func:`compare` as text."""
+    """The table of :func:`compare` as text, and what it does not show."""
     label = {name: m.label for name, m in params.methods.items()}
     rows = [("", f"SRCC, {params.evaluate.level:.0%} interval", f"gain of {label[method]}")]
     for name, r in found.iterrows():
@@ -229,4 +253,12 @@ def summary(found: pd.DataFrame, params: Params, method: str) -> str:
             gain += verdict if np.isfinite(r["gain_low"]) else "undetermined: too few different ratings"
         rows.append((label[name], f"{r['srcc']:.3f} [{r['low']:.3f}, {r['high']:.3f}]", gain))
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
-    return "\n".join("  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+    lines = ["  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+    if not found.loc[method, "low"] > 0:
+        lines.append(
+            "The interval of this model includes 0 or lies below it: nothing shows that it can rank such images. Rate more."
+        )
+    better = found["gain_high"].idxmin() if (found["gain_high"] < 0).any() else ""
+    if better:
+        lines.append(f"{label[better]} is better on these images; to keep it: --method {better}")
+    return "\n".join(lines)

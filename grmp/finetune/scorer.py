@@ -35,7 +35,10 @@ REMEDY = "give a file that `grmp train` wrote"
 
 @dataclass(frozen=True)
 class QualityModel:
-    """A fine-tuned CLIP and the embeddings of its two quality texts (2, E), the better quality first."""
+    """A CLIP and the embeddings of its two quality texts (2, E), the better quality first.
+
+    After ridge regression ``text`` is its weights on the image embedding with the intercept behind them, (E + 1,).
+    """
 
     clip: PromptedCLIP
     text: Tensor
@@ -50,7 +53,10 @@ class QualityModel:
 
     def logit(self, x: Tensor) -> Tensor:
         """(B, 3, S, S) normalised pixels -> (B,): log-odds of the better text; the score is its sigmoid."""
-        both = self.clip.logits(self.clip.image(x), self.text)
+        image, text = self.clip.image(x), self.text
+        if text.ndim == 1:
+            return (image @ text[:-1] + text[-1]).clamp(1e-6, 1 - 1e-6).logit()
+        both = self.clip.logits(image, text)
         return both[:, 0] - both[:, 1]
 
     def score(self, images: np.ndarray) -> np.ndarray:
@@ -61,7 +67,7 @@ class QualityModel:
         """
         batch = 1 if self.text.device.type == "cpu" else BATCH
         rows = np.arange(math.ceil(len(images) / batch) * batch).clip(max=len(images) - 1)
-        return self.clip.score(images, rows, self.text, batch)[: len(images)]
+        return self.clip.map(lambda x: self.logit(x).sigmoid(), images, rows, batch).numpy()[: len(images)]
 
     def rate(self, paths: Sequence[Path]) -> Iterator[tuple[Path, float, str]]:
         """(path, quality in [0, 1], "") of image files; (path, NaN, reason) of one that cannot be read."""

@@ -21,7 +21,7 @@ class Ridge(Method):
 
 
 def prepare(ctx: RunContext, method: Ridge) -> Splitwise:
-    """E + 1 weights in closed form; alpha by exact leave-one-out error inside the K labelled images."""
+    """E + 1 weights in closed form."""
     from grmp.finetune.types import SplitResult
     from grmp.methods.context import each, embeddings
 
@@ -31,16 +31,15 @@ def prepare(ctx: RunContext, method: Ridge) -> Splitwise:
 
     def one(split: int) -> SplitResult:
         train, test = ctx.splits.train(split, ctx.shots), ctx.tested.test(split)
-        mean_x, mean_y = x[train].mean(0), ctx.quality[train].mean()
-        a, y = x[train] - mean_x, ctx.quality[train] - mean_y
-        gram = a @ a.T  # (K, K): K is small, so the dual form
-
-        def loo_error(alpha: float) -> float:
-            hat = np.linalg.solve(gram + alpha * np.eye(len(y)), gram).T + 1 / len(y)
-            return float(np.mean(((y - hat @ y) / (1 - np.diag(hat))) ** 2))  # Allen's PRESS, exact
-
-        alpha = min(method.alphas, key=loo_error)
-        dual = np.linalg.solve(gram + alpha * np.eye(len(y)), y)
-        return SplitResult((x_target[test] - mean_x) @ (a.T @ dual) + mean_y, trained_values=x.shape[1] + 1)
+        weights, intercept = fit(x[train], ctx.quality[train], method)
+        return SplitResult(x_target[test] @ weights + intercept, trained_values=x.shape[1] + 1)
 
     return each(one)
+
+
+def fit(x: np.ndarray, y: np.ndarray, method: Ridge) -> tuple[np.ndarray, float]:
+    """Weights (E,) and intercept on embeddings (K, E); alpha by exact leave-one-out error inside the K labelled images."""
+    from sklearn.linear_model import RidgeCV
+
+    found = RidgeCV(alphas=method.alphas).fit(x, y)
+    return found.coef_, float(found.intercept_)

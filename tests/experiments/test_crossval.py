@@ -62,6 +62,37 @@ def trained(world: Path, rated: Dataset, params: Params) -> Path:
     return out
 
 
+@pytest.mark.parametrize("method", ["ridge", "zero_shot"])
+def test_baselines_can_be_kept(world: Path, rated: Dataset, params: Params, tmp_path: Path, method: str):
+    everything = np.arange(len(rated.index))
+    start = room.begin(params, world.parent, rated, Splits(everything[None]))
+    (found,) = methods.prepare(replace(start, tested=Splits(np.full((1, len(everything)), -1))), method)([0])
+    room.train(params, world.parent, rated, tmp_path / "m.safetensors", method, [], 0)
+    model = load(tmp_path / "m.safetensors")
+    assert model.score(rated.images) == pytest.approx(found.scores.clip(0, 1), abs=1e-5)
+    assert model.card["method"] == method
+
+
+def test_what_to_rate_next(world: Path, rated: Dataset, params: Params, trained: Path, tmp_path: Path):
+    """Other images are scored by every fold, sorted by their disagreement, and change nothing else."""
+    half = Dataset("own", rated.index.iloc[:14].reset_index(drop=True), rated.images[:14], rated.info)
+    others = Dataset("own", rated.index.iloc[14:].reset_index(drop=True), rated.images[14:], rated.info)
+    out = tmp_path / "m.safetensors"
+    plain, nothing = room.train(params, world.parent, half, out, "ridge", [], 2)
+    found, later = room.train(params, world.parent, half, out, "ridge", [], 2, others)
+    assert (found["srcc"] == plain["srcc"]).all()
+    assert nothing == []
+    both = []
+    for fold in range(2):
+        ranks = ratings.folds(half.index, 2, params.splits.seed).ranks[fold : fold + 1]
+        start = room.begin(params, world.parent, half, Splits(ranks))
+        target = Dataset("own", others.index, others.images, others.info)
+        start = replace(start, target=target, tested=Splits(np.full((1, len(others.index)), -1)))
+        both.append(methods.prepare(start, "ridge")([0])[0].scores)
+    order = np.argsort(-np.abs(both[0] - both[1]), kind="stable")
+    assert later == others.index["image"].iloc[order].tolist()
+
+
 def test_the_model_scores_as_the_adaptation_does(world: Path, rated: Dataset, params: Params, trained: Path):
     everything = np.arange(len(rated.index))
     start = room.begin(params, world.parent, rated, Splits(everything[None]))
@@ -137,6 +168,10 @@ def test_comparisons_have_known_answers(params: Params):
     assert found.loc["same", ["gain", "gain_low", "gain_high"]].tolist() == [0, 0, 0]
     assert found.loc["noisy", "gain_low"] > 0
     assert np.isnan(found.loc["best", "gain"])
+    backwards = room.compare(frame(quality), {"grmp": -quality, "ridge": quality}, "grmp", params)
+    said = room.summary(backwards, params, "grmp").splitlines()[-2:]
+    assert "includes 0 or lies below" in said[0]
+    assert said[1].endswith("is better on these images; to keep it: --method ridge")
     lines = room.summary(
         found.rename({"flat": "ridge", "same": "coop", "noisy": "zero_shot", "best": "grmp"}), params, "grmp"
     )
@@ -159,9 +194,9 @@ def test_copies_of_a_source_do_not_narrow_the_interval(params: Params):
 
 def test_what_gives_no_model_is_refused(world: Path, rated: Dataset, params: Params, tmp_path: Path):
     out = tmp_path / "m.safetensors"
-    with pytest.raises(UserError, match="'ridge' does not fine-tune CLIP, so there is no model to save; choose one of"):
-        room.train(params, world.parent, rated, out, "ridge", [], 3)
-    with pytest.raises(UserError, match=r"'rigde' is not defined in params\.yaml"):
+    with pytest.raises(UserError, match="'panel' can be compared, but not kept as a model; keep a method of kind tune"):
+        room.train(params, world.parent, rated, out, "panel", [], 3)
+    with pytest.raises(UserError, match=r"'rigde' is not defined; try ridge, or see docs/methods\.md"):
         room.train(params, world.parent, rated, out, METHOD, ["rigde"], 3)
     with pytest.raises(UserError, match="under protocol 'published' selects its epoch on test images"):
         room.train(params.under("published"), world.parent, rated, out, METHOD, [], 3)

@@ -1,0 +1,1 @@
+"""What a user does with images of her own: choose, rate, compare. One file per command."""

@@ -1,0 +1,55 @@
+"""Training without a pipeline folder: settings and CLIP come with the package."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from grmp.cli import app
+from grmp.errors import UserError
+from grmp.finetune.scorer import load
+from grmp.use.settings import DEFAULT, METHOD, own
+
+
+@pytest.fixture
+def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Ten images with their ratings; returns the table."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    (tmp_path / "photos").mkdir()
+    for i in range(10):
+        Image.fromarray(rng.integers(0, 256, (32, 32, 3), np.uint8)).save(tmp_path / f"photos/{i}.png")
+    table = pd.DataFrame({"image": [f"{i}.png" for i in range(10)], "mos": range(1, 11)})
+    table.to_csv(tmp_path / "photos/ratings.csv", index=False)
+    return tmp_path / "photos/ratings.csv"
+
+
+def test_training_needs_no_pipeline_folder(photos: Path):
+    found = CliRunner().invoke(app, ["train", str(photos), "--method", "ridge", "--folds", "2"], catch_exceptions=False)
+    assert "10 rated images, scale 1 to 10" in found.output
+    card = load(photos.with_suffix(".safetensors")).card
+    assert (card["method"], card["protocol"]) == ("ridge", "sound")
+    assert [p.name for p in photos.parent.parent.iterdir() if p.is_file()] == []
+    assert sorted(p.name for p in photos.parent.iterdir() if not p.name.endswith("png")) == [
+        "ratings.csv",
+        "ratings.safetensors",
+    ]
+
+
+def test_the_default_is_the_stronger_clip_and_a_method_that_it_has_everything_for():
+    params, root = own()
+    assert params.backbone.name == DEFAULT
+    assert root.name == DEFAULT
+    assert params.learned_start(METHOD) == ""
+
+
+def test_dead_ends_name_the_way_out(photos: Path):
+    with pytest.raises(UserError, match=r"no CLIP 'large'; --backbone is one of .*small-rated, openai"):
+        own("large")
+    asked = CliRunner().invoke(app, ["train", str(photos), "--method", "grmp", "--folds", "2"])
+    assert isinstance(asked.exception, UserError)
+    assert "which small-rated does not have; choose --method last_blocks" in str(asked.exception)
