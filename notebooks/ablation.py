@@ -7,7 +7,6 @@
 # %% tags=["parameters"]
 root: str = "."  # pipeline folder: the folder of params.yaml
 protocol: str = ""  # of params.yaml; empty: the first one
-method: str = "grmp"  # the complete method
 shots: str = ""  # labels of the sweeps, as in params.yaml; empty: the first of run.ablation
 
 # %%
@@ -23,7 +22,7 @@ labels = number_of(shots) if shots else (grid.shots or page.results.grid.shots)[
 # ## The two parts
 
 # %%
-questions = ablation.parts(page.results, method)
+questions = ablation.parts(page.results.params)
 effects = comparisons.effects(page.results, questions)
 page.table("parts", comparisons.effect_table(page.results, effects, questions, "Each part with and without the other"))
 
@@ -44,7 +43,7 @@ page.figure(
 # fixed size and fixed words.
 
 # %%
-found = ablation.sweeps(page.results.params, page.results.params.methods)
+found = ablation.sweeps(page.results.params)
 page.figure(
     "sweeps",
     ablation.sweep_figure(page.results, found, databases, labels),

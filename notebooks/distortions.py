@@ -11,15 +11,14 @@ methods: list[str] = []  # at most six; empty: zero-shot, GRMP-IQA, and GRMP-IQA
 shots: int = 0  # number of labeled images; 0: the largest of params.yaml
 
 # %%
-from grmp.report import NotebookPage, ablation, distortions
+from grmp.report import NotebookPage, distortions
 
 page = NotebookPage("distortions", root, protocol)
 params, grid = page.results.params, page.results.grid
-corners = ablation.corners(params, "grmp")
+pair = next(((part.method, part.against) for part in params.report.parts), ())
 first = [name for name in grid.methods if params.methods[name].kind == "zero_shot"]
-methods = methods or first + [corners[c] for c in ("neither", "no rule", "both") if c in corners]
+methods = methods or [name for name in (*first, *reversed(pair), "grmp") if name in params.methods]
 shots = shots or max(k for k in grid.shots if isinstance(k, int))
-pair = (corners["no rule"], corners["neither"]) if {"no rule", "neither"} <= set(corners) else None
 pair = pair if pair and set(pair) <= set(methods) else None
 
 # %%

@@ -19,7 +19,7 @@ page = NotebookPage("gradient", root, protocol)
 grid = page.results.params.run.ablation
 databases = grid.databases or page.results.grid.databases
 labels = number_of(shots) if shots else (grid.shots or page.results.grid.shots)[0]
-rules = gradient.rules(page.results, method)
+rules = gradient.rules(page.results.params, method)
 
 # %% [markdown]
 # ## Strength
@@ -57,7 +57,7 @@ page.figure(
 page.table("rules", gradient.rule_table(page.results, method, databases, labels))
 
 # %%
-questions = gradient.variants(page.results, method)
+questions = gradient.variants(page.results.params, method)
 page.figure(
     "rules",
     comparisons.forest(page.results, comparisons.effects(page.results, questions), shared=True),

@@ -8,6 +8,7 @@ from grmp.params.grid import ACROSS, Grid, RunKey, Shots, shots
 from grmp.params.load import Params, load, merged, read, validate
 from grmp.params.schema import (
     STARTS,
+    Ablation,
     Adapt,
     Architecture,
     ContrastiveTraining,
@@ -28,6 +29,7 @@ from grmp.params.schema import (
 __all__ = [
     "ACROSS",
     "STARTS",
+    "Ablation",
     "Adapt",
     "Architecture",
     "ContrastiveTraining",

@@ -123,15 +123,18 @@ class Params(Group):
             for pair in grid.databases:
                 for name in pair.split(ACROSS):
                     need(name, self.data.databases, f"run.{grid_name}.databases (of data.databases)")
-        for pair_ in self.evaluate.pairs:
+        for pair_ in self.evaluate.pairs + self.report.parts:
             for name in (pair_.method, pair_.against):
-                need(name, self.methods, "evaluate.pairs")
+                need(name, self.methods, "evaluate.pairs and report.parts")
         for name, method in self.methods.items():
             try:
                 method.check(self)
             except ValueError as error:
                 raise ValueError(f"methods.{name}.{error}") from None
             self.for_method(name)
+        for name, ablation in self.ablations.items():
+            for method_ in ablation.also:
+                need(method_, self.methods, f"ablations.{name}.also")
         for name in self.pretrain.variants:
             need(name, self.variants, "pretrain.variants")
         for name, variant in self.variants.items():

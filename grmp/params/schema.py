@@ -313,6 +313,7 @@ class Report(Group):
 
     notebooks: list[str]
     title: str
+    parts: list[Pair]  # what each part of the method is worth, with and without the other
 
 
 class InnerCurves(Group):

@@ -6,8 +6,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from grmp.params import RunKey
-from grmp.report.ablation import definition, differs_in, draw_sweep, sweep
+from grmp.params import Ablation, Params, RunKey
+from grmp.report.ablation import draw_sweep
 from grmp.report.comparisons import Comparison, at
 from grmp.report.plotting import GREY, PAGE, label_left, line_styles, note, panels, styled
 from grmp.report.results import Results, title
@@ -23,20 +23,23 @@ RULES = {
 WINDOW = 5  # epochs of the running mean
 
 
-def rules(results: Results, full: str) -> list[str]:
-    """``full``, and the methods that differ from it in the rule only, in the order of params.yaml."""
-    wanted: list[set[str]] = [{"rule"}, {"rule", "strength"}, set()]
-    plain = [name for name, method in results.params.methods.items() if not getattr(method, "set", {})]
-    return [name for name in plain if differs_in(results.params, full, name) in wanted]
+def ablation_of(params: Params, full: str, key: str) -> Ablation:
+    """The declared ablation of ``key`` (rule, strength) with base ``full``; without points if there is none."""
+    found = (one for one in params.ablations.values() if (one.base, one.key) == (full, key))
+    return next(found, Ablation(base=full, key=key, title="", label="", values=[]))
 
 
-def variants(results: Results, full: str) -> list[Comparison]:
+def rules(params: Params, full: str) -> list[str]:
+    """The methods that apply each rule, ``full`` first."""
+    return [name for _, name in ablation_of(params, full, "rule").points]
+
+
+def variants(params: Params, full: str) -> list[Comparison]:
     """Each rule against none, from the same initial prompts."""
-    found = {name: definition(results.params, name) for name in rules(results, full)}
-    none = next((n for n, d in found.items() if d and d["rule"] == "none"), None)
-    return [
-        (f"{_name(d['rule'])}, λ = {d['strength']:g}", n, none) for n, d in found.items() if none and d and n != none
-    ]
+    points = ablation_of(params, full, "rule").points
+    strengths = {name: getattr(params.methods[name], "strength", 0.0) for _, name in points}
+    none = [name for rule, name in points if rule == "none"]
+    return [(f"{_name(r)}, λ = {strengths[n]:g}", n, against) for against in none for r, n in points if n != against]
 
 
 def _name(rule: str) -> str:
@@ -48,7 +51,7 @@ def strength(
     results: Results, full: str, databases: list[str], shots: int | str, metric: str = "srcc"
 ) -> Figure | None:
     """The score and the final semantic loss against λ."""
-    one = sweep(results.params, full, "strength", results.params.methods)
+    one = ablation_of(results.params, full, "strength")
     scores, summary = at(results.scores, shots=shots), at(at(results.summary, shots=shots), metric=metric)
     names = [name for _, name in one.points]
     if len(one.points) < 2 or scores[scores["method"].isin(names)]["method"].nunique() < 2:
@@ -118,12 +121,13 @@ def angles(results: Results, methods: Sequence[str], databases: Sequence[str], s
 
 def rule_table(results: Results, full: str, databases: list[str], shots: int | str, metric: str = "srcc") -> Table:
     """Each rule: what it does, the score, and the losses and the angle in the last epoch, per database."""
-    names = rules(results, full)
+    points = ablation_of(results.params, full, "rule").points
+    names = [name for _, name in points]
     summary = at(at(results.summary, shots=shots), metric=metric)
     ends = last_losses(results, databases, names, shots)
     rows, shown, missing = [], [], []
-    for name in names:
-        own = definition(results.params, name) or {}
+    for rule, name in points:
+        strength = getattr(results.params.methods[name], "strength", 0.0)
         for database in databases:
             row = at(summary, database=database, method=name)
             end = at(ends, database=database, method=name)[["task_loss", "semantic_loss", "angle_deg"]].median()
@@ -133,14 +137,8 @@ def rule_table(results: Results, full: str, databases: list[str], shots: int | s
             else:
                 three = triples(row, "median")[0]
                 score = with_interval(*three)
-                rows.append((own["rule"], own["strength"], name, database, shots, *three, *end))
-            head = (
-                _name(own["rule"]),
-                f"{own['strength']:g}",
-                RULES.get(own["rule"], ("", ""))[1],
-                title(database),
-                score,
-            )
+                rows.append((rule, strength, name, database, shots, *three, *end))
+            head = (_name(rule), f"{strength:g}", RULES.get(rule, ("", ""))[1], title(database), score)
             shown.append((*head, number(end["task_loss"]), number(end["semantic_loss"]), number(end["angle_deg"], 1)))
     columns = ["rule", "strength", "method", "database", "shots", "median", "median_low", "median_high"]
     data = pd.DataFrame(rows, columns=[*columns, "task_loss", "semantic_loss", "angle_deg"])

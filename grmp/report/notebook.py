@@ -5,21 +5,14 @@ outside are checked against it before anything runs. The notebooks write through
 note for the site under the metadata key ``grmp``: kind, name, caption, files read and run records used.
 """
 
-import ast
 import base64
-import contextlib
 import html
-import json
-import logging
 import os
 import platform
-import re
 import shutil
 import subprocess
-import sys
 import tempfile
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -31,7 +24,11 @@ import pandas as pd
 import yaml
 from IPython.display import display
 from matplotlib.figure import Figure
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
+from papermill.parameterize import parameterize_notebook
+from papermill.translators import Parameter, PythonTranslator
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from grmp import params as settings
@@ -195,7 +192,7 @@ def execute(name: str, params_file: Path, overrides: Sequence[str] = ()) -> None
     if name not in known:
         raise UserError(f"no notebook '{name}' in {folder}; known: {', '.join(known) or 'none'}")
     notebook = jupytext.read(folder / f"{name}.py")
-    given = check_parameters(name, notebook, overrides)
+    given, known = check_parameters(name, notebook, overrides), parameters(notebook)
     outputs = [root / f"results/{kind}/{name}" for kind in ("tables", "figures")]
     target = root / f"results/notebooks/{name}.ipynb"
     if given:
@@ -208,7 +205,8 @@ def execute(name: str, params_file: Path, overrides: Sequence[str] = ()) -> None
         except BaseException:
             _empty(outputs)
             raise
-        executed.metadata["grmp"] = {"parameters": _with_values(notebook, given)}  # for the site
+        values = {p.name: (repr(given[p.name]) if p.name in given else p.default) for p in known.values()}
+        executed.metadata["grmp"] = {"parameters": [{"name": n, "value": v} for n, v in values.items()]}  # for the site
         with whole(target) as beside:
             nbformat.write(executed, beside)
     if given:
@@ -235,98 +233,52 @@ def execute_all(params_file: Path) -> None:
         )
 
 
-def parameters(notebook: NotebookNode) -> dict[str, tuple[str, Any, str]]:
-    """name -> (type as written, default, comment) of the cell tagged ``parameters``."""
-    source = next((c.source for c in notebook.cells if "parameters" in c.metadata.get("tags", [])), "")
-    found, lines = {}, source.splitlines()
-    for node in ast.parse(source).body:
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None:
-            comment = lines[node.lineno - 1].partition("#")[2].strip()
-            found[node.target.id] = ast.unparse(node.annotation), ast.literal_eval(node.value), comment
-    return found
-
-
-def _with_values(notebook: NotebookNode, given: dict[str, Any]) -> list[dict[str, str]]:
-    """Every parameter with its value and meaning, as text."""
-    found = parameters(notebook).items()
-    return [{"name": n, "value": repr(given.get(n, default)), "meaning": comment} for n, (_, default, comment) in found]
+def parameters(notebook: NotebookNode) -> dict[str, Parameter]:
+    """The parameters of the cell tagged ``parameters``: name, type, default and comment, all as text."""
+    cell = next((c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])), None)
+    return {p.name: p for p in PythonTranslator.inspect(cell)} if cell else {}
 
 
 def check_parameters(name: str, notebook: NotebookNode, overrides: Sequence[str]) -> dict[str, Any]:
-    """Convert ``parameter=value`` texts to the types that the notebook states.
-
-    Raises UserError with the list of known parameters.
-    """
-    known = parameters(notebook)
-    listed = "; ".join(f"{n}: {t} = {d!r}" for n, (t, d, _) in known.items()) or "none"
-    given = {}
+    """Convert ``parameter=value`` texts to the types that the notebook states. Raises UserError with the known parameters."""
+    known, given = parameters(notebook), {}
+    listed = "; ".join(f"{p.name}: {p.inferred_type_name} = {p.default}" for p in known.values()) or "none"
     for text in overrides:
         key, equals, value = text.partition("=")
         if not equals or key not in known:
             raise UserError(f"notebook {name} has no parameter '{key[:60]}'; known: {listed}")
-        kind = eval(known[key][0], {"__builtins__": {}}, _TYPES)  # from our own notebook's source
+        wanted = known[key].inferred_type_name
+        kind = eval(wanted, {"__builtins__": {}}, _TYPES)  # from our own notebook's source
         try:
             given[key] = TypeAdapter(kind, config=ConfigDict(strict=True)).validate_python(yaml.safe_load(value))
         except (ValidationError, yaml.YAMLError):
-            message = f"notebook {name}: {key} must be {known[key][0]}, got '{value[:60]}'; known: {listed}"
-            raise UserError(message) from None
+            raise UserError(f"notebook {name}: {key} must be {wanted}, got '{value[:60]}'; known: {listed}") from None
     return given
 
 
 def _run(notebook: NotebookNode, given: dict[str, Any], root: Path, for_site: str) -> NotebookNode:
-    """Execute in ``root`` with the kernel of this interpreter."""
-    with tempfile.TemporaryDirectory() as scratch, _kernel(Path(scratch), for_site), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import papermill
-
-        logging.getLogger("papermill").setLevel(logging.ERROR)
-        source, output = Path(scratch) / "source.ipynb", Path(scratch) / "output.ipynb"
-        notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-        nbformat.write(notebook, source)
-        quiet = {"progress_bar": False, "log_output": False, "execution_timeout": SECONDS}
+    """Execute in ``root`` with the kernel of this environment."""
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    filled = parameterize_notebook(notebook, given) if given else notebook
+    place = {"metadata": {"path": str(root)}}
+    client = NotebookClient(filled, timeout=SECONDS, kernel_name="python3", record_timing=False, resources=place)
+    with tempfile.TemporaryDirectory() as empty:  # no start-up files of the user, no history
         try:
-            papermill.execute_notebook(source, output, given, cwd=root, **quiet)
-        except papermill.PapermillExecutionError as error:
-            raise UserError(_failure(error.ename, error.evalue, error.source)) from None
-        return nbformat.read(output, as_version=4)
-
-
-def _failure(kind: str, text: str, source: str) -> str:
-    """One line: the message of a UserError, or the error and the cell that raised it."""
-    text = re.sub(r"\s+", " ", text)
-    cell = next((line for line in source.splitlines() if line.strip()), "").strip()
-    return text if kind == "UserError" else f"a notebook cell failed, {kind}: {text} (in the cell that begins: {cell})"
-
-
-@contextlib.contextmanager
-def _kernel(scratch: Path, for_site: str) -> Iterator[None]:
-    """A kernelspec named python3 for this interpreter, found before any that the user has installed."""
-    spec = scratch / "kernels/python3/kernel.json"
-    spec.parent.mkdir(parents=True)
-    start = ["-Xfrozen_modules=off", "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=CRITICAL"]
-    spec.write_text(json.dumps({"argv": [sys.executable, *start], "display_name": "Python 3", "language": "python"}))
-    ours = {
-        "JUPYTER_PATH": str(scratch),
-        "IPYTHONDIR": str(scratch / "ipython"),  # no start-up files of the user, no history
-        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-        _FOR_SITE: for_site,
-    }
-    before = {key: os.environ.get(key) for key in ours}
-    os.environ.update(ours)
-    try:
-        yield
-    finally:
-        for key, value in before.items():
-            if value is None:
-                os.environ.pop(key)
-            else:
-                os.environ[key] = value
+            env = {"IPYTHONDIR": empty, "PYDEVD_DISABLE_FILE_VALIDATION": "1", _FOR_SITE: for_site}
+            done: NotebookNode = client.execute(env=os.environ | env)
+            return done
+        except CellExecutionError as error:
+            text = " ".join(error.evalue.split())
+            if error.ename == "UserError":
+                raise UserError(text) from None
+            failed = next(c for c in filled.cells if any(o.output_type == "error" for o in c.get("outputs", [])))
+            cell = failed.source.strip().partition("\n")[0]
+            where = f"(in the cell that begins: {cell})"
+            raise UserError(f"a notebook cell failed, {error.ename}: {text} {where}") from None
 
 
 def clean(notebook: NotebookNode) -> NotebookNode:
     """Remove what differs between two identical runs: times, random cell ids, and stderr."""
-    for key in set(notebook.metadata) - {"kernelspec", "language_info"}:
-        notebook.metadata.pop(key)
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{number}"
         cell.metadata = NotebookNode({k: v for k, v in cell.metadata.items() if k == "tags"})

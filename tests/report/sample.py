@@ -77,7 +77,7 @@ def settings() -> dict:
                 {"method": "grmp", "against": "meta", "question": "Does gradient regularization help?"},
             ],
         },
-        "report": {"notebooks": NOTEBOOKS, "title": "A miniature world"},
+        "report": {"notebooks": NOTEBOOKS, "title": "A miniature world", "parts": []},
     }
 
 

@@ -1,4 +1,4 @@
-"""Ablations are found from what sets methods apart, and say what the records hold."""
+"""Ablations are those of params.yaml, and say what the records hold."""
 
 import json
 import shutil
@@ -9,10 +9,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from grmp.errors import UserError
 from grmp.metrics import paired
 from grmp.report import ablation, comparisons, distortions, gradient
-from grmp.report.ablation import definition, differs_in, sweep, sweeps, value_text
+from grmp.report.ablation import sweeps, value_text
 from grmp.report.collect import collect
 from grmp.report.results import Results
 from tests.report.sample import make_settings, seal, settings
@@ -24,22 +23,31 @@ GRMP = RANDOM | {"prompts": "reptile", "rule": "published", "strength": 5.0}
 ADDED = {
     "random_qgr": GRMP | {"prompts": "random", "label": "Random prompts + rule"},
     "prograd": GRMP | {"rule": "prograd", "strength": 1.0, "label": "ProGrad"},
-    "strong": GRMP | {"strength": 20.0, "label": "λ = 20"},
-    "blocks_0": GRMP | {"set": {"adapt.tuned_blocks": 0}, "label": "No block"},
-    "blocks_3": GRMP | {"set": {"adapt.tuned_blocks": 3}, "label": "3 blocks"},
-    "blocks_3_random": RANDOM | {"set": {"adapt.tuned_blocks": 3}, "label": "3 blocks, random"},
-    "shallow": RANDOM | {"set": {"prompts.visual_layers": 1}, "label": "First layer"},
-    "words": RANDOM | {"set": {"prompts.classes": ["good photo", "bad photo"]}, "label": "Other words"},
-    "two_things": RANDOM | {"set": {"adapt.tuned_blocks": 0, "prompts.text_tokens": 2}, "label": "Two things"},
 }
+BLOCKS = {"base": "grmp", "key": "adapt.tuned_blocks", "title": "tuned blocks", "label": "{} blocks", "values": [0, 3]}
+ABLATIONS = {
+    "lambda": BLOCKS | {"key": "strength", "values": {"strong": 20.0}, "also": {"meta": 0.0}},
+    "rule": BLOCKS | {"key": "rule", "values": [], "also": {"meta": "none", "prograd": "prograd"}},
+    "blocks": BLOCKS,
+    "layers": BLOCKS | {"base": "random", "key": "prompts.visual_layers", "values": {"shallow": 1}},
+    "classes": BLOCKS | {"base": "random", "key": "prompts.classes", "values": {"words": ["good photo", "bad photo"]}},
+}
+PARTS = [
+    {"method": "meta", "against": "random", "question": "Meta-learned prompts, without the rule"},
+    {"method": "grmp", "against": "random_qgr", "question": "Meta-learned prompts, with the rule"},
+    {"method": "random_qgr", "against": "random", "question": "Gradient rule, random prompts"},
+    {"method": "grmp", "against": "meta", "question": "Gradient rule, meta-learned prompts"},
+]
+MORE = [*ADDED, "strong", "blocks_0", "blocks_3", "shallow", "words"]  # with those that the ablations generate
 
 
 def with_ablations(world: Path) -> Path:
     """params.yaml with the methods above and their grid."""
     raw = settings()
     raw["methods"] |= ADDED
-    grid = {"protocols": ["sound"], "databases": TARGETS, "methods": list(ADDED), "shots": [25]}
-    raw["run"] = raw["run"] | {"ablation": grid}
+    methods = [*ADDED, *(name for name in ABLATIONS if name != "rule")]
+    grid = {"protocols": ["sound"], "databases": TARGETS, "methods": methods, "shots": [25]}
+    raw |= {"run": raw["run"] | {"ablation": grid}, "ablations": ABLATIONS, "report": raw["report"] | {"parts": PARTS}}
     (world / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False, allow_unicode=True))
     return world
 
@@ -48,7 +56,7 @@ def with_ablations(world: Path) -> Path:
 def world(collected: Path, tmp_path_factory: pytest.TempPathFactory) -> Results:
     """The miniature world with ablations: records of others, their scores moved a little."""
     folder = with_ablations(shutil.copytree(collected, tmp_path_factory.mktemp("ablations") / "world"))
-    for number, name in enumerate(ADDED):
+    for number, name in enumerate(MORE):
         for database in TARGETS:
             runs = folder / "results/runs/sound" / database
             shutil.copytree(runs / "grmp/25", runs / name / "25")
@@ -62,48 +70,30 @@ def world(collected: Path, tmp_path_factory: pytest.TempPathFactory) -> Results:
     return Results.open(folder)
 
 
-def test_a_definition_holds_the_own_values(world: Results):
-    own = definition(world.params, "blocks_0")
-    assert own is not None
-    assert own["adapt.tuned_blocks"] == 0
-    assert own["prompts.visual_layers"] == world.params.prompts.visual_layers
-    assert definition(world.params, "ridge") is None
-    assert differs_in(world.params, "grmp", "blocks_0") == {"adapt.tuned_blocks"}
-    assert differs_in(world.params, "random", "grmp") == {"prompts", "rule", "strength"}
-    with pytest.raises(UserError, match=r"'nobody' is not defined in params\.yaml; known: zero_shot, ridge"):
-        definition(world.params, "nobody")
-
-
-def test_sweeps_are_found_with_their_base(world: Results):
-    found = {(s.base, s.key): [name for _, name in s.points] for s in sweeps(world.params, world.params.methods)}
+def test_ablations_are_those_of_the_settings(world: Results):
+    found = {s.key: [name for _, name in s.points] for s in sweeps(world.params)}
     assert found == {
-        ("grmp", "adapt.tuned_blocks"): ["blocks_0", "grmp", "blocks_3"],
-        ("random", "adapt.tuned_blocks"): ["random", "blocks_3_random"],
-        ("random", "prompts.visual_layers"): ["shallow", "random"],  # 0 means all of them
-        ("random", "prompts.classes"): ["words", "random"],
+        "adapt.tuned_blocks": ["blocks_0", "grmp", "blocks_3"],
+        "prompts.visual_layers": ["shallow", "random"],  # 0 means all of them
+        "prompts.classes": ["random", "words"],
     }
+    strength = gradient.ablation_of(world.params, "grmp", "strength")
+    assert [(value_text("strength", v), n) for v, n in strength.points] == [
+        ("0", "meta"),
+        ("5", "grmp"),
+        ("20", "strong"),
+    ]
+    assert gradient.ablation_of(world.params, "random", "strength").points == []
 
 
-def test_no_rule_is_strength_0(world: Results):
-    found = sweep(world.params, "grmp", "strength", world.params.methods)
-    assert found.points == ((0.0, "meta"), (5.0, "grmp"), (20.0, "strong"))
-    assert [value_text("strength", value) for value, _ in found.points] == ["0", "5", "20"]
-
-
-def test_corners_and_rules(world: Results):
-    assert ablation.corners(world.params, "grmp") == {
-        "both": "grmp",
-        "no meta": "random_qgr",
-        "no rule": "meta",
-        "neither": "random",
-    }
-    assert gradient.rules(world, "grmp") == ["meta", "grmp", "prograd"]
+def test_rules_and_their_questions(world: Results):
+    assert gradient.rules(world.params, "grmp") == ["grmp", "meta", "prograd"]
     asked = [("As published, λ = 5", "grmp", "meta"), ("ProGrad, λ = 1", "prograd", "meta")]
-    assert gradient.variants(world, "grmp") == asked
+    assert gradient.variants(world.params, "grmp") == asked
 
 
 def test_effects_are_those_of_the_records(world: Results):
-    asked = ablation.parts(world, "grmp")
+    asked = ablation.parts(world.params)
     assert len(asked) == 4
     found = comparisons.effects(world, asked)
     row = comparisons.at(found, question="Gradient rule, random prompts", database="beta").iloc[0]
@@ -130,7 +120,7 @@ def test_runs_on_other_pictures_are_not_compared(world: Results, tmp_path: Path)
 
 
 def test_the_sweep_table_holds_medians_and_differences(world: Results):
-    found = sweeps(world.params, world.params.methods)
+    found = sweeps(world.params)
     table = ablation.sweep_table(world, found, TARGETS, "25")
     assert len(table.shown) == sum(len(s.points) for s in found) * len(TARGETS)
     one = comparisons.at(world.summary, database="beta", method="blocks_0", shots=25, metric="srcc").iloc[0]
@@ -141,10 +131,10 @@ def test_the_sweep_table_holds_medians_and_differences(world: Results):
 
 
 DRAWN = {
-    "parts": lambda w: comparisons.forest(w, comparisons.effects(w, ablation.parts(w, "grmp")), shared=True),
-    "sweeps": lambda w: ablation.sweep_figure(w, sweeps(w.params, w.params.methods), TARGETS, "25"),
+    "parts": lambda w: comparisons.forest(w, comparisons.effects(w, ablation.parts(w.params)), shared=True),
+    "sweeps": lambda w: ablation.sweep_figure(w, sweeps(w.params), TARGETS, "25"),
     "strength": lambda w: gradient.strength(w, "grmp", TARGETS, "25"),
-    "angles": lambda w: gradient.angles(w, gradient.rules(w, "grmp"), TARGETS, "25"),
+    "angles": lambda w: gradient.angles(w, gradient.rules(w.params, "grmp"), TARGETS, "25"),
     "heat map": lambda w: distortions.heat_map(w, ["zero_shot", "random", "meta", "grmp"], 25),
     "levels": lambda w: distortions.by_level(w, ["zero_shot", "random", "meta", "grmp"], 25),
 }
@@ -163,12 +153,12 @@ class TestEach:
 def test_tables_of_what_has_not_been_run_name_the_command(tmp_path: Path):
     make_settings(tmp_path)
     empty = Results.open(with_ablations(tmp_path))
-    found = sweeps(empty.params, empty.params.methods)
+    found = sweeps(empty.params)
     table = ablation.sweep_table(empty, found, TARGETS, 25)
     assert "`grmp sweep` (one of them: " in table.note
     assert set(table.shown["SRCC"]) == {"–"}
-    assert "`grmp run alpha meta 25 --protocol sound`" in gradient.rule_table(empty, "grmp", TARGETS, 25).note
-    asked = ablation.parts(empty, "grmp")
+    assert "`grmp run alpha grmp 25 --protocol sound`" in gradient.rule_table(empty, "grmp", TARGETS, 25).note
+    asked = ablation.parts(empty.params)
     assert (
         "Not run: Meta-learned prompts, without the rule needs"
         in comparisons.effect_table(empty, comparisons.effects(empty, asked), asked, "").note
@@ -180,7 +170,7 @@ def test_a_rule_that_no_grid_asks_for_is_said_to_be_so(tmp_path: Path):
     make_settings(tmp_path)
     with_ablations(tmp_path)
     raw = yaml.safe_load((tmp_path / "params.yaml").read_text())
-    raw["run"]["ablation"]["methods"] = ["strong"]
+    raw["run"]["ablation"]["methods"] = ["lambda"]
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
     note = gradient.rule_table(Results.open(tmp_path), "grmp", TARGETS, 25).note
     assert "add prograd to run.ablation in params.yaml" in note
