@@ -7,15 +7,14 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from grmp.data.cli import HERE, ParamsFile, load
+from grmp.data.cli import app as data
 from grmp.errors import UserError
 from grmp.locks import lock
-
-if TYPE_CHECKING:
-    from grmp.params import Params
 
 HELP = """
 Few-shot image quality assessment with CLIP (GRMP-IQA).
@@ -35,16 +34,7 @@ Examples:
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=HELP)
 
-ParamsFile = Annotated[Path, typer.Option("--params", help="settings; all other files are relative to its folder")]
 Protocol = Annotated[str, typer.Option(help="a protocol of params.yaml [default: the first one]", show_default=False)]
-HERE = Path("params.yaml")
-
-
-def load(params: Path) -> "Params":
-    """Read the settings; imported here so that ``--help`` starts fast."""
-    from grmp.params import load as read
-
-    return read(params)
 
 
 @app.command()
@@ -315,8 +305,6 @@ def site(params: ParamsFile = HERE) -> None:
 
 def main() -> None:
     """Entry point: a UserError is one line and exit code 1."""
-    from grmp.data.cli import app as data
-
     app.add_typer(data, name="data", help="Databases: list, fetch, prepare, show.")
     try:
         app()

@@ -14,7 +14,6 @@ from typing import Any
 
 from grmp.errors import UserError
 
-LARGEST_JSON = 1 << 28  # bytes
 APART = {"__MACOSX", "@eaDir", "@Recycle", "#recycle", "$RECYCLE.BIN"}  # folders of macOS, NAS and Windows
 
 
@@ -117,12 +116,9 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """What a JSON file holds.
 
-    Raises FileNotFoundError if it is not there; ValueError if it cannot be read, is no JSON, larger than 256 MB, or
-    nested without end.
+    Raises FileNotFoundError if it is not there; ValueError if it cannot be read, is no JSON, or is nested without end.
     """
     try:
-        if path.stat().st_size > LARGEST_JSON:
-            raise ValueError(f"it is larger than {LARGEST_JSON >> 20} MB")
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise

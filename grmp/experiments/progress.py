@@ -1,6 +1,5 @@
 """Progress of a sweep and the time left, estimated from the run records."""
 
-import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -65,32 +64,10 @@ def of_record(path: Path) -> Past:
 
 
 def estimate(key: RunKey, known: Past) -> float | None:
-    """Seconds per split of ``key``, from the nearest record of its method; None if there is none.
-
-    Nearest: same database, then same protocol, then the closest number of shots. Between two numbers of shots of one
-    database, time is interpolated linearly.
-    """
-    same = {k: s for k, s in known.items() if k.method == key.method}
-    if not same:
-        return None
-
-    def distance(other: RunKey) -> tuple[bool, bool, float]:
-        return other.database != key.database, other.protocol != key.protocol, _ratio(other.shots, key.shots)
-
-    nearest, *rest = sorted(same, key=distance)
-    second = next((k for k in rest if distance(k)[:2] == distance(nearest)[:2] and k.shots != nearest.shots), None)
-    if second is None or not all(isinstance(k.shots, int) for k in (key, nearest, second)):
-        return same[nearest]
-    a, b, wanted = int(nearest.shots), int(second.shots), int(key.shots)
-    line = same[nearest] + (same[second] - same[nearest]) / (b - a) * (wanted - a)
-    return max(line, 0.5 * same[nearest])
-
-
-def _ratio(a: int | str, b: int | str) -> float:
-    """Distance of two numbers of shots; a share of the training side is far from any number."""
-    if a == b:
-        return 0.0
-    return abs(math.log(a / b)) if isinstance(a, int) and isinstance(b, int) else math.inf
+    """Seconds per split of the nearest record of the same method: same database, protocol and shots, as far as there are."""
+    same = [other for other in known if other.method == key.method]
+    far = {k: (k.database != key.database, k.protocol != key.protocol, k.shots != key.shots) for k in same}
+    return known[min(same, key=lambda k: far[k])] if same else None
 
 
 def total(keys: Sequence[RunKey], known: Past, splits: int) -> tuple[float, int]:

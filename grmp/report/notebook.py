@@ -188,9 +188,9 @@ def execute(name: str, params_file: Path, overrides: Sequence[str] = ()) -> None
     params = settings.load(params_file)
     root = params_file.resolve().parent
     folder = (root / params.paths.code / "notebooks").resolve()
-    known = sorted(path.stem for path in folder.glob("*.py"))
-    if name not in known:
-        raise UserError(f"no notebook '{name}' in {folder}; known: {', '.join(known) or 'none'}")
+    names = sorted(path.stem for path in folder.glob("*.py"))
+    if name not in names:
+        raise UserError(f"no notebook '{name}' in {folder}; known: {', '.join(names) or 'none'}")
     notebook = jupytext.read(folder / f"{name}.py")
     given, known = check_parameters(name, notebook, overrides), parameters(notebook)
     outputs = [root / f"results/{kind}/{name}" for kind in ("tables", "figures")]

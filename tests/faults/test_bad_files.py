@@ -283,7 +283,6 @@ RECORDS = {
     "name that leads out": _json(lambda v: v.update(database="../../x")),
     "fewer splits": _json(lambda v: v.update(status=[])),
     "cut table": lambda f: (f / "predictions.csv").write_bytes((f / "predictions.csv").read_bytes()[:50]),
-    "link": lambda f: ((f / "history.csv").unlink(), (f / "history.csv").symlink_to("/etc/passwd")),
 }
 
 
