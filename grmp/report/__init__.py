@@ -1,5 +1,5 @@
 """Tables and figures from run records. One module per notebook, with the same name; the others are shared by several."""
 
-from grmp.report.notebook import NotebookPage
+from grmp.report.page import NotebookPage
 
 __all__ = ["NotebookPage"]

@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from grmp.errors import UserError
-from grmp.report.notebook import check_parameters, execute, execute_all, parameters, pipeline_folder
+from grmp.report.notebook import check_parameters, execute, execute_all, parameters
+from grmp.report.page import pipeline_folder
 from tests.report.sample import NOTEBOOKS, ROOT, make_settings, settings
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from grmp.report.notebook import commit, execute, provenance
+from grmp.report.notebook import execute
+from grmp.report.page import commit, provenance
 from grmp.report.results import Results
 from tests.report.sample import DATABASES, METHODS, NOTEBOOKS
 
