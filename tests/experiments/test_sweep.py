@@ -21,12 +21,12 @@ from grmp.pretrain.train import pretrain
 from tests import worlds
 from tests.faults import copies
 
-METHODS = ["zero_shot", "ridge", "random_prompts", "grmp"]
+METHODS = ["ridge", "grmp"]
 
 
 @pytest.fixture(scope="module")
 def pristine(tmp_path_factory):
-    """A tiny world with learned prompts and eight runs to do."""
+    """A tiny world with learned prompts and four runs to do."""
     file = worlds.build(tmp_path_factory.mktemp("world") / "w", run={"few_shot": {"methods": METHODS}})
     pretrain(params.load(file), file.parent, "fomaml")
     return file
@@ -47,17 +47,32 @@ def world(pristine, tmp_path):
     return copies.copy(pristine, tmp_path)
 
 
+@pytest.fixture
+def here(monkeypatch):
+    """Runs are computed in this process: what a worker process adds is tested in tests/test_pool.py."""
+
+    def work(do, items, *_):
+        for item in items:
+            try:
+                yield item, "done", do(item)
+            except UserError as error:
+                yield item, "failed", str(error)
+
+    sweep._load.cache_clear()  # settings that a test has changed
+    monkeypatch.setattr(sweep, "work", work)
+
+
 def command(*arguments: str) -> list[str]:
     return [sys.executable, "-c", "from grmp.cli import main; main()", "sweep", *arguments]
 
 
 def test_same_bytes_with_one_process_and_with_several(world, undisturbed, capsys):
-    assert sweep.sweep(world, workers=3) == 8
+    assert sweep.sweep(world, workers=2) == 4
     assert copies.records(world.parent) == undisturbed
     said = capsys.readouterr().out
-    assert "8 runs to compute with 3 processes" in said
-    assert "done 8 of 8, running 0, failed 0" in said
-    assert sweep.sweep(world, workers=3) == 0
+    assert "4 runs to compute with 2 processes" in said
+    assert "done 4 of 4, running 0, failed 0" in said
+    assert sweep.sweep(world, workers=2) == 0
 
 
 def test_same_bytes_in_another_order(world, undisturbed):
@@ -68,7 +83,7 @@ def test_same_bytes_in_another_order(world, undisturbed):
 
 
 def test_two_sweeps_at_once_compute_each_split_once(world, undisturbed, tmp_path):
-    """Counted where a split is kept: each of the 24 once over both, and no record is written twice."""
+    """Counted where a split is kept: each of the 12 once over both, and no record is written twice."""
     count = tmp_path / "kept"
     spy = (
         "import os, sys; from pathlib import Path\n"
@@ -92,7 +107,7 @@ def test_two_sweeps_at_once_compute_each_split_once(world, undisturbed, tmp_path
     both = [subprocess.Popen([sys.executable, "-c", main, str(world)]) for _ in range(2)]
     assert [p.wait() for p in both] == [0, 0]
     noted = count.read_text().splitlines()
-    assert len(noted) == len(set(noted)) == 8 * 3 + 8
+    assert len(noted) == len(set(noted)) == 4 * 3 + 4
     assert copies.records(world.parent) == undisturbed
 
 
@@ -104,7 +119,7 @@ def test_two_commands_at_once_both_end_well(world, undisturbed):
     ]
     said = [p.communicate()[0] for p in both]
     assert [p.returncode for p in both] == [0, 0]
-    assert sum(int(s.split()[-3]) for s in said) == 8  # "N runs computed"
+    assert sum(int(s.split()[-3]) for s in said) == 4  # "N runs computed"
     assert copies.records(world.parent) == undisturbed
 
 
@@ -122,33 +137,28 @@ def test_killed_worker_is_replaced_and_its_run_goes_on(world, undisturbed, monke
     assert copies.records(world.parent) == undisturbed
 
 
-def test_failures_are_listed_with_the_way_to_retry(world):
+def test_failures_are_listed_with_the_way_to_retry(world, here, capsys):
     (world.parent / "results/runs/sound/target").mkdir(parents=True)
     (world.parent / "results/runs/sound/target/ridge").write_text("in the way")
-    done = subprocess.run(
-        command("--params", str(world), "--workers", "2"), capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 1
-    assert "failed: sound-target-ridge-6: cannot write" in done.stdout
-    assert (
-        "2 of 8 runs failed (listed above); completed runs are kept, retry the others with: grmp sweep --params"
-        in done.stderr
-    )
-    assert done.stderr.count("\n") == 1
+    with pytest.raises(UserError) as caught:
+        sweep.sweep(world, command="grmp sweep --params x")
+    assert "failed: sound-target-ridge-6: cannot write" in capsys.readouterr().out
+    listed = "2 of 4 runs failed (listed above); completed runs are kept, retry the others with: grmp sweep --params x"
+    assert str(caught.value) == listed
     assert len(sweep.outdated(params.load(world), world.parent)) == 2
 
 
 def test_dry_lists_and_estimates_and_computes_nothing(world):
     loaded = params.load(world)
     text = sweep.plan(world, workers=2)
-    assert text.count("unknown") == 9
-    assert text.endswith("8 runs to compute; 8 of them of unknown cost (no record of their method)")
+    assert text.count("unknown") == 5
+    assert text.endswith("4 runs to compute; 4 of them of unknown cost (no record of their method)")
     run(loaded, world.parent, RunKey("sound", "target", "ridge", 6), progress=False)
     text = sweep.plan(world, workers=2)
     assert "sound-target-ridge-12  about" in text
     assert "ridge-6 " not in text
-    assert "7 runs to compute" in text
-    assert len(sweep.outdated(loaded, world.parent)) == 7
+    assert "3 runs to compute" in text
+    assert len(sweep.outdated(loaded, world.parent)) == 3
 
 
 def test_without_slurm_it_says_so(world, monkeypatch):
@@ -175,11 +185,10 @@ def test_the_deterministic_switch_is_on_only_where_it_is_asked_for(monkeypatch):
     assert not torch.are_deterministic_algorithms_enabled()
 
 
-def test_failed_splits_are_no_error_where_they_are_allowed(world, capsys):
+def test_failed_splits_are_no_error_where_they_are_allowed(world, here, capsys):
     """A loss that is not finite is a result: the pipeline goes on to the pages, which name it."""
     raw = yaml.safe_load(world.read_text())
     raw["methods"]["grmp"]["set"] = {"adapt.learning_rate": 1.0e30}
-    raw["run"]["few_shot"]["methods"] = ["ridge", "grmp"]
     world.write_text(yaml.safe_dump(raw, sort_keys=False))
     with pytest.raises(UserError, match="2 of 4 runs failed"):
         sweep.sweep(world, workers=1)

@@ -7,25 +7,27 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 import yaml
 
 from grmp.files import sha256
 from grmp.params import read as read_params
+from grmp.report import page
 
 DATABASES = {"alpha": "simulated", "beta": "simulated", "gamma": "authentic"}
 DISTORTIONS = ["blur", "jpeg", "noise", "saturation", "jitter", "pixelate"]
 METHODS = {"zero_shot": 0.30, "ridge": 0.20, "random": 0.16, "meta": 0.12, "grmp": 0.10}  # noise of the predictions
 VARIANTS = ["reptile", "reptile_published"]
-NOTEBOOKS = [
-    "summary",
-    "databases",
+NOTEBOOKS = ["summary", "databases", "few_shot", "predictions", "cost"]  # those that tests execute in a kernel
+OTHERS = [  # those whose cells tests run in their own process
     "meta_training",
-    "few_shot",
     "full_supervision",
     "cross_dataset",
+    "ablation",
+    "gradient",
     "selection",
-    "predictions",
-    "cost",
+    "distortions",
+    "where_it_looks",
 ]
 EMPTY = {"protocols": [], "databases": [], "methods": [], "shots": []}
 SHARES, CROSS = ["20pct", "100pct"], "alpha_to_gamma"
@@ -69,7 +71,7 @@ def settings() -> dict:
         "inner_curves": {"variants": ["reptile"], "databases": ["pre", "alpha"], "counts": [0, 1, 2]},
         "attribution": {"methods": ["meta", "grmp"], "shots": 25, "split": 0, "pictures": 2},
         "evaluate": {
-            "resamples": 500,
+            "resamples": 200,
             "level": 0.95,
             "seed": 0,
             "pairs": [
@@ -79,6 +81,18 @@ def settings() -> dict:
         },
         "report": {"notebooks": NOTEBOOKS, "title": "A miniature world", "parts": []},
     }
+
+
+def run_here(name: str, root: Path) -> list[dict]:
+    """Run the cells of a notebook in this process, its outputs for the site; returns their notes."""
+    shown: list[dict] = []
+    source = (ROOT / f"notebooks/{name}.py").read_text()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        patch.setenv(page.FOR_SITE, name)
+        patch.setattr(page, "display", lambda _, raw, metadata=None: shown.append((metadata or {}).get("grmp", {})))
+        exec(compile(source, name, "exec"), {})
+    return [note for note in shown if note]
 
 
 def make_prepared(world: Path, database: str, kind: str, seed: int, pictures: int = 120) -> pd.DataFrame:

@@ -14,7 +14,7 @@ import yaml
 from grmp.errors import UserError
 from grmp.report.notebook import check_parameters, execute, execute_all, parameters
 from grmp.report.page import pipeline_folder
-from tests.report.sample import NOTEBOOKS, ROOT, make_settings, settings
+from tests.report.sample import NOTEBOOKS, OTHERS, ROOT, make_settings, run_here, settings
 
 
 def outputs(world: Path, name: str) -> list[dict]:
@@ -26,29 +26,52 @@ def outputs(world: Path, name: str) -> list[dict]:
 HOLES = {"summary": ["claims"], "selection": ["reading"]}
 
 
-@pytest.mark.parametrize("name", NOTEBOOKS)
-def test_each_notebook_shows_and_saves(executed: Path, name: str):
-    found = outputs(executed, name)
-    notes = [o["metadata"]["grmp"] for o in found if "grmp" in o.get("metadata", {})]
+def check(root: Path, name: str, notes: list[dict]) -> None:
+    """Every output that has results is saved in all its forms."""
     assert notes
     assert [n["name"] for n in notes if n["kind"] == "hole"] == HOLES.get(name, [])
-    assert {o["output_type"] for o in found} == {"display_data"}
     for note in (n for n in notes if n["kind"] != "hole"):
         folder, endings = {"figure": ("figures", "png pdf svg"), "table": ("tables", "csv md tex")}[note["kind"]]
         for ending in endings.split():
-            assert (executed / "results" / folder / name / f"{note['name']}.{ending}").stat().st_size > 0
+            assert (root / "results" / folder / name / f"{note['name']}.{ending}").stat().st_size > 0
         assert re.search(rf"notebook {name} · settings \w{{12}} · scores \w{{12}} · code .* · Python 3", note["line"])
         assert note["kind"] == "table" or len(note["alt"]) > 20
 
 
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_each_notebook_shows_and_saves(executed: Path, name: str):
+    found = outputs(executed, name)
+    assert {o["output_type"] for o in found} == {"display_data"}
+    check(executed, name, [o["metadata"]["grmp"] for o in found if "grmp" in o.get("metadata", {})])
+
+
+def saved(root: Path, name: str) -> dict[Path, bytes]:
+    files = [p for kind in ("figures", "tables") for p in (root / "results" / kind / name).glob("*")]
+    return {p.relative_to(root): p.read_bytes() for p in files}
+
+
+@pytest.mark.parametrize("name", [*NOTEBOOKS, *OTHERS])
+def test_without_results_there_are_holes_and_no_error(tmp_path: Path, name: str):
+    make_settings(tmp_path)
+    found = run_here(name, tmp_path)
+    assert {note["kind"] for note in found} <= {"table", "hole"}
+    assert all(note["command"].startswith("dvc repro") for note in found if note["kind"] == "hole")
+
+
 def test_two_runs_same_bytes(executed: Path, tmp_path: Path):
-    world = shutil.copytree(executed, tmp_path / "world")
-    for name in ("databases", "selection", "cost"):
-        execute(name, world / "params.yaml")
-    files = [p.relative_to(executed) for p in (executed / "results").rglob("*") if p.is_file()]
-    assert len(files) > 40
-    differ = [str(f) for f in files if (executed / f).read_bytes() != (world / f).read_bytes()]
-    assert differ == []
+    """In another folder and another process; the executed notebook itself as well."""
+    root = shutil.copytree(executed, tmp_path / "root")
+    for name in NOTEBOOKS:
+        shutil.rmtree(root / "results/figures" / name, ignore_errors=True)
+        shutil.rmtree(root / "results/tables" / name, ignore_errors=True)
+    execute("databases", root / "params.yaml")
+    for name in ("few_shot", "predictions"):
+        run_here(name, root)
+    for name in ("databases", "few_shot", "predictions"):
+        assert len(saved(root, name)) > 5
+        assert saved(root, name) == saved(executed, name)
+    one, two = (place / "results/notebooks/databases.ipynb" for place in (executed, root))
+    assert one.read_bytes() == two.read_bytes()
 
 
 def test_parameters_are_typed():
@@ -60,7 +83,7 @@ def test_parameters_are_typed():
     assert given == {"methods": ["grmp", "ridge"], "shots": 25, "root": "."}
 
 
-@pytest.mark.parametrize("name", NOTEBOOKS)
+@pytest.mark.parametrize("name", [*NOTEBOOKS, *OTHERS])
 def test_every_notebook_takes_a_root(name: str):
     assert parameters(jupytext.read(ROOT / f"notebooks/{name}.py"))["root"][1:3] == ("str", '"."')
 

@@ -1,9 +1,7 @@
-"""Maps, embeddings, failures, agreement and inner steps say what their files hold; the notebooks of this room run anywhere."""
+"""Maps, embeddings, failures, agreement and inner steps say what their files hold."""
 
-import shutil
 from pathlib import Path
 
-import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,7 +9,6 @@ import pytest
 from grmp.errors import UserError
 from grmp.metrics import fit_logistic, logistic
 from grmp.report import meta_training, predictions, where_it_looks
-from grmp.report.notebook import execute
 from grmp.report.plotting import shrunk
 from grmp.report.results import Results
 from tests.report.sample import DATABASES, make_settings
@@ -24,7 +21,6 @@ DRAWN = {
     "agreement": lambda w: predictions.agreement(w, "grmp", list(DATABASES), 25),
     "steps": lambda w: meta_training.inner_curves_figure(w, "reptile", "pre"),
 }
-NEW = ["ablation", "gradient", "distortions", "where_it_looks"]
 
 
 @pytest.fixture(scope="module")
@@ -126,34 +122,3 @@ def test_steps_are_means_over_types(whole: Results):
 
 def test_a_picture_is_no_larger_than_asked_for():
     assert shrunk(np.zeros((3, 60, 90), np.uint8), 30).shape == (20, 30, 3)
-
-
-def notes(world: Path, name: str) -> list[dict]:
-    notebook = nbformat.read(world / "results/notebooks" / f"{name}.ipynb", as_version=4)
-    found = [o for cell in notebook.cells for o in cell.get("outputs", [])]
-    return [o["metadata"]["grmp"] for o in found if "grmp" in o.get("metadata", {})]
-
-
-@pytest.mark.parametrize("name", NEW)
-def test_notebooks_of_a_world_without_runs_are_holes(empty: Results, name: str):
-    execute(name, empty.root / "params.yaml")
-    found = notes(empty.root, name)
-    assert {note["kind"] for note in found} == {"table", "hole"}
-    assert all(note["command"].startswith("dvc repro ") for note in found if note["kind"] == "hole")
-
-
-@pytest.mark.parametrize("name", NEW)
-def test_two_runs_same_bytes(collected: Path, tmp_path: Path, name: str):
-    found = []
-    for number in (1, 2):
-        world = shutil.copytree(collected, tmp_path / f"{number}/world")
-        execute(name, world / "params.yaml")
-        assert any(note["kind"] == "figure" for note in notes(world, name))
-        kept = [
-            p
-            for kind in ("figures", "tables", "notebooks")
-            for p in (world / "results" / kind).rglob("*")
-            if p.is_file()
-        ]
-        found.append({p.relative_to(world): p.read_bytes() for p in kept})
-    assert found[0] == found[1]
