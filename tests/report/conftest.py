@@ -1,5 +1,6 @@
 """A whole miniature world, made once and copied for each test that changes it."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from grmp.params import load
 from grmp.report.collect import collect
 from grmp.report.notebook import execute
 from grmp.report.site import build
-from tests.report.sample import NOTEBOOKS, make_world
+from tests.report.sample import NOTEBOOKS, OTHERS, make_world, run_here
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +30,7 @@ def world(collected: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def executed(collected: Path, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """The whole world with its notebooks, made once for all processes of a test run; do not change it."""
+    """The whole world with its tables and figures, made once for all processes of a test run; do not change it."""
     base = tmp_path_factory.getbasetemp()
     world = (base if worker_id == "master" else base.parent) / "executed"
     with FileLock(world.with_suffix(".lock")):
@@ -37,6 +38,8 @@ def executed(collected: Path, tmp_path_factory: pytest.TempPathFactory, worker_i
             beside = shutil.copytree(collected, world.with_suffix(".partial"), dirs_exist_ok=True)
             for name in NOTEBOOKS:
                 execute(name, beside / "params.yaml")
+            notes = {name: run_here(name, beside) for name in OTHERS}
+            (beside / "notes.json").write_text(json.dumps(notes))
             beside.rename(world)
     return world
 

@@ -1,5 +1,6 @@
 """Notebooks run in a world's folder, twice with the same bytes, offline, and leave nothing when they fail."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -43,6 +44,11 @@ def test_each_notebook_shows_and_saves(executed: Path, name: str):
     found = outputs(executed, name)
     assert {o["output_type"] for o in found} == {"display_data"}
     check(executed, name, [o["metadata"]["grmp"] for o in found if "grmp" in o.get("metadata", {})])
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_the_cells_of_each_other_notebook_show_and_save(executed: Path, name: str):
+    check(executed, name, json.loads((executed / "notes.json").read_text())[name])
 
 
 def saved(root: Path, name: str) -> dict[Path, bytes]:
