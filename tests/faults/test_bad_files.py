@@ -2,7 +2,6 @@
 
 import io
 import json
-import shutil
 import stat
 import struct
 import tarfile
@@ -23,11 +22,9 @@ from grmp.data.databases.livec import LIVEC
 from grmp.data.decode import try_image
 from grmp.data.download import SourceFailed, unpack
 from grmp.errors import UserError
-from grmp.experiments.record import CorruptRecord, read_record
 from grmp.finetune.scorer import QualityModel, load
 from tests import worlds
 from tests.data import layouts
-from tests.report.sample import make_world
 
 PNG = layouts.picture(".png", size=(64, 48))
 JPEG = layouts.picture(".jpg", size=(64, 48))
@@ -258,47 +255,4 @@ def test_models(tmp_path: Path, model: bytes, name: str):
     (tmp_path / "m.safetensors").write_bytes(MODELS[name](model))
     with pytest.raises(UserError) as caught:
         load(tmp_path / "m.safetensors")
-    one_line(caught.value)
-
-
-# --- records of another machine -------------------------------------------------------------------------------------------
-
-
-def _json(change):
-    def do(folder: Path) -> None:
-        value = json.loads((folder / "run.json").read_text())
-        change(value)
-        (folder / "run.json").write_text(json.dumps(value))
-
-    return do
-
-
-RECORDS = {
-    "no run.json": lambda f: (f / "run.json").unlink(),
-    "empty run.json": lambda f: (f / "run.json").write_bytes(b""),
-    "deep run.json": lambda f: (f / "run.json").write_bytes(b"[" * 100_000),
-    "list": lambda f: (f / "run.json").write_text("[]"),
-    "another schema": _json(lambda v: v.update(schema=99)),
-    "unknown key": _json(lambda v: v.update(magic=1)),
-    "name that leads out": _json(lambda v: v.update(database="../../x")),
-    "fewer splits": _json(lambda v: v.update(status=[])),
-    "cut table": lambda f: (f / "predictions.csv").write_bytes((f / "predictions.csv").read_bytes()[:50]),
-}
-
-
-@pytest.fixture(scope="module")
-def record(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("results")
-    make_world(folder)
-    return sorted(p.parent for p in folder.rglob("run.json"))[0]
-
-
-@pytest.mark.parametrize("name", RECORDS)
-def test_records(tmp_path: Path, record: Path, name: str):
-    folder = tmp_path.joinpath(*record.parts[-4:])
-    shutil.copytree(record, folder)
-    read_record(folder)
-    RECORDS[name](folder)
-    with pytest.raises(CorruptRecord) as caught:
-        read_record(folder)
     one_line(caught.value)

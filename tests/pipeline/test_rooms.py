@@ -17,8 +17,6 @@ from grmp.experiments import sweep
 from grmp.experiments.identity import identify
 from grmp.experiments.record import read_record
 from grmp.experiments.run import run
-from grmp.methods import ridge
-from grmp.methods.context import RunContext, embeddings
 from grmp.params import RunKey
 from grmp.pretrain.train import pretrain
 from tests import worlds
@@ -343,20 +341,3 @@ def test_gpu_demanded(world):
         pytest.skip("there is a GPU here")
     with pytest.raises(UserError, match="torch finds no GPU"):
         choose_device("cuda", 1)
-
-
-def test_ridge_recovers_a_linear_truth(world):
-    """Quality that is linear in the embedding is predicted (nearly) perfectly once K exceeds its dimension."""
-    loaded = params.load(world)
-    from grmp.data import dataset as prepared
-    from grmp.data import splits
-
-    db = prepared.load(world.parent / "data/prepared/pre")
-    parts = splits.load(world.parent / "data/splits/pre/sound.csv", db.index["image"])
-    backbone = checkpoints.load(world.parent)
-    case = RunContext(loaded, world.parent, db, db, parts, parts, 20, backbone, torch.device("cpu"))
-    x = embeddings(case, db.images).numpy()
-    truth = x @ np.eye(x.shape[1])[0]
-    db.index["quality"] = (truth - truth.min()) / (truth.max() - truth.min())
-    (outcome,) = ridge.prepare(case, ridge.Ridge(kind="ridge", label="", alphas=[1e-6]))([0])
-    assert np.corrcoef(outcome.scores, case.quality[parts.test(0)])[0, 1] > 0.9

@@ -93,16 +93,6 @@ def test_simulated_opinions_are_called_so(whole: Results):
     assert "not human ratings" in databases.database_table(whole).note
 
 
-def test_samples_run_from_worst_to_best(whole: Results):
-    figure = databases.samples(whole, 4)
-    assert len(figure.axes) == 4 * 4
-    opinions = [float(a.get_xlabel()) for a in figure.axes[:4]]
-    index = whole.dataset("pre").index["mos"]
-    assert opinions == sorted(opinions)
-    assert opinions[0] == pytest.approx(index.min(), abs=0.01)
-    assert opinions[-1] == pytest.approx(index.max(), abs=0.01)
-
-
 def test_losses_task_by_task(whole: Results):
     figure = meta_training.task_losses(whole, "pre")
     assert [a.get_title("left") for a in figure.axes] == DISTORTIONS_SORTED
@@ -229,22 +219,6 @@ def test_measures_are_the_medians(whole: Results):
     one = whole.summary.query("database == 'beta' and method == 'grmp' and shots == 50 and metric == 'rmse'").iloc[0]
     assert table.data["rmse"].iloc[3] == one["median"]
     assert table.shown["RMSE after the fit"].iloc[3] == f"{one['median']:.3f}"
-
-
-def test_backbone_card_holds_what_repeats(whole: Results):
-    table = databases.backbone_table(whole)
-    assert table.shown.to_numpy().tolist()[:2] == [
-        ["zero-shot SRCC against simulated quality [95% interval]", "0.410 [0.350, 0.470]"],
-        ["scene accuracy", "0.620 (chance 0.125)"],
-    ]
-    assert "99.9" not in table.csv() + table.markdown()  # a time differs from run to run
-
-
-def test_backbone_card_of_released_weights(world: Path):
-    (world / "results/backbone.json").write_text(json.dumps({"name": "ViT-B-16-quickgelu (openai)", "sha256": "abc"}))
-    table = databases.backbone_table(Results.open(world))
-    assert table.shown["Value"].tolist() == ["ViT-B-16-quickgelu (openai)", "abc"]
-    assert table.caption == "The backbone"
 
 
 def test_missing_splits_are_counted_in_the_cell(world: Path):

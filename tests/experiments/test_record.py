@@ -1,0 +1,132 @@
+"""Every way a record can be bad, made on purpose: one line that says why, before a number is used."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from grmp.experiments.record import CorruptRecord, read_record
+from tests.report.sample import make_prepared, make_record, seal
+
+CELL = Path("results/runs/sound/alpha/meta/25")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One database and method, two shot counts."""
+    world = tmp_path_factory.mktemp("records")
+    index = make_prepared(world, "alpha", "simulated", 0)
+    for shots in (25, 50):
+        make_record(world, "alpha", "meta", shots, index)
+    return world
+
+
+@pytest.fixture
+def world(made: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(made, tmp_path / "world")
+
+
+def edit(**changes: object) -> Callable[[Path], None]:
+    """Change keys of run.json; None deletes one."""
+
+    def do(world: Path) -> None:
+        path = world / CELL / "run.json"
+        run = json.loads(path.read_text()) | changes
+        path.write_text(json.dumps({k: v for k, v in run.items() if v is not None}))
+
+    return do
+
+
+def rows(change: Callable[[pd.DataFrame], pd.DataFrame], name: str = "predictions.csv") -> Callable[[Path], None]:
+    """Change a csv of the record."""
+
+    def do(world: Path) -> None:
+        path = world / CELL / name
+        change(pd.read_csv(path)).to_csv(path, index=False)
+
+    return sealed(do)
+
+
+def sealed(change: Callable[[Path], None]) -> Callable[[Path], None]:
+    """The record says that it was written so: what it holds is looked at all the same."""
+
+    def do(world: Path) -> None:
+        change(world)
+        seal(world / CELL)
+
+    return do
+
+
+def truncate(name: str, share: float) -> Callable[[Path], None]:
+    def do(world: Path) -> None:
+        path = world / CELL / name
+        os.truncate(path, int(path.stat().st_size * share))
+
+    return do
+
+
+def nested(world: Path) -> None:
+    (world / CELL / "run.json").write_text("[" * 100_000)
+
+
+def wrong_place(world: Path) -> None:
+    shutil.rmtree(world / CELL)
+    shutil.copytree(world / CELL.with_name("50"), world / CELL)
+
+
+def binary(world: Path) -> None:
+    (world / CELL / "predictions.csv").write_bytes(b"split,image,quality,score\n0,\xff\xfe,0.5,0.5\n")
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
+    "half run.json": (truncate("run.json", 0.5), "run.json cannot be read"),
+    "no run.json": (lambda w: (w / CELL / "run.json").unlink(), "run.json is missing"),
+    "no history": (lambda w: (w / CELL / "history.csv").unlink(), "history.csv is missing"),
+    "cut predictions": (
+        truncate("predictions.csv", 0.99),
+        "predictions.csv was changed after run.json was written",
+    ),
+    "half predictions": (sealed(truncate("predictions.csv", 0.5)), "has no rows of split"),
+    "empty predictions": (sealed(truncate("predictions.csv", 0)), "predictions.csv cannot be read"),
+    "nested json": (nested, "run.json cannot be read"),
+    "not text": (sealed(binary), "predictions.csv cannot be read"),
+    "another cell's record": (wrong_place, "run.json belongs to sound/alpha/meta/50"),
+    "escaping name": (edit(database="../../etc"), "database: String should match"),
+    "another schema": (edit(schema=1), "schema: Input should be 3"),
+    "unknown key": (edit(extra=1), "extra: Extra inputs"),
+    "missing key": (edit(identity=None), "identity: Field required"),
+    "number as text": (edit(shots="25"), "Input should be a valid integer"),
+    "no hash": (edit(identity="abc"), "identity: String should match"),
+    "times that are none": (edit(seconds=[float("nan")] * 5), "seconds.0"),
+    "lengths differ": (edit(status=["ok"] * 4), "4 states and 5 times for 5 splits"),
+    "other columns": (rows(lambda t: t.drop(columns="quality")), "has the columns split, image, score"),
+    "a word for a number": (rows(lambda t: t.assign(score="good")), "predictions.csv cannot be read"),
+    "a split too many": (rows(lambda t: t.assign(split=t["split"] + 1)), "outside 0 to 4"),
+    "a split that is no integer": (rows(lambda t: t.assign(split=0.5)), "predictions.csv cannot be read"),
+    "a huge split": (rows(lambda t: t.assign(split="9" * 30)), "predictions.csv cannot be read"),
+    "quality off the scale": (rows(lambda t: t.assign(quality=t["quality"] + 1)), "quality is outside [0, 1]"),
+    "a picture twice": (rows(lambda t: pd.concat([t, t.tail(1)])), "has an image twice in one split"),
+    "history of a split too many": (rows(lambda t: t.assign(split=9), "history.csv"), "history.csv has splits outside"),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_corrupt_record_is_refused(world: Path, kind: str):
+    damage, reason = DAMAGE[kind]
+    damage(world)
+    with pytest.raises(CorruptRecord) as caught:
+        read_record(world / CELL)
+    assert reason in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_read_record_gives_typed_tables(made: Path):
+    record = read_record(made / CELL)
+    assert record.cell == ("sound", "alpha", "meta", 25)
+    assert len(record.predictions) == 5 * 40
+    assert record.predictions["score"].dtype == float
+    assert record.history["epoch"].max() == 4

@@ -1,0 +1,80 @@
+"""Fine-tuning: the control whose teacher knows the quality."""
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from grmp import methods, params
+from grmp.clip import checkpoints
+from grmp.clip.model import image_embedding, logits, pixels, prompted_texts, task_loss, text_embedding, tokenize
+from grmp.data import dataset as prepared
+from grmp.data import splits
+from grmp.methods import tune
+from grmp.methods.context import RunContext
+from grmp.pretrain.train import pretrain
+from tests import worlds
+
+CHANGES = {
+    "adapt": {"learning_rate": 0.05},
+    "protocols": {"sound": {"adapt": {"epochs": 25}}},
+}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """A tiny world with learned prompts."""
+    file = worlds.build(tmp_path_factory.mktemp("world") / "w", **CHANGES)
+    shutil.rmtree(file.parent / "data/prepared/target")
+    worlds.database(file.parent, "target", references=28, kinds=["jpeg"], seed=2)  # 21 test pictures
+    pretrain(params.load(file), file.parent, "fomaml")
+    return file
+
+
+def tiny_case(loaded, base):
+    """Twelve labels of the world's target."""
+    db = prepared.load(base / "data/prepared/target")
+    parts = splits.load(base / "data/splits/target/sound.csv", db.index["image"])
+    backbone = checkpoints.load(base, "cpu", loaded.backbone.normalize)
+    return RunContext(loaded, base, db, db, parts, parts, 12, backbone, torch.device("cpu"))
+
+
+def test_upper_is_taught_by_a_clip_that_knows_quality(world):
+    """Its teacher, which saw all labels, predicts better than where it started; the method differs from plain GRMP-IQA."""
+    loaded = params.load(world)
+    random = loaded.methods["upper"].model_copy(update={"prompts": "random"})  # learned ones know this world already
+    loaded = loaded.model_copy(update={"methods": loaded.methods | {"upper": random}})
+    case = tiny_case(loaded, world.parent)
+    db, parts, backbone = case.source, case.splits, case.backbone
+    seen, asked = [], tune.finetune
+
+    def watched(place, texts, method, settings, jobs):
+        found = asked(place, texts, method, settings, jobs)
+        seen.append((method, settings, jobs, found))
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tune, "finetune", watched)
+        (found,) = methods.prepare(case, "upper")([1])
+    (teaching, schedule, (lesson,), (taught,)), (_, settings, (job,), _) = seen
+    assert sorted(lesson.train.rows) == sorted(parts.train(1, None))
+    assert set(lesson.test.rows) <= set(lesson.train.rows)
+    assert (teaching.rule, teaching.train, schedule.select) == ("none", ["context", "blocks"], "fixed")
+    assert schedule.epochs == settings.epochs  # one batch holds all labels here
+    assert job.teacher is taught.tensors
+    texts = tokenize(prompted_texts(loaded.prompts.classes, 4))
+    shape, x = backbone.shape, pixels(torch.from_numpy(db.images[:, :, 2:34, 2:34].copy()), backbone.shape)
+
+    def loss_on_the_test_side(p):
+        with torch.no_grad():
+            found = logits(p, image_embedding(p, x, shape), text_embedding(p, texts, shape, p["ctx"]))
+        return float(task_loss(found[parts.test(1)], torch.from_numpy(case.quality[parts.test(1)])))
+
+    at_start, taught_loss = (loss_on_the_test_side(p) for p in (backbone.weights | job.prompts, job.teacher))
+    assert taught_loss < at_start - 0.05
+    (again,), (plain,) = (methods.prepare(case, m)([1]) for m in ("upper", "random_qgr"))
+    assert again.scores.tobytes() == found.scores.tobytes()
+    assert not np.allclose(found.scores, plain.scores)
+    assert found.history[0]["task_loss"] == plain.history[0]["task_loss"]
+    assert found.history[0]["semantic_loss"] != plain.history[0]["semantic_loss"]

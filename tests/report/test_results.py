@@ -1,0 +1,34 @@
+"""Read-only access to results: names, keys, what is missing, what was read."""
+
+from pathlib import Path
+
+import pytest
+
+from grmp.errors import UserError
+from grmp.params import RunKey
+from grmp.report.results import Results, title
+
+
+def test_names_in_print(collected: Path):
+    results = Results.open(collected)
+    assert title("koniq10k_to_livec") == "KonIQ-10k → LIVE Challenge"
+    assert results.label("grmp") == "GRMP-IQA"
+    assert results.label("unknown") == "unknown"
+    assert [results.rating(d) for d in ("alpha", "gamma")] == ["simulated rating", "MOS"]
+
+
+def test_what_is_read_is_noted_and_what_is_missing_is_none(collected: Path):
+    results = Results.open(collected)
+    assert results.missing([RunKey("sound", "alpha", "grmp", 25), RunKey("sound", "alpha", "grmp", 7)]) == [
+        RunKey("sound", "alpha", "grmp", 7)
+    ]
+    assert results.record("alpha", "grmp", 7) is None
+    assert results.pretrain("nothing") is None
+    assert {"results/scores.csv", "results/runs/sound/alpha/grmp/7/run.json"} <= results.files_read
+    assert set(results.under("published").scores["protocol"]) == {"published"}
+
+
+def test_tables_of_another_version_are_refused(world: Path):
+    (world / "results/summary.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(UserError, match=r"summary\.csv was written by another version; regenerate it"):
+        _ = Results.open(world).summary

@@ -1,0 +1,57 @@
+"""The command line: quick to start, no torch where nothing is trained, errors in one line."""
+
+import resource
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+
+
+def test_help_is_quick_to_start():
+    """Processor seconds, the best of three: what else the machine does is no matter."""
+    command, best = (
+        [sys.executable, "-c", "import sys; sys.argv = ['grmp', '--help']; from grmp.cli import main; main()"],
+        9.0,
+    )
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(command, check=True, capture_output=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        best = min(best, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert best < 1.0
+
+
+@pytest.mark.parametrize(
+    "modules",
+    [
+        "grmp.cli, grmp.data.cli",
+        "grmp.data.download, grmp.data.prepare, grmp.data.splits, grmp.data.simulated.databases",
+        "grmp.experiments.run, grmp.experiments.sweep, grmp.report.collect",
+        "grmp.report.notebook, grmp.report.site, grmp.report",
+    ],
+)
+def test_stages_that_train_nothing_need_no_torch(modules):
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "nowhere", "grmp", "5"], "nowhere"),
+        (["run", "livec", "magic", "5"], "method 'magic' is not defined"),
+        (["pretrain", "magic"], "variant 'magic' is not defined"),
+        (["data", "fetch", "nowhere"], "nowhere"),
+    ],
+)
+def test_errors_are_one_line_and_exit_1(arguments, words, tmp_path):
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    command = [sys.executable, "-c", "from grmp.cli import main; main()", *arguments]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert words in done.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["params.yaml"]
