@@ -176,6 +176,9 @@ def train(
         bool, typer.Option("--lower-is-better", help="a lower rating means a better image")
     ] = False,
     folds: Annotated[int, typer.Option(min=0, help="folds of cross-validation; 0: none")] = 5,
+    keep_duplicates: Annotated[
+        bool, typer.Option("--keep-duplicates", help="images that look alike may be on both sides of a fold")
+    ] = False,
     protocol: Protocol = "",
     params: Annotated[
         Path | None,
@@ -200,9 +203,9 @@ def train(
     from grmp.experiments import crossval
 
     others, path = against or ["zero_shot", "ridge"], out or ratings.with_suffix(".safetensors")
-    rated = read(ratings, loaded.data.size, loaded.data.aspect, scale, not lower_is_better)
+    rated = read(ratings, loaded.data.size, loaded.data.aspect, scale, not lower_is_better, not keep_duplicates)
     low, high = rated.info["scale"]["low"], rated.info["scale"]["high"]
-    print(f"{len(rated.index)} rated images, scale {low:g} to {high:g}", flush=True)
+    print(f"{len(rated.index)} rated images of {rated.info['sources']} sources, scale {low:g} to {high:g}", flush=True)
     found, _ = crossval.train(loaded, root, rated, path, method, others, folds)
     if folds:
         print(crossval.summary(found, loaded, method))

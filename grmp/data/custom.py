@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from grmp.data import tables
+from grmp.data import duplicates, tables
 from grmp.data.dataset import COLUMNS, Dataset, source_ids
 from grmp.data.decode import try_image
 from grmp.data.labels import candidates
@@ -41,7 +41,9 @@ class Scale:
         return self.low + share * (self.high - self.low)
 
 
-def read(path: Path, size: int, aspect: str, bounds: tuple[float, float] | None, higher_better: bool) -> Dataset:
+def read(
+    path: Path, size: int, aspect: str, bounds: tuple[float, float] | None, higher_better: bool, merge: bool = True
+) -> Dataset:
     """The images that the CSV file ``path`` rates.
 
     Its columns are ``image`` (a path relative to the table's folder, or the end of a path below it), ``mos`` (mean or single
@@ -51,6 +53,8 @@ def read(path: Path, size: int, aspect: str, bounds: tuple[float, float] | None,
     ----------
     bounds
         Ends of the rating scale; None uses the lowest and the highest rating in the table.
+    merge
+        Count images that look alike (``duplicates.groups``) as one source.
 
     Raises
     ------
@@ -71,8 +75,21 @@ def read(path: Path, size: int, aspect: str, bounds: tuple[float, float] | None,
         raise UserError(f"{path}: {first['image']} is rated {first['mos']:g}, outside the scale {low:g} to {high:g}")
     scale = Scale(low, high, higher_better)
     index = table.assign(quality=scale.quality(table["mos"].to_numpy()).round(9) + 0.0).reindex(columns=COLUMNS)
-    info = {"size": size, "aspect": aspect, "scale": asdict(scale)}
-    return Dataset(path.stem, index, _images(path, index["image"].tolist(), size, aspect), info)
+    images = _images(path, index["image"].tolist(), size, aspect)
+    named = source_ids(index)
+    joined = duplicates.groups(images, named) if merge else named
+    if (sources := joined.max() + 1) < (before := named.max() + 1):
+        first = np.unique(joined, return_index=True)[1]
+        index["reference"] = index["image"].to_numpy()[first][joined]
+        alike = [
+            f"{index['image'][i]} and {index['image'][j]}" for i, j in enumerate(first[joined]) if named[i] != named[j]
+        ]
+        print(
+            f"{path}: {before} sources are counted as {sources}, because images look alike: {_some(alike)}; "
+            "--keep-duplicates keeps them apart"
+        )
+    info = {"size": size, "aspect": aspect, "scale": asdict(scale), "sources": int(sources)}
+    return Dataset(path.stem, index, images, info | {"merged": int(before - sources)})
 
 
 def _table(path: Path) -> pd.DataFrame:

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from skimage import data
 
 from grmp.data.custom import Scale, folds, read
 from grmp.data.dataset import source_ids
@@ -117,6 +118,32 @@ def test_a_name_that_fits_several_files_is_refused(table: Path):
         change(table, "p05.png", whole)
         assert len(read(table, 8, "squash", None, higher_better=True).images) == COUNT
         table.write_text(text)
+
+
+def test_sources_are_joined_by_name_and_by_look(table: Path, capsys: pytest.CaptureFixture[str]):
+    """Twelve photographs; one is there twice, another again as a JPEG, and a source is spelled in two ways."""
+    whole = Image.fromarray(data.hubble_deep_field())
+    for i in range(COUNT):
+        tile = whole.crop((80 * i, 0, 80 * i + 80, 80)).resize((64, 64))
+        tile.save(table.parent / f"photos/p{i:02}.png")
+        if i == 3:
+            tile.save(table.parent / "photos/copy.png")
+            tile.save(table.parent / "photos/again.jpg", quality=60)
+    names = [f"p{i:02}.png" for i in range(COUNT)]
+    rows = [
+        (name, 1 + i % 5, ["S ", "s", "NA", ""][min(i, 3)]) for i, name in enumerate([*names, "copy.png", "again.jpg"])
+    ]
+    pd.DataFrame(rows, columns=["image", "mos", "reference"]).to_csv(table, index=False)
+    rated = read(table, 64, "squash", None, higher_better=True)
+    assert rated.info["sources"] == source_ids(rated.index).max() + 1 == COUNT - 1
+    assert rated.info["merged"] == 2
+    of = dict(zip(rated.index["image"], source_ids(rated.index), strict=True))
+    assert of["p00.png"] == of["p01.png"] != of["p02.png"]
+    assert of["p03.png"] == of["copy.png"] == of["again.jpg"]
+    said = capsys.readouterr().out
+    assert "14 names of sources are 13 without letter case" in said
+    assert "13 sources are counted as 11, because images look alike: " in said
+    assert read(table, 64, "squash", None, higher_better=True, merge=False).info["sources"] == 13
 
 
 def test_folds_are_even_cover_all_and_keep_sources_together():

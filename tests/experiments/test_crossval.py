@@ -230,7 +230,7 @@ def test_commands(world: Path, trained: Path, tmp_path: Path, capsys: pytest.Cap
     out = tmp_path / "quick.safetensors"
     arguments = [str(mine / "ratings.csv"), "-o", str(out), "--method", METHOD, "--scale", "1", "5", "--folds", "0"]
     found = run.invoke(app, ["train", *arguments, "--params", str(world)], catch_exceptions=False)
-    assert "24 rated images, scale 1 to 5" in found.output
+    assert "24 rated images of 24 sources, scale 1 to 5" in found.output
     assert (load(out).score(np.load(world.parent / "data/prepared/target/images.npy"))).min() > 0
     table = tmp_path / "s.csv"
     one = sorted((mine / "photos").iterdir())[0]
