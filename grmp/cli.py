@@ -25,7 +25,9 @@ Examples:
 
   grmp train photos/ratings.csv --scale 1 5     train on your own ratings
 
-  grmp score photos/ratings.safetensors new/    score the images below new/
+  grmp score holiday/                           score the images below holiday/; nothing else is needed
+
+  grmp score new/ --model photos/ratings.safetensors   score them with that model
 
   grmp run livec grmp 50                        one method on one database with 50 labels
 
@@ -35,6 +37,7 @@ Examples:
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=HELP)
 
 Protocol = Annotated[str, typer.Option(help="a protocol of params.yaml [default: the first one]", show_default=False)]
+DEFAULT = "small-rated"  # the model that scores unless another one is named
 
 
 @app.command()
@@ -209,24 +212,41 @@ def train(
     found, _ = crossval.train(loaded, root, rated, path, method, others, folds)
     if folds:
         print(crossval.summary(found, loaded, method))
-    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB; score images with: grmp score {path} IMAGES")
+    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB; score images with: grmp score IMAGES --model {path}")
 
 
-@app.command()
+@app.command(
+    epilog="Examples: grmp score holiday/ · grmp score holiday/ --worst 20 --html report.html · "
+    "grmp score new.jpg --model mine.safetensors --below 2.5"
+)
 def score(
-    model: Annotated[Path, typer.Argument(help="a model written by grmp train")],
     images: Annotated[list[Path], typer.Argument(help="image files, and folders to search for images")],
+    model: Annotated[
+        str, typer.Option(help="a file written by grmp train, or the name of a shipped model (docs/models.md)")
+    ] = DEFAULT,
     out: Annotated[
-        Path | None, typer.Option("-o", help="CSV file to write [default: standard output]", show_default=False)
+        Path | None, typer.Option("-o", help="file to write [default: standard output]", show_default=False)
     ] = None,
+    below: Annotated[
+        float | None, typer.Option(help="only images predicted worse than this rating; exit code 3 if there are any")
+    ] = None,
+    worst: Annotated[int, typer.Option(min=0, help="only so many images, worst first; 0: all, in order")] = 0,
+    crops: Annotated[int, typer.Option(min=0, help="score so many crops of each image at its own resolution, too")] = 0,
+    html: Annotated[Path | None, typer.Option(help="also write a page with thumbnails", show_default=False)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object per line instead of CSV")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
 ) -> None:
-    """Score images with a trained model: quality in [0, 1], higher is better, and on the scale of the ratings."""
-    from grmp.experiments.predict import score as run
+    """Score images: quality in [0, 1] (higher is better), its percentile, and a predicted rating with its interval."""
+    from grmp.use.score import Wanted
+    from grmp.use.score import score as run
 
-    unread = run(model, images, out, device)
+    if len(images) > 1 and images[0].suffix == ".safetensors":  # the former way to name the model
+        model, images = str(images[0]), images[1:]
+    unread, found = run(images, Wanted(model, device, crops, below, worst, as_json), out, html)
     if unread:
         raise UserError(f"{unread} images could not be read (named above); the others are scored")
+    if found:
+        sys.exit(3)
 
 
 @app.command()

@@ -51,8 +51,8 @@ MODULES = {
 
 
 def level(module: str) -> int:
-    """0 for a flat module, then the packages in the order in which they may import each other."""
-    name = (*module.split("."), "")[1]
+    """0 for a flat module, then the packages in the order in which they may import each other; `grmp` itself is last."""
+    name = (*module.split("."), "cli")[1]
     return PACKAGES.index(name) + 1 if name in PACKAGES else 0
 
 

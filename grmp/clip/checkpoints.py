@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -11,7 +11,9 @@ from safetensors.torch import save as to_bytes
 from grmp.clip.model import Backbone, Shape, Tensors, random_prompts
 from grmp.errors import UserError
 from grmp.files import sha256, whole
-from grmp.params import Prompts
+
+if TYPE_CHECKING:
+    from grmp.params import Prompts
 
 KEY = "grmp"
 PATH = Path("models/backbone.safetensors")
@@ -70,7 +72,7 @@ def load(root: Path, device: torch.device | str = "cpu", normalize: str = "", on
     return Backbone(shape, weights, sha256(path)).to(device)
 
 
-def load_prompts(root: Path, variant: str, backbone: Backbone, wanted: Prompts) -> Tensors:
+def load_prompts(root: Path, variant: str, backbone: Backbone, wanted: "Prompts") -> Tensors:
     """Pre-trained prompts, checked against the backbone that they were trained on and the shapes asked for.
 
     Raises UserError if the checkpoint is missing, corrupt, of another backbone, or a tensor does not fit.

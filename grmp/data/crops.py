@@ -2,13 +2,16 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from grmp.device import free_bytes
-from grmp.params import Adapt
+
+if TYPE_CHECKING:
+    from grmp.params import Adapt
 
 Crop = tuple[int, int, int, bool]  # row of the image in the array, top, left, flipped
 Images = np.ndarray | Tensor  # (N, 3, S, S) uint8: memory-mapped, or a copy on a GPU
@@ -38,7 +41,7 @@ def centre(rows: Iterable[int], margin: int) -> list[Crop]:
 
 
 def draw_crops(
-    rows: np.ndarray, margin: int, settings: Adapt, batches: int, epoch: int, batch: int, seed: int
+    rows: np.ndarray, margin: int, settings: "Adapt", batches: int, epoch: int, batch: int, seed: int
 ) -> list[Crop]:
     """Crops of a training batch.
 
@@ -59,7 +62,7 @@ def draw_crops(
     return out
 
 
-def draw_batches(rows: np.ndarray, settings: Adapt, rng: np.random.Generator) -> list[np.ndarray]:
+def draw_batches(rows: np.ndarray, settings: "Adapt", rng: np.random.Generator) -> list[np.ndarray]:
     """Shuffled positions into ``rows``; as published the last batch is the remainder (departure 11), else sizes are even."""
     order, size = rng.permutation(len(rows)), settings.batch
     if settings.batches == "even":

@@ -2,7 +2,7 @@
 
 import math
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -14,31 +14,13 @@ from grmp.data import duplicates, tables
 from grmp.data.dataset import COLUMNS, Dataset, source_ids
 from grmp.data.decode import try_image
 from grmp.data.labels import candidates
+from grmp.data.scale import Scale
 from grmp.data.splits import Splits
 from grmp.device import cpus
 from grmp.errors import UserError
 
 FEWEST = 10  # rated images
 FOLD = 5  # sources per fold, at least
-
-
-@dataclass(frozen=True)
-class Scale:
-    """A rating scale: quality is 0 at the worse end, 1 at the better one."""
-
-    low: float
-    high: float
-    higher_better: bool
-
-    def quality(self, mos: np.ndarray) -> np.ndarray:
-        """Ratings -> [0, 1], higher is better."""
-        share = (mos - self.low) / (self.high - self.low)
-        return share if self.higher_better else 1 - share
-
-    def mos(self, quality: np.ndarray) -> np.ndarray:
-        """Quality -> ratings."""
-        share = quality if self.higher_better else 1 - quality
-        return self.low + share * (self.high - self.low)
 
 
 def read(

@@ -48,15 +48,15 @@ def versions() -> dict[str, str]:
     return {name: str(version) for name, version in found.items()}
 
 
-def load(path: Path, displayed: bool) -> Image.Image:
-    """The image in ``path`` as RGB, at its own size.
+def load(path: Path | bytes, displayed: bool) -> Image.Image:
+    """The image in ``path``, or in a file's bytes, as RGB, at its own size.
 
     Raises
     ------
     OSError, ValueError, SyntaxError, struct.error
         If it is not an image of ``FORMATS``, too large, or its data are corrupt. Corrupt metadata are ignored.
     """
-    data = path.read_bytes()
+    data = path if isinstance(path, bytes) else path.read_bytes()
     with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
         if opened.width * opened.height > MAX_PIXELS:
             raise ValueError(
@@ -173,6 +173,35 @@ def fit(image: Image.Image, size: int, aspect: str) -> np.ndarray:
         left, top = (image.width - side) / 2, (image.height - side) / 2
         box = (left, top, left + side, top + side)
     return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box=box)).transpose(2, 0, 1)
+
+
+def crops(image: Image.Image, size: int, count: int) -> list[np.ndarray]:
+    """``count`` crops (3, size, size) uint8 at the image's own resolution: one in the middle, the others spread evenly.
+
+    Of a smaller image, crops are as large as its shorter side and are enlarged. Positions are the R2 sequence, the same for
+    all images.
+    """
+    side, found = min(size, *image.size), []
+    for i in range(count):
+        left = (0.5 + i * 0.7548776662) % 1 * (image.width - side)
+        top = (0.5 + i * 0.5698402910) % 1 * (image.height - side)
+        box = (round(left), round(top), round(left) + side, round(top) + side)
+        found.append(fit(image.crop(box), size, "squash"))
+    return found
+
+
+def open_any(source: str | Path | bytes | np.ndarray | Image.Image) -> Image.Image:
+    """A file, a file's bytes, an array (H, W) or (H, W, 3) uint8, or Pillow's image, as displayed.
+
+    Raises what ``load`` raises, and ValueError for an array of another kind.
+    """
+    if isinstance(source, np.ndarray):
+        if source.dtype != np.uint8 or not (source.ndim == 2 or source.shape[2:] in ((3,), (4,))):
+            raise ValueError(f"an array must be (H, W) or (H, W, 3) uint8, this is {source.shape} {source.dtype}")
+        source = Image.fromarray(source)
+    if isinstance(source, Image.Image):
+        return _displayed(source)
+    return load(source if isinstance(source, bytes) else Path(source), displayed=True)
 
 
 def read_image(path: Path, size: int, aspect: str, displayed: bool = False) -> np.ndarray:

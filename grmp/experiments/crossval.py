@@ -26,6 +26,7 @@ from grmp.experiments.learn import KINDS, learn
 from grmp.experiments.progress import duration
 from grmp.experiments.run import complete
 from grmp.files import claim, sha256, sha256_of
+from grmp.finetune import trust
 from grmp.locks import lock
 from grmp.methods.context import RunContext
 from grmp.metrics import srcc
@@ -121,6 +122,10 @@ def train(
             "comparison": found.reset_index().to_dict("records"),
             "versions": {name: text for name, text in record.versions().items() if name != "python"},
         }
+        if folds:
+            card |= trust.measure(
+                rated.index["quality"].to_numpy(), scores[method], f"the {len(rated.index)} rated images"
+            )
         replace(model, card=card).save(out)
         for folder in kept:
             shutil.rmtree(folder, ignore_errors=True)

@@ -1,36 +1,46 @@
-"""A trained quality model in one file: the image tower of a fine-tuned CLIP and the embeddings of its two texts.
+"""A quality model: an image tower and the embeddings of its two texts, in one file or shipped with the package.
 
-    from grmp.finetune.scorer import load
-    for path, quality, problem in load(Path("product.safetensors")).rate(sorted(Path("images").iterdir())): ...
+    from grmp import load
+    model = load()                                  # the shipped scorer; load("product.safetensors") what `grmp train` wrote
+    model.score(["a.jpg", array, pil_image])        # (3,) quality in [0, 1]
+    model.table("photographs/")                     # a DataFrame with intervals, one row per image
 
-``grmp train`` writes such a file and ``grmp score`` reads it; no pipeline folder is needed.
+No pipeline folder is needed. Imports are few: ``grmp score`` answers within seconds.
 """
 
 import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from pydantic import TypeAdapter
+from PIL import Image
 from torch import Tensor
 
-from grmp.clip import checkpoints
-from grmp.clip.model import PromptedCLIP, Shape, Tensors
-from grmp.data.custom import Scale
-from grmp.data.decode import try_image
-from grmp.device import cpus
+from grmp.clip import checkpoints, shipped
+from grmp.clip.model import PromptedCLIP, Shape, Tensors, tokenize
+from grmp.data import decode
+from grmp.data.find import find
+from grmp.data.scale import Scale
+from grmp.device import choose_device, cpus
 from grmp.errors import UserError
+from grmp.files import sha256
+from grmp.finetune import trust
 
-BATCH = 64  # images
+if TYPE_CHECKING:
+    import pandas as pd
+
+Source = str | Path | bytes | np.ndarray | Image.Image  # a file, its bytes, (H, W) or (H, W, 3) uint8, or an image
+BATCH = 64  # images on a GPU
 LARGEST = 4096  # side of a prepared image in pixels; a file that states more is corrupt
 NEEDED = ("visual.", "logit_scale")  # tensors to store: the text tower is represented by the two embeddings
 TEXT = "text"
 REMEDY = "give a file that `grmp train` wrote"
+DEFAULT = "small-rated"
 
 
 @dataclass(frozen=True)
@@ -59,7 +69,7 @@ class QualityModel:
         both = self.clip.logits(image, text)
         return both[:, 0] - both[:, 1]
 
-    def score(self, images: np.ndarray) -> np.ndarray:
+    def quality(self, images: np.ndarray) -> np.ndarray:
         """Prepared images (N, 3, S, S) uint8 -> quality (N,) in [0, 1], higher is better, of their centre crops.
 
         Scores do not depend on the other images: on a CPU, where the last digit depends on the size of a batch, images are
@@ -69,26 +79,65 @@ class QualityModel:
         rows = np.arange(math.ceil(len(images) / batch) * batch).clip(max=len(images) - 1)
         return self.clip.map(lambda x: self.logit(x).sigmoid(), images, rows, batch).numpy()[: len(images)]
 
-    def rate(self, paths: Sequence[Path]) -> Iterator[tuple[Path, float, str]]:
-        """(path, quality in [0, 1], "") of image files; (path, NaN, reason) of one that cannot be read."""
-        read = partial(try_image, size=self.card["size"], aspect=self.card["aspect"], displayed=True)
+    def prepare(self, source: Source, crops: int = 0) -> np.ndarray | str:
+        """(1 + crops, 3, S, S) uint8: the whole image and crops at its own resolution; or the reason why there is none."""
+        try:
+            image = decode.open_any(source)
+        except decode.FAULTS as error:
+            return decode.why(error)
+        side, margin = self.clip.shape.image_size, (self.card["size"] - self.clip.shape.image_size) // 2
+        whole = decode.fit(image, self.card["size"], self.card["aspect"])[
+            :, margin : margin + side, margin : margin + side
+        ]
+        return np.stack([whole, *decode.crops(image, side, crops)])
+
+    def rate(self, sources: Sequence[Source], crops: int = 0) -> Iterator[tuple[np.ndarray, str]]:
+        """For each image its quality and that of ``crops`` crops, (1 + crops,), and ""; or NaN and the reason."""
+        on_cpu = self.text.device.type == "cpu"
         with ThreadPoolExecutor(cpus()) as pool:
-            for start in range(0, len(paths), BATCH):
-                some = paths[start : start + BATCH]
-                images = list(pool.map(read, some))
+            for start in range(0, len(sources), step := BATCH // 4 if on_cpu else BATCH):
+                images = list(pool.map(partial(self.prepare, crops=crops), sources[start : start + step]))
                 good = [i for i in images if not isinstance(i, str)]
-                scores = iter(self.score(np.stack(good)).tolist() if good else [])
-                for path, image in zip(some, images, strict=True):
-                    score = math.nan if isinstance(image, str) else next(scores)
-                    reason = (
-                        image if isinstance(image, str) else "" if math.isfinite(score) else "its score is not finite"
-                    )
-                    yield path, score, reason
+                if on_cpu:
+                    scores = pool.map(self.quality, good)
+                else:
+                    scores = iter(self.quality(np.concatenate(good)).reshape(len(good), -1) if good else [])
+                for image in images:
+                    found = np.full(1 + crops, np.nan) if isinstance(image, str) else next(scores).astype(float)
+                    reason = "" if np.isfinite(found).all() else "its score is not finite"
+                    yield found, image if isinstance(image, str) else reason
+
+    def score(self, images: Sequence[Source]) -> np.ndarray:
+        """(N,) quality in [0, 1], higher is better, of files, arrays (H, W, 3) uint8 and Pillow's images.
+
+        Raises UserError if one cannot be read.
+        """
+        found = list(self.rate(images))
+        for i, (image, (_, reason)) in enumerate(zip(images, found, strict=True)):
+            if reason:
+                raise UserError(f"{image if isinstance(image, str | Path) else f'image {i}'}: {reason}")
+        return np.array([quality[0] for quality, _ in found])
+
+    def table(self, images: "str | Path | Sequence[str | Path]") -> "pd.DataFrame":
+        """One row for each image of a folder, or for each file: ``image``, the columns of `trust.judge`, and ``problem``."""
+        import pandas as pd
+
+        paths = find([Path(images)] if isinstance(images, str | Path) else [Path(p) for p in images])
+        found = list(self.rate(paths))
+        judged = self.judge(np.array([quality[0] for quality, _ in found]))
+        return pd.DataFrame({"image": [str(p) for p in paths], **judged, "problem": [reason for _, reason in found]})
+
+    def judge(self, quality: np.ndarray) -> dict[str, np.ndarray]:
+        """What scores (N,) mean: see `trust.judge`."""
+        return trust.judge(self.card, self.scale, quality)
 
     @property
     def scale(self) -> Scale:
         """The rating scale of the training images."""
-        return TypeAdapter(Scale).validate_python(self.card["scale"])
+        scale = Scale(**self.card["scale"])
+        if not -math.inf < scale.low < scale.high < math.inf:
+            raise ValueError("its rating scale is empty")
+        return scale
 
     def save(self, path: Path) -> None:
         """Write the model; the file appears complete or not at all."""
@@ -96,22 +145,41 @@ class QualityModel:
         checkpoints.save(path, tensors, self.card | {"config": self.clip.shape.as_dict()})
 
 
-def load(path: Path, device: torch.device | str = "cpu") -> QualityModel:
-    """The model in a file that ``grmp train`` wrote.
+def load(model: str | Path = DEFAULT, device: "torch.device | str" = "auto") -> QualityModel:
+    """A shipped scorer by its name, a shipped CLIP (zero-shot) by its name, or the model in a file that ``grmp train`` wrote.
 
-    Raises
-    ------
-    UserError
-        If it is missing, corrupt, or something else.
+    Raises UserError if it is missing, corrupt, or something else.
     """
-    tensors, card = checkpoints.read(path, REMEDY, first="")
+    device = choose_device(device, 1) if isinstance(device, str) else device
+    if str(model) in shipped.names():
+        return _zero_shot(str(model), device)
+    tensors, card = checkpoints.read(Path(model), REMEDY, first="")
+    card |= {"sha256": sha256(Path(model))}
+    return _checked(tensors, card, device, f"{model} is not a quality model", REMEDY)
+
+
+def _checked(
+    tensors: Tensors, card: dict[str, Any], device: torch.device | str, trouble: str, remedy: str
+) -> QualityModel:
+    """A model whose tensors and card fit each other; UserError if they do not."""
     try:
         shape, text = Shape(**card["config"]), tensors.pop(TEXT).to(device)
         model = QualityModel(PromptedCLIP({n: t.to(device) for n, t in tensors.items()}, shape), text, card)
         fits = isinstance(card["size"], int) and 0 < shape.patch_size <= shape.image_size <= card["size"] <= LARGEST
-        if not (fits and card["aspect"] in ("squash", "keep") and model.scale.low < model.scale.high):
+        if not (fits and card["aspect"] in ("squash", "keep")):
             raise ValueError("its card does not match its shape")
-        model.score(np.zeros((1, 3, card["size"], card["size"]), np.uint8))  # tensors that are missing or do not fit
+        model.judge(
+            model.quality(np.zeros((1, 3, card["size"], card["size"]), np.uint8))
+        )  # what is missing or does not fit
     except (KeyError, TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
-        raise UserError(f"{path} is not a quality model ({' '.join(str(error).split())[:120]}); {REMEDY}") from None
+        raise UserError(f"{trouble} ({' '.join(str(error).split())[:120]}); {remedy}") from None
     return model
+
+
+def _zero_shot(name: str, device: torch.device) -> QualityModel:
+    """A shipped CLIP that compares an image with the two quality texts; its scores have no interval."""
+    clip = shipped.load(name).to(device)
+    scale = {"low": 0, "high": 1, "higher_better": True}
+    card = {"size": 244, "aspect": "squash", "scale": scale, "method": "zero_shot", "sha256": clip.sha256}
+    tokens = tokenize(["a photo with high quality.", "a photo with low quality."]).to(device)
+    return replace(QualityModel.of(clip.weights, clip.shape, tokens), card=card)

@@ -1,1 +1,1 @@
-"""What a user does with images of her own: choose, rate, compare. One file per command."""
+"""What a user does with images of her own: choose, rate, score, explain, export, serve. One file per command."""

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from grmp.data.decode import concerns
+from grmp.data.find import find, tally
 from grmp.errors import UserError
-from grmp.experiments.predict import find, tally
 
 
 def test_images_are_found_by_content_and_the_others_counted(tmp_path: Path):

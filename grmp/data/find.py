@@ -1,0 +1,52 @@
+"""The images that a user names: files, and folders to search."""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path, PurePath
+
+from grmp.data.decode import ENDINGS, is_image
+from grmp.errors import UserError
+from grmp.files import survey
+
+
+def printable(path: Path) -> str:
+    r"""The name of a file as valid UTF-8 text on one line, in any locale: other bytes and control characters as \xNN."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return re.sub(r"[\x00-\x1f\x7f]", lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+def find(given: Sequence[Path], left_out: Counter[str] | None = None) -> list[Path]:
+    """The files, and the images below the folders, each once and in order; ``left_out`` counts the others by kind.
+
+    Raises UserError if something does not exist, or a folder has no images.
+    """
+    found: dict[Path, Path] = {}
+    left_out = Counter() if left_out is None else left_out
+    for path in given:
+        if not path.exists():
+            raise UserError(f"{path} not found; give image files, or folders of images")
+        inside = [path]
+        if path.is_dir():
+            files, apart = survey(path)
+            inside = [path / p for p, _ in files if is_image(path / p)]
+            known = set(inside)
+            apart.update(PurePath(p).suffix.lower() or "without ending" for p, _ in files if path / p not in known)
+            left_out.update(apart)
+            if not inside:
+                raise UserError(
+                    f"{path} has no images ({tally(apart) or 'it is empty'}); readable: {', '.join(ENDINGS)}"
+                )
+        for one in inside:
+            if (place := one.resolve()) in found:
+                left_out["given twice"] += 1
+            found.setdefault(place, one)
+    return list(found.values())
+
+
+def tally(left_out: Counter[str]) -> str:
+    """The files that are left out, as one clause; empty if there are none."""
+    text = ", ".join(f"{count} {kind}" for kind, count in sorted(left_out.items()))
+    heic = {".heic", ".heif"} & left_out.keys()
+    return f"left out: {text}" + ("; for HEIC: pip install pillow-heif" if heic else "") if text else ""

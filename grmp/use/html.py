@@ -1,0 +1,42 @@
+"""``grmp score --html``: one self-contained page with thumbnails sorted by score, a histogram and a filter."""
+
+import base64
+import io
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import jinja2
+import numpy as np
+
+from grmp.data import decode
+from grmp.data.scale import Scale
+from grmp.device import cpus
+from grmp.files import write_text
+
+SIDE = 320  # pixels of a thumbnail, at most
+BINS = 20
+
+
+def write(path: Path, scored: Sequence[tuple[Path, dict]], scale: Scale, meaning: str) -> None:
+    """Write the page for (file, row of ``grmp score``); images without a score are counted, not shown."""
+    shown = sorted((s for s in scored if np.isfinite(s[1]["quality"])), key=lambda s: s[1]["quality"])
+    with ThreadPoolExecutor(cpus()) as pool:
+        thumbnails = list(pool.map(thumbnail, [file for file, _ in shown]))
+    cards = []
+    for (_, row), image in zip(shown, thumbnails, strict=True):
+        ends = sorted(scale.quality(np.array([row["low"], row["high"]])))  # on [0, 1], for the bar
+        cards.append(row | {"thumbnail": image, "from": ends[0], "to": ends[1]})
+    bins = np.histogram([row["quality"] for _, row in shown], BINS, (0, 1))[0].tolist()
+    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    page = jinja2.Environment(loader=loader, autoescape=True).get_template("report.html")
+    unread = len(scored) - len(shown)
+    write_text(path, page.render(cards=cards, bins=bins, most=max(*bins, 1), meaning=meaning, unread=unread))
+
+
+def thumbnail(file: Path) -> str:
+    """A small JPEG in base64."""
+    image, data = decode.load(file, displayed=True), io.BytesIO()
+    image.thumbnail((SIDE, SIDE))
+    image.save(data, "JPEG", quality=80)
+    return base64.b64encode(data.getvalue()).decode()

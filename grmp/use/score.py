@@ -1,0 +1,154 @@
+"""``grmp score``: images in files and folders -> a table of their quality, one row as soon as it is known."""
+
+import contextlib
+import csv
+import io
+import json
+import math
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from grmp.data.decode import concerns
+from grmp.data.find import find, printable, tally
+from grmp.errors import UserError
+from grmp.files import claim, sha256_of, write_text
+from grmp.finetune.scorer import QualityModel, load
+from grmp.finetune.trust import LEVEL
+
+DIGITS = {"percentile": 1}  # decimals, else 4
+Row = dict[str, float | str]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to score and which rows to write."""
+
+    model: str | Path
+    device: str = "auto"
+    crops: int = 0
+    below: float | None = None  # only images that are worse than this on the rating scale
+    worst: int = 0  # only so many, worst first
+    as_json: bool = False
+
+
+def score(given: Sequence[Path], wanted: Wanted, out: Path | None = None, html: Path | None = None) -> tuple[int, int]:
+    """Write one row per image; returns how many are unreadable, and how many are worse than ``wanted.below``.
+
+    Rows have the columns of `grmp.finetune.trust.judge` and, with crops, the mean and the least quality of the crops. With
+    ``out``, scores are noted in a file beside it, and an interrupted call continues from there.
+
+    Raises UserError if the model, a file or a folder does not exist, or a folder has no images.
+    """
+    if wanted.device not in ("auto", "cpu", "cuda"):
+        raise UserError(f"--device {wanted.device}: choose auto, cpu or cuda")
+    for file in filter(None, (out, html)):
+        claim(file)
+    left_out, remarks = Counter[str](), Counter[str]()
+    paths = find(given, left_out)
+    model = load(wanted.model, wanted.device)
+    notes = out and out.with_name(f".{out.name}.{sha256_of([model.card['sha256'], wanted.crops])[:16]}.notes")
+    kept: list[tuple[Path, Row]] = []
+    unread = below = 0
+    for path, (row, trouble) in zip(paths, _rows(model, paths, wanted, notes), strict=True):
+        unread += bool(trouble)
+        remarks.update(concerns(path, model.card["size"], model.card["aspect"], model.clip.shape.patch_size))
+        if wanted.below is not None:
+            if not _worse(model, row, wanted.below):
+                continue
+            below += 1
+        kept.append((path, row))
+        if not (out or wanted.worst):
+            print(_line(row, wanted.as_json, first=len(kept) == 1), end="", flush=True)
+    if wanted.worst:
+        kept = sorted(kept, key=lambda one: float(np.nan_to_num(float(one[1]["quality"]), nan=np.inf)))[: wanted.worst]
+    text = "".join(_line(row, wanted.as_json, first=i == 0) for i, (_, row) in enumerate(kept))
+    if out and notes:
+        write_text(out, text)
+        notes.unlink(missing_ok=True)
+        print(f"{out}: {len(paths) - unread} images scored")
+    elif wanted.worst:
+        print(text, end="")
+    if html:
+        from grmp.use.html import write
+
+        write(html, kept, model.scale, meaning(model))
+    for line in (*(f"{n} of {len(paths)} images are {clause}" for clause, n in remarks.items()), tally(left_out)):
+        if line:
+            print(line, file=sys.stderr)
+    if sys.stderr.isatty():
+        print(meaning(model), file=sys.stderr)
+    return unread, below
+
+
+def meaning(model: QualityModel) -> str:
+    """What the columns of ``model`` say, in one line."""
+    scale, known = model.scale, model.card.get("known")
+    return (
+        f"quality: 0 to 1, higher is better; predicted_rating: {scale.low:g} to {scale.high:g}"
+        + (f", between low and high for {LEVEL:.0%} of images like the rated ones" if "errors" in model.card else "")
+        + (f"; percentile: among {known}" if known else "")
+    )
+
+
+def _rows(model: QualityModel, paths: list[Path], wanted: Wanted, notes: Path | None) -> Iterator[tuple[Row, str]]:
+    """(row, reason why it could not be read), in order."""
+    from tqdm import tqdm
+
+    known = _known(notes, 1 + wanted.crops)
+    fresh = model.rate([path for path in paths if _key(path) not in known], wanted.crops)
+    bar = tqdm(paths, desc="score", unit="image", delay=5, disable=None)
+    with notes.open("a") if notes else contextlib.nullcontext() as note:
+        for path in bar:
+            found, trouble = (known[key], "") if (key := _key(path)) in known else next(fresh)
+            if trouble:
+                tqdm.write(f"{printable(path)}: {trouble}", file=sys.stderr)
+            elif note and key not in known:
+                print(json.dumps([key, list(found)]), file=note, flush=True)
+            quality, *crops = found
+            row: Row = {"image": printable(path)}
+            row |= {name: float(value[0]) for name, value in model.judge(np.array([quality])).items()}
+            if crops:
+                row |= {"crops_mean": float(np.mean(crops)), "crops_min": float(np.min(crops))}
+            yield row, trouble
+
+
+def _worse(model: QualityModel, row: Row, rating: float) -> bool:
+    quality = float(model.scale.quality(np.array([rating]))[0])
+    return float(row["quality"]) < quality
+
+
+def _line(row: Row, as_json: bool, first: bool) -> str:
+    """A row of CSV, after the header if it is the first, or an object of JSON; NaN is empty or null."""
+    values = {
+        name: value if isinstance(value, str) else None if math.isnan(value) else round(value, DIGITS.get(name, 4))
+        for name, value in row.items()
+    }
+    if as_json:
+        return json.dumps(values, ensure_ascii=False) + "\n"
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([values.keys(), values.values()] if first else [values.values()])
+    return text.getvalue()
+
+
+def _key(path: Path) -> str:
+    """An image as it is now: one that was written since is scored again."""
+    state = path.stat()
+    return f"{os.fsencode(path.resolve())!r} {state.st_size} {state.st_mtime_ns}"
+
+
+def _known(notes: Path | None, count: int) -> dict[str, np.ndarray]:
+    """Key -> qualities from the complete lines that an interrupted call left."""
+    known = {}
+    for line in notes.read_text().splitlines() if notes and notes.is_file() else []:
+        with contextlib.suppress(ValueError, TypeError):  # the last line may be cut off
+            key, values = json.loads(line)
+            if isinstance(key, str) and len(values) == count and np.isfinite(values).all():
+                known[key] = np.array(values)
+    return known

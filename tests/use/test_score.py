@@ -1,0 +1,100 @@
+"""``grmp score``: rows, filters, exit codes, and an interrupted call that continues."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from grmp.cli import app
+from grmp.errors import UserError
+from grmp.finetune.scorer import QualityModel
+from grmp.use.score import Wanted, score
+
+COLUMNS = ["image", "quality", "percentile", "predicted_rating", "low", "high"]
+
+
+def run(*arguments: object):
+    return CliRunner().invoke(app, ["score", *map(str, arguments)])
+
+
+def rows(text: str) -> list[dict]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_a_folder_needs_no_model(photographs: Path, tmp_path: Path):
+    found = run(photographs, "-o", tmp_path / "s.csv")
+    assert found.exit_code == 0
+    table = pd.read_csv(tmp_path / "s.csv")
+    assert list(table.columns) == COLUMNS
+    assert len(table) == 6
+    quality = table["quality"].to_numpy()
+    assert (quality[::2] > quality[1::2]).all()  # each photograph before its blurred copy
+
+
+def test_a_trained_model_predicts_ratings_with_intervals(photographs: Path, trained: Path):
+    found = rows(run(photographs, "--model", trained, "--json").stdout)
+    assert list(found[0]) == COLUMNS
+    for row in found:
+        assert row["predicted_rating"] == pytest.approx(1 + 4 * row["quality"], abs=3e-4)
+        assert 1 <= row["low"] < row["predicted_rating"] < row["high"] <= 5
+        assert 0 <= row["percentile"] <= 100
+    assert rows(run(trained, photographs, "--json").stdout) == found  # the former order of arguments
+
+
+def test_worst_and_below_filter(photographs: Path, trained: Path):
+    every = rows(run(photographs, "--model", trained, "--json").stdout)
+    ratings = sorted(row["predicted_rating"] for row in every)
+    worst = rows(run(photographs, "--model", trained, "--json", "--worst", 2).stdout)
+    assert [row["predicted_rating"] for row in worst] == ratings[:2]
+    between = (ratings[2] + ratings[3]) / 2
+    below = run(photographs, "--model", trained, "--json", "--below", between)
+    assert below.exit_code == 3
+    assert sorted(row["predicted_rating"] for row in rows(below.stdout)) == ratings[:3]
+    none = run(photographs, "--model", trained, "--below", 1)
+    assert (none.exit_code, none.stdout) == (0, "")
+
+
+def test_crops_show_what_resizing_hides(photographs: Path):
+    sharp, blurred = rows(
+        run(photographs / "coffee.jpg", photographs / "coffee_blurred.jpg", "--json", "--crops", 3).stdout
+    )
+    assert sharp["crops_min"] <= sharp["crops_mean"]
+    assert blurred["crops_mean"] < sharp["crops_mean"]
+
+
+def test_unreadable_images_are_named_and_cost_the_exit_code(photographs: Path, tmp_path: Path):
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
+    found = run(tmp_path, photographs, "--json")
+    assert f"{tmp_path / 'broken.jpg'}: not an image in a supported format" in found.stderr
+    assert isinstance(found.exception, UserError)
+    assert [row["quality"] is None for row in rows(found.stdout)] == [True] + [False] * 6
+
+
+def test_an_interrupted_call_continues(photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    wanted, out = Wanted("small-rated", "cpu"), tmp_path / "s.csv"
+    score([photographs], wanted, tmp_path / "whole.csv")
+    rate, asked = QualityModel.rate, []
+
+    def stops_after_two(self, sources, crops):
+        yield from (found for found, _ in zip(rate(self, sources, crops), range(2), strict=False))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(QualityModel, "rate", stops_after_two)
+    with pytest.raises(KeyboardInterrupt):
+        score([photographs], wanted, out)
+    assert not out.exists()
+    monkeypatch.setattr(QualityModel, "rate", lambda self, s, crops: asked.extend(s) or rate(self, s, crops))
+    score([photographs], wanted, out)
+    assert len(asked) == 4
+    assert out.read_text() == (tmp_path / "whole.csv").read_text()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["s.csv", "whole.csv"]
+
+
+def test_no_interval_is_invented(photographs: Path):
+    """A model without rated images has neither an interval nor a percentile: empty cells, not numbers."""
+    (row,) = rows(run(photographs / "coffee.jpg", "--model", "small", "--json").stdout)
+    assert (row["percentile"], row["low"], row["high"]) == (None, None, None)
+    assert np.isfinite(row["quality"])
