@@ -1,4 +1,4 @@
-"""Which files compute a number: the import closure of a module, read from the source and never kept by hand."""
+"""The import closure of a module: the source files that a number depends on."""
 
 import ast
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from pathlib import Path
 from grmp.files import sha256, sha256_of
 
 ROOT = Path(__file__).parent.parent
-# Settings reach an identity by their values, and these compute nothing: editing them must not invalidate a result.
+# An identity contains the values of the settings; the other modules compute nothing. Editing them invalidates no result.
 WITHOUT_NUMBERS = ("grmp.params", "grmp.errors", "grmp.files", "grmp.locks", "grmp.pool", "grmp.code")
 
 

@@ -19,7 +19,7 @@ APART = {"__MACOSX", "@eaDir", "@Recycle", "#recycle", "$RECYCLE.BIN"}  # folder
 
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Turns what the operating system complains of into one line about ``path``."""
+    """Turn an error of the operating system into one line about ``path``."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield
@@ -31,7 +31,7 @@ def _named(path: Path) -> Iterator[None]:
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """A path beside ``path`` to write to; it becomes ``path`` when the block ends well and vanishes when it does not.
+    """A temporary path beside ``path``, renamed to ``path`` when the block ends without an error and deleted otherwise.
 
     Raises UserError if the disk is full or the folder cannot be written.
     """
@@ -48,7 +48,7 @@ def whole(path: Path) -> Iterator[Path]:
 
 
 def claim(path: Path) -> None:
-    """See that the file ``path`` can be written, before the work that it is for.
+    """Check that the file ``path`` can be written, before the work whose result it will hold.
 
     Raises UserError if it is a folder, or its folder cannot be written.
     """
@@ -82,7 +82,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 def _clear(path: Path) -> None:
-    """Remove what a killed writer of ``path`` left beside it. There is one writer at a time (ownership.py)."""
+    """Remove what a killed writer of ``path`` left beside it; locks allow one writer at a time."""
     ours = re.compile(re.escape(f".{path.name}.") + r"[^.]+\.(partial|old)")
     for stray in path.parent.iterdir():
         if not ours.fullmatch(stray.name):
@@ -94,7 +94,7 @@ def _clear(path: Path) -> None:
 
 
 def _flush(path: Path) -> None:
-    """Bring a file or a folder to the disk, so that a rename never comes before what it names."""
+    """Flush a file or a folder to disk, so that a rename never precedes the content."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,8 +1,7 @@
-"""One owner for each piece of work, over processes and over machines that share a file system.
+"""Locks between processes, on one machine or on several that share a file system (docs/sweep.md).
 
-A lock that the kernel holds (``flock``), not a file that says "busy": it ends with the process that holds it, however that
-ends, so that nothing has to be removed by hand. docs/sweep.md says what this asks of a shared file system, and why there is
-no lease with a heartbeat. The empty files in ``results/partial/locks`` stay: to delete one would let two owners in.
+The kernel holds each lock (``flock``) and releases it when the process ends, so there is nothing to clean up. The empty files
+in ``results/partial/locks`` stay: deleting one would let two processes in.
 """
 
 from collections.abc import Iterator
@@ -13,36 +12,36 @@ from filelock import FileLock, Timeout
 
 from grmp.errors import UserError
 
-POLL = 0.2  # seconds between two looks at a lock that another process holds
+POLL = 0.2  # seconds between two attempts
 
 
 class Locked(Exception):
-    """Another process owns this piece of work."""
+    """Another process holds the lock."""
 
 
 @contextmanager
-def lock(world: Path, name: str, wait: bool = True) -> Iterator[None]:
-    """Inside the block no other process, here or on another machine, owns ``name`` in the world ``world``.
+def lock(root: Path, name: str, wait: bool = True) -> Iterator[None]:
+    """Hold the lock ``name`` of the pipeline folder ``root`` inside the block; no other process can hold it.
 
-    Raises Locked if another process owns it and ``wait`` is False; with ``wait`` a line is printed, and its end awaited;
-    UserError if the folder cannot be written, or its file system has no locks.
+    With ``wait``, a line is printed while another process holds it; without, Locked is raised. Raises UserError if the
+    folder cannot be written, or its file system has no locks.
     """
-    path = world / "results/partial/locks" / f"{name}.lock"
+    path = root / "results/partial/locks" / f"{name}.lock"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # no soft lock where the file system has none: that one would outlive a killed process
+        # a soft lock, filelock's fallback, would outlive a killed process
         held = FileLock(path, poll_interval=POLL, fallback_to_soft=False)
         try:
             held.acquire(timeout=0)
         except Timeout:
             if not wait:
                 raise Locked(name) from None
-            print(f"{name}: another process is at it; waiting for its end", flush=True)
+            print(f"{name}: another process is working on it; waiting", flush=True)
             held.acquire()
     except (OSError, NotImplementedError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(
-            f"cannot lock {path}: {reason}; the world's folder must be writable, on a file system with locks "
+            f"cannot lock {path}: {reason}; the pipeline folder must be writable, on a file system with locks "
             "(NFS 4, or Lustre mounted with -o flock)"
         ) from None
     try:

@@ -51,7 +51,7 @@ def test_waits_for_the_owner_and_says_so(tmp_path, other, capsys):
     with lock(tmp_path, "a-b-1"):
         assert time.monotonic() - start > 0.3
     ending.wait()
-    assert "a-b-1: another process is at it" in capsys.readouterr().out
+    assert "a-b-1: another process is working on it" in capsys.readouterr().out
 
 
 def test_an_exception_gives_it_back(tmp_path):

@@ -11,7 +11,7 @@ from typing import Any
 
 from grmp.errors import UserError, one_line
 
-POLL = 2.0  # seconds between two looks at the jobs
+POLL = 2.0  # seconds between two checks of the jobs
 TIMEOUTS = 100  # times that a job may reach its time limit and be requeued
 GONE = 30.0  # seconds without a result and outside the queue; on NFS a result may become visible that much later
 IDLE = 2  # times in a row without progress

@@ -21,12 +21,12 @@ ACROSS = "_to_"  # koniq10k_to_livec: trained on the one, tested on the other
 
 
 def shots(text: str) -> int | str:
-    """What the command line says: a number, or a share such as 20pct. Raises UserError if it is neither."""
+    """Parse a number of labels, or a share such as 20pct. Raises UserError if it is neither."""
     try:
         value: int | str = int(text) if text.isdigit() else text
         return TypeAdapter[int | str](Shots).validate_python(value)
     except ValidationError:
-        raise UserError(f"'{text}' is no number of labelled pictures; write e.g. 50, or 20pct") from None
+        raise UserError(f"'{text}' is not a number of labelled images; write for example 50, or 20pct") from None
 
 
 class RunKey(NamedTuple):

@@ -27,5 +27,5 @@ def test_a_grid_is_the_product_of_its_lists():
 @pytest.mark.parametrize("text", ["0", "-5", "200pct", "0pct", "many", "../x"])
 def test_labels_on_the_command_line(text):
     assert (params.shots("50"), params.shots("20pct")) == (50, "20pct")
-    with pytest.raises(UserError, match="no number of labelled pictures"):
+    with pytest.raises(UserError, match="not a number of labelled images"):
         params.shots(text)
