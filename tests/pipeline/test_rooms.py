@@ -173,7 +173,7 @@ def test_record_of_every_method(world, method):
     assert [p.name for p in (world.parent / "results/partial").iterdir()] == ["locks"]
 
 
-def test_same_bytes_alone_after_an_interruption_and_in_a_sweep(world, monkeypatch):
+def test_same_bytes_alone_and_after_an_interruption(world, monkeypatch):
     key, loaded = RunKey("sound", "target", "grmp", 6), params.load(world)
     run(loaded, world.parent, key)
     alone = content(key.folder(world.parent))
@@ -202,13 +202,6 @@ def test_same_bytes_alone_after_an_interruption_and_in_a_sweep(world, monkeypatc
     run(loaded, world.parent, key)
     assert done == [0, 1, 2]  # split 0 was taken up, not repeated
     assert content(key.folder(world.parent)) == alone
-    monkeypatch.undo()
-
-    shutil.rmtree(key.folder(world.parent))
-    assert sweep.sweep(world, workers=2) == 10
-    assert content(key.folder(world.parent)) == alone
-    assert sweep.outdated(loaded, world.parent) == []
-    assert sweep.sweep(world, workers=2) == 0
 
 
 ALL = ("zero_shot", "ridge", "random_prompts", "meta_prompts", "grmp")
