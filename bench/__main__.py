@@ -3,6 +3,7 @@
     python -m bench [--device cuda] [--repeats 5] [--images 16] [--shots 50] [--work evaluation adaptation meta_training]
     python -m bench --device cuda --work splits [--splits 10] [--pictures 10073] [--epochs 400]
     python -m bench growth [--repeats 3]
+    python -m bench false_positives [--worlds 400]
 
 The first takes about 15 minutes on 2 CPU cores, the second about 10. See docs/speed.md.
 """
@@ -72,6 +73,10 @@ def main(arguments: list[str]) -> None:
         from bench.growth import main as growth
 
         return growth(arguments[1:])
+    if arguments[:1] == ["false_positives"]:
+        from bench.false_positives import main as false_positives
+
+        return false_positives(arguments[1:])
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--repeats", type=int, default=5)

@@ -16,6 +16,7 @@ from scipy.special import expit
 METRICS = ("srcc", "krcc", "plcc", "plcc_fit", "rmse")
 FEWEST = 5  # images; a rank correlation of fewer is meaningless
 CONSTANT = 1e-9  # scores that differ by less are equal
+NO_TEST = {"low": np.nan, "high": np.nan, "p": np.nan}
 
 Array = NDArray[np.float64]
 
@@ -131,7 +132,7 @@ def bootstrap(
 def interval(values: ArrayLike, level: float, resamples: int, seed: int) -> dict[str, float]:
     """Median and mean over splits with percentile bootstrap intervals.
 
-    Splits draw their test pictures from one database, so they are not independent: the interval tells how far the number
+    Splits draw their test images from one database, so they are not independent: the interval tells how far the number
     depends on the draw of the split, not how it would vary on another database.
 
     Returns
@@ -149,28 +150,11 @@ def interval(values: ArrayLike, level: float, resamples: int, seed: int) -> dict
     return found | {"sd": float(np.std(x, ddof=1)) if len(x) > 1 else np.nan}
 
 
-def paired(a: ArrayLike, b: ArrayLike, level: float, resamples: int, seed: int) -> dict[str, float]:
-    """``a`` minus ``b`` (S,), split by split: what :func:`interval` says of the differences, and two more.
-
-    Returns
-    -------
-    dict
-        Those of :func:`interval`, ``won`` (splits where a > b) and ``p`` of the two-sided Wilcoxon signed-rank test; 1 where
-        all differences are 0. With S splits it cannot fall below 2 / 2**S: 0.0625 for five.
-    """
-    difference = np.asarray(a, float) - np.asarray(b, float)
-    x = difference[np.isfinite(difference)]
-    p = np.nan
-    if len(x) > 1:
-        p = float(stats.wilcoxon(x).pvalue) if np.any(x) else 1.0
-    return interval(difference, level, resamples, seed) | {"won": int(np.count_nonzero(x > 0)), "p": p}
-
-
-def corrected_t(differences: ArrayLike, level: float, test_share: float = 0.2) -> dict[str, float]:
+def corrected_t(differences: ArrayLike, level: float, test_share: float) -> dict[str, float]:
     """Corrected resampled t-test of paired differences over random splits (Nadeau and Bengio, Machine Learning 52, 2003).
 
-    Random splits share images, so the variance of their mean is multiplied by 1 + J n_test / n_train. Valid where training sets
-    are a fixed share of the images (shares of the labels, full supervision), not for K labels.
+    The test sides of random splits share images, so the variance of their mean is multiplied by 1 + J n_test / n_train. Valid
+    where training sets are a share of the images (shares of the labels, full supervision).
 
     Parameters
     ----------
@@ -182,17 +166,79 @@ def corrected_t(differences: ArrayLike, level: float, test_share: float = 0.2) -
     Returns
     -------
     dict
-        mean, low, high at ``level``, and the two-sided ``p``; NaN with fewer than two splits.
+        low, high at ``level``, and the two-sided ``p``; NaN with fewer than two splits.
     """
     x = np.asarray(differences, float)
     x = x[np.isfinite(x)]
-    found = {"mean": float(x.mean()) if len(x) else np.nan, "low": np.nan, "high": np.nan, "p": np.nan}
     if len(x) < 2:
-        return found
-    error = float(np.std(x, ddof=1) * np.sqrt(1 / len(x) + test_share / (1 - test_share)))
-    half = float(stats.t.ppf(0.5 + level / 2, len(x) - 1)) * error
-    p = float(2 * stats.t.sf(abs(found["mean"]) / error, len(x) - 1)) if error > 0 else float(found["mean"] == 0)
-    return found | {"low": found["mean"] - half, "high": found["mean"] + half, "p": p}
+        return dict(NO_TEST)
+    return _t(x, np.var(x, ddof=1) * (1 / len(x) + test_share / (1 - test_share)), len(x) - 1, level)
+
+
+def two_way(differences: ArrayLike, resampled: ArrayLike, sources: int, level: float) -> dict[str, float]:
+    """Interval and test of the mean difference over other images and other splits: a two-way bootstrap.
+
+    The variances of two resamplings add up: of images, drawn once for all splits, and of splits, whose bootstrap variance
+    has a closed form. The interval is that of Student's t with the degrees of freedom of Welch and Satterthwaite, since a
+    percentile interval over few splits is too narrow.
+
+    Parameters
+    ----------
+    differences
+        (J,) one per split; values that are not finite are excluded.
+    resampled
+        (B,) mean differences over the splits, each with images drawn anew (:func:`draw`, :func:`correlations`).
+    sources
+        How many images, or sources of images, were drawn from.
+
+    Returns
+    -------
+    dict
+        As :func:`corrected_t`.
+    """
+    x, y = np.asarray(differences, float), np.asarray(resampled, float)
+    x, y = x[np.isfinite(x)], y[np.isfinite(y)]
+    if min(len(x), len(y), sources) < 2:
+        return dict(NO_TEST)
+    splits, images = np.var(x, ddof=1) / len(x), np.var(y, ddof=1)
+    total = splits + images
+    freedom = total**2 / (splits**2 / (len(x) - 1) + images**2 / (sources - 1)) if total else 1
+    return _t(x, total, freedom, level)
+
+
+def _t(x: Array, variance: float, freedom: float, level: float) -> dict[str, float]:
+    mean, error = float(x.mean()), float(np.sqrt(variance))
+    half = float(stats.t.ppf(0.5 + level / 2, freedom)) * error
+    p = float(2 * stats.t.sf(abs(mean) / error, freedom)) if error else float(mean == 0)
+    return {"low": mean - half, "high": mean + half, "p": p}
+
+
+def draw(sources: NDArray[np.int64], resamples: int, seed: Sequence[int]) -> NDArray[np.float32]:
+    """(B, N) how often each image is drawn when its source (N,) is; all sources are drawn with replacement."""
+    count = int(sources.max()) + 1
+    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), resamples)
+    return drawn.astype(np.float32)[:, sources]
+
+
+def correlations(
+    quality: ArrayLike, score: ArrayLike, weights: NDArray[np.float32], metric: str
+) -> NDArray[np.float32]:
+    """(B,) srcc or plcc of quality and score (N,), with image i counted ``weights[b, i]`` times; NaN if undefined."""
+    x, y = (_ranks(v, weights) if metric == "srcc" else np.asarray(v, np.float32) for v in (quality, score))
+    with np.errstate(invalid="ignore", divide="ignore"):  # nothing drawn, or constant
+        total = weights.sum(axis=1, keepdims=True)
+        x, y = (v - np.sum(weights * v, axis=1, keepdims=True) / total for v in (x, y))
+        covariance, *variances = (np.einsum("bi,bi,bi->b", weights, *pair) for pair in ((x, y), (x, x), (y, y)))
+        return covariance / np.sqrt(variances[0] * variances[1])
+
+
+def _ranks(values: ArrayLike, weights: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(B, N) middle ranks of the values (N,) that occur ``weights`` (B, N) times, up to a constant."""
+    _, group = np.unique(np.asarray(values), return_inverse=True)
+    order = np.argsort(group, kind="stable")
+    starts = np.searchsorted(group[order], np.arange(group.max() + 1))
+    occurs = np.add.reduceat(weights[:, order], starts, axis=1)
+    return np.asarray(np.cumsum(occurs, axis=1) - occurs / 2, np.float32)[:, group]
 
 
 def holm(p: Sequence[float]) -> list[float]:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from bench import __main__ as bench
-from bench import growth
+from bench import false_positives, growth
 from bench.measure import timed
 from bench.work import WORK, Setting
 from tests.finetune.test_loop import SHAPE
@@ -67,3 +67,11 @@ def test_growth_writes_csv_and_figure(monkeypatch, tmp_path):
     assert table[["quantity", "size"]].to_numpy().tolist() == [[q, n] for q, s in sizes.items() for n in s]
     assert (table["seconds"] > 0).all()
     assert (tmp_path / "growth.png").stat().st_size > 1000
+
+
+def test_false_positives_are_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr(false_positives, "WORLDS", ((100, 20, 5, 0.5),))
+    bench.main(["false_positives", "--worlds", "30", "--out", str(tmp_path)])
+    (row,) = pd.read_csv(tmp_path / "false_positives.csv").itertuples()
+    assert row.over_splits > 0.1  # too narrow for other images
+    assert max(row.two_way, row.corrected_t) <= 0.1

@@ -3,9 +3,21 @@
 import numpy as np
 import pytest
 from scipy.io import loadmat
-from scipy.stats import t
+from scipy.stats import pearsonr, t
 
-from grmp.metrics import METRICS, corrected_t, fit_logistic, holm, interval, logistic, paired, scores
+from grmp.metrics import (
+    METRICS,
+    corrected_t,
+    correlations,
+    draw,
+    fit_logistic,
+    holm,
+    interval,
+    logistic,
+    scores,
+    srcc,
+    two_way,
+)
 
 RNG_SEED = 5
 
@@ -73,12 +85,37 @@ def test_the_fit_is_at_least_as_good_as_a_line():
 
 def test_corrected_t_is_wider_than_the_plain_one():
     """Four splits, by hand: mean 0.025, variance 1/6000, n_test / n_train = 1/4."""
-    found = corrected_t([0.01, 0.02, 0.03, 0.04], 0.95)
+    found = corrected_t([0.01, 0.02, 0.03, 0.04], 0.95, 0.2)
     error = np.sqrt((1 / 4 + 1 / 4) / 6000)
-    assert found["mean"] == pytest.approx(0.025)
-    assert found["high"] - found["mean"] == pytest.approx(3.182446 * error, rel=1e-5)
+    assert found["high"] - 0.025 == pytest.approx(3.182446 * error, rel=1e-5)
     assert found["p"] == pytest.approx(2 * t.sf(0.025 / error, 3))
-    assert np.isnan(corrected_t([0.1, np.nan], 0.95)["p"])
+    assert np.isnan(corrected_t([0.1, np.nan], 0.95, 0.2)["p"])
+
+
+def test_correlations_count_images_as_often_as_they_are_drawn():
+    rng = np.random.default_rng(0)
+    quality, score = rng.integers(0, 6, 40) / 5, rng.random(40).round(1)  # ties in both
+    weights = draw(np.arange(40) // 2, 20, [0])
+    assert (weights[:, ::2] == weights[:, 1::2]).all()  # images of a source come together
+    assert (weights[:, ::2].sum(axis=1) == 20).all()
+    found = {metric: correlations(quality, score, weights, metric) for metric in ("srcc", "plcc")}
+    for b, weight in enumerate(weights.astype(int)):
+        q, s = np.repeat(quality, weight), np.repeat(score, weight)
+        assert found["srcc"][b] == pytest.approx(srcc(q, s)[0], abs=1e-5)
+        assert found["plcc"][b] == pytest.approx(pearsonr(q, s).statistic, abs=1e-5)
+    assert np.isnan(correlations(quality, np.ones(40), weights, "srcc")).all()
+
+
+def test_two_way_interval_by_hand():
+    """Variance of the splits 1/6000/4 and of the images 1/6000, three and nine degrees of freedom."""
+    images = 0.025 + np.array([-1, 1]) / np.sqrt(12000)
+    found = two_way([0.01, 0.02, 0.03, 0.04, np.nan], images, 10, 0.95)
+    freedom = 1.25**2 / (0.25**2 / 3 + 1 / 9)
+    error = np.sqrt(1.25 / 6000)
+    assert found["high"] - found["low"] == pytest.approx(2 * t.ppf(0.975, freedom) * error)
+    assert found["p"] == pytest.approx(2 * t.sf(0.025 / error, freedom))
+    assert two_way([0.0, 0.0], np.zeros(9), 10, 0.95) == {"low": 0, "high": 0, "p": 1}  # the same predictions
+    assert np.isnan(two_way([0.1], images, 10, 0.95)["p"])
 
 
 @pytest.mark.parametrize(
@@ -138,22 +175,6 @@ def test_interval_counts_what_is_missing():
 def test_equal_values_have_an_interval_of_no_width():
     found = interval([0.5] * 5, 0.95, 200, 0)
     assert (found["median_low"], found["median_high"], found["sd"]) == (0.5, 0.5, 0)
-
-
-def test_paired_takes_out_what_splits_share():
-    base = np.array([0.2, 0.9, 0.5, 0.7, 0.4])  # hard and easy splits
-    found = paired(base + 0.01 * np.arange(1, 6), base, 0.95, 2000, 0)
-    assert found["mean"] == pytest.approx(0.03)
-    assert found["mean_low"] > 0
-    assert (found["won"], found["splits"]) == (5, 5)
-    assert found["p"] == pytest.approx(2 / 2**5)  # all five of one sign: the least that five splits can give
-
-
-def test_paired_with_ties_and_holes():
-    assert paired([0.5, 0.6], [0.5, 0.6], 0.95, 100, 0)["p"] == 1
-    found = paired([0.5, np.nan, 0.7], [0.4, 0.5, 0.8], 0.95, 100, 0)
-    assert (found["splits"], found["scored"], found["won"]) == (3, 2, 1)
-    assert np.isnan(paired([0.5], [0.4], 0.95, 100, 0)["p"])
 
 
 def test_holm_by_hand():

@@ -104,7 +104,7 @@ def sweep_table(
             if name == one.base:
                 difference = "default"
             elif len(effect):
-                difference = signed(*triples(effect, "mean")[0])
+                difference = signed(*effect[["mean", "low", "high"]].iloc[0])
             shown.append((one.title, text, title(database), score, difference))
     columns = ["setting", "value", "method", "database", "shots", "median", "median_low", "median_high"]
     frame = pd.DataFrame(shown, columns=["Setting", "Value", "Database", metric.upper(), "Difference"])
@@ -112,7 +112,8 @@ def sweep_table(
     frame["Value"] = frame["Value"].mask(repeated, "")
     frame["Setting"] = merged(frame["Setting"])
     text = join(
-        "Median over splits with its interval, and the mean paired difference to the default value.",
+        "Median over splits with its interval, and the mean paired difference to the default value (exploratory; its interval "
+        "covers other images).",
         missing_runs(results, missing),
     )
     if not found:

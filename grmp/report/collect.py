@@ -14,18 +14,18 @@ import pandas as pd
 from grmp.errors import UserError, one_line
 from grmp.experiments.record import EXCLUDED, Record, Run, read_records
 from grmp.files import read_json, write_json, write_text
-from grmp.metrics import METRICS, holm, interval, paired, scores, srcc
-from grmp.params import ACROSS, Evaluate, Params
+from grmp.metrics import METRICS, interval, scores, srcc
+from grmp.params import Evaluate, Params
+from grmp.report import pairs as differences
+from grmp.report.pairs import CELL as _CELL
+from grmp.report.pairs import index_of, pair_table
 
-SAME_INPUTS = ("backbone", "database", "splits")  # what two runs must share to be compared
-
-_CELL = ["protocol", "database", "method", "shots"]
 _INTERVAL = list(interval([], 0.95, 10, 0))
 COLUMNS = {
     "scores.csv": [*_CELL, "split", *METRICS, "status", "identity"],
     "summary.csv": [*_CELL, "metric", *_INTERVAL, "status"],
     "distortions.csv": [*_CELL, "split", "distortion", "level", "pictures", "srcc", "status"],
-    "pairs.csv": ["question", *_CELL, "against", "metric", *_INTERVAL, "won", "p", "p_holm", "status"],
+    "pairs.csv": differences.COLUMNS,
     "excluded.csv": EXCLUDED,
 }
 
@@ -65,74 +65,6 @@ def summary_table(table: pd.DataFrame, settings: Evaluate) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS["summary.csv"])
 
 
-def pair_table(params: Params, records: list[Record], table: pd.DataFrame) -> pd.DataFrame:
-    """Paired differences for every question of ``evaluate.pairs``, where both sides have been run.
-
-    Two runs that may not be compared have a row that says why and holds no number. ``p_holm`` corrects over all rows
-    (methods, databases, shots) of one protocol, question, metric and :func:`families`.
-    """
-    settings = params.evaluate
-    by_cell = {record.cell: record for record in records}
-    values = dict(iter(table.groupby(_CELL)))
-    rows = []
-    for pair in settings.pairs:
-        for cell in by_cell:
-            protocol, database, method, shots = cell
-            other = (protocol, database, pair.against, shots)
-            if method != pair.method or other not in by_cell:
-                continue
-            a, b = values[cell], values[other]
-            differs = incomparable(params, by_cell[cell].run, by_cell[other].run)
-            for metric in ("srcc", "plcc"):
-                found = {} if differs else _compare(a[metric], b[metric], settings)
-                rows.append(
-                    {"question": pair.question, **dict(zip(_CELL, cell, strict=True))}
-                    | {"against": pair.against, "metric": metric}
-                    | found
-                    | {"status": f"not comparable: {differs}" if differs else "ok"}
-                )
-    pairs = pd.DataFrame(rows, columns=COLUMNS["pairs.csv"])
-    for _, part in pairs.groupby(["protocol", "question", "metric", families(pairs)])["p"]:
-        pairs.loc[part.index, "p_holm"] = holm(part.astype(float).tolist())
-    return pairs
-
-
-def _compare(a: pd.Series, b: pd.Series, settings: Evaluate) -> dict[str, float]:
-    return paired(a.to_numpy(), b.to_numpy(), settings.level, settings.resamples, settings.seed)
-
-
-def families(cells: pd.DataFrame) -> pd.Series:
-    """Which experiment each row belongs to: its comparisons are corrected, and shown, apart from those of the others."""
-    kinds = [
-        "across databases" if ACROSS in database else "many labels" if isinstance(shots, str) else "few labels"
-        for database, shots in zip(cells["database"], cells["shots"], strict=True)
-    ]
-    return pd.Series(kinds, index=cells.index, dtype=object)
-
-
-def incomparable(params: Params, a: Run, b: Run) -> str:
-    """Why two runs may not be compared, or an empty string.
-
-    They must have seen the same pictures, splits and backbone, and may differ in the settings of adaptation only where one of
-    the two methods sets a value for itself (``set``).
-    """
-    for name in SAME_INPUTS:
-        if a.inputs.get(name) != b.inputs.get(name):
-            return f"another {name}"
-    own = {key for run in (a, b) for key in getattr(params.methods[run.method], "set", {})}
-    for group in sorted((set(a.parameters) & set(b.parameters)) - {"method", "teacher"}):
-        one, other = (_flat(group, run.parameters[group]) for run in (a, b))
-        for key in sorted(set(one) | set(other)):
-            if key not in own and one.get(key) != other.get(key):
-                return f"other settings ({key})"
-    return ""
-
-
-def _flat(group: str, value: Any) -> dict[str, Any]:
-    """A group of a record's settings under the names that params.yaml has: adapt.epochs."""
-    return {f"{group}.{key}": v for key, v in value.items()} if isinstance(value, dict) else {group: value}
-
-
 def _states(status: pd.Series) -> str:
     """The distinct troubles with their counts, or ok."""
     counts = status[status != "ok"].value_counts(sort=False).sort_index()
@@ -151,9 +83,10 @@ def collect(params: Params, results: Path) -> None:
     summary = summary_table(table, params.evaluate)
     _write(results / "scores.csv", table)
     _write(results / "summary.csv", summary)
-    pairs = pair_table(params, records, table)
+    pairs = pair_table(params, results.parent, records, table)
     _write(results / "pairs.csv", pairs)
-    kinds = {d: found for d in targets if (found := distortions(results.parent, d)) is not None}
+    indices = {d: found for d in targets if (found := index_of(results.parent, d)) is not None}
+    kinds = {d: index.drop(columns="reference") for d, index in indices.items() if index["distortion"].notna().any()}
     _write(results / "distortions.csv", distortion_table(records, kinds))
     _write(results / "excluded.csv", left_out)
     write_json(results / "metrics.json", _metrics(params, summary, pairs))
@@ -174,20 +107,6 @@ def score_range(world: Path, database: str) -> tuple[float, float] | None:
         raise UserError(
             f"{path} is damaged ({one_line(error)}); make it again with: dvc repro -f prepare@{database}"
         ) from None
-
-
-def distortions(world: Path, database: str) -> pd.DataFrame | None:
-    """``image, distortion, level`` of a prepared database, or None where it has no distortion labels or is not here."""
-    try:
-        index = pd.read_csv(world / "data/prepared" / database / "index.csv", dtype={"image": str, "distortion": str})
-        index = index[["image", "distortion", "level"]]
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError) as error:
-        raise UserError(
-            f"the index of {database} is damaged ({one_line(error)}); make it again with: dvc repro -f prepare@{database}"
-        ) from None
-    return index if index["distortion"].notna().any() else None
 
 
 def distortion_table(records: list[Record], kinds: dict[str, pd.DataFrame]) -> pd.DataFrame:
@@ -216,19 +135,16 @@ def distortion_table(records: list[Record], kinds: dict[str, pd.DataFrame]) -> p
 def _metrics(params: Params, summary: pd.DataFrame, pairs: pd.DataFrame) -> dict[str, Any]:
     """The headline for ``dvc metrics``, first protocol alone; everything else is in summary.csv and pairs.csv.
 
-    Median SRCC of each method that a question of ``evaluate.pairs`` is about, and of each question the mean paired
-    difference over its cells of few labels; null where there is none.
+    Median SRCC of each method that a question of ``evaluate.pairs`` is about, and the primary endpoint of each question;
+    null where there is none.
     """
     asked = {pair.method for pair in params.evaluate.pairs} or set(params.methods)
     rows = summary[(summary["metric"] == "srcc") & (summary["protocol"] == params.protocol)]
     found = {
         f"{r.protocol} {r.database} {r.method} {r.shots}": r.median for r in rows.itertuples() if r.method in asked
     }
-    part = pairs[
-        (pairs["metric"] == "srcc") & (pairs["protocol"] == params.protocol) & (families(pairs) == "few labels")
-    ]
-    for (method, against), group in part.groupby(["method", "against"], sort=False):
-        found[f"{params.protocol} {method} - {against}"] = group["mean"].mean()
+    primary = pairs[pairs["role"] == "primary"]
+    found |= {f"{r.protocol} {r.method} - {r.against}": r.mean for r in primary.itertuples()}
     return {name: round(value, 4) if np.isfinite(value) else None for name, value in found.items()}
 
 

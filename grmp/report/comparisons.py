@@ -1,7 +1,7 @@
 """Paired differences between two methods on the same splits: their table and forest plot.
 
-``collect`` answers the questions of params.yaml once (pairs.csv). The ablations ask more; these are answered here from
-scores.csv with the same statistics and the same rule on which runs may be compared.
+``collect`` answers the questions of params.yaml once (pairs.csv). The ablations ask more; these are answered here from the run
+records with the same statistics and the same rule on which runs may be compared.
 """
 
 import itertools
@@ -9,30 +9,17 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from grmp.metrics import paired
-from grmp.report.collect import families, incomparable
+from grmp.report.pairs import ALL, CELL, DIFFERENCE, Differences, few_labels, incomparable
 from grmp.report.plotting import COLUMN, GREY, draw_splits, line_styles, panels, styled
 from grmp.report.results import Results, title
-from grmp.report.table import (
-    FEW_SPLITS_NOTE,
-    SPLITS_NOTE,
-    Table,
-    amount,
-    join,
-    merged,
-    number,
-    side,
-    signed,
-    triples,
-)
+from grmp.report.table import OTHER_IMAGES_NOTE, Table, amount, join, merged, number, side, signed, span
 
 Comparison = tuple[str, str, str]  # question, method, against
-COLUMNS = ["question", "method", "against", "database", "shots", *paired([], [], 0.95, 10, 0), "differences"]
+COLUMNS = ["question", "method", "against", "database", "shots", *DIFFERENCE, "differences"]
 MARGIN = 0.02  # SRCC; the smallest difference of interest
 
 
@@ -44,50 +31,41 @@ def at(table: pd.DataFrame, **where: Any) -> pd.DataFrame:
 
 
 def effects(results: Results, comparisons: Iterable[Comparison], metric: str = "srcc") -> pd.DataFrame:
-    """One row per (comparison, database, shots): ``metrics.paired`` of the differences, and the ``differences`` themselves.
+    """One row per (comparison, database, shots): ``pairs.Differences.of`` the two runs.
 
-    A missing run, or two runs that may not be compared (``collect.incomparable``), give no row.
+    A missing run, or two runs that may not be compared (``pairs.incomparable``), give no row.
     """
-    scores, settings = results.scores, results.params.evaluate
+    scores, found = results.scores, []
+    differences = Differences(results.params, results.root, dict(iter(scores.groupby(CELL))))
     cells = list(scores[["database", "shots"]].drop_duplicates().itertuples(index=False, name=None))
-    found = []
     for (question, method, against), (database, shots) in itertools.product(comparisons, cells):
-        runs = [one.run for name in (method, against) if (one := results.record(database, name, shots)) is not None]
-        apart = _differences(scores, database, shots, method, against, metric)
-        if len(runs) < 2 or apart.empty or incomparable(results.params, *runs):
+        a, b = (results.record(database, name, shots) for name in (method, against))
+        if a is None or b is None or incomparable(results.params, a.run, b.run):
             continue
-        found.append(
-            {"question": question, "method": method, "against": against, "database": database, "shots": shots}
-            | paired(apart.to_numpy(), np.zeros(len(apart)), settings.level, settings.resamples, settings.seed)
-            | {"differences": apart.dropna().tolist()}
-        )
+        row = {"question": question, "method": method, "against": against, "database": database, "shots": shots}
+        found.append(row | differences.of([(a, b)], metric))
     return pd.DataFrame(found, columns=COLUMNS)
 
 
 def answers(results: Results, metric: str = "srcc") -> pd.DataFrame:
-    """The few-shot rows of pairs.csv, each with its ``differences``."""
+    """The rows of pairs.csv with few labels, each with its ``differences``, one per split; those of a mean are not drawn."""
     rows, scores = results.pairs, results.scores
-    rows = rows[(rows["metric"] == metric) & (families(rows) == "few labels")].reset_index(drop=True)
-    apart = [_differences(scores, r.database, r.shots, r.method, r.against, metric) for r in rows.itertuples()]
-    return rows.assign(differences=[one.dropna().tolist() for one in apart])
-
-
-def _differences(
-    scores: pd.DataFrame, database: str, shots: int | str, method: str, against: str, metric: str
-) -> pd.Series:
-    """``method`` minus ``against``, split by split; empty if either was not run."""
-    part = at(scores, database=database, shots=shots)
-    one, other = (at(part, method=m).set_index("split")[metric].astype(float) for m in (method, against))
-    return pd.Series(dtype=float) if one.empty or other.empty else one - other
+    rows = rows[(rows["metric"] == metric) & few_labels(rows)].reset_index(drop=True)
+    apart = []
+    for r in rows.itertuples():
+        part = at(scores, database=r.database, shots=r.shots)
+        a, b = (at(part, method=m).set_index("split")[metric].astype(float) for m in (r.method, r.against))
+        apart.append((a - b).dropna().tolist())
+    return rows.assign(differences=apart)
 
 
 @styled
 def forest(results: Results, table: pd.DataFrame, metric: str = "srcc", shared: bool = False) -> Figure | None:
-    """Mean paired differences with their intervals, one panel per question; every split is a dot.
+    """Mean paired differences with their intervals over other images, one panel per question; every split is a dot.
 
     The grey band marks differences below ``MARGIN``. ``shared`` puts all questions on one axis.
     """
-    table = table[table["mean"].notna()]
+    table = table[table["mean"].notna() & (table["database"] != ALL)]
     if table.empty:
         return None
     parts = [part for _, part in table.groupby(["question", "method", "against"], sort=False)]
@@ -123,7 +101,7 @@ def _panel(axis: Axes, results: Results, parts: Sequence[pd.DataFrame]) -> None:
         method = part["method"].iloc[0]
         keys = [f"{i} {r.database} {r.shots}" for r in part.itertuples()]
         middles = pd.DataFrame({"position": keys, "series": method, "value": part["mean"].to_numpy()})
-        middles[["low", "high"]] = part[["mean_low", "mean_high"]].to_numpy(float)
+        middles[["low", "high"]] = part[["low", "high"]].to_numpy(float)
         dots = [(k, method, v) for k, r in zip(keys, part.itertuples(), strict=True) for v in r.differences]
         scores = pd.DataFrame(dots, columns=["position", "series", "value"])
         draw_splits(axis, scores, middles, positions, {method: looks[method]}, horizontal=True)
@@ -138,51 +116,53 @@ def _panel(axis: Axes, results: Results, parts: Sequence[pd.DataFrame]) -> None:
     axis.set_xlabel("")
 
 
-def effect_columns(results: Results, data: pd.DataFrame, *averages: str) -> pd.DataFrame:
+def effect_columns(results: Results, data: pd.DataFrame) -> pd.DataFrame:
     """The columns that all tables of differences share."""
     columns: dict[str, Sequence[str]] = {"Question": merged(data["question"])} if "question" in data else {}
     names = [f"{results.label(a)} − {results.label(b)}" for a, b in zip(data["method"], data["against"], strict=True)]
-    columns |= {
-        "Difference": merged(names),
-        "Database": [title(d) for d in data["database"]],
-        "Labels": [amount(k) for k in data["shots"]],
-    }
-    columns |= {average.capitalize(): [signed(*v) for v in triples(data, average)] for average in averages}
     won = zip(data["won"], data["scored"], strict=True)
-    columns["Won"] = ["–" if pd.isna(w) else f"{w:.0f} of {n:.0f}" for w, n in won]
-    return pd.DataFrame(columns | {"p": [number(p) for p in data["p"]]})
+    return pd.DataFrame(
+        columns
+        | {
+            "Difference": merged(names),
+            "Database": [title(d) for d in data["database"]],
+            "Labels": [amount(k) for k in data["shots"]],
+            "Mean": [signed(*v) for v in zip(data["mean"], data["low"], data["high"], strict=True)],
+            "Over splits": [span(*v) for v in zip(data["mean_low"], data["mean_high"], strict=True)],
+            "Won": ["–" if pd.isna(w) else f"{w:.0f} of {n:.0f}" for w, n in won],
+            "p": [number(p) for p in data["p"]],
+            "Interval": [
+                side(*v) for v in zip(data["low"], data["high"], data.get("status", ["ok"] * len(data)), strict=True)
+            ],
+        }
+    )
 
 
 def effect_table(results: Results, table: pd.DataFrame, comparisons: Sequence[Comparison], caption: str) -> Table:
     """``effects`` as a table, with what was not run in its note."""
     data, done = table.drop(columns="differences"), set(table["question"])
     absent = [f"{q} needs {results.label(a)} and {results.label(b)}" for q, a, b in comparisons if q not in done]
-    level = round(100 * results.params.evaluate.level)
-    text = join(
-        f"Paired differences on the same splits with {level}% bootstrap intervals. p: two-sided Wilcoxon signed-rank test, "
-        "not corrected for multiple comparisons.",
-        SPLITS_NOTE,
-        f"Not run: {'; '.join(absent)}; run `dvc repro`." if absent else "",
-    )
-    return Table(data, effect_columns(results, data, "mean"), caption, text)
+    text = f"Exploratory: p is not corrected for multiple comparisons. {OTHER_IMAGES_NOTE}"
+    return Table(data, effect_columns(results, data), caption, join(text, not_run(absent)))
 
 
 def answer_table(results: Results, table: pd.DataFrame, metric: str = "srcc") -> Table:
     """``answers`` as a table: the questions of params.yaml."""
     data = table.drop(columns="differences")
-    shown = effect_columns(results, data, "mean", "median")
-    shown["p (Holm)"] = [number(v) for v in data["p_holm"]]
-    shown["Interval"] = [side(*v) for v in zip(data["mean_low"], data["mean_high"], data["status"], strict=True)]
+    shown = effect_columns(results, data)
+    shown["p (Holm)"] = [number(p) if r == "primary" else "" for p, r in zip(data["p_holm"], data["role"], strict=True)]
+    shown["Role"] = data["role"].to_numpy()
     done = set(zip(data["question"], data["method"], data["against"], strict=True))
     asked = [(p.question, p.method, p.against) for p in results.params.evaluate.pairs]
     absent = [f"{question} needs {a} and {b}" for question, a, b in asked if (question, a, b) not in done]
-    level, splits = round(100 * results.params.evaluate.level), results.params.splits.count
-    text = join(
-        f"Paired differences of {metric.upper()} on the same splits with {level}% bootstrap intervals; the last column refers "
-        f"to the mean. p: two-sided Wilcoxon signed-rank test, at least {2 / 2**splits:.3g} with {splits} splits; Holm's "
-        "correction covers the rows of one question.",
-        FEW_SPLITS_NOTE if splits < 20 else "",
-        SPLITS_NOTE,
-        f"Not run: {'; '.join(absent)}; run `dvc repro`." if absent else "",
+    text = (
+        "The primary endpoint of a question is the mean difference of SRCC over all databases and numbers of labels under the "
+        "first protocol. Holm's correction covers the primary endpoints; everything else is exploratory."
     )
+    text = join(text, OTHER_IMAGES_NOTE, not_run(absent))
     return Table(data, shown, f"Paired differences of {metric.upper()}", text)
+
+
+def not_run(absent: Sequence[str]) -> str:
+    """A sentence with the comparisons that lack a run, or nothing."""
+    return f"Not run: {'; '.join(absent)}; run `dvc repro`." if absent else ""

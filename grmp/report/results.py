@@ -27,6 +27,8 @@ TEXTS = (
     "record",
     "reason",
     "question",
+    "role",
+    "rule",
 )
 COST = ["protocol", "database", "method", "shots", "seconds", "device", "threads", "trained_values", "peak_bytes"]
 NAMES = {  # databases in print

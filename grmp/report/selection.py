@@ -10,7 +10,7 @@ from grmp.report.comparisons import effect_columns, effects
 from grmp.report.plotting import legend, line_styles, panels, styled
 from grmp.report.results import Results, title
 from grmp.report.table import (
-    FEW_SPLITS_NOTE,
+    OTHER_IMAGES_NOTE,
     SPLITS_NOTE,
     Table,
     amount,
@@ -76,7 +76,7 @@ def protocol_table(results: Results, one: str, other: str, metric: str = "srcc")
             one: [with_interval(*v) for v in triples(data, one)],
             other: [with_interval(*v) for v in triples(data, other)],
             f"{one} − {other}": [signed(*v) for v in triples(data, "gain")],
-            "Interval": [side(low, high) for _, low, high in triples(data, "gain")],
+            "Over splits": [side(low, high) for _, low, high in triples(data, "gain")],
         }
     )
     asked = set(results.params.run.run_keys())
@@ -143,8 +143,6 @@ def reading_table(results: Results, metric: str = "srcc") -> Table | None:
     data = effects(results, asked, metric).drop(columns=["question", "differences"])
     if data.empty:
         return None
-    shown = effect_columns(results, data, "mean", "median")
-    shown["Interval"] = [side(low, high) for _, low, high in triples(data, "mean")]
-    few = FEW_SPLITS_NOTE if results.params.splits.count < 20 else ""
-    text = f"Paired differences of {metric.upper()} on the same splits; the last column refers to the mean"
-    return Table(data, shown, "Gain from selecting the epoch on the test split", join(text, few, SPLITS_NOTE))
+    text = f"Exploratory. Paired differences of {metric.upper()} on the same splits"
+    caption = "Gain from selecting the epoch on the test split"
+    return Table(data, effect_columns(results, data), caption, join(text, OTHER_IMAGES_NOTE))

@@ -105,24 +105,25 @@ def _main_numbers(params: Params, results: Path) -> str:
     )
     method = questions[-1].method
     label = {name: entry.label for name, entry in params.methods.items()}
-    rows = [
-        [f"SRCC of {label[method]}, median", *(_value(summary, d, "median", method=method) for d in grid.databases)]
-    ]
+    median = ("median", "median_low", "median_high")
+    rows = [[f"SRCC of {label[method]}, median", *(_value(summary, d, median, method=method) for d in grid.databases)]]
     for pair in questions:
         about = {"method": pair.method, "against": pair.against}
         name = f"{label[pair.method]} minus {label[pair.against]}"
-        rows.append([name, *(_value(pairs, d, "mean", **about) for d in grid.databases)])
+        rows.append([name, *(_value(pairs, d, ("mean", "low", "high"), **about) for d in grid.databases)])
     shown = pd.DataFrame(rows, columns=[f"{grid.shots[-1]} labels", *grid.databases])
-    interval = f"{100 * params.evaluate.level:g} % bootstrap interval over splits"
-    return f"{shown.to_markdown(index=False)}\n\nDifferences are paired by split. Brackets: {interval}."
+    brackets = (
+        f"{100 * params.evaluate.level:g} % interval, of a median over splits, of a difference over splits and images"
+    )
+    return f"{shown.to_markdown(index=False)}\n\nDifferences are paired by split. Brackets: {brackets}."
 
 
-def _value(table: pd.DataFrame, database: str, column: str, **where: str) -> str:
+def _value(table: pd.DataFrame, database: str, columns: Sequence[str], **where: str) -> str:
     """One number of a table of ``collect`` with its interval, or "not run"."""
     rows = table[(table[["database", *where]] == pd.Series({"database": database} | where)).all(axis=1)]
     if rows.empty:
         return "not run"
-    return with_interval(*(rows.iloc[0][name] for name in (column, f"{column}_low", f"{column}_high")))
+    return with_interval(*(rows.iloc[0][name] for name in columns))
 
 
 def render_notebook(results: Path, name: str) -> str:

@@ -26,12 +26,12 @@ SPLITS_NOTE = (
     "Intervals are over splits: they reflect variation across random splits of one database, not generalization to other "
     "images or databases."
 )
-PUBLISHED_NOTE = "Published values are quoted from their papers, with other splits, images and backbones."
-# Measured on 4,000 draws of independent normal values.
-FEW_SPLITS_NOTE = (
-    "With few splits, bootstrap intervals of a mean are too narrow: the coverage of a 95% interval is about 84% with 5 "
-    "splits and 90% with 10."
+OTHER_IMAGES_NOTE = (
+    "Brackets after a mean, p and the column Interval cover other images of the same database as well as other splits: a "
+    "two-way bootstrap for a number of labels, the corrected resampled t-test for shares of them. The column Over splits is a "
+    "percentile bootstrap over the splits of these images alone, and too narrow for that. Nothing covers other databases."
 )
+PUBLISHED_NOTE = "Published values are quoted from their papers, with other splits, images and backbones."
 
 
 @dataclass(frozen=True)
@@ -196,6 +196,11 @@ def number(value: float, digits: int = 3) -> str:
 def with_interval(value: float, low: float, high: float, digits: int = 3) -> str:
     """``0.712 [0.655, 0.761]``."""
     return number(value, digits) + ("" if pd.isna(low) else f" [{number(low, digits)}, {number(high, digits)}]")
+
+
+def span(low: float, high: float, digits: int = 4) -> str:
+    """An interval alone."""
+    return "–" if pd.isna(low) else f"[{number(low, digits)}, {number(high, digits)}]"
 
 
 def signed(value: float, low: float, high: float) -> str:

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from grmp.metrics import paired
+from grmp.metrics import interval
 from grmp.report import ablation, comparisons, distortions, gradient
 from grmp.report.ablation import sweeps, value_text
 from grmp.report.collect import collect
@@ -99,7 +99,7 @@ def test_effects_are_those_of_the_records(world: Results):
     row = comparisons.at(found, question="Gradient rule, random prompts", database="beta").iloc[0]
     by = world.scores.query("database == 'beta' and shots == 25").pivot(index="split", columns="method", values="srcc")
     e = world.params.evaluate
-    expected = paired(by["random_qgr"], by["random"], e.level, e.resamples, e.seed)
+    expected = interval(by["random_qgr"] - by["random"], e.level, e.resamples, e.seed)
     assert {key: row[key] for key in expected} == pytest.approx(expected)
     assert row["differences"] == pytest.approx((by["random_qgr"] - by["random"]).tolist())
     cells = found.groupby("question", sort=False).size()

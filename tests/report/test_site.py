@@ -74,7 +74,7 @@ def test_the_landing_page_takes_its_numbers_from_the_results(built: Path):
     row = pd.read_csv(built / "results/summary.csv", dtype={"shots": str}).query(where).iloc[0]
     assert with_interval(row["median"], row["median_low"], row["median_high"]) in text
     row = pd.read_csv(built / "results/pairs.csv", dtype={"shots": str}).query(where).iloc[0]
-    assert with_interval(row["mean"], row["mean_low"], row["mean_high"]) in text
+    assert with_interval(row["mean"], row["low"], row["high"]) in text
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)

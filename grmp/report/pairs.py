@@ -1,0 +1,159 @@
+"""Paired differences of runs on the same splits, and whether they hold for other images.
+
+A difference has two intervals. The one over splits tells how far it depends on the draw of the splits of this database. The one
+that ``low``, ``high`` and ``p`` state covers other images too (``rule``), and alone decides what is called above 0.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from grmp.data.dataset import source_ids
+from grmp.errors import UserError, one_line
+from grmp.experiments.record import Record, Run
+from grmp.metrics import NO_TEST, corrected_t, correlations, draw, holm, interval, two_way
+from grmp.params import ACROSS, Params, RunKey
+
+SAME_INPUTS = ("backbone", "database", "splits")  # what two runs must share to be compared
+ALL = "all"  # as database and shots: the mean over the databases and numbers of labels of run.few_shot
+CELL = list(RunKey._fields)
+DIFFERENCE = [*interval([], 0.95, 10, 0), "won", *NO_TEST, "rule"]
+COLUMNS = ["question", *CELL, "against", "metric", *DIFFERENCE, "role", "p_holm", "status"]
+RESAMPLES = 400  # of the images; enough for a standard error
+
+
+def index_of(world: Path, database: str) -> pd.DataFrame | None:
+    """``image, reference, distortion, level`` of a prepared database, or None where it is not here."""
+    try:
+        texts = dict.fromkeys(("image", "reference", "distortion"), str)
+        index = pd.read_csv(world / "data/prepared" / database / "index.csv", dtype=texts)
+        return index[["image", "reference", "distortion", "level"]]
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError) as error:
+        raise UserError(
+            f"the index of {database} is damaged ({one_line(error)}); make it again with: dvc repro -f prepare@{database}"
+        ) from None
+
+
+@dataclass
+class Differences:
+    """Compares records of one pipeline folder."""
+
+    params: Params
+    world: Path
+    scores: dict[RunKey, pd.DataFrame]  # rows of scores.csv
+    _drawn: dict[str, tuple[pd.Index, np.ndarray, int] | None] = field(default_factory=dict)
+    _resampled: dict[tuple[RunKey, str], np.ndarray] = field(default_factory=dict)
+
+    def of(self, pairs: Sequence[tuple[Record, Record]], metric: str) -> dict[str, Any]:
+        """DIFFERENCE of the mean over ``pairs`` of first minus second record, and ``differences``, one per split."""
+        settings = self.params.evaluate
+        each = [self._values(a, metric) - self._values(b, metric) for a, b in pairs]
+        apart = np.mean(each, axis=0)
+        found: dict[str, Any] = interval(apart, settings.level, settings.resamples, settings.seed)
+        found |= {"won": int(np.count_nonzero(apart > 0)), "differences": apart[np.isfinite(apart)].tolist()}
+        if all(isinstance(a.cell.shots, str) and ACROSS not in a.cell.database for a, _ in pairs):
+            return found | corrected_t(apart, settings.level, self.params.splits.test) | {"rule": "corrected t"}
+        drawn = [self._draw(name) for name in {a.target for a, _ in pairs}]
+        if None in drawn:
+            return found | NO_TEST | {"rule": "the images are not prepared here"}
+        each = [self._images(a, metric) - self._images(b, metric) for a, b in pairs]
+        resampled = [pd.DataFrame(one[np.isfinite(apart)]).mean() for one in each]  # over splits; NaN is skipped
+        sources = sum(one[2] for one in drawn if one)
+        return (
+            found | two_way(apart, np.mean(resampled, axis=0), sources, settings.level) | {"rule": "two-way bootstrap"}
+        )
+
+    def _values(self, record: Record, metric: str) -> np.ndarray:
+        return self.scores[record.cell].sort_values("split")[metric].to_numpy(float)
+
+    def _draw(self, database: str) -> tuple[pd.Index, np.ndarray, int] | None:
+        """Names of the images, how often each is drawn, and the number of sources."""
+        if database not in self._drawn:
+            index = index_of(self.world, database)
+            if index is not None:
+                sources = source_ids(index)
+                weights = draw(sources, RESAMPLES, [self.params.evaluate.seed, *database.encode()])
+                self._drawn[database] = pd.Index(index["image"]), weights, int(sources.max()) + 1
+            else:
+                self._drawn[database] = None
+        return self._drawn[database]
+
+    def _images(self, record: Record, metric: str) -> np.ndarray:
+        """(splits, RESAMPLES) the metric with images drawn anew, the same ones for all records and splits."""
+        key = record.cell, metric
+        if key not in self._resampled:
+            names, weights, _ = self._draw(record.target)  # type: ignore[misc]
+            self._resampled[key] = np.full((record.run.splits, RESAMPLES), np.nan)
+            for split, part in record.predictions.groupby("split"):
+                rows = names.get_indexer(part["image"])
+                if rows.min() >= 0:  # -1: the record holds images of another database
+                    self._resampled[key][split] = correlations(part["quality"], part["score"], weights[:, rows], metric)
+        return self._resampled[key]
+
+
+def pair_table(params: Params, world: Path, records: Iterable[Record], scores: pd.DataFrame) -> pd.DataFrame:
+    """Every question of ``evaluate.pairs`` in every cell where both sides have been run, and the mean over cells (``ALL``).
+
+    The mean of SRCC under the first protocol is the primary endpoint of a question; these alone are tested, as one family
+    (``p_holm``). All other rows are exploratory. A comparison that may not be made has a status that says why and no number.
+    """
+    by_cell, rows = {record.cell: record for record in records}, []
+    differences = Differences(params, world, dict(iter(scores.groupby(CELL))))
+    few = params.run.few_shot
+    for pair in params.evaluate.pairs:
+        groups = {c: [c] for c in by_cell if c.method == pair.method and c._replace(method=pair.against) in by_cell}
+        for protocol in few.protocols:
+            whole = [RunKey(protocol, database, pair.method, k) for database in few.databases for k in few.shots]
+            if any(cell in groups for cell in whole):
+                groups[RunKey(protocol, ALL, pair.method, ALL)] = whole
+        for cell, members in groups.items():
+            each = [(by_cell[c], by_cell[c._replace(method=pair.against)]) for c in members if c in groups]
+            apart = [f"not comparable: {why}" for a, b in each if (why := incomparable(params, a.run, b.run))]
+            missing = len(members) - len(each)
+            status = f"{missing} of {len(members)} comparisons are missing" if missing else next(iter(apart), "ok")
+            for metric in ("srcc", "plcc"):
+                primary = (cell.database, cell.protocol, metric) == (ALL, params.protocol, "srcc")
+                rows.append(
+                    {"question": pair.question, **cell._asdict(), "against": pair.against, "metric": metric}
+                    | (differences.of(each, metric) if status == "ok" else {})
+                    | {"role": "primary" if primary else "exploratory", "status": status}
+                )
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    primary = table["role"] == "primary"
+    table.loc[primary, "p_holm"] = holm(table.loc[primary, "p"].astype(float).tolist())
+    return table
+
+
+def few_labels(rows: pd.DataFrame) -> pd.Series:
+    """Which rows compare runs with few labels within one database, or are their mean."""
+    counted = [not isinstance(k, str) or k == ALL for k in rows["shots"]]
+    return pd.Series(counted, index=rows.index, dtype=bool) & ~rows["database"].str.contains(ACROSS).astype(bool)
+
+
+def incomparable(params: Params, a: Run, b: Run) -> str:
+    """Why two runs may not be compared, or an empty string.
+
+    They must have seen the same pictures, splits and backbone, and may differ in the settings of adaptation only where one of
+    the two methods sets a value for itself (``set``).
+    """
+    for name in SAME_INPUTS:
+        if a.inputs.get(name) != b.inputs.get(name):
+            return f"another {name}"
+    own = {key for run in (a, b) for key in getattr(params.methods[run.method], "set", {})}
+    for group in sorted((set(a.parameters) & set(b.parameters)) - {"method", "teacher"}):
+        one, other = (_flat(group, run.parameters[group]) for run in (a, b))
+        for key in sorted(set(one) | set(other)):
+            if key not in own and one.get(key) != other.get(key):
+                return f"other settings ({key})"
+    return ""
+
+
+def _flat(group: str, value: Any) -> dict[str, Any]:
+    """A group of a record's settings under the names that params.yaml has: adapt.epochs."""
+    return {f"{group}.{key}": v for key, v in value.items()} if isinstance(value, dict) else {group: value}
