@@ -3,6 +3,7 @@
     features   EfficientNet-Lite0 on 10,000 photographs and their distorted versions; the longest step
     training   on the cached features, on the CPU
     packing    into grmp/clip/weights
+    photo      the default scorer, from small-rated
 
 An interrupted run continues where it stopped.
 """
@@ -13,7 +14,7 @@ from pathlib import Path
 import torch
 
 from grmp.clip import shipped
-from small import features, lite
+from small import features, lite, photo
 from small.train import PRESETS, SHAPE, Data, Trainer, export
 
 
@@ -40,6 +41,10 @@ def main() -> None:
         print(
             f"{name}: {trainer.history[-1]['srcc']:.3f} SRCC on held-out photographs, {trainer.seconds / 60:.0f} minutes"
         )
+        if settings.rated:
+            print(
+                f"photo: {photo.build(trainer, stem, given.into)['held out']['srcc']:.3f} SRCC on held-out photographs"
+            )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Evaluate a small CLIP as it is shipped: `python -m small.evaluate small-rated --biq2021 FOLDER --livec FOLDER`.
+"""Evaluate a model as it is shipped: `python -m small.evaluate photo --biq2021 FOLDER --livec FOLDER`.
 
-Zero-shot SRCC and PLCC with 95 % bootstrap intervals on BIQ2021's official test part and on LIVE Challenge, and how often
-the score falls when a photograph is distorted more. BIQ2021's test part is read once for each final model.
+SRCC and PLCC (of the CLIPs: zero-shot) with 95 % bootstrap intervals on LIVE Challenge and BIQ2021's official test part,
+and how often the score falls when a photograph is distorted more. The test part is read once for each final model.
 """
 
 import argparse
@@ -17,8 +17,8 @@ from tqdm import tqdm
 
 from grmp.clip import model as clip
 from grmp.clip import shipped
-from grmp.clip.model import Backbone
 from grmp.data.simulated.distortions import LEVELS, distort
+from grmp.finetune import scorer
 from small.captions import ZERO_SHOT
 from small.features import crop
 from small.photographs import biq2021, read, shrink
@@ -29,19 +29,21 @@ CLEAN = 40  # best-rated photographs of BIQ2021's training part that are distort
 
 
 class Score:
-    """Log-odds of "a photo with high quality." against "a photo with low quality."."""
+    """Log-odds of the better quality."""
 
-    def __init__(self, backbone: Backbone) -> None:  # noqa: D107
-        self.p, self.shape = backbone.weights, backbone.shape
-        self.text = clip.text_embedding(self.p, clip.tokenize(ZERO_SHOT), self.shape)
+    def __init__(self, name: str) -> None:  # noqa: D107
+        if name == shipped.SCORER:
+            self.model = scorer.photo()
+        else:
+            backbone = shipped.load(name)
+            self.model = scorer.QualityModel.of(backbone.weights, backbone.shape, clip.tokenize(ZERO_SHOT))
 
     @torch.inference_mode()
     def __call__(self, images: Iterable[np.ndarray]) -> np.ndarray:
         """(B,) scores of images (H, W, 3) uint8, by their centre crop."""
         crops = np.stack([crop(shrink(image), None) for image in images])
-        x = clip.pixels(torch.from_numpy(crops).permute(0, 3, 1, 2), self.shape)
-        logits = clip.logits(self.p, clip.image_embedding(self.p, x, self.shape), self.text)
-        return (logits[:, 0] - logits[:, 1]).numpy()
+        x = clip.pixels(torch.from_numpy(crops).permute(0, 3, 1, 2), self.model.clip.shape)
+        return self.model.logit(x).numpy()
 
 
 def scores(score: Score, paths: list[Path], what: str) -> np.ndarray:
@@ -90,9 +92,9 @@ def agreement(score: Score, folder: Path) -> dict[str, float]:
     return {kind: round(float(np.mean(r)), 4) for kind, r in right.items()}
 
 
-def evaluate(backbone: Backbone, biq: Path | None, challenge: Path | None, read_test: bool) -> dict[str, object]:
+def evaluate(name: str, biq: Path | None, challenge: Path | None, read_test: bool) -> dict[str, object]:
     """All measurements that the folders allow."""
-    score, out = Score(backbone), {}
+    score, out = Score(name), {}
     if challenge:
         paths, mos = livec(challenge)
         of = scores(score, paths, "LIVE Challenge")
@@ -118,7 +120,7 @@ def main() -> None:
     parser.add_argument("--livec", type=Path, help="folder ChallengeDB_release")
     parser.add_argument("--test", action="store_true", help="read BIQ2021's official test part, too")
     given = parser.parse_args()
-    print(json.dumps(evaluate(shipped.load(given.model), given.biq2021, given.livec, given.test), indent=1))
+    print(json.dumps(evaluate(given.model, given.biq2021, given.livec, given.test), indent=1))
 
 
 if __name__ == "__main__":

@@ -57,6 +57,7 @@ class Settings:
     groups: int = 5  # photographs of a step with all their versions
     kept_tokens: int = 28  # of 49: the others are dropped at random (Li et al. 2023, FLIP); all in the last epochs
     full_epochs: int = 1
+    drop_pooled: float = 0.2
     rate: float = 1e-3
     weight_decay: float = 0.05
     average: float = 0.998  # of the weights over the steps
@@ -71,8 +72,18 @@ class Settings:
 
 
 PRESETS = {
-    "small": Settings(rated=False, epochs=2, batch=32, groups=8, w_rank=2.0),
-    "small-rated": Settings(rated=True, epochs=5, groups=2),
+    "small": Settings(
+        rated=False,
+        epochs=2,
+        batch=32,
+        groups=8,
+        drop_pooled=0.5,
+        rate=5e-4,
+        weight_decay=1.0,
+        w_rank=4.0,
+        w_words=0.05,
+    ),
+    "small-rated": Settings(rated=True, epochs=8, groups=2, drop_pooled=0.3, weight_decay=0.5),
 }
 
 
@@ -94,6 +105,8 @@ class Data:
         sample = np.random.default_rng(0).choice(self.count, min(self.count, 400), replace=False)
         some = self.clean(0, np.sort(sample)).flatten(0, 1)
         self.mean, self.deviation = some.mean(0), some.std(0) + 1e-3
+        pooled = stem.pooled(some.unflatten(0, (-1, 49)).mT)
+        self.pooled_mean, self.pooled_deviation = pooled.mean(0), pooled.std(0) + 1e-3
 
     def clean(self, view: int, rows: np.ndarray) -> Tensor:
         """(B, 49, 896) float32."""
@@ -120,6 +133,7 @@ def initial(shape: Shape, vocabulary: int, generator: torch.Generator) -> Tensor
     tokens = (shape.image_size // shape.patch_size) ** 2
     p = {
         "visual.conv1.weight": normal(d, stem.CHANNELS, 1, 1, std=stem.CHANNELS**-0.5),
+        stem.POOLED: normal(d, 2 * stem.CHANNELS, std=(2 * stem.CHANNELS) ** -0.5),
         "visual.class_embedding": normal(d, std=d**-0.5),
         "visual.positional_embedding": normal(tokens + 1, d, std=d**-0.5),
         "visual.proj": normal(d, shape.embed_dim, std=d**-0.5),
@@ -146,14 +160,19 @@ def initial(shape: Shape, vocabulary: int, generator: torch.Generator) -> Tensor
     return p
 
 
-def embed(p: Tensors, data: Data, features: Tensor, kept: Tensor | None = None) -> Tensor:
-    """(B, 49, 896) features -> (B, E); ``kept`` are the positions of the tokens that are not dropped."""
-    x = (features - data.mean) / data.deviation
+def embed(p: Tensors, data: Data, features: Tensor, kept: Tensor | None = None, drop: float = 0.0) -> Tensor:
+    """(B, 49, 896) features -> (B, E).
+
+    ``kept`` are the positions of the tokens that are not dropped, ``drop`` is the share of the pooled features that are.
+    """
+    x, pooled = (features - data.mean) / data.deviation, stem.pooled(features.mT)
+    pooled = F.dropout((pooled - data.pooled_mean) / data.pooled_deviation, drop)
     positions = p["visual.positional_embedding"]
     if kept is not None:
         x, positions = x[:, kept], torch.cat([positions[:1], positions[1 + kept]])
     x = F.linear(x, p["visual.conv1.weight"].flatten(1))
-    x = torch.cat([p["visual.class_embedding"].expand(len(x), 1, -1), x], dim=1) + positions
+    first = p["visual.class_embedding"] + F.linear(pooled, p[stem.POOLED])
+    x = torch.cat([first[:, None], x], dim=1) + positions
     x = F.layer_norm(x, x.shape[-1:], p["visual.ln_pre.weight"], p["visual.ln_pre.bias"])
     return clip.pool_image(p, clip.image_blocks(p, x, SHAPE, 0, SHAPE.vision_layers))
 
@@ -230,6 +249,8 @@ class Trainer:
             "settings": asdict(self.settings),
             "mean": self.data.mean,
             "deviation": self.data.deviation,
+            "pooled_mean": self.data.pooled_mean,
+            "pooled_deviation": self.data.pooled_deviation,
             "known": self.captions.known,
         }
 
@@ -257,6 +278,7 @@ class Trainer:
 
     def _epoch(self, epoch: int) -> dict[str, float]:
         s, rng = self.settings, np.random.default_rng([self.settings.seed, epoch])
+        torch.manual_seed(1000 * s.seed + epoch)  # of dropout
         order, sums = rng.permutation(self.rows), {}
         full = epoch >= s.epochs - s.full_epochs
         for step in tqdm(range(self.steps), f"epoch {epoch + 1} of {s.epochs}", unit="step", mininterval=10):
@@ -292,7 +314,7 @@ class Trainer:
         context = torch.from_numpy(rng.standard_normal((4, SHAPE.text_width)).astype(np.float32)) * 0.02
         # the plain attention is the faster one for 50 tokens on a CPU
         with torch.autocast("cpu", torch.bfloat16, enabled=FAST), sdpa_kernel(SDPBackend.MATH):
-            image = embed(p, data, features, kept)
+            image = embed(p, data, features, kept, s.drop_pooled)
             together = torch.cat([nouns.tokens[chosen], scenes.tokens, words.tokens, c.quality.tokens])
             text = clip.text_embedding(p, c.rows(together), SHAPE)
             drawn = clip.text_embedding(p, c.rows(c.quality.tokens[6:8]), SHAPE, context)
@@ -326,7 +348,9 @@ class Trainer:
         """On held-out photographs: zero-shot SRCC by two wordings, and the share of version pairs in the right order."""
         tokens = self.captions.rows(clip.tokenize([*texts.ZERO_SHOT, *clip.prompted_texts(texts._PAIRS[0], 4)]))
         text = clip.text_embedding(p, tokens, SHAPE)
-        images = torch.cat([embed(p, self.data, self.data.clean(0, part)) for part in np.array_split(self.out, 16)])
+        images = torch.cat(
+            [embed(p, self.data, self.data.clean(0, part)) for part in np.array_split(self.out, min(16, len(self.out)))]
+        )
         logits, mos = clip.logits(p, images, text), self.data.mos[self.out]
         out = {
             "srcc": spearmanr(logits[:, 0] - logits[:, 1], mos).statistic,
@@ -357,6 +381,8 @@ def export(state: dict[str, Any], stem_tensors: Tensors) -> Tensors:
     weight = p["visual.conv1.weight"].flatten(1) / state["deviation"]
     p["visual.positional_embedding"][1:] -= weight @ state["mean"]
     p["visual.conv1.weight"] = weight[:, :, None, None]
+    p[stem.POOLED] = p[stem.POOLED] / state["pooled_deviation"]
+    p["visual.positional_embedding"][0] -= p[stem.POOLED] @ state["pooled_mean"]
     return p | stem_tensors
 
 

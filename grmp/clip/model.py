@@ -274,6 +274,8 @@ def embed_patches(p: Tensors, x: Tensor) -> Tensor:
     patches = F.conv2d(x, p["visual.conv1.weight"], stride=p["visual.conv1.weight"].shape[-1]).flatten(2).mT
     # tokens have the type of the convolution: under autocast the residual stream of this tower is float16, as released
     cls = p["visual.class_embedding"].to(patches.dtype).expand(len(x), 1, -1)
+    if stem.POOLED in p:
+        cls = cls + F.linear(stem.pooled(x), p[stem.POOLED])[:, None].to(patches.dtype)
     x = torch.cat([cls, patches], dim=1) + p["visual.positional_embedding"].to(patches.dtype)
     return _norm(x, p, "visual.ln_pre")
 

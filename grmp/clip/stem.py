@@ -15,8 +15,9 @@ For an image of 224 x 224 pixels the stem returns a grid of 7 x 7 cells, one per
     320   block 15 (7 x 7 x 320)
 
 The early blocks see blur and noise, which the later ones have learned to ignore; the last one knows what is shown.
-``visual.conv1.weight`` (D, 896, 1, 1) maps a cell to a token, as CLIP's own ``conv1`` maps a patch. Letters: B images,
-S pixels, D width of the image tower.
+``visual.conv1.weight`` (D, 896, 1, 1) maps a cell to a token, as CLIP's own ``conv1`` maps a patch. ``visual.pooled.weight``
+(D, 1792) maps the mean and the standard deviation of each channel over the cells to a part of the class token. Letters:
+B images, S pixels, D width of the image tower.
 """
 
 from collections.abc import Mapping
@@ -27,6 +28,7 @@ from torch import Tensor
 
 PREFIX = "visual.stem."
 FIRST = f"{PREFIX}conv.weight"  # a CLIP with this tensor has a stem
+POOLED = "visual.pooled.weight"
 CHANNELS = 896
 CELL = 32  # pixels
 # (kernel, stride, expansion, output channels) of blocks 0 to 15
@@ -68,6 +70,12 @@ def features(p: Mapping[str, Tensor], x: Tensor) -> Tensor:
             kept[i] = x
     cells = F.pixel_unshuffle(kept[10], 2)  # (B, 448, S/32, S/32)
     return torch.cat([cells, *_mean_and_deviation(kept[2], 8), *_mean_and_deviation(kept[4], 4), x], dim=1)
+
+
+def pooled(grid: Tensor) -> Tensor:
+    """(B, 896, h, w) features -> (B, 1792): mean and standard deviation of each channel over the cells."""
+    variance, mean = torch.var_mean(grid.flatten(2), dim=2)
+    return torch.cat([mean, (variance + 1e-6).sqrt()], dim=1)
 
 
 def fold(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -108,6 +108,18 @@ def test_a_clip_with_a_stem_has_one_token_for_each_cell(stemmed):
     assert PromptedCLIP(p, shape).tokens(x).shape == (3, 5, 32)
 
 
+def test_pooled_features_join_the_class_token(stemmed):
+    shape, p = stemmed
+    x = torch.randn((3, stem.CHANNELS, 2, 2), generator=torch.Generator().manual_seed(4))
+    pooled = stem.pooled(x)
+    torch.testing.assert_close(pooled[1, 5], x[1, 5].mean())
+    torch.testing.assert_close(pooled[1, stem.CHANNELS + 5], x[1, 5].std())
+    weight = torch.randn((32, 2 * stem.CHANNELS), generator=torch.Generator().manual_seed(5))
+    moved = p | {"visual.class_embedding": p["visual.class_embedding"] + weight @ pooled[1]}
+    got = image_embedding(p | {stem.POOLED: weight}, x, shape)[1]
+    torch.testing.assert_close(got, image_embedding(moved, x, shape)[1])
+
+
 def test_the_stem_stays_frozen_when_everything_is_trained(stemmed):
     shape, p = stemmed
     tuned, frozen = split_tuned(p, tuned_names(shape, ("all",), 2))

@@ -10,7 +10,8 @@ from PIL import Image
 
 from grmp.clip import model as clip
 from grmp.clip import shipped, stem
-from small import captions, features, photographs, train
+from grmp.finetune import scorer
+from small import captions, features, photo, photographs, train
 from tests.clip.test_stem import seeded_state
 
 
@@ -102,5 +103,22 @@ def test_features_training_and_packing(biq2021, tmp_path, monkeypatch):
     crop = features.crop(photographs.shrink(np.asarray(image)), None)
     x = clip.pixels(torch.from_numpy(crop.copy()).permute(2, 0, 1)[None], backbone.shape)
     got = clip.image_embedding(backbone.weights, x, backbone.shape)
-    expected = train.embed(whole.average, data, data.clean(0, np.array([0])))
-    assert float((got * expected).sum()) > 0.98  # the cached features are bfloat16 on some machines
+    grid = stem.features(backbone.weights, x)
+    expected = train.embed(whole.average, data, grid.flatten(2).mT)
+    assert float((got * expected).sum()) > 0.99  # the exported weights are float16
+    cached = data.clean(0, np.array([0]))  # bfloat16 on some machines
+    assert np.corrcoef(cached.flatten(), grid.flatten(2).mT.flatten())[0, 1] > 0.8  # of a random network
+
+    card = photo.build(whole, network.stem, tmp_path / "weights")
+    assert shipped.names(tmp_path / "weights") == ["one"]
+    scored = scorer.photo(folder=tmp_path / "weights").score(
+        photographs.shrink(np.asarray(image)).transpose(2, 0, 1)[None]
+    )
+    assert card["percentiles"][0] - 0.05 < scored[0] < card["percentiles"][-1] + 0.05
+
+
+def test_joining_weights_make_the_score_follow_mos():
+    rng = np.random.default_rng(0)
+    odds = torch.from_numpy(rng.standard_normal((500, 2))).float()
+    mos = (odds @ torch.tensor([0.7, 0.2]) + 0.4).sigmoid()
+    np.testing.assert_allclose(photo.join(odds, mos), [0.7, 0.2, 0.4], atol=1e-4)
