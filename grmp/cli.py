@@ -37,7 +37,7 @@ Examples:
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=HELP)
 
 Protocol = Annotated[str, typer.Option(help="a protocol of params.yaml [default: the first one]", show_default=False)]
-DEFAULT = "small-rated"  # the model that scores unless another one is named
+DEFAULT = "photo"  # the model that scores unless another one is named
 
 
 @app.command()

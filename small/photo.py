@@ -21,6 +21,7 @@ from tqdm import tqdm
 from grmp.clip import model as clip
 from grmp.clip import shipped, stem
 from grmp.clip.model import Tensors
+from grmp.finetune import trust
 from grmp.finetune.scorer import HEAD, TEXT
 from small import lite
 from small.captions import captions
@@ -130,8 +131,7 @@ def make(trainer: Trainer, second: Tensors, stem_tensors: Tensors) -> tuple[Tens
         "scale": {"low": 0.0, "high": 1.0, "higher_better": True},
         "trained on": "BIQ2021, 9,000 photographs of the official training part",
         "held out": found,
-        "percentiles": [round(float(v), 4) for v in np.percentile(score, range(101))],
-        "errors": [round(float(v), 4) for v in np.sort(np.abs(score - mos)[out])],
+        **trust.measure(mos[out].astype(float), score[out].astype(float), "1,000 photographs of BIQ2021"),
     }
     tower = export(trainer.state(), stem_tensors)
     tensors = {n: t for n, t in tower.items() if n.startswith("visual.")}

@@ -5,7 +5,11 @@
     model.score(["a.jpg", array, pil_image])        # (3,) quality in [0, 1]
     model.table("photographs/")                     # a DataFrame with intervals, one row per image
 
-No pipeline folder is needed. Imports are few: ``grmp score`` answers within seconds.
+No pipeline folder is needed. Imports are few: ``grmp score`` answers within seconds. The shipped scorer has a second head,
+two linear layers on the stem's pooled features, whose output is added to the log-odds:
+
+    visual.head.0.weight | bias    (H, 1792) | (H)
+    visual.head.1.weight | bias    (1, H) | (1)
 """
 
 import math
@@ -20,8 +24,9 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
-from grmp.clip import checkpoints, shipped
+from grmp.clip import checkpoints, shipped, stem
 from grmp.clip.model import PromptedCLIP, Shape, Tensors, tokenize
 from grmp.data import decode
 from grmp.data.find import find
@@ -38,9 +43,8 @@ Source = str | Path | bytes | np.ndarray | Image.Image  # a file, its bytes, (H,
 BATCH = 64  # images on a GPU
 LARGEST = 4096  # side of a prepared image in pixels; a file that states more is corrupt
 NEEDED = ("visual.", "logit_scale")  # tensors to store: the text tower is represented by the two embeddings
-TEXT = "text"
+TEXT, HEAD = "text", "visual.head."
 REMEDY = "give a file that `grmp train` wrote"
-DEFAULT = "small-rated"
 
 
 @dataclass(frozen=True)
@@ -63,11 +67,16 @@ class QualityModel:
 
     def logit(self, x: Tensor) -> Tensor:
         """(B, 3, S, S) normalised pixels -> (B,): log-odds of the better text; the score is its sigmoid."""
-        image, text = self.clip.image(x), self.text
+        p, features = self.clip.weights, self.clip.features(x, -1)
+        image, text = self.clip.image_from(features, -1), self.text
         if text.ndim == 1:
             return (image @ text[:-1] + text[-1]).clamp(1e-6, 1 - 1e-6).logit()
         both = self.clip.logits(image, text)
-        return both[:, 0] - both[:, 1]
+        odds = both[:, 0] - both[:, 1]
+        if f"{HEAD}0.weight" not in p:
+            return odds
+        hidden = F.gelu(F.linear(stem.pooled(features), p[f"{HEAD}0.weight"], p[f"{HEAD}0.bias"]))
+        return odds + F.linear(hidden, p[f"{HEAD}1.weight"], p[f"{HEAD}1.bias"])[:, 0]
 
     def quality(self, images: np.ndarray) -> np.ndarray:
         """Prepared images (N, 3, S, S) uint8 -> quality (N,) in [0, 1], higher is better, of their centre crops.
@@ -145,7 +154,7 @@ class QualityModel:
         checkpoints.save(path, tensors, self.card | {"config": self.clip.shape.as_dict()})
 
 
-def load(model: str | Path = DEFAULT, device: "torch.device | str" = "auto") -> QualityModel:
+def load(model: str | Path = shipped.SCORER, device: "torch.device | str" = "auto") -> QualityModel:
     """A shipped scorer by its name, a shipped CLIP (zero-shot) by its name, or the model in a file that ``grmp train`` wrote.
 
     Raises UserError if it is missing, corrupt, or something else.
@@ -153,9 +162,18 @@ def load(model: str | Path = DEFAULT, device: "torch.device | str" = "auto") -> 
     device = choose_device(device, 1) if isinstance(device, str) else device
     if str(model) in shipped.names():
         return _zero_shot(str(model), device)
+    if str(model) == shipped.SCORER:
+        return photo(device)
     tensors, card = checkpoints.read(Path(model), REMEDY, first="")
     card |= {"sha256": sha256(Path(model))}
     return _checked(tensors, card, device, f"{model} is not a quality model", REMEDY)
+
+
+def photo(device: torch.device | str = "cpu", folder: Path = shipped.FOLDER) -> QualityModel:
+    """The shipped scorer (docs/models.md); its score is MOS on BIQ2021's scale. Raises UserError if a file is corrupt."""
+    tensors, card, digest = shipped.read(shipped.SCORER, folder)
+    trouble = f"{folder / shipped.SCORER}.safetensors does not fit this version"
+    return _checked(tensors, card | {"sha256": digest}, device, trouble, shipped.REMEDY)
 
 
 def _checked(

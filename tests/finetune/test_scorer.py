@@ -1,14 +1,23 @@
-"""Whatever a user holds an image in, its score is the same."""
+"""Whatever a user holds an image in, its score is the same; the shipped scorer: card, second head, distortions, faults."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from skimage import data
+from skimage.filters import gaussian
+from skimage.transform import resize
+from torch.nn import functional as F
 
 from grmp import load
+from grmp.clip import shipped, stem
+from grmp.clip.model import PromptedCLIP
 from grmp.errors import UserError
+from grmp.finetune.scorer import HEAD, photo
 
 
 def test_files_bytes_arrays_and_images_score_the_same(tmp_path: Path):
@@ -31,3 +40,63 @@ def test_files_bytes_arrays_and_images_score_the_same(tmp_path: Path):
     table = model.table(tmp_path)
     assert table["image"].tolist() == [str(tmp_path / "a.png")]
     assert table["quality"].tolist() == scores[:1].tolist()
+
+
+@pytest.fixture(scope="module")
+def scorer():
+    return load(device="cpu")
+
+
+def prepared(image):
+    """(H, W, 3) in [0, 1] -> (3, 244, 244) uint8."""
+    return (255 * resize(image, (244, 244), anti_aliasing=True)).astype(np.uint8).transpose(2, 0, 1)
+
+
+def test_scores_fall_with_blur_and_noise(scorer):
+    rng = np.random.default_rng(0)
+    for image in (data.astronaut() / 255, data.coffee() / 255):
+        blurred = [prepared(gaussian(image, sd, channel_axis=2)) for sd in (0.1, 3, 8)]
+        noisy = [prepared(np.clip(image + rng.normal(0, sd, image.shape), 0, 1)) for sd in (0, 0.2, 0.5)]
+        for versions in (blurred, noisy):
+            score = scorer.quality(np.stack(versions))
+            assert ((score > 0) & (score < 1)).all()
+            assert score[0] > score[1] > score[2]
+
+
+def test_the_card_says_how_to_read_a_score(scorer):
+    card, scale = scorer.card, scorer.scale
+    assert (card["size"], card["aspect"], len(card["percentiles"])) == (244, "squash", 101)
+    assert (scale.low, scale.high, scale.higher_better) == (0, 1, True)
+    assert card["percentiles"] == sorted(card["percentiles"])
+    assert card["errors"] == sorted(card["errors"])
+    assert 0 <= card["errors"][0] < card["errors"][-1] < 1
+
+
+def test_the_second_head_adds_to_the_log_odds(scorer):
+    x = torch.randn((2, 3, 224, 224), generator=torch.Generator().manual_seed(0))
+    p = {n: t for n, t in scorer.clip.weights.items() if not n.startswith(HEAD)}
+    without = replace(scorer, clip=PromptedCLIP(p, scorer.clip.shape))
+    first, second = torch.nn.Linear(1792, 512), torch.nn.Linear(512, 1)
+    for i, layer in enumerate((first, second)):
+        layer.load_state_dict({part: scorer.clip.weights[f"{HEAD}{i}.{part}"] for part in ("weight", "bias")})
+    with torch.no_grad():
+        added = second(F.gelu(first(stem.pooled(stem.features(p, x)))))[:, 0]
+        torch.testing.assert_close(scorer.logit(x), without.logit(x) + added)
+
+
+def test_a_saved_copy_scores_the_same(scorer, tmp_path):
+    image = prepared(data.chelsea() / 255)[None]
+    scorer.save(tmp_path / "copy.safetensors")
+    assert load(tmp_path / "copy.safetensors", device="cpu").quality(image) == scorer.quality(image)
+
+
+def test_a_corrupt_or_incompatible_file_is_one_line(tmp_path):
+    folder = tmp_path / "weights"
+    shutil.copytree(shipped.FOLDER, folder)
+    tensors, card, _ = shipped.read(shipped.SCORER)
+    shipped.write(shipped.SCORER, {n: t for n, t in tensors.items() if n != "visual.proj"}, card, folder)
+    with pytest.raises(UserError, match=r"photo\.safetensors does not fit this version .*; install the package again$"):
+        photo(folder=folder)
+    (folder / "photo.safetensors").write_bytes(b"x")
+    with pytest.raises(UserError, match=r"photo\.safetensors is missing or corrupt .*; install the package again$"):
+        photo(folder=folder)
