@@ -114,7 +114,8 @@ def test_features_training_and_packing(biq2021, tmp_path, monkeypatch):
     joined = scorer.QualityModel(clip.PromptedCLIP(tensors, train.SHAPE), tensors.pop(scorer.TEXT))
     rows = whole.captions.rows(whole.captions.quality.tokens)
     text = clip.text_embedding(whole.average, rows, train.SHAPE).unflatten(0, (-1, 2)).mean(0)
-    both = clip.logits(whole.average, expected, text)
+    grid = stem.features(tensors, x)
+    both = clip.logits(whole.average, train.embed(whole.average, data, grid.flatten(2).mT), text)
     a, b, shift = card["held out"]["weights"]
     odds = a * (both[:, 0] - both[:, 1]) + b * photo.head(second, stem.pooled(grid)) + shift
     torch.testing.assert_close(joined.logit(x), odds, rtol=1e-3, atol=1e-3)
