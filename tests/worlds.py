@@ -9,8 +9,10 @@ import yaml
 
 from grmp.clip import checkpoints
 from grmp.clip.model import Shape
+from grmp.data import decode
 from grmp.data import splits as split_files
-from grmp.files import sha256, write_json
+from grmp.data.dataset import array
+from grmp.files import sha256, sha256_of, write_json
 from grmp.params import read as read_params
 from tests.conftest import ROOT
 from tests.golden import weights
@@ -69,11 +71,19 @@ def database(world: Path, name: str, references: int, kinds: list[str], seed: in
     noise = rng.normal(60 + 130 * index["quality"].to_numpy()[:, None, None, None], 20, (len(index), 3, SIZE, SIZE))
     folder = world / "data/prepared" / name
     folder.mkdir(parents=True)
-    np.save(folder / "images.npy", np.clip(noise, 0, 255).astype(np.uint8))
+    for view in decode.VIEWS:
+        np.save(folder / array(view), np.clip(noise, 0, 255).astype(np.uint8))
     columns = ["image", "mos", "quality", "mos_std", "reference", "distortion", "level"]
     index[columns].to_csv(folder / "index.csv", index=False)
-    digests = {file: sha256(folder / file) for file in ("index.csv", "images.npy")}
-    info = {"name": name, "kind": "simulated", "count": len(index), "range": [1.0, 5.0], "sha256": digests}
+    digests = {path.name: sha256(path) for path in sorted(folder.iterdir())}
+    info = {
+        "name": name,
+        "kind": "simulated",
+        "count": len(index),
+        "range": [1.0, 5.0],
+        "sha256": digests,
+        "views": {view: sha256_of([digests["index.csv"], digests[array(view)]]) for view in decode.VIEWS},
+    }
     write_json(folder / "info.json", info)
     for protocol, by in (("sound", "reference"), ("published", "image")):
         split_files.make(index, world / f"data/splits/{name}/{protocol}.csv", count=3, test=0.25, seed=5, by=by)

@@ -29,8 +29,13 @@ def source_ids(index: pd.DataFrame) -> np.ndarray:
     return pd.factorize(index["reference"].astype(object).fillna(index["image"]), sort=True)[0]
 
 
-def load(folder: Path) -> Dataset:
-    """The prepared database in ``folder`` (``data/prepared/<name>``).
+def array(view: str) -> str:
+    """The file of the images that are resized in one way (``decode.resized``)."""
+    return "images.npy" if view == "pillow" else f"images_{view}.npy"
+
+
+def load(folder: Path, view: str = "pillow") -> Dataset:
+    """The prepared database in ``folder`` (``data/prepared/<name>``), its images resized in one way.
 
     Raises
     ------
@@ -41,9 +46,9 @@ def load(folder: Path) -> Dataset:
     try:
         info = read_json(folder / "info.json")
         index = pd.read_csv(folder / "index.csv", dtype=TYPES, keep_default_na=False, na_values="")
-        images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
+        images = np.load(folder / array(view), mmap_mode="r", allow_pickle=False)
         low, high = (float(bound) for bound in info["range"])
-        if not (low < high and isinstance(info["kind"], str) and isinstance(info["sha256"], dict)):
+        if not (low < high and isinstance(info["kind"], str) and info["views"][view]):
             raise ValueError("info.json does not describe a database")
         if not index["quality"].between(0, 1).all():
             raise ValueError("index.csv: quality outside [0, 1]")

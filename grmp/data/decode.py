@@ -1,7 +1,7 @@
 """Image files -> arrays: the one decoder of every command.
 
-Databases are read as *stored* pixels, as published code reads them. A user's own images are read as they are *displayed*:
-orientation, colour profile, transparency and 16 bits have their meaning, and corrupt data are an error.
+Databases are read as *stored* pixels, turned upright, and resized in one of the ways of ``resized``. A user's own images are
+read as they are *displayed*: colour profile, transparency and 16 bits have their meaning, and corrupt data are an error.
 """
 
 import contextlib
@@ -10,6 +10,7 @@ import os
 import struct
 from functools import lru_cache
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,8 @@ Image.MAX_IMAGE_PIXELS = None  # ``load`` has its own limit, whose message does 
 def versions() -> dict[str, str]:
     """The libraries that decode; other versions may give other pixels."""
     found = {"pillow": Image.__version__} | {name: features.version(name) for name in ("libjpeg_turbo", "webp", "zlib")}
-    return {name: str(version) for name, version in found.items()}
+    found |= {name: version(name) for name in ("opencv-python-headless", "scikit-image", "simplejpeg")}
+    return {name: str(value) for name, value in found.items()}
 
 
 def load(path: Path | bytes, displayed: bool) -> Image.Image:
@@ -67,7 +69,7 @@ def load(path: Path | bytes, displayed: bool) -> Image.Image:
         if not displayed:
             if opened.mode not in MODES:
                 raise ValueError(f"pixels of mode {opened.mode}; save it with 8 bits per channel")
-            return opened.convert("RGB")
+            return _upright(opened.convert("RGB"), opened)
         if reason := jpeg_complaint(data):
             raise ValueError(reason)
         return _displayed(opened)
@@ -133,6 +135,11 @@ def _displayed(opened: Image.Image) -> Image.Image:
         page = Image.new("RGB", image.size, "white")
         page.paste(image, mask=alpha)
         image = page
+    return _upright(image, opened)
+
+
+def _upright(image: Image.Image, opened: Image.Image) -> Image.Image:
+    """``image`` turned as the EXIF orientation of ``opened`` says."""
     turn = None
     with contextlib.suppress(Exception):  # corrupt metadata raise anything
         turn = TURNS.get(opened.getexif().get(ExifTags.Base.Orientation, 1))
@@ -202,6 +209,40 @@ def open_any(source: str | Path | bytes | np.ndarray | Image.Image) -> Image.Ima
     if isinstance(source, Image.Image):
         return _displayed(source)
     return load(source if isinstance(source, bytes) else Path(source), displayed=True)
+
+
+VIEWS = ("pillow", "opencv", "support", "query")
+
+
+def side(view: str, size: int) -> int:
+    """Side of a prepared image; those of pre-training are larger or smaller, as 256 and 224 are to 244."""
+    return round(size * {"support": 256, "query": 224}.get(view, 244) / 244)
+
+
+def resized(path: Path, image: Image.Image, view: str, size: int, aspect: str) -> np.ndarray:
+    """(3, S, S) uint8 of a database's image, which is ``load(path, displayed=False)``; S is ``side(view, size)``.
+
+    ``view`` is "pillow" (bicubic, antialiased), "opencv" (decoded and resized as the released fine-tuning does: cubic, not
+    antialiased), "support" or "query" (as its pre-training does: scikit-image, bilinear, antialiased).
+    """
+    size = side(view, size)
+    if view == "pillow":
+        return fit(image, size, aspect)
+    import cv2
+    from skimage import transform
+
+    pixels: Any = np.asarray(image)
+    if view == "opencv":
+        pixels = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR_RGB)
+        if pixels is None:
+            raise ValueError("OpenCV cannot decode it")
+    if aspect == "keep":
+        square = min(pixels.shape[:2])
+        top, left = (np.array(pixels.shape[:2]) - square) // 2
+        pixels = pixels[top : top + square, left : left + square]
+    if view == "opencv":
+        return cv2.resize(pixels, (size, size), interpolation=cv2.INTER_CUBIC).transpose(2, 0, 1)
+    return (255 * transform.resize(pixels, (size, size))).round().astype(np.uint8).transpose(2, 0, 1)
 
 
 def read_image(path: Path, size: int, aspect: str, displayed: bool = False) -> np.ndarray:

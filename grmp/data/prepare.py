@@ -1,11 +1,12 @@
-"""Images and scores as published -> ``index.csv``, ``images.npy`` and ``info.json``.
+"""Images and scores as published -> ``index.csv``, ``info.json`` and an array for each way in which images are resized.
 
-Threads decode, because Pillow releases the interpreter lock, and each writes its rows of a memory-mapped file: memory does
-not grow with the database. An interrupted run continues with the blocks that are not done. The files are moved into place
-when all are complete, info.json last.
+Threads decode, because Pillow releases the interpreter lock, and each writes its rows of memory-mapped files: memory does
+not grow with the database. An interrupted run continues with the blocks that are not done. The folder is moved into place
+when it is complete.
 """
 
 import shutil
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,8 @@ from tqdm import tqdm
 
 from grmp.code import code_digest
 from grmp.data import databases, labels
-from grmp.data.dataset import COLUMNS
-from grmp.data.decode import FAULTS, fit, jpeg_complaint, load, versions, why
+from grmp.data.dataset import COLUMNS, array
+from grmp.data.decode import FAULTS, jpeg_complaint, load, resized, side, versions, why
 from grmp.data.fetch import receipt
 from grmp.device import cpus
 from grmp.errors import UserError
@@ -34,8 +35,11 @@ def prepare(
     aspect: str,
     allow_missing: int = 0,
     keep_excluded: bool = False,
+    views: Sequence[str] = ("pillow",),
 ) -> pd.DataFrame:
     """Write ``prepared/<name>/`` from ``raw/<name>/``; returns the labels of what is in it (with ``set``).
+
+    ``views`` are the ways in which images are resized (``decode.resized``), one array for each.
 
     Raises
     ------
@@ -48,7 +52,7 @@ def prepare(
     if fetched is None:
         raise UserError(f"{name} is not fetched; run: grmp data fetch {name}")
     table = labels.read(entry, raw / name, keep_excluded)
-    options = {"size": size, "aspect": aspect, "keep_excluded": keep_excluded}
+    options = {"size": size, "aspect": aspect, "keep_excluded": keep_excluded, "views": list(views)}
     code = code_digest("grmp.data.prepare", *{f.__module__ for f in (entry.parse, *entry.readers)})
     of_raw = {key: fetched[key] for key in ("listing", "files", "code")}
     decoder = versions()
@@ -63,7 +67,8 @@ def prepare(
     _refuse(name, table, unusable, allow_missing)  # before decoding, which may take an hour
     if reason := labels.resized(entry, paths):
         raise UserError(f"{name}: {reason}; get the original, see {entry.page}")
-    images = _decode(name, paths, work, identity, size, aspect, unusable)
+    sides = {view: side(view, size) for view in views}
+    _decode(name, paths, work, identity, sides, size, aspect, unusable)
     _refuse(name, table, unusable, allow_missing)
     left_out = [table["image"][i] for i in sorted(unusable)]
     pixels = np.load(work / "pixels.npy")  # width, height, complaint
@@ -72,8 +77,9 @@ def prepare(
         some = ", ".join(complaints[:5]) + (", ..." if len(complaints) > 5 else "")
         print(f"{name}: {len(complaints)} images have corrupt JPEG data and are used as decoded: {some}")
     if unusable:
-        images, table = _without(images, table, list(unusable), work)
+        table = _without(table, sorted(unusable), work, views)
     write_text(work / "index.csv", table[COLUMNS].to_csv(index=False, lineterminator="\n"))
+    hashes = {file: sha256(work / file) for file in ("index.csv", *map(array, views))}
     info = options | {
         "name": name,
         "title": entry.title,
@@ -87,15 +93,15 @@ def prepare(
         "pixels": _sizes(pixels[pixels[:, 0] > 0, :2]),
         "decoder": decoder,
         "identity": identity,
-        "sha256": {file: sha256(work / file) for file in ("index.csv", "images.npy")},
+        "sha256": hashes,
+        # what a record depends on: the table, the images of one view, and the versions of the decoders
+        "views": {v: sha256_of([hashes["index.csv"], hashes[array(v)], decoder]) for v in views},
     }
-    target.mkdir(parents=True, exist_ok=True)
-    (target / "info.json").unlink(missing_ok=True)
-    (work / "plan").unlink(missing_ok=True)  # an interruption from here on starts again
-    for file in ("index.csv", "images.npy"):
-        (work / file).replace(target / file)
-    write_json(target / "info.json", info)
-    shutil.rmtree(work)
+    write_json(work / "info.json", info)
+    for file in ("plan", "done", "pixels.npy"):  # without its plan an interrupted run starts again
+        (work / file).unlink(missing_ok=True)
+    shutil.rmtree(target, ignore_errors=True)
+    work.replace(target)
     return table
 
 
@@ -117,25 +123,33 @@ def _up_to_date(target: Path, identity: str) -> dict[str, Any] | None:
 
 
 def _decode(
-    name: str, paths: list[Path | None], work: Path, identity: str, size: int, aspect: str, unusable: dict[int, str]
-) -> np.ndarray:
-    """Images as a memory-mapped (N, 3, size, size) array in ``work``; adds the reasons of corrupt ones to ``unusable``.
+    name: str,
+    paths: list[Path | None],
+    work: Path,
+    identity: str,
+    sides: dict[str, int],
+    size: int,
+    aspect: str,
+    unusable: dict[int, str],
+) -> None:
+    """Write a memory-mapped array (N, 3, S, S) of each view to ``work``; add the reasons of corrupt images to ``unusable``.
 
     ``pixels.npy`` (N, 3) gets the original width and height, and 1 where libjpeg complains of an image that it decodes.
     """
-    plan, noted, shape = work / "plan", work / "done", (len(paths), 3, size, size)
+    plan, noted, count = work / "plan", work / "done", len(paths)
     if not (plan.is_file() and plan.read_text() == identity):
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
-        if np.prod(shape) > (free := shutil.disk_usage(work).free):
-            raise UserError(
-                f"{name}: needs {np.prod(shape) / 1e9:.1f} GB at {work.parent}, {free / 1e9:.1f} GB are free"
-            )
-        np.lib.format.open_memmap(work / "images.npy", "w+", np.uint8, shape)
-        np.lib.format.open_memmap(work / "pixels.npy", "w+", np.int32, (len(paths), 3))
+        needed, free = sum(count * 3 * s**2 for s in sides.values()), shutil.disk_usage(work).free
+        if needed > free:
+            raise UserError(f"{name}: needs {needed / 1e9:.1f} GB at {work.parent}, {free / 1e9:.1f} GB are free")
+        for view, s in sides.items():
+            np.lib.format.open_memmap(work / array(view), "w+", np.uint8, (count, 3, s, s))
+        np.lib.format.open_memmap(work / "pixels.npy", "w+", np.int32, (count, 3))
         noted.touch()
         write_text(plan, identity)
-    images, pixels = (np.lib.format.open_memmap(work / f"{file}.npy", "r+") for file in ("images", "pixels"))
+    images = {view: np.lib.format.open_memmap(work / array(view), "r+") for view in sides}
+    pixels = np.lib.format.open_memmap(work / "pixels.npy", "r+")
     done = {int(line) for line in noted.read_text().splitlines(keepends=True) if line.endswith("\n")}
 
     def block(start: int) -> dict[int, str]:
@@ -145,10 +159,11 @@ def _decode(
                 continue
             try:
                 image = load(path, displayed=False)
-                images[i] = fit(image, size, aspect)
+                for view, of_view in images.items():
+                    of_view[i] = resized(path, image, view, size, aspect)
                 pixels[i] = (*image.size, bool(jpeg_complaint(path.read_bytes())))
             except FAULTS as error:
-                failed[i], images[i], pixels[i] = why(error), 0, 0
+                failed[i], pixels[i] = why(error), 0
         return failed
 
     todo = [start for start in range(0, len(paths), BLOCK) if start not in done]
@@ -161,12 +176,11 @@ def _decode(
         for start, failed in zip(todo, pool.map(block, todo), strict=True):
             unusable.update(failed)
             if not failed:  # a corrupt image is read again next time: it may have been replaced
-                pixels.flush()
-                images.flush()  # images are on disk before the note that says so
+                for part in (pixels, *images.values()):
+                    part.flush()  # images are on disk before the note that says so
                 note.write(f"{start}\n")
                 note.flush()
             bar.update(BLOCK)
-    return images
 
 
 def _refuse(name: str, table: pd.DataFrame, unusable: dict[int, str], allowed: int) -> None:
@@ -179,15 +193,17 @@ def _refuse(name: str, table: pd.DataFrame, unusable: dict[int, str], allowed: i
         )
 
 
-def _without(images: np.ndarray, table: pd.DataFrame, rows: list[int], work: Path) -> tuple[np.ndarray, pd.DataFrame]:
-    """The array and the table without some rows."""
+def _without(table: pd.DataFrame, rows: list[int], work: Path, views: Sequence[str]) -> pd.DataFrame:
+    """Leave some rows out of the table and of the arrays."""
     keep = np.setdiff1d(np.arange(len(table)), rows)
     if not len(keep):
         raise UserError(f"none of the {len(table)} images can be read; fetch them again")
-    kept = np.lib.format.open_memmap(work / "kept.npy", "w+", np.uint8, (len(keep), *images.shape[1:]))
-    for part in np.array_split(np.arange(len(keep)), len(keep) // BLOCK + 1):
-        kept[part] = images[keep[part]]
-    kept.flush()
-    (work / "kept.npy").replace(work / "images.npy")
-    (work / "plan").unlink()  # its rows are no longer the planned ones
-    return kept, table.iloc[keep].reset_index(drop=True)
+    (work / "plan").unlink()  # the rows are no longer the planned ones
+    for file in map(array, views):
+        images = np.load(work / file, mmap_mode="r")
+        kept = np.lib.format.open_memmap(work / "kept.npy", "w+", np.uint8, (len(keep), *images.shape[1:]))
+        for part in np.array_split(np.arange(len(keep)), len(keep) // BLOCK + 1):
+            kept[part] = images[keep[part]]
+        kept.flush()
+        (work / "kept.npy").replace(work / file)
+    return table.iloc[keep].reset_index(drop=True)

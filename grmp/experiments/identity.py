@@ -60,7 +60,7 @@ def inputs(params: Params, root: Path, key: RunKey) -> dict[str, str]:
     Raises UserError if one is missing; the message names the stage that makes it.
     """
     files = {"backbone": (root / "models/backbone.safetensors", "backbone")}
-    infos = {}
+    infos, view = {}, params.under(key.protocol).data.resize
     for end in dict.fromkeys((key.source, key.target)):
         name = "" if end == key.source else ".target"
         files[f"splits{name}"] = (root / "data/splits" / end / f"{key.protocol}.csv", f"prepare@{end}")
@@ -73,7 +73,7 @@ def inputs(params: Params, root: Path, key: RunKey) -> dict[str, str]:
     found = {name: _digest(path) for name, (path, _) in files.items()}
     for name, (path, _) in infos.items():
         try:
-            found[name] = sha256_of(read_json(path)["sha256"])
+            found[name] = str(read_json(path)["views"][view])
         except (ValueError, KeyError, TypeError):
             raise UserError(f"{path} is corrupt; recreate it with: dvc repro -f prepare@{path.parent.name}") from None
     return found | {"code": code(params.methods[key.method].kind)}

@@ -30,12 +30,12 @@ def check(params: Params, root: Path, keys: Iterable[RunKey]) -> None:
     """
 
     @cache
-    def database(name: str) -> Dataset:
-        return dataset.load(root / "data/prepared" / name)
+    def database(name: str, protocol: str) -> Dataset:
+        return dataset.load(root / "data/prepared" / name, params.under(protocol).data.resize)
 
     @cache
     def splits(name: str, protocol: str) -> Splits:
-        return split_files.load(split_file(root, name, protocol), database(name).index["image"])
+        return split_files.load(split_file(root, name, protocol), database(name, protocol).index["image"])
 
     @cache
     def backbone() -> Backbone:
@@ -47,7 +47,7 @@ def check(params: Params, root: Path, keys: Iterable[RunKey]) -> None:
         source, tested = (splits(name, key.protocol) for name in (key.source, key.target))
         enough_images(key, source, tested if key.target == key.source else tested.whole(source.count))
         for name in dict.fromkeys((key.source, key.target)):
-            size, wanted = database(name).images.shape[-1], backbone().shape.image_size
+            size, wanted = database(name, key.protocol).images.shape[-1], backbone().shape.image_size
             if size < wanted:
                 raise UserError(
                     f"{key}: the backbone needs images of {wanted} x {wanted} pixels, but {name} is prepared at {size} x "

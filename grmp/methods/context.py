@@ -52,14 +52,14 @@ def open_context(params: Params, root: Path, key: RunKey) -> RunContext:
     """
     params = params.for_run(key)
     device = choose_device(params.adapt.device, params.adapt.threads)
-    source = dataset.load(root / "data/prepared" / key.source)
+    source = dataset.load(root / "data/prepared" / key.source, params.data.resize)
     splits = split_files.load(split_file(root, key.source, key.protocol), source.index["image"])
     if source.info["kind"] == "synthetic":
         adapt = params.adapt.model_copy(update={"batch": params.adapt.batch_synthetic})
         params = params.model_copy(update={"adapt": adapt})
     target, tested = source, splits
     if key.target != key.source:
-        target = dataset.load(root / "data/prepared" / key.target)
+        target = dataset.load(root / "data/prepared" / key.target, params.data.resize)
         tested = split_files.load(split_file(root, key.target, key.protocol), target.index["image"])
         tested = tested.whole(splits.count)
     backbone = checkpoints.load(root, device, params.backbone.normalize)

@@ -113,6 +113,22 @@ class Params(Group):
         start = self.start_of(method) if method else ""
         return "" if start in STARTS else start
 
+    @property
+    def pretrain_views(self) -> tuple[str, str]:
+        """How support and query images are resized in pre-training (grmp.data.decode.resized)."""
+        return ("support", "query") if self.pretrain.resize == "skimage" else (self.data.resize,) * 2
+
+    def views(self, name: str) -> list[str]:
+        """How the images of a database are resized for all that reads them."""
+        found: set[str] = set()
+        for variant in {*self.pretrain.variants, *self.inner_curves.variants}:
+            view = self.under(self.variants[variant].protocol)
+            if name in {*view.pretrain.databases, view.pretrain.target, *self.inner_curves.databases}:
+                found |= {*view.pretrain_views}
+        if not found or any(name in pair.split(ACROSS) for g in self.run.grids().values() for pair in g.databases):
+            found |= {self.under(protocol).data.resize for protocol in self.protocols}
+        return sorted(found)
+
     @model_validator(mode="after")
     def _names_exist(self) -> "Params":
         for grid_name, grid in self.run.grids().items():

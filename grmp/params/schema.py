@@ -42,6 +42,7 @@ class Data(Group):
     aspect: Literal["squash", "keep"]  # squash: as published (departure 16); keep: shorter side, then centre crop
     allow_missing: Natural  # how many images of a database may be missing or unreadable
     keep_excluded: Annotated[bool, Departure(14)]
+    resize: Annotated[Literal["opencv", "pillow"], Departure(18)]
 
 
 class Splits(Group):
@@ -130,6 +131,7 @@ class Pretrain(Group):
     label_scale: Annotated[Literal["set", "database"], Departure(5)]
     split_by: Annotated[Literal["image", "reference"], Departure(6)]
     select: Annotated[Literal["target", "last"], Departure(7)]
+    resize: Annotated[Literal["skimage", "shared"], Departure(19)]  # shared: data.resize
     target: str  # the database read with ``select: target``
     seed: Natural
     threads: Positive

@@ -55,11 +55,14 @@ def measure(params: Params, root: Path, name: str) -> None:
 
     rows = []
     for number, database in enumerate(params.inner_curves.databases):
-        found = dataset.load(root / "data/prepared" / database)
-        for index, task in enumerate(tasks_of(database, found.index)):
+        sides = [dataset.load(root / "data/prepared" / database, view) for view in params.pretrain_views]
+        for index, task in enumerate(tasks_of(database, sides[0].index)):
             drawn = draw(task, one_query, np.random.default_rng([settings.seed, number, index]))
             # centre crops: a measurement draws nothing
-            support, (query,) = ([load(found.images, *b, size, device) for b in batches] for batches in drawn)
+            support, (query,) = (
+                [load(side.images, *b, size, device) for b in batches]
+                for side, batches in zip(sides, drawn, strict=True)
+            )
             for kind, theta in starts.items():
                 inner = Inner({n: t[None].to(device) for n, t in theta.items()}, variant.inner, variant.inner_rate)
                 for taken, loss, srcc in walk(backbone, tokens, inner, support, query, params.inner_curves.counts):

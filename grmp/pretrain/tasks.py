@@ -88,6 +88,10 @@ def load(
 ) -> tuple[Tensor, Tensor]:
     """Images (B, 3, size, size) uint8 and targets (B,) on the device; random crops and flips, centre crops without ``rng``."""
     margin = images.shape[-1] - size
+    if margin < 0:
+        raise UserError(
+            f"images of {images.shape[-1]} pixels are smaller than the backbone's {size}; increase data.size"
+        )
     crops = centre(rows, margin)
     if rng is not None:
         draws = rng.integers(0, [margin + 1, margin + 1, 2], size=(len(rows), 3))

@@ -45,8 +45,9 @@ def pretrain(params: Params, root: Path, name: str) -> None:
     params = params.under(params.variants[name].protocol)
     settings, variant, p = params.pretrain, params.variants[name], params.prompts
     used = settings.databases + ([settings.target] if settings.select == "target" else [])
-    loaded = {d: dataset.load(root / "data/prepared" / d) for d in used}
-    tasks = {d: _tasks(d, loaded[d].index, settings, variant) for d in settings.databases}
+    # support and query images
+    loaded = {d: [dataset.load(root / "data/prepared" / d, view) for view in params.pretrain_views] for d in used}
+    tasks = {d: _tasks(d, loaded[d][0].index, settings, variant) for d in settings.databases}
     if settings.drop_last_task:  # departure 4: every loop is as long as the first database's
         tasks = {d: t[: len(tasks[settings.databases[0]])] for d, t in tasks.items()}
     device = choose_device(params.adapt.device, settings.threads)
@@ -69,7 +70,7 @@ def pretrain(params: Params, root: Path, name: str) -> None:
         else MetaLearner(theta, variant, settings, backbone, tokens, p.dropout)
     )
     state = checkpoint.load(learner.models)
-    images = {d: place(db.images, device) for d, db in loaded.items()}
+    images = {d: _place(sides, device) for d, sides in loaded.items()}
     visits = sum(map(len, tasks.values()))
     print(f"pretrain {name}: {settings.epochs} epochs of {visits} tasks, from epoch {state.epoch}", flush=True)
     done, total = state.epoch * visits, settings.epochs * visits
@@ -84,7 +85,7 @@ def pretrain(params: Params, root: Path, name: str) -> None:
                     bar.update()
                 learner.outer_step()
             if settings.select == "target":
-                value = target_srcc(backbone, learner.prompts, tokens, loaded[settings.target])
+                value = target_srcc(backbone, learner.prompts, tokens, loaded[settings.target][1])
                 if value > state.best:
                     state.best, state.prompts = value, {n: t.detach().clone() for n, t in learner.prompts.items()}
             state.epoch = epoch + 1
@@ -100,6 +101,13 @@ def pretrain(params: Params, root: Path, name: str) -> None:
     checkpoint.path.unlink(missing_ok=True)
 
 
+def _place(sides: list[Dataset], device: torch.device) -> list[Images]:
+    """Support and query images on the device; one copy where they are the same array."""
+    support, query = sides
+    first = place(support.images, device)
+    return [first, first if query.images.shape == support.images.shape else place(query.images, device)]
+
+
 def _tasks(name: str, index: pd.DataFrame, settings: Pretrain, variant: Variant | Triplets) -> list[Any]:
     if isinstance(variant, Triplets):
         return list(triplets.tasks_of(name, index, settings.support, settings.seed))
@@ -107,7 +115,7 @@ def _tasks(name: str, index: pd.DataFrame, settings: Pretrain, variant: Variant 
 
 
 def _visits(
-    learner: "MetaLearner | triplets.Learner", tasks: Sequence[Any], images: Images, seed: list[int], renew: bool
+    learner: "MetaLearner | triplets.Learner", tasks: Sequence[Any], images: list[Images], seed: list[int], renew: bool
 ) -> Iterator[tuple[Any, Losses, float]]:
     """Visit every task once in random order; (task, its losses, seconds).
 
@@ -180,12 +188,12 @@ class MetaLearner:
         outer, inner = (self.outer.theta, self.outer.optimizer), (self.inner.prompts, self.inner.optimizer)
         return {"outer": outer} if self.independent else {"outer": outer, "inner": inner}
 
-    def batches(self, task: Any, images: Images, rng: np.random.Generator) -> list[tuple[meta.Batch, meta.Batch]]:
+    def batches(self, task: Any, images: list[Images], rng: np.random.Generator) -> list[tuple[meta.Batch, meta.Batch]]:
         """A visit's (support, query) batches without the dimension T; query batches are used cyclically."""
         size, device = self.backbone.shape.image_size, self.backbone.device
         support, query = draw(task, self.settings, rng)
-        queries = [load(images, *batch, size, device) for batch in query]
-        supports = [load(images, *batch, size, device, rng) for batch in support]
+        queries = [load(images[1], *batch, size, device) for batch in query]
+        supports = [load(images[0], *batch, size, device, rng) for batch in support]
         return [(batch, queries[i % len(queries)]) for i, batch in enumerate(supports)]
 
     def visit(
@@ -251,14 +259,17 @@ def target_srcc(backbone: Backbone, prompts: Tensors, tokens: Tensor, target: Da
     return float(spearmanr(clip.score(target.images, rows, text), target.index["quality"].to_numpy()[rows])[0])
 
 
-def _identity(params: Params, name: str, loaded: dict[str, Dataset], backbone: Backbone) -> str:
+def _identity(params: Params, name: str, loaded: dict[str, list[Dataset]], backbone: Backbone) -> str:
     """Digest of everything that determines the learned prompts."""
     return sha256_of(
         {
             "variant": params.variants[name].model_dump(),
             "pretrain": params.pretrain.model_dump(),
             "prompts": params.prompts.model_dump(),
-            "databases": {d: db.info["sha256"] for d, db in loaded.items()},
+            "databases": {
+                d: [s.info["views"][v] for s, v in zip(sides, params.pretrain_views, strict=True)]
+                for d, sides in loaded.items()
+            },
             "backbone": backbone.sha256,
             "normalize": params.backbone.normalize,
             "code": code_digest("grmp.pretrain.train"),

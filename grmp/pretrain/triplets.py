@@ -116,7 +116,7 @@ class Learner:
         """The one model."""
         return {"inner": (self.inner.prompts, self.inner.optimizer)}
 
-    def batches(self, task: Task, images: Images, rng: np.random.Generator) -> tuple[list[Batch], list[Batch]]:
+    def batches(self, task: Task, images: list[Images], rng: np.random.Generator) -> tuple[list[Batch], list[Batch]]:
         """Support and query batches, one triplet of each source: images are the anchors, the nearer, then the farther ones.
 
         Query images are cropped at random, too: an anchor that is its own nearer image is another view of it.
@@ -126,7 +126,7 @@ class Learner:
             triplets = draw(ladders, rng)
             parts = np.array_split(triplets, math.ceil(3 * len(triplets) / max(3, size)))
             place = self.backbone.shape.image_size, self.backbone.device
-            return [load(images, part.T.ravel(), np.zeros(part.size), *place, rng) for part in parts]
+            return [load(images[0], part.T.ravel(), np.zeros(part.size), *place, rng) for part in parts]
 
         query = of(task.query, self.settings.query_batch)
         return of(task.support, self.settings.support_batch), query

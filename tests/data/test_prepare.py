@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from grmp.data import dataset, fetch
+from grmp.data import dataset, decode, fetch
 from grmp.data.prepare import prepare
 from grmp.errors import UserError
 from grmp.files import sha256
@@ -81,6 +81,23 @@ def test_second_time_is_a_no_op_and_settings_are_heeded(fetched, capsys):
     assert dataset.load(fetched / "prepared/toy").info["sha256"]["images.npy"] == sha256(
         fetched / "prepared/toy/images.npy"
     )
+
+
+def test_an_array_for_each_view(fetched, capsys):
+    run(fetched, views=["opencv", "pillow", "query", "support"])
+    folder = fetched / "prepared/toy"
+    assert {p.name for p in folder.iterdir()} == {"index.csv", "info.json", *map(dataset.array, decode.VIEWS)}
+    for view in decode.VIEWS:
+        made = dataset.load(folder, view)
+        path = fetched / "raw/toy/deep/er/P5.PNG"
+        expected = decode.resized(path, decode.load(path, displayed=False), view, 8, "squash")
+        assert (made.images[5] == expected).all()
+        assert made.info["sha256"][dataset.array(view)] == sha256(folder / dataset.array(view))
+    assert len({sha256(folder / dataset.array(view)) for view in decode.VIEWS}) == 4
+    run(fetched)
+    assert not (folder / dataset.array("opencv")).exists(), "an array that nobody reads goes"
+    with pytest.raises(UserError, match=r"images_opencv\.npy not found; run: dvc repro prepare@toy"):
+        dataset.load(folder, "opencv")
 
 
 def test_not_fetched(tmp_path):

@@ -59,7 +59,7 @@ def test_a_changed_input_is_named_and_the_difference_told(world, capsys):
     np.save(images, 255 - np.load(images))
     info = images.with_name("info.json")
     card = json.loads(info.read_text())
-    card["sha256"]["images.npy"] = "0" * 64
+    card["views"]["pillow"] = "0" * 64
     info.write_text(json.dumps(card))
     found = rerun(params.load(world), world.parent, folder(world))
     assert found.verdict == "differs"

@@ -9,15 +9,17 @@ import torch
 
 from grmp.clip.model import Backbone, random_prompts, tokenize
 from grmp.data.dataset import Dataset
+from grmp.errors import UserError
 from grmp.params import Variant
 from grmp.pretrain import meta
+from grmp.pretrain.tasks import Task
 from grmp.pretrain.train import Checkpoint, MetaLearner, State, target_srcc
 from tests.golden import weights
 from tests.worlds import SHAPE
 
 RELEASED = {"protocol": "published", "reset": "never", "query": "inner", "outer": "average", "order": 0}
 RELEASED |= {"inner": "adam", "inner_rate": 1e-3, "outer_rate": 0.1}
-SETTINGS = SimpleNamespace(support_batch=4, query_batch=4)
+SETTINGS = SimpleNamespace(support_batch=4, query_batch=4, support=0.8, split_by="image", label_scale="set")
 BACKBONE = Backbone(SHAPE, weights.clip_weights(SHAPE), "seeded")
 TOKENS = tokenize(["X X X X high quality.", "X X X X low quality."])
 
@@ -85,3 +87,16 @@ def test_the_selecting_score_leaves_out_images_that_are_not_part_of_the_study():
     alone = Dataset("other", index[1:].reset_index(drop=True), images[1:], {})
     assert found[0] == target_srcc(BACKBONE, prompts, TOKENS, alone)
     assert found[0] != found[1]
+
+
+def test_support_and_query_read_arrays_of_their_own():
+    """As released, support images are cropped from larger ones and query images are whole (departure 19)."""
+    size = BACKBONE.shape.image_size
+    support, query = (np.full((12, 3, s, s), value, np.uint8) for s, value in ((size + 4, 7), (size, 9)))
+    task = Task("toy", "blur", np.arange(12), np.linspace(0, 1, 12, dtype=np.float32), np.arange(12))
+    for (first, _), (second, _) in learner().batches(task, [support, query], np.random.default_rng(0)):
+        assert (first == 7).all()
+        assert (second == 9).all()
+        assert first.shape[2:] == second.shape[2:] == (size, size)
+    with pytest.raises(UserError, match="smaller than the backbone's"):
+        learner().batches(task, [support, query[..., :-1]], np.random.default_rng(0))

@@ -118,7 +118,7 @@ def make_prepared(world: Path, database: str, kind: str, seed: int, pictures: in
     folder.mkdir(parents=True)
     index.to_csv(folder / "index.csv", index=False)
     np.save(folder / "images.npy", images)
-    info = {"name": database, "kind": kind, "pictures": pictures, "range": list(RANGE), "sha256": {}}
+    info = {"name": database, "kind": kind, "pictures": pictures, "range": list(RANGE), "views": {"pillow": "0"}}
     (folder / "info.json").write_text(json.dumps(info))
     return index
 
