@@ -35,6 +35,11 @@ def choose_device(wanted: str, threads: int) -> "torch.device":
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it is first used
     torch.use_deterministic_algorithms(deterministic)
+    exact = (
+        os.environ.get("GRMP_TF32") != "1"
+    )  # TF32 has 10 bits of mantissa; torch uses it for convolutions by default
+    torch.backends.cudnn.allow_tf32 = not exact
+    torch.set_float32_matmul_precision("highest" if exact else "high")
     found = torch.cuda.is_available()
     if wanted in ("cuda", "cuda_deterministic") and not found:
         raise UserError(f"adapt.device is {wanted}, but torch finds no GPU; set it to auto or cpu")

@@ -1,5 +1,6 @@
 """Checkpoints of the backbone and of prompts: safetensors files whose metadata says what they contain."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,19 +16,29 @@ from grmp.files import sha256, whole
 if TYPE_CHECKING:
     from grmp.params import Prompts
 
-KEY = "grmp"
+KEY, DIGEST = "grmp", "digest"
 PATH = Path("models/backbone.safetensors")
 
 
 def save(path: Path, tensors: Tensors, metadata: dict[str, Any]) -> None:
     """Write tensors and plain metadata; the file appears complete or not at all, and equal content has equal bytes."""
     contiguous = {n: t.detach().cpu().contiguous() for n, t in tensors.items()}
+    metadata = metadata | {DIGEST: _digest(contiguous, metadata)}
     # under one key: safetensors writes several in an order that changes from run to run
     content = to_bytes(contiguous, {KEY: json.dumps(metadata, sort_keys=True)})
     with whole(path) as beside:
         beside.write_bytes(
             content
         )  # safetensors' save_file leaves a stray file when killed, readable by its owner only
+
+
+def _digest(tensors: Tensors, metadata: dict[str, Any]) -> str:
+    """sha256 of tensors with their names, types and shapes, and of metadata."""
+    found = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def read(
@@ -45,8 +56,11 @@ def read(
             metadata = json.loads((file.metadata() or {}).get(KEY, "{}"))
             if not isinstance(metadata, dict):
                 raise ValueError("its metadata is not a table")
-            names = [] if only_metadata else file.keys()
-            return {name: file.get_tensor(name) for name in names}, metadata
+            stated = metadata.pop(DIGEST, None)  # the files of the package have none: index.json holds theirs
+            tensors = {name: file.get_tensor(name) for name in ([] if only_metadata else file.keys())}
+            if stated and not only_metadata and stated != _digest(tensors, metadata):
+                raise ValueError("its content does not have the digest that was written with it")
+            return tensors, metadata
     except (SafetensorError, ValueError, OSError, RecursionError) as error:
         raise UserError(f"{path} is corrupt ({' '.join(str(error).split())[:200]}); {first}{remedy}") from None
 

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from grmp.data import duplicates, tables
 from grmp.data.dataset import COLUMNS, Dataset, source_ids
-from grmp.data.decode import try_image
+from grmp.data.decode import remarks, try_image
 from grmp.data.labels import candidates
 from grmp.data.scale import Scale
 from grmp.data.splits import Splits
@@ -106,6 +106,8 @@ def _images(path: Path, names: list[str], size: int, aspect: str) -> np.ndarray:
         raise UserError(
             f"{path}: {len(broken)} of {len(names)} images cannot be used: {_some(broken)}; replace or remove them"
         )
+    for line in remarks(paths, size, aspect):
+        print(f"{path}: {line}")
     return np.stack([image for image in read if not isinstance(image, str)])
 
 

@@ -8,6 +8,8 @@ import contextlib
 import io
 import os
 import struct
+from collections import Counter
+from collections.abc import Sequence
 from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import version
@@ -17,6 +19,7 @@ from typing import Any
 import numpy as np
 import simplejpeg
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError, features
+from tqdm import tqdm
 
 # by content; none that starts another program
 FORMATS: tuple[str, ...] = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF")
@@ -103,6 +106,13 @@ def concerns(path: Path, size: int, aspect: str, patch: int) -> list[str]:
         }
         return [clause for clause, true in found.items() if true]
     return []
+
+
+def remarks(paths: Sequence[Path], size: int, aspect: str, patch: int = 16) -> list[str]:
+    """``concerns`` of many images, one line each with the number of images."""
+    paths = tqdm(paths, desc="sizes", unit="image", disable=None, delay=5)
+    found = Counter(clause for path in paths for clause in concerns(path, size, aspect, patch))
+    return [f"{count} of {len(paths)} images are {clause}" for clause, count in found.items()]
 
 
 def jpeg_complaint(data: bytes) -> str:

@@ -35,6 +35,8 @@ from grmp.params import Params, RunKey, ShippedBackbone
 LABELS = "100pct"  # of the training side of a fold
 NAME = "own"  # in the place of a database
 SUGGESTED = ("grmp", "last_blocks", "ridge", "zero_shot")
+PERFECT = 0.99  # an SRCC that ties do not limit
+SPREAD = 0.01  # of the scores of all images, less than which is worth a remark
 COLUMNS = ["method", "srcc", "low", "high", "gain", "gain_low", "gain_high"]
 
 
@@ -110,6 +112,7 @@ def train(
             kept.append(record.partial(root, _identity(contexts[name], name, digest)))
             scores[name], spread, seconds = out_of_fold(contexts[name], name, kept[-1])
         found = compare(rated.index, scores, method, params)
+        found.attrs["remarks"] = remarks(rated.index["quality"].to_numpy(), scores, found, method)
         took = f", about {duration(seconds * folds / (folds - 1))}" if folds else ""
         print(f"{method}: training on all {len(rated.index)} images{took}", flush=True)
         model = learn(replace(start, params=contexts[method].params, splits=everything, tested=everything), method)
@@ -120,6 +123,7 @@ def train(
             "pictures": len(rated.index),
             "folds": folds,
             "comparison": found.reset_index().to_dict("records"),
+            "remarks": found.attrs["remarks"],
             "versions": {name: text for name, text in record.versions().items() if name != "python"},
         }
         if folds:
@@ -244,6 +248,22 @@ def compare(index: pd.DataFrame, scores: dict[str, np.ndarray], method: str, par
     return pd.DataFrame(rows, columns=COLUMNS).set_index("method")
 
 
+def remarks(quality: np.ndarray, scores: dict[str, np.ndarray], found: pd.DataFrame, method: str) -> list[str]:
+    """What makes the table of :func:`compare` implausible, or limits it; one sentence each."""
+    if not scores:
+        return []
+    against = next((name for name in ("zero_shot", method) if name in scores and found.loc[name, "high"] < 0), "")
+    most, spread = srcc(quality, np.argsort(np.argsort(quality, kind="stable")))[0], np.ptp(scores[method])
+    lines = {
+        f"The ratings run against the scores of {against}: if a low rating means a good image, pass --lower-is-better.": (
+            bool(against)
+        ),
+        f"Many ratings are equal: no model can have an SRCC above {most:.3f} on them.": most < PERFECT,
+        f"All scores lie within {spread:.4f}: they hardly tell the images apart.": spread < SPREAD,
+    }
+    return [line for line, true in lines.items() if true]
+
+
 def summary(found: pd.DataFrame, params: Params, method: str) -> str:
     """The table of :func:`compare` as text, and what it does not show."""
     label = {name: m.label for name, m in params.methods.items()}
@@ -266,4 +286,4 @@ def summary(found: pd.DataFrame, params: Params, method: str) -> str:
     better = found["gain_high"].idxmin() if (found["gain_high"] < 0).any() else ""
     if better:
         lines.append(f"{label[better]} is better on these images; to keep it: --method {better}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *found.attrs.get("remarks", ())])

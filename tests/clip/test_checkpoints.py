@@ -28,6 +28,26 @@ def test_corrupt_checkpoints_are_named(tmp_path, cut):
         checkpoints.read(path, "do this")
 
 
+def test_one_flipped_bit_is_reported_or_changes_nothing(tmp_path):
+    path = tmp_path / "c.safetensors"
+    tensors, card = {"a": torch.arange(6.0).half(), "b": torch.ones(2, 3), "c": torch.tensor(3.0)}, {"config": {"x": 1}}
+    checkpoints.save(path, tensors, card)
+    whole, reported = path.read_bytes(), 0
+    for at in range(len(whole)):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << at % 8]) + whole[at + 1 :])
+        try:
+            read, metadata = checkpoints.read(path, "")
+        except UserError:
+            reported += 1
+            continue
+        metadata.pop("digest", None)
+        if metadata:  # without, it is no checkpoint of this project
+            assert metadata.pop("config") == card["config"]
+            assert read.keys() == tensors.keys()
+            assert all(torch.equal(read[n], tensors[n]) for n in tensors)
+    assert reported > 0.9 * len(whole)
+
+
 def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch):
     import errno
 

@@ -183,6 +183,23 @@ def test_comparisons_have_known_answers(params: Params):
     ]
 
 
+def test_implausible_results_get_a_remark(params: Params):
+    rng = np.random.default_rng(0)
+    quality = rng.uniform(size=60)
+    noisy = quality + rng.normal(0, 0.3, 60)
+
+    def about(quality: np.ndarray, **scores: np.ndarray) -> str:
+        found = room.compare(frame(quality), scores, "grmp", params)
+        return " ".join(room.remarks(quality, scores, found, "grmp"))
+
+    assert about(quality, zero_shot=noisy, grmp=noisy) == ""
+    assert "run against the scores of zero_shot" in about(quality, zero_shot=-noisy, grmp=noisy)
+    assert "run against the scores of grmp" in about(quality, grmp=-noisy)
+    # 30 of 60 equal: rho_max = sqrt(1 - 2 * (30^3 - 30) / (60^3 - 60)) = 0.8663
+    assert "SRCC above 0.866" in about(np.repeat([0.0, 1.0], 30), grmp=noisy)
+    assert "lie within 0.00" in about(quality, grmp=0.5 + 0.001 * quality)
+
+
 def test_copies_of_a_source_do_not_narrow_the_interval(params: Params):
     rng = np.random.default_rng(1)
     quality, noise = rng.uniform(size=15), rng.normal(0, 0.3, 15)
