@@ -9,7 +9,7 @@ LOCKFILE = 'import yaml; from dvc.schema import COMPILED_LOCKFILE_SCHEMA as chec
 RECOVER = { python -m json.tool $(RWLOCK) || rm -f $(RWLOCK); \
 	test ! -e dvc.lock || python -c $(LOCKFILE) || git checkout dvc.lock || rm dvc.lock; } >/dev/null 2>&1
 .DEFAULT_GOAL := help
-.PHONY: help install demo real study paper small-clip bench test test-all lint format recover lock clean
+.PHONY: help install demo real study paper small-clip bench reference test test-all lint format recover lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -24,9 +24,9 @@ install: .venv/.installed ## create .venv and install the project with pinned ve
 	@touch $@
 
 demo: install ## the pipeline on simulated databases, about 8 minutes on 2 cores; results in demo/results
-	@test -d demo/data || { echo "fresh clone: recomputing demo/results/runs"; rm -rf demo/results/runs; }
 	@cd demo && $(RECOVER) && dvc repro
 	@echo "open demo/results/site/index.html"
+	@cd demo && grmp verify
 
 real: install ## the small CLIP on photographs: make real FROM=/path/to/ChallengeDB_release
 	@test -n "$(FROM)" || { echo "error: pass LIVE Challenge's folder or archive: make real FROM=/path/to/ChallengeDB_release" >&2; exit 1; }
@@ -50,6 +50,11 @@ small-clip: install ## retrain the shipped CLIPs, hours on 2 cores: make small-c
 bench: install ## speed compared with a plain implementation (make bench DEVICE=cuda)
 	@python -m bench --device $(or $(DEVICE),cpu)
 
+reference: ## copy the results of demo/ and real/ into results/, the committed reference
+	@test ! -d demo/results/site || { rm -rf results/demo; cp -r demo/results results/demo; cp demo/dvc.lock results/demo; rm -rf results/demo/partial; }
+	@test ! -d real/results/site || { rm -rf results/real; mkdir results/real; cp real/dvc.lock results/real; \
+		cd real/results && cp -r params.yaml *.json *.csv tables ../../results/real && cp -r --parents figures/few_shot ../../results/real; }
+
 lint: install ## ruff (lint and format) and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
@@ -69,4 +74,4 @@ lock: install ## update constraints.txt from the installed packages
 	@$(BIN)/python -m pip freeze --exclude-editable | grep -v '^-e' > constraints.txt
 
 clean: ## delete the results of all pipelines (not .venv)
-	rm -rf demo/data demo/models demo/results/runs real/data real/models real/results/runs study/data study/models study/results
+	rm -rf demo/data demo/models demo/results real/data real/models real/results study/data study/models study/results

@@ -298,6 +298,29 @@ def collect(params: ParamsFile = HERE) -> None:
 
 
 @app.command()
+def verify(
+    reference: Annotated[
+        Path | None,
+        typer.Argument(help="a folder with results [default: the reference of this pipeline]", show_default=False),
+    ] = None,
+    params: ParamsFile = HERE,
+    tolerance: Annotated[float, typer.Option(min=0, help="of SRCC and PLCC of every run and split")] = 0.005,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> None:
+    """Compare fresh results with the reference in the repository; exit code 1 if they differ."""
+    loaded = load(params)
+    import json
+
+    from grmp.report.verify import reference_folder
+    from grmp.report.verify import verify as run
+
+    found = run(params.parent / "results", reference or reference_folder(loaded, params.parent), tolerance)
+    print(json.dumps(found.json(), indent=1) if as_json else found.lines())
+    if not found.reproduced:
+        sys.exit(1)
+
+
+@app.command()
 @app.command("notebook", hidden=True)
 def notebooks(
     name: Annotated[str, typer.Argument(help="one notebook [default: all of report.notebooks, in parallel]")] = "",

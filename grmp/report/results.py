@@ -80,7 +80,7 @@ class Results:
         """A table of the stage ``collect`` for all protocols, empty if it was not run. ``shots`` holds 50 or "20pct"."""
         path = self.file(f"results/{name}")
         if name not in self._tables:
-            self._tables[name] = _checked(path) if path.is_file() else pd.DataFrame(columns=COLUMNS[name])
+            self._tables[name] = read_table(path) if path.is_file() else pd.DataFrame(columns=COLUMNS[name])
         return self._tables[name]
 
     def _under_protocol(self, name: str) -> pd.DataFrame:
@@ -220,7 +220,8 @@ def title(database: str) -> str:
     return " → ".join(NAMES.get(name, name) for name in database.split(ACROSS))
 
 
-def _checked(path: Path) -> pd.DataFrame:
+def read_table(path: Path) -> pd.DataFrame:
+    """A table of ``collect``; UserError if it is corrupt or of another version."""
     try:
         table = pd.read_csv(path, dtype=dict.fromkeys(TEXTS, str) | {"shots": object})
     except ValueError as error:

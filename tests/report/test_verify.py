@@ -1,0 +1,75 @@
+"""Fresh results against a reference: what is the same, what differs and by how much."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from grmp.cli import app
+from grmp.errors import UserError
+from grmp.params import load
+from grmp.report.verify import reference_folder, verify
+from tests.conftest import ROOT
+
+TABLES = ("scores.csv", "pairs.csv")
+
+
+@pytest.fixture
+def fresh(collected: Path, tmp_path: Path) -> Path:
+    for name in TABLES:
+        shutil.copy(collected / "results" / name, tmp_path)
+    return tmp_path
+
+
+def change(path: Path, column: str, add: float, row: int = 7) -> None:
+    table = pd.read_csv(path, dtype={"shots": str})
+    table.loc[row, column] += add
+    table.to_csv(path, index=False)
+
+
+def test_the_same_is_reproduced(collected: Path, fresh: Path):
+    found = verify(fresh, collected / "results", 0.005)
+    assert found.reproduced
+    count = len(pd.read_csv(collected / "results/scores.csv"))
+    assert found.lines().startswith(f"reproduced: {count} of {count} scores within 0.005, ")
+
+
+@pytest.mark.parametrize(("add", "reproduced"), [(0.004, True), (-0.004, True), (0.006, False), (float("nan"), False)])
+def test_a_score_may_differ_by_the_tolerance(collected: Path, fresh: Path, add: float, reproduced: bool):
+    change(fresh / "scores.csv", "srcc", add)
+    found = verify(fresh, collected / "results", 0.005)
+    assert found.reproduced == reproduced
+    if not reproduced:
+        row = pd.read_csv(collected / "results/scores.csv").iloc[7]
+        assert found.lines().splitlines()[0].startswith(f"not reproduced: {found.scores - 1} of {found.scores} scores")
+        assert f"SRCC of {row.protocol} {row.database} {row.method} {row.shots}, split {row.split}: " in found.lines()
+
+
+def test_missing_scores_and_other_conclusions_are_named(collected: Path, fresh: Path):
+    scores = pd.read_csv(fresh / "scores.csv", dtype={"shots": str})
+    scores.iloc[:-30].to_csv(fresh / "scores.csv", index=False)
+    change(fresh / "pairs.csv", "low", 2.0)
+    change(fresh / "pairs.csv", "high", 2.0)
+    found = verify(fresh, collected / "results", 0.005)
+    assert (len(found.different), len(found.changed)) == (30, 1)
+    assert found.changed[0]["found"] == "above 0"
+    assert found.lines().endswith("and 11 more")
+
+
+def test_the_command_fails_where_results_differ(collected: Path, fresh: Path):
+    command = ["verify", str(fresh), "--params", str(collected / "params.yaml"), "--json"]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    change(fresh / "scores.csv", "srcc", 0.1)
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 1
+    assert not json.loads(done.stdout)["reproduced"]
+
+
+def test_references_lie_beside_the_code(tmp_path: Path):
+    assert reference_folder(load(ROOT / "demo/params.yaml"), ROOT / "demo") == ROOT / "results/demo"
+    assert reference_folder(load(ROOT / "params.yaml"), ROOT) == ROOT / "results/paper"
+    with pytest.raises(UserError, match=r"scores\.csv not found"):
+        verify(tmp_path, tmp_path, 0.005)
