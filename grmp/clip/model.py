@@ -89,10 +89,10 @@ class PromptedCLIP:
             return apply_stem(self.weights, x)
         return image_blocks(self.weights, embed_patches(self.weights, x), self.shape, 0, block)
 
-    def image_from(self, features: Tensor, block: int) -> Tensor:
+    def image_from(self, features: Tensor, block: int, masks: Tensor | None = None) -> Tensor:
         """The rest of ``image``: what ``features`` returned for the same ``block`` -> embeddings (B, E)."""
         x = embed_patches(self.weights, features) if block < 0 else features
-        x = image_blocks(self.weights, x, self.shape, max(block, 0), self.shape.vision_layers)
+        x = image_blocks(self.weights, x, self.shape, max(block, 0), self.shape.vision_layers, masks)
         return pool_image(self.weights, x)
 
     def text(self, tokens: Tensor, context: Tensor | None = None) -> Tensor:

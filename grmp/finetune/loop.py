@@ -12,7 +12,7 @@ every batch:
 Everything below the trained blocks is frozen, so features and teacher are computed once per crop (feature_cache.py). Splits
 differ only in their trained tensors, images and random numbers; several are computed as one batch (grmp.clip.vmap), each
 with its own seeds, learning rate and end. What is trained, the losses, the crops and the schedule follow finetune.py of the
-released code under "published" and a sound protocol otherwise (docs/departures.md, 8 to 13).
+released code under "published" and a sound protocol otherwise (docs/departures.md, 8 to 13 and 20).
 
 Letters: S splits, B images, L tokens, D width, C texts.
 """
@@ -35,6 +35,7 @@ from grmp.finetune.feature_cache import Budget, FeatureCache, budget
 from grmp.finetune.gradient_rules import angle, find_rule, regularize
 from grmp.finetune.types import SplitData, SplitResult, Texts
 from grmp.params import Adapt, Tune
+from grmp.pretrain.meta import PromptDropout
 
 TEST_BATCH = 64  # test images of a split
 
@@ -101,6 +102,8 @@ class Finetuner:
         self.backbone, self.texts, self.method, self.settings = backbone, texts, method, settings
         self.shape, self.device = backbone.shape, backbone.device
         self.first = first_trained_block(self.shape, method.train, settings.tuned_blocks)
+        # with dropout, features of training images change at every step behind the first prompts
+        self.first_dropped = min(self.first, 0) if settings.prompt_dropout else self.first
         prefixes = tuned_names(self.shape, method.train, settings.tuned_blocks)
         parts = [split_tuned(self._initial(s), prefixes) for s in splits]
         # frozen prompts may differ between splits (random ones do); every other frozen tensor is the backbone's
@@ -127,7 +130,10 @@ class Finetuner:
             for number in range(len(batches[0])):
                 members = [b[number] for b in batches]  # positions among the labelled images
                 features, teacher, target = self._load(epoch, number, len(batches[0]), members)
-                task, semantic = self._losses(features, teacher, target)  # (S,) each
+                seeds = [[settings.seed, s.data.split, epoch, number] for s in splits]
+                dropout = PromptDropout(settings.prompt_dropout, splits[0].data.prompts, seeds)
+                masks = dropout.masks(len(members[0]))
+                task, semantic = self._losses(features, teacher, target, *masks)  # (S,) each
                 values = torch.stack([task, semantic]).detach().double().cpu().numpy()
                 for split, finite in zip(splits, np.isfinite(values).all(axis=0), strict=True):
                     place = f"epoch {epoch}, batch {number}, learning rate {split.rate:g}"
@@ -215,7 +221,7 @@ class Finetuner:
         def for_training(crops: Sequence[Crop]) -> tuple[Tensor, Tensor]:
             with reduced(self.device, self.settings.precision):
                 x = load(data.train.images, crops)
-                return clip.features(x, self.first), teacher.logits(teacher.image(x), scenes)
+                return clip.features(x, self.first_dropped), teacher.logits(teacher.image(x), scenes)
 
         @torch.no_grad()
         def for_test(crops: Sequence[Crop]) -> tuple[Tensor]:
@@ -252,13 +258,13 @@ class Finetuner:
         return [torch.stack(column) for column in zip(*inputs, strict=True)]
 
     def _losses(self, *batch: Tensor) -> tuple[Tensor, Tensor]:
-        """Task and semantic loss (S,) of what ``_load`` returned."""
+        """Task and semantic loss (S,) of what ``_load`` returned, and the masks of dropout."""
 
         def one(
-            tuned: Tensors, frozen: Tensors, features: Tensor, teacher: Tensor, target: Tensor
+            tuned: Tensors, frozen: Tensors, features: Tensor, teacher: Tensor, target: Tensor, *masks: Tensor
         ) -> tuple[Tensor, Tensor]:
-            clip = self._clip(tuned, frozen)
-            return losses(clip, self.first, self.texts, features, teacher, target, self.settings.temperature)
+            clip, first = self._clip(tuned, frozen), self.first_dropped
+            return losses(clip, first, self.texts, features, teacher, target, self.settings.temperature, *masks)
 
         with reduced(self.device, self.settings.precision):
             task, semantic = vmap_splits(one, self.active.tuned, self.active.frozen, *batch)
@@ -356,9 +362,13 @@ def losses(
     teacher: Tensor,
     target: Tensor,
     temperature: float = 1.0,
+    masks: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """(task loss, semantic loss) of one split from the features (B, L, D) in front of block ``first``."""
-    image = clip.image_from(features, first)
+    """(task loss, semantic loss) of one split from the features (B, L, D) in front of block ``first``.
+
+    ``masks`` are those of the visual prompts' dropout (``grmp.clip.model.image_blocks``).
+    """
+    image = clip.image_from(features, first, masks)
     quality = clip.logits(image, clip.quality_text(texts.quality))
     scenes = clip.logits(image, clip.text(texts.scenes))
     return task_loss(quality, target), semantic_loss(scenes, teacher, temperature)

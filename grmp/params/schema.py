@@ -197,6 +197,7 @@ class Adapt(Group):
     crops: Annotated[Literal["batch", "image"], Departure(12)]
     views: Natural  # crops drawn per image and visited cyclically; 0: a new one every epoch
     precision: Annotated[Literal["float16", "bfloat16", "float32"], Departure(13)]
+    prompt_dropout: Annotated[float, Field(ge=0, lt=1), Departure(20)]  # of the visual prompts, in training
     temperature: Rate
     scenes: list[str]
     seed: Natural

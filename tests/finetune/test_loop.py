@@ -25,6 +25,7 @@ from grmp.finetune.gradient_rules import regularize
 from grmp.finetune.loop import finetune, sgd_step
 from grmp.finetune.types import TEACHER_SCENE, SplitData, Subset, Texts
 from grmp.params import Adapt, Tune
+from grmp.pretrain.meta import PromptDropout
 from tests.golden import weights
 
 SHAPE = Shape(24, 32, 8, 64, 3, 1, 64, 3, 1, True, "imagenet")
@@ -45,6 +46,7 @@ SETTINGS = {
     "crops": "image",
     "views": 2,
     "precision": "float32",
+    "prompt_dropout": 0.0,
     "temperature": 1.0,
     "scenes": ["animal", "plant", "others"],
     "seed": 7,
@@ -98,8 +100,8 @@ def plain_recipe(world, settings, train):
     optimizer = torch.optim.SGD([p[n] for n in names], lr=settings.learning_rate, weight_decay=settings.weight_decay)
     rng = np.random.default_rng([settings.seed, 2])
 
-    def forward(x):
-        image = image_embedding(p, x, SHAPE)
+    def forward(x, *masks):
+        image = image_embedding(p, x, SHAPE, *masks)
         quality_logits = logits(p, image, text_embedding(p, texts.quality, SHAPE, p["ctx"]))
         return quality_logits, logits(p, image, text_embedding(p, texts.scenes, SHAPE))
 
@@ -112,10 +114,12 @@ def plain_recipe(world, settings, train):
                 w = backbone.weights
                 seen = image_embedding(w, x, SHAPE)
                 teacher = logits(w, seen, text_embedding(w, texts.scenes, SHAPE))
+            dropout = PromptDropout(settings.prompt_dropout, prompts, [[settings.seed, 2, epoch, number]])
+            masks = [mask[0] for mask in dropout.masks(len(members))]
             both = []
             for which in (0, 1):
                 optimizer.zero_grad()
-                out = forward(x)
+                out = forward(x, *masks)
                 if which == 0:
                     loss = task_loss(out[0], torch.from_numpy(quality[TRAIN[members]].astype(np.float32)))
                 else:
@@ -135,9 +139,22 @@ def plain_recipe(world, settings, train):
     "train",
     [("context", "blocks"), ("context",), ("visual_prompts",), ("context", "visual_prompts"), ("blocks",), ("all",)],
 )
-def test_equals_the_plain_recipe(world, train):
-    expected = plain_recipe(world, Adapt(**SETTINGS), train)
-    np.testing.assert_allclose(run(world, train=train).scores, expected, atol=1e-5)
+@pytest.mark.parametrize("rate", [0.0, 0.3])
+def test_equals_the_plain_recipe(world, train, rate):
+    expected = plain_recipe(world, Adapt(**SETTINGS | {"prompt_dropout": rate}), train)
+    np.testing.assert_allclose(run(world, train=train, prompt_dropout=rate).scores, expected, atol=1e-5)
+
+
+def test_dropout_is_of_the_prompts_and_of_training_alone(world):
+    assert run(world, prompt_dropout=0.3).scores.tobytes() != run(world).scores.tobytes()
+    untrained = [run(world, prompt_dropout=rate, learning_rate=1e-30).scores for rate in (0.3, 0.0)]
+    assert (untrained[0] == untrained[1]).all(), "test images are scored without it"
+    blank = job(world, prompts={n: t for n, t in world[1].items() if n == "ctx"})
+    found = [
+        finetune(world[0], world[2], tune(), Adapt(**SETTINGS | {"prompt_dropout": rate}), [blank])[0]
+        for rate in (0.3, 0.0)
+    ]
+    assert np.allclose(found[0].scores, found[1].scores, atol=1e-6), "without visual prompts there is nothing to drop"
 
 
 def test_same_seed_same_bytes_and_history(world):
@@ -308,6 +325,7 @@ def test_equal_numbers_whatever_is_trained(world, train):
         {"cache_gb": 0.0},
         {"cache_gb": 1e-4},
         {"label_scale": "set"},
+        {"prompt_dropout": 0.2},
     ],
 )
 def test_equal_numbers_under_other_settings(world, change):

@@ -8,7 +8,7 @@ from grmp import params
 from grmp.params.schema import DEPARTING, departures
 from tests.conftest import ROOT
 
-ROW = re.compile(r"^\| (\d+) \| `([\w.*]+)` \| `([\w]+)` \| `([\w]+)` \|$", re.M)
+ROW = re.compile(r"^\| (\d+) \| `([\w.*]+)` \| `([\w.]+)` \| `([\w.]+)` \|$", re.M)
 TABLE = {
     int(n): (key, released, sound) for n, key, released, sound in ROW.findall((ROOT / "docs/departures.md").read_text())
 }
@@ -32,6 +32,7 @@ def test_key_exists_and_takes_both_values(number):
             f"'{value}'" in allowed
             or (value in {"true", "false"} and "bool" in allowed)
             or (value.isdigit() and "int" in allowed)
+            or ("." in value and "float" in allowed)
         )
 
 
