@@ -37,6 +37,10 @@ Examples:
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=HELP)
 
 Protocol = Annotated[str, typer.Option(help="a protocol of params.yaml [default: the first one]", show_default=False)]
+Model = Annotated[
+    str, typer.Option(help="a file written by grmp train, or the name of a shipped model (docs/models.md)")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON, one object per line")]
 DEFAULT = "photo"  # the model that scores unless another one is named
 
 
@@ -221,9 +225,7 @@ def train(
 )
 def score(
     images: Annotated[list[Path], typer.Argument(help="image files, and folders to search for images")],
-    model: Annotated[
-        str, typer.Option(help="a file written by grmp train, or the name of a shipped model (docs/models.md)")
-    ] = DEFAULT,
+    model: Model = DEFAULT,
     out: Annotated[
         Path | None, typer.Option("-o", help="file to write [default: standard output]", show_default=False)
     ] = None,
@@ -233,7 +235,7 @@ def score(
     worst: Annotated[int, typer.Option(min=0, help="only so many images, worst first; 0: all, in order")] = 0,
     crops: Annotated[int, typer.Option(min=0, help="score so many crops of each image at its own resolution, too")] = 0,
     html: Annotated[Path | None, typer.Option(help="also write a page with thumbnails", show_default=False)] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="one JSON object per line instead of CSV")] = False,
+    as_json: AsJson = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
 ) -> None:
     """Score images: quality in [0, 1] (higher is better), its percentile, and a predicted rating with its interval."""
@@ -247,6 +249,31 @@ def score(
         raise UserError(f"{unread} images could not be read (named above); the others are scored")
     if found:
         sys.exit(3)
+
+
+@app.command(epilog='Example: grmp explain holiday/dunes.jpg --text "a sharp photo" "a blurry photo"')
+def explain(
+    image: Annotated[Path, typer.Argument(help="an image file")],
+    model: Model = DEFAULT,
+    out: Annotated[
+        Path | None, typer.Option("-o", help="PNG file to write [default: IMAGE.explained.png]", show_default=False)
+    ] = None,
+    text: Annotated[
+        tuple[str, str] | None, typer.Option(help="two texts of your own to choose between", show_default=False)
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what lowers the score of an image, patch by patch (red) or raises it (blue), and words that describe it."""
+    import json
+
+    from grmp.finetune.scorer import load as read
+    from grmp.use.explain import explain as run
+
+    out = out or image.with_suffix(".explained.png")
+    found = run(image, read(model), out, text)
+    rows = {name: round(value, 3) for name, value in found.items()}
+    print(json.dumps(rows) if as_json else "\n".join(f"{name:<20} {value:.3f}" for name, value in rows.items()))
+    print(f"{out}: red patches lower the score, blue ones raise it", file=sys.stderr)
 
 
 @app.command()

@@ -24,7 +24,7 @@ from grmp.files import sha256, write_json
 FOLDER = Path(__file__).parent / "weights"
 SCORER = "photo"
 VOCABULARY = 49_408  # of CLIP's tokenizer
-_EMBEDDING, _IDS = "token_embedding.weight", "token_ids"
+_EMBEDDING, IDS = "token_embedding.weight", "token_ids"
 REMEDY = "install the package again"
 
 
@@ -44,7 +44,7 @@ def load(name: str, folder: Path = FOLDER) -> Backbone:
     if name not in names(folder):
         raise UserError(f"no shipped model '{name}'; choose one of: {', '.join(names(folder))}")
     p, metadata, digest = read(name, folder)
-    rows, ids = p[_EMBEDDING], p.pop(_IDS).long()
+    rows, ids = p[_EMBEDDING], p.pop(IDS).long()
     p[_EMBEDDING] = rows.mean(0).repeat(VOCABULARY, 1)
     p[_EMBEDDING][ids] = rows
     return Backbone(Shape(**metadata["config"]), p, digest)
@@ -64,7 +64,7 @@ def read(name: str, folder: Path = FOLDER) -> tuple[Tensors, dict[str, Any], str
         if not path.is_file() or sha256(path) != index.get(part):
             raise UserError(f"{path} is missing or corrupt (its sha256 is not the recorded one); {REMEDY}")
         found, metadata = checkpoints.read(path, REMEDY, "")
-        tensors |= {n: t if n == _IDS else t.float() for n, t in found.items()}
+        tensors |= {n: t if n == IDS else t.float() for n, t in found.items()}
     return tensors, metadata, hashlib.sha256((index["stem"] + index[name]).encode()).hexdigest()
 
 
@@ -73,13 +73,13 @@ def pack(name: str, shape: Shape, tensors: Tensors, known: torch.Tensor, folder:
 
     ``tensors`` are a whole CLIP with a stem; ``known`` (N,) are the token ids that the rows of its token embedding stand for.
     """
-    write(name, tensors | {_IDS: known.to(torch.int32)}, {"config": shape.as_dict()}, folder)
+    write(name, tensors | {IDS: known.to(torch.int32)}, {"config": shape.as_dict()}, folder)
 
 
 def write(name: str, tensors: Tensors, metadata: dict[str, Any], folder: Path = FOLDER) -> None:
     """Write a model's files, in float16 and the stem apart, and record their sha256."""
     folder.mkdir(parents=True, exist_ok=True)
-    half = {n: t if n == _IDS else t.half() for n, t in tensors.items()}
+    half = {n: t if n == IDS else t.half() for n, t in tensors.items()}
     shared = {n: t for n, t in half.items() if n.startswith(stem.PREFIX)}
     source = {"source": "EfficientNet-Lite0, ImageNet, Apache-2.0"}
     checkpoints.save(folder / "stem.safetensors", shared, source)

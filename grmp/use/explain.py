@@ -1,0 +1,87 @@
+"""``grmp explain``: which parts of an image lower its score, and words that describe it.
+
+The relevance of each patch comes from integrated gradients of the model (`grmp.experiments.attribution.relevance`), from a
+constant image to this one; nothing finer than a patch is shown. Words are compared by a shipped CLIP, since a quality model
+has no text tower; it knows the words of its training captions (docs/models.md) and no others. How colourful an image is
+follows from its pixels alone.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from grmp.clip import shipped
+from grmp.clip.model import pixels, tokenize
+from grmp.data import decode
+from grmp.errors import UserError
+from grmp.experiments.attribution import relevance
+from grmp.files import whole
+from grmp.finetune.scorer import QualityModel
+
+CLIP = "small-rated"
+WORDS = {  # shown -> captions that the CLIP was trained on
+    ("sharp", "blurry"): ("a flawless photo.", "a blurry photo."),
+    ("clean", "noisy"): ("a flawless photo.", "a noisy photo."),
+    ("bright", "dark"): ("an overexposed photo.", "a dark photo."),
+}
+LOWERS, RAISES = (200, 60, 20), (30, 100, 200)
+STRONGEST = 0.65  # opacity of the patch with the largest relevance
+EXTREMELY_COLOURFUL = 109  # Hasler and Suesstrunk, Measuring colourfulness in natural images, SPIE 2003
+
+
+def explain(path: Path, model: QualityModel, out: Path, pair: tuple[str, str] | None) -> dict[str, float]:
+    """Write the overlay to ``out``; returns the quality, and for each pair of words the share of the first.
+
+    Raises UserError if the image cannot be read, or the CLIP knows none of the words in which the texts of ``pair`` differ.
+    """
+    prepared = model.prepare(path)
+    if isinstance(prepared, str):
+        raise UserError(f"{path}: {prepared}")
+    image, shape = decode.load(path, displayed=True), model.clip.shape
+    x = pixels(torch.from_numpy(prepared).to(model.text.device), shape)
+    maps, _ = relevance(model, x)
+    picture = overlay(image, maps[0].cpu().numpy(), shape.image_size / model.card["size"], model.card["aspect"])
+    with whole(out) as beside:
+        picture.save(beside, format="PNG")
+    found = {"quality": float(model.quality(prepared)[0])}
+    for (good, bad), texts in (WORDS | ({pair: pair} if pair else {})).items():
+        found[f"{good} / {bad}"] = agrees(image, texts)
+    found["colourful / dull"] = colourful(np.asarray(image))
+    return found
+
+
+def overlay(image: Image.Image, relevance: np.ndarray, share: float, aspect: str) -> Image.Image:
+    """The image with its patches (G, G) in red where they lower the score, in blue where they raise it; ``share`` is scored."""
+    width, height = (min(image.size),) * 2 if aspect == "keep" else image.size
+    width, height = round(width * share), round(height * share)
+    opacity = STRONGEST * np.abs(relevance) / max(np.abs(relevance).max(), 1e-12)
+    colours = np.where(relevance[..., None] < 0, LOWERS, RAISES)
+    layer = np.concatenate([colours, 255 * opacity[..., None]], axis=-1).round().astype(np.uint8)
+    patches = Image.fromarray(layer, "RGBA").resize((width, height), Image.Resampling.NEAREST)
+    shown = image.convert("RGBA")
+    shown.alpha_composite(patches, ((image.width - width) // 2, (image.height - height) // 2))
+    return shown.convert("RGB")
+
+
+@torch.no_grad()
+def agrees(image: Image.Image, texts: tuple[str, str]) -> float:
+    """Probability that the first text describes the image, not the second."""
+    clip, tokens = shipped.load(CLIP).prompted(), tokenize(texts)
+    different = set(tokens[0].tolist()) ^ set(tokens[1].tolist())
+    if not different & set(shipped.read(CLIP)[0][shipped.IDS].tolist()):
+        raise UserError(
+            f"{CLIP} has never read the words of '{texts[0]}' and '{texts[1]}'; it knows blurry, noisy, dark, pale"
+        )
+    whole_image = decode.fit(image, clip.shape.image_size, "squash")
+    x = pixels(torch.from_numpy(whole_image.copy())[None], clip.shape)
+    return float(clip.quality(x, clip.text(tokens))[0])
+
+
+def colourful(rgb: np.ndarray) -> float:
+    """Hasler and Suesstrunk's M of (H, W, 3) uint8 over that of an extremely colourful image, at most 1."""
+    r, g, b = np.moveaxis(rgb.astype(np.float32), -1, 0)
+    opponents = np.stack([r - g, (r + g) / 2 - b])
+    deviation, mean = opponents.std((1, 2)), opponents.mean((1, 2))
+    return float(min(1, (np.hypot(*deviation) + 0.3 * np.hypot(*mean)) / EXTREMELY_COLOURFUL))
