@@ -175,7 +175,9 @@ def corrected_t(differences: ArrayLike, level: float, test_share: float) -> dict
     return _t(x, np.var(x, ddof=1) * (1 / len(x) + test_share / (1 - test_share)), len(x) - 1, level)
 
 
-def two_way(differences: ArrayLike, resampled: ArrayLike, sources: int, level: float) -> dict[str, float]:
+def two_way(
+    differences: ArrayLike, resampled: ArrayLike, sources: int, level: float, runs: int = 0
+) -> dict[str, float]:
     """Interval and test of the mean difference over other images and other splits: a two-way bootstrap.
 
     The variances of two resamplings add up: of images, drawn once for all splits, and of splits, whose bootstrap variance
@@ -190,6 +192,8 @@ def two_way(differences: ArrayLike, resampled: ArrayLike, sources: int, level: f
         (B,) mean differences over the splits, each with images drawn anew (:func:`draw`, :func:`correlations`).
     sources
         How many images, or sources of images, were drawn from.
+    runs
+        How many runs of pre-training the splits share, split j run j modulo ``runs``: these are then drawn instead of splits.
 
     Returns
     -------
@@ -197,12 +201,15 @@ def two_way(differences: ArrayLike, resampled: ArrayLike, sources: int, level: f
         As :func:`corrected_t`.
     """
     x, y = np.asarray(differences, float), np.asarray(resampled, float)
+    group = (np.arange(len(x)) % (runs or max(len(x), 1)))[np.isfinite(x)]
     x, y = x[np.isfinite(x)], y[np.isfinite(y)]
-    if min(len(x), len(y), sources) < 2:
+    count = len(set(group))
+    if min(count, len(y), sources) < 2:
         return dict(NO_TEST)
-    splits, images = np.var(x, ddof=1) / len(x), np.var(y, ddof=1)
+    sums = np.bincount(group, x - x.mean()) / len(x)  # of one split or run each
+    splits, images = count / (count - 1) * np.sum(sums**2), np.var(y, ddof=1)
     total = splits + images
-    freedom = total**2 / (splits**2 / (len(x) - 1) + images**2 / (sources - 1)) if total else 1
+    freedom = total**2 / (splits**2 / (count - 1) + images**2 / (sources - 1)) if total else 1
     return _t(x, total, freedom, level)
 
 

@@ -75,3 +75,9 @@ def test_false_positives_are_counted(tmp_path, monkeypatch):
     (row,) = pd.read_csv(tmp_path / "false_positives.csv").itertuples()
     assert row.over_splits > 0.1  # too narrow for other images
     assert max(row.two_way, row.corrected_t) <= 0.1
+
+
+def test_rules_that_the_pages_rely_on_keep_their_level():
+    table = pd.read_csv(bench.RESULTS / "false_positives.csv")
+    assert (table["worlds"] >= 400).all()
+    assert table[["two_way", "corrected_t"]].to_numpy().max() <= 0.07

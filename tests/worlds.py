@@ -30,7 +30,7 @@ def settings(**changes: dict[str, Any]) -> dict[str, Any]:
         "data": {"databases": ["pre", "target"], "size": SIZE},
         "splits": {"count": 3},
         "prompts": {"visual_tokens": 3},
-        "pretrain": {"databases": ["pre"], "epochs": 2, "support_batch": 8, "query_batch": 4, "threads": 1},
+        "pretrain": {"databases": ["pre"], "epochs": 2, "support_batch": 8, "query_batch": 4, "threads": 1, "seeds": 1},
         "adapt": {"tuned_blocks": 1, "threads": 1, "scenes": ["dog", "house"]},
         "run": {name: dict(EMPTY) for name in ("ablation", "full", "cross")},
         "inner_curves": {"variants": ["fomaml"], "databases": ["pre", "target"], "counts": [0, 1, 2]},

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,24 +87,32 @@ def load(root: Path, device: torch.device | str = "cpu", normalize: str = "", on
     return Backbone(shape, weights, sha256(path)).to(device)
 
 
-def load_prompts(root: Path, variant: str, backbone: Backbone, wanted: "Prompts") -> Tensors:
-    """Pre-trained prompts, checked against the backbone that they were trained on and the shapes asked for.
+def joined(prompts: Sequence[Tensors]) -> Tensors:
+    """Prompts of several runs in one file: ``1/ctx`` is ctx of the second; those of the first keep their names."""
+    return {f"{run}/{n}" if run else n: t for run, tensors in enumerate(prompts) for n, t in tensors.items()}
+
+
+def load_prompts(root: Path, variant: str, backbone: Backbone, wanted: "Prompts") -> list[Tensors]:
+    """Pre-trained prompts, one a run, checked against the backbone that they were trained on and the shapes asked for.
 
     Raises UserError if the checkpoint is missing, corrupt, of another backbone, or a tensor does not fit.
     """
     path = root / "models/prompts" / f"{variant}.safetensors"
-    prompts, metadata = read(path, f"make it with: dvc repro pretrain@{variant}")
+    tensors, metadata = read(path, f"make it with: dvc repro pretrain@{variant}")
+    first = {n: t for n, t in tensors.items() if "/" not in n}
     remedy = f"train them again: dvc repro pretrain@{variant}"
     if metadata.get("backbone") != backbone.sha256:
         raise UserError(f"{path} was trained on another backbone than {root / PATH}; {remedy}")
     p, generator = wanted, torch.Generator().manual_seed(0)
     # the LayerNorm after the last block belongs to the prompts as they were trained (departure 17)
-    norm = "layer" if "visual.prompt_norm.weight" in prompts else "identity"
-    expected = random_prompts(backbone.shape, p.visual_tokens, p.visual_layers, p.text_tokens, norm, generator)
-    for name in sorted(prompts.keys() | expected.keys()):
-        found, asked = (" x ".join(map(str, t[name].shape)) if name in t else "absent" for t in (prompts, expected))
+    norm = "layer" if "visual.prompt_norm.weight" in first else "identity"
+    once = random_prompts(backbone.shape, p.visual_tokens, p.visual_layers, p.text_tokens, norm, generator)
+    runs = max(1, len(tensors) // len(once))
+    expected = joined([once] * runs)
+    for name in sorted(tensors.keys() | expected.keys()):
+        found, asked = (" x ".join(map(str, t[name].shape)) if name in t else "absent" for t in (tensors, expected))
         if found != asked:
             raise UserError(
                 f"{path} does not fit params.yaml and the backbone: {name} is {found}, expected {asked}; {remedy}"
             )
-    return prompts
+    return [first, *({n: tensors[f"{run}/{n}"] for n in first} for run in range(1, runs))]

@@ -49,7 +49,7 @@ def split_data(ctx: RunContext, method: Tune) -> tuple[Texts, Callable[[int], Sp
     scenes = [TEACHER_SCENE.format(s) for s in ctx.params.adapt.scenes]
     texts = Texts(*(tokenize(t).to(ctx.device) for t in (quality, scenes)))
 
-    learned = None if begin in STARTS else load_prompts(ctx.root, begin, ctx.backbone, p)
+    learned = [] if begin in STARTS else load_prompts(ctx.root, begin, ctx.backbone, p)
     images = place(ctx.source.images, ctx.device)
     target_images = images if ctx.target is ctx.source else place(ctx.target.images, ctx.device)
 
@@ -65,12 +65,12 @@ def split_data(ctx: RunContext, method: Tune) -> tuple[Texts, Callable[[int], Sp
     def on_device(prompts: Tensors) -> Tensors:
         return {n: t.to(ctx.device) for n, t in prompts.items()}
 
-    same = None if learned is None else on_device(learned)
+    shared = [on_device(prompts) for prompts in learned]  # split s starts from pre-training run s modulo their number
 
     def data(split: int) -> SplitData:
         train = Subset(images, ctx.quality, ctx.splits.train(split, ctx.shots))
         test = Subset(target_images, ctx.target.index["quality"].to_numpy(np.float64), ctx.tested.test(split))
-        return SplitData(split, same or on_device(start(split)), train, test)
+        return SplitData(split, shared[split % len(shared)] if shared else on_device(start(split)), train, test)
 
     return texts, data
 

@@ -134,6 +134,7 @@ class Pretrain(Group):
     resize: Annotated[Literal["skimage", "shared"], Departure(19)]  # shared: data.resize
     target: str  # the database read with ``select: target``
     seed: Natural
+    seeds: Positive  # independent runs, from seed on; split s of a database starts from run s modulo their number
     threads: Positive
 
 

@@ -49,7 +49,7 @@ def measure(params: Params, root: Path, name: str) -> None:
     size, device = backbone.shape.image_size, backbone.device
     generator = torch.Generator().manual_seed(settings.seed)  # as train.py begins
     fresh = random_prompts(backbone.shape, p.visual_tokens, p.visual_layers, p.text_tokens, p.norm, generator)
-    starts = {"meta": checkpoints.load_prompts(root, name, backbone, p), "random": fresh}
+    starts = {"meta": checkpoints.load_prompts(root, name, backbone, p)[0], "random": fresh}
     tokens = tokenize(prompted_texts(p.classes, p.text_tokens)).to(device)
     one_query = settings.model_copy(update={"query_batch": 2**30})
 

@@ -6,7 +6,7 @@ seeded with (seed, epoch, database, task), so an interrupted run that resumes af
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,8 @@ Losses = tuple[list[float], list[float]]  # of a visit, on support and query bat
 def pretrain(params: Params, root: Path, name: str) -> None:
     """Learn the prompts of variant ``name``: ``models/prompts/<name>.safetensors`` and ``results/pretrain/<name>.csv``.
 
+    The checkpoint holds the prompts of ``pretrain.seeds`` independent runs, the table the losses of the first.
+
     Raises
     ------
     UserError
@@ -47,20 +49,47 @@ def pretrain(params: Params, root: Path, name: str) -> None:
     used = settings.databases + ([settings.target] if settings.select == "target" else [])
     # support and query images
     loaded = {d: [dataset.load(root / "data/prepared" / d, view) for view in params.pretrain_views] for d in used}
-    tasks = {d: _tasks(d, loaded[d][0].index, settings, variant) for d in settings.databases}
-    if settings.drop_last_task:  # departure 4: every loop is as long as the first database's
-        tasks = {d: t[: len(tasks[settings.databases[0]])] for d, t in tasks.items()}
     device = choose_device(params.adapt.device, settings.threads)
     backbone = checkpoints.load(root, device, params.backbone.normalize)
     tokens = tokenize(prompted_texts(p.classes, p.text_tokens)).to(device)
     identity = _identity(params, name, loaded, backbone)
     target = root / "models/prompts" / f"{name}.safetensors"
-    checkpoint = Checkpoint(target.with_name(f".partial.{name}.pt"), identity)
+    kept = [Checkpoint(target.with_name(f".partial.{name}.{seed}.pt"), identity) for seed in range(settings.seeds)]
     if _up_to_date(target, identity) and (root / "results/pretrain" / f"{name}.csv").is_file():
-        checkpoint.path.unlink(missing_ok=True)  # a kill may have come just before
+        for checkpoint in kept:  # a kill may have come just before
+            checkpoint.path.unlink(missing_ok=True)
         print(f"{target} is up to date")
         return
 
+    learned = [_learn(params, name, loaded, backbone, tokens, seed, checkpoint) for seed, checkpoint in enumerate(kept)]
+    write_text(root / "results/pretrain" / f"{name}.csv", pd.DataFrame(learned[0].rows).to_csv(index=False))
+    metadata = {
+        "identity": identity,
+        "backbone": backbone.sha256,
+        "variant": variant.model_dump(),
+        "pretrain": settings.model_dump(),
+    }
+    checkpoints.save(target, checkpoints.joined([state.prompts for state in learned]), metadata)
+    for checkpoint in kept:
+        checkpoint.path.unlink(missing_ok=True)
+
+
+def _learn(
+    params: Params,
+    name: str,
+    loaded: dict[str, list[Dataset]],
+    backbone: Backbone,
+    tokens: Tensor,
+    number: int,
+    checkpoint: "Checkpoint",
+) -> "State":
+    """One run of pre-training, with seed ``pretrain.seed + number``; its losses and final prompts."""
+    settings, variant, p = params.pretrain, params.variants[name], params.prompts
+    settings = settings.model_copy(update={"seed": settings.seed + number})
+    tasks = {d: _tasks(d, loaded[d][0].index, settings, variant) for d in settings.databases}
+    if settings.drop_last_task:  # departure 4: every loop is as long as the first database's
+        tasks = {d: t[: len(tasks[settings.databases[0]])] for d, t in tasks.items()}
+    device = backbone.device
     generator = torch.Generator().manual_seed(settings.seed)
     theta = random_prompts(backbone.shape, p.visual_tokens, p.visual_layers, p.text_tokens, p.norm, generator)
     theta = {n: t.to(device) for n, t in theta.items()}
@@ -72,9 +101,10 @@ def pretrain(params: Params, root: Path, name: str) -> None:
     state = checkpoint.load(learner.models)
     images = {d: _place(sides, device) for d, sides in loaded.items()}
     visits = sum(map(len, tasks.values()))
-    print(f"pretrain {name}: {settings.epochs} epochs of {visits} tasks, from epoch {state.epoch}", flush=True)
+    title = f"pretrain {name}, seed {settings.seed}"
+    print(f"{title}: {settings.epochs} epochs of {visits} tasks, from epoch {state.epoch}", flush=True)
     done, total = state.epoch * visits, settings.epochs * visits
-    with tqdm(total=total, initial=done, desc=f"pretrain {name}", unit="task", disable=None) as bar:
+    with tqdm(total=total, initial=done, desc=title, unit="task", disable=None) as bar:
         for epoch in range(state.epoch, settings.epochs):
             for number, (database, of_database) in enumerate(tasks.items()):
                 seed = [settings.seed, epoch, number]
@@ -90,15 +120,7 @@ def pretrain(params: Params, root: Path, name: str) -> None:
                     state.best, state.prompts = value, {n: t.detach().clone() for n, t in learner.prompts.items()}
             state.epoch = epoch + 1
             checkpoint.save(state, learner.models)
-    write_text(root / "results/pretrain" / f"{name}.csv", pd.DataFrame(state.rows).to_csv(index=False))
-    metadata = {
-        "identity": identity,
-        "backbone": backbone.sha256,
-        "variant": variant.model_dump(),
-        "pretrain": settings.model_dump(),
-    }
-    checkpoints.save(target, state.prompts or learner.prompts, metadata)
-    checkpoint.path.unlink(missing_ok=True)
+    return replace(state, prompts=state.prompts or learner.prompts)
 
 
 def _place(sides: list[Dataset], device: torch.device) -> list[Images]:

@@ -65,9 +65,10 @@ class Differences:
         each = [self._images(a, metric) - self._images(b, metric) for a, b in pairs]
         resampled = [pd.DataFrame(one[np.isfinite(apart)]).mean() for one in each]  # over splits; NaN is skipped
         sources = sum(one[2] for one in drawn if one)
-        return (
-            found | two_way(apart, np.mean(resampled, axis=0), sources, settings.level) | {"rule": "two-way bootstrap"}
-        )
+        learned = any("prompts" in record.run.inputs for pair in pairs for record in pair)
+        runs = min(self.params.pretrain.seeds, len(apart)) if learned else 0
+        tested = two_way(apart, np.mean(resampled, axis=0), sources, settings.level, runs)
+        return found | tested | {"rule": "two-way bootstrap"}
 
     def _values(self, record: Record, metric: str) -> np.ndarray:
         return self.scores[record.cell].sort_values("split")[metric].to_numpy(float)

@@ -17,6 +17,8 @@ from grmp.experiments import sweep
 from grmp.experiments.identity import identify
 from grmp.experiments.record import read_record
 from grmp.experiments.run import run
+from grmp.methods import tune
+from grmp.methods.context import open_context
 from grmp.params import RunKey
 from grmp.pretrain.train import pretrain
 from tests import worlds
@@ -54,6 +56,30 @@ def test_pretraining_writes_prompts_and_curves(pristine):
     assert sorted(map(tuple, curves[["epoch", "task"]].to_numpy())) == [
         (e, t) for e in (0, 1) for t in ("blur", "noise")
     ]
+
+
+def test_runs_of_pretraining_are_independent_and_shared_among_the_splits(world):
+    """Two runs, with seeds 2024 and 2025; split s starts from run s modulo 2."""
+    target, found = world.parent / "models/prompts/fomaml.safetensors", []
+    for change in ({"seed": 2025}, {"seeds": 2}):
+        raw = yaml.safe_load(world.read_text())
+        raw["pretrain"] |= {"seed": 2024} | change
+        world.write_text(yaml.safe_dump(raw))
+        before = checkpoints.read(target, "")[0]
+        pretrain(params.load(world), world.parent, "fomaml")
+        found.append(before)
+    loaded, (first, second) = params.load(world), found
+    backbone = checkpoints.load(world.parent)
+    both = checkpoints.load_prompts(world.parent, "fomaml", backbone, loaded.for_method("meta_prompts").prompts)
+    for learned, alone in zip(both, (first, second), strict=True):
+        assert learned.keys() == alone.keys()
+        assert all(torch.equal(learned[name], alone[name]) for name in alone)
+    assert not torch.equal(first["ctx"], second["ctx"])
+    assert not list(target.parent.glob(".partial.*"))
+    context = open_context(loaded, world.parent, RunKey("sound", "target", "meta_prompts", 6))
+    _, data = tune.split_data(context, loaded.methods["meta_prompts"])
+    for split in range(2):
+        assert torch.equal(data(split).prompts["ctx"].cpu(), both[split]["ctx"])
 
 
 @pytest.mark.parametrize("name", ["fomaml", "reptile_published", "triplets"])

@@ -13,7 +13,7 @@ from tests.worlds import merge
 SMALLER = {
     "data": {"databases": ["sim_syn1", "sim_wild"]},
     "splits": {"count": 3},
-    "pretrain": {"databases": ["sim_syn1"], "epochs": 1, "support_batch": 60, "query_batch": 16},
+    "pretrain": {"databases": ["sim_syn1"], "epochs": 1, "support_batch": 60, "query_batch": 16, "seeds": 1},
     "adapt": {"views": 1},
     "protocols": {name: {"adapt": {"epochs": 4}} for name in ("sound", "published")},
     "run": {

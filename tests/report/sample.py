@@ -43,7 +43,7 @@ def settings() -> dict:
         "paths": {"code": "code"},  # a copy, which no commit made meanwhile can change
         "data": given["data"] | {"databases": ["pre", *DATABASES]},
         "splits": given["splits"] | {"count": 5},
-        "pretrain": given["pretrain"] | {"databases": ["pre"], "variants": VARIANTS, "target": "alpha"},
+        "pretrain": given["pretrain"] | {"databases": ["pre"], "variants": VARIANTS, "target": "alpha", "seeds": 1},
         "methods": {
             "zero_shot": {"kind": "zero_shot", "label": "Zero-shot", "templates": ["good", "bad"]},
             "ridge": {"kind": "ridge", "label": "Ridge on embeddings", "alphas": [1.0]},
