@@ -10,8 +10,9 @@ from filelock import FileLock
 from grmp.params import load
 from grmp.report.collect import collect
 from grmp.report.notebook import execute
+from grmp.report.results import Results
 from grmp.report.site import build
-from tests.report.sample import NOTEBOOKS, OTHERS, make_world, run_here
+from tests.report.sample import NOTEBOOKS, OTHERS, add_ablations, make_world, run_here
 
 
 @pytest.fixture(scope="session")
@@ -20,6 +21,20 @@ def collected(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = make_world(tmp_path_factory.mktemp("world"))
     collect(load(folder / "params.yaml"), folder / "results")
     return folder
+
+
+@pytest.fixture(scope="session")
+def ablated(collected: Path, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Results:
+    """The miniature world with ablations, made once for all processes of a test run; do not change it."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "ablated"
+    with FileLock(folder.with_suffix(".lock")):
+        if not folder.exists():
+            beside = shutil.copytree(collected, folder.with_suffix(".partial"), dirs_exist_ok=True)
+            add_ablations(beside)
+            collect(load(beside / "params.yaml"), beside / "results")
+            beside.rename(folder)
+    return Results.open(folder)
 
 
 @pytest.fixture

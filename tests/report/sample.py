@@ -269,3 +269,53 @@ def make_world(world: Path) -> Path:
     }
     (world / "results/backbone.json").write_text(json.dumps(card))
     return world
+
+
+TARGETS = ["alpha", "beta"]
+RANDOM = {"kind": "tune", "train": ["context", "blocks"], "prompts": "random", "rule": "none", "strength": 0.0}
+GRMP = RANDOM | {"prompts": "reptile", "rule": "published", "strength": 5.0}
+ADDED = {
+    "random_qgr": GRMP | {"prompts": "random", "label": "Random prompts + rule"},
+    "prograd": GRMP | {"rule": "prograd", "strength": 1.0, "label": "ProGrad"},
+}
+BLOCKS = {"base": "grmp", "key": "adapt.tuned_blocks", "title": "tuned blocks", "label": "{} blocks", "values": [0, 3]}
+ABLATIONS = {
+    "lambda": BLOCKS | {"key": "strength", "values": {"strong": 20.0}, "also": {"meta": 0.0}},
+    "rule": BLOCKS | {"key": "rule", "values": [], "also": {"meta": "none", "prograd": "prograd"}},
+    "blocks": BLOCKS,
+    "layers": BLOCKS | {"base": "random", "key": "prompts.visual_layers", "values": {"shallow": 1}},
+    "classes": BLOCKS | {"base": "random", "key": "prompts.classes", "values": {"words": ["good photo", "bad photo"]}},
+}
+PARTS = [
+    {"method": "meta", "against": "random", "question": "Meta-learned prompts, without the rule"},
+    {"method": "grmp", "against": "random_qgr", "question": "Meta-learned prompts, with the rule"},
+    {"method": "random_qgr", "against": "random", "question": "Gradient rule, random prompts"},
+    {"method": "grmp", "against": "meta", "question": "Gradient rule, meta-learned prompts"},
+]
+MORE = [*ADDED, "strong", "blocks_0", "blocks_3", "shallow", "words"]  # with those that the ablations generate
+
+
+def with_ablations(world: Path) -> Path:
+    """params.yaml with the methods above and their grid."""
+    raw = settings()
+    raw["methods"] |= ADDED
+    methods = [*ADDED, *(name for name in ABLATIONS if name != "rule")]
+    grid = {"protocols": ["sound"], "databases": TARGETS, "methods": methods, "shots": [25]}
+    raw |= {"run": raw["run"] | {"ablation": grid}, "ablations": ABLATIONS, "report": raw["report"] | {"parts": PARTS}}
+    (world / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False, allow_unicode=True))
+    return world
+
+
+def add_ablations(folder: Path) -> None:
+    """Settings with ablations, and records for them: those of others, their scores moved a little."""
+    with_ablations(folder)
+    for number, name in enumerate(MORE):
+        for database in TARGETS:
+            runs = folder / "results/runs/sound" / database
+            shutil.copytree(runs / "grmp/25", runs / name / "25")
+            path = runs / name / "25/run.json"
+            path.write_text(json.dumps(json.loads(path.read_text()) | {"method": name}))
+            table = pd.read_csv(runs / name / "25/predictions.csv")
+            table["score"] += np.random.default_rng(number).normal(0, 0.002 * (1 + number), len(table))
+            table.to_csv(runs / name / "25/predictions.csv", index=False)
+            seal(runs / name / "25")

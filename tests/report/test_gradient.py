@@ -1,0 +1,33 @@
+"""Gradient rules: their questions, angles, and what is missing."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from grmp.report import gradient
+from grmp.report.results import Results
+from tests.report.sample import TARGETS, make_settings, with_ablations
+
+
+def test_rules_and_their_questions(ablated: Results):
+    assert gradient.rules(ablated.params, "grmp") == ["grmp", "meta", "prograd"]
+    asked = [("As published, λ = 5", "grmp", "meta"), ("ProGrad, λ = 1", "prograd", "meta")]
+    assert gradient.variants(ablated.params, "grmp") == asked
+
+
+def test_a_rule_that_no_grid_asks_for_is_said_to_be_so(tmp_path: Path):
+    make_settings(tmp_path)
+    with_ablations(tmp_path)
+    raw = yaml.safe_load((tmp_path / "params.yaml").read_text())
+    raw["run"]["ablation"]["methods"] = ["lambda"]
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
+    note = gradient.rule_table(Results.open(tmp_path), "grmp", TARGETS, 25).note
+    assert "add prograd to run.ablation in params.yaml" in note
+
+
+def test_the_thick_line_is_the_mean_angle_over_splits(ablated: Results):
+    figure = gradient.angles(ablated, ["meta", "grmp"], TARGETS, 25)
+    history = ablated.record("alpha", "grmp", 25).history
+    expected = history.groupby("epoch")["angle_deg"].mean()
+    assert figure.axes[1].lines[-1].get_ydata() == pytest.approx(expected.to_numpy())
