@@ -18,7 +18,6 @@ import yaml
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
-from papermill.parameterize import parameterize_notebook
 from papermill.translators import Parameter, PythonTranslator
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -120,9 +119,12 @@ def check_parameters(name: str, notebook: NotebookNode, overrides: Sequence[str]
 def _run(notebook: NotebookNode, given: dict[str, Any], root: Path, for_site: str) -> NotebookNode:
     """Execute in ``root`` with the kernel of this environment."""
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    filled = parameterize_notebook(notebook, given) if given else notebook
+    if given:  # in a cell of its own, as papermill does
+        at = next(i for i, c in enumerate(notebook.cells) if "parameters" in c.metadata.get("tags", []))
+        cell = nbformat.v4.new_code_cell("\n".join(f"{name} = {value!r}" for name, value in given.items()))
+        notebook.cells.insert(at + 1, cell)
     place = {"metadata": {"path": str(root)}}
-    client = NotebookClient(filled, timeout=SECONDS, kernel_name="python3", record_timing=False, resources=place)
+    client = NotebookClient(notebook, timeout=SECONDS, kernel_name="python3", record_timing=False, resources=place)
     with tempfile.TemporaryDirectory() as empty:  # no start-up files of the user, no history
         try:
             env = {"IPYTHONDIR": empty, "PYDEVD_DISABLE_FILE_VALIDATION": "1", FOR_SITE: for_site}
@@ -132,7 +134,7 @@ def _run(notebook: NotebookNode, given: dict[str, Any], root: Path, for_site: st
             text = " ".join(error.evalue.split())
             if error.ename == "UserError":
                 raise UserError(text) from None
-            failed = next(c for c in filled.cells if any(o.output_type == "error" for o in c.get("outputs", [])))
+            failed = next(c for c in notebook.cells if any(o.output_type == "error" for o in c.get("outputs", [])))
             cell = failed.source.strip().partition("\n")[0]
             where = f"(in the cell that begins: {cell})"
             raise UserError(f"a notebook cell failed, {error.ename}: {text} {where}") from None

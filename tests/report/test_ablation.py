@@ -10,8 +10,9 @@ from grmp.metrics import interval
 from grmp.report import ablation, comparisons, distortions, gradient
 from grmp.report.ablation import sweeps, value_text
 from grmp.report.results import Results
-from tests.report.sample import TARGETS, make_settings, with_ablations
+from tests.report.sample import TARGETS, make_settings, run_here, with_ablations
 from tests.report.test_few_shot import texts_apart
+from tests.report.test_notebook import check
 
 
 def test_ablations_are_those_of_the_settings(ablated: Results):
@@ -68,6 +69,12 @@ def test_the_sweep_table_holds_medians_and_differences(ablated: Results):
     assert row["SRCC"] == f"{one['median']:.3f} [{one['median_low']:.3f}, {one['median_high']:.3f}]"
     assert table.shown["Difference"].tolist().count("default") == len(found) * len(TARGETS)
     assert "–" not in table.note
+
+
+@pytest.mark.parametrize("name", ["ablation", "gradient"])
+def test_the_notebooks_show_and_save(ablated: Results, tmp_path: Path, name: str):
+    root = shutil.copytree(ablated.root, tmp_path / "root")
+    check(root, name, run_here(name, root))
 
 
 DRAWN = {

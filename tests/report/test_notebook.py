@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import jupytext
@@ -25,12 +26,16 @@ def outputs(world: Path, name: str) -> list[dict]:
 
 # of the sample world: none of the paper's databases, no method that differs in reading the test split alone
 HOLES = {"summary": ["claims"], "selection": ["reading"]}
+HOLES |= {
+    "ablation": ["parts", "sweeps"],
+    "gradient": ["strength", "angles", "rules"],
+}  # test_ablation.py has their runs
 
 
-def check(root: Path, name: str, notes: list[dict]) -> None:
+def check(root: Path, name: str, notes: list[dict], holes: Sequence[str] = ()) -> None:
     """Every output that has results is saved in all its forms."""
     assert notes
-    assert [n["name"] for n in notes if n["kind"] == "hole"] == HOLES.get(name, [])
+    assert [n["name"] for n in notes if n["kind"] == "hole"] == list(holes)
     for note in (n for n in notes if n["kind"] != "hole"):
         folder, endings = {"figure": ("figures", "png pdf svg"), "table": ("tables", "csv md tex")}[note["kind"]]
         for ending in endings.split():
@@ -43,12 +48,14 @@ def check(root: Path, name: str, notes: list[dict]) -> None:
 def test_each_notebook_shows_and_saves(executed: Path, name: str):
     found = outputs(executed, name)
     assert {o["output_type"] for o in found} == {"display_data"}
-    check(executed, name, [o["metadata"]["grmp"] for o in found if "grmp" in o.get("metadata", {})])
+    check(
+        executed, name, [o["metadata"]["grmp"] for o in found if "grmp" in o.get("metadata", {})], HOLES.get(name, [])
+    )
 
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_the_cells_of_each_other_notebook_show_and_save(executed: Path, name: str):
-    check(executed, name, json.loads((executed / "notes.json").read_text())[name])
+    check(executed, name, json.loads((executed / "notes.json").read_text())[name], HOLES.get(name, []))
 
 
 def saved(root: Path, name: str) -> dict[Path, bytes]:
