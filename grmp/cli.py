@@ -276,6 +276,42 @@ def explain(
     print(f"{out}: red patches lower the score, blue ones raise it", file=sys.stderr)
 
 
+@app.command(epilog="Example: grmp export --onnx photo.onnx")
+def export(
+    onnx: Annotated[Path, typer.Option(help="file to write")],
+    model: Annotated[
+        str, typer.Argument(help="a file written by grmp train, or the name of a shipped model")
+    ] = DEFAULT,
+) -> None:
+    """Write a model as ONNX, for programs without torch: image tower, text embeddings and preprocessing."""
+    from grmp.finetune.scorer import load as read
+    from grmp.use.export import export as run
+
+    run(read(model, "cpu"), onnx)
+    print(f"{onnx}: {onnx.stat().st_size / 1e6:.1f} MB; docs/export.md shows how to use it")
+
+
+@app.command(epilog="Example: grmp serve, then: curl --data-binary @photo.jpg http://127.0.0.1:8000/score")
+def serve(
+    model: Model = DEFAULT,
+    host: Annotated[
+        str, typer.Option(help="address to listen on; the default accepts this machine only")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="port to listen on")] = 8000,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+) -> None:
+    """Answer POST /score with the score, the interval and the version of the model; /docs describes it."""
+    try:
+        import uvicorn
+
+        from grmp.use.serve import service
+    except ImportError:
+        raise UserError("grmp serve needs FastAPI; install it with: pip install 'grmp[serve]'") from None
+    from grmp.finetune.scorer import load as read
+
+    uvicorn.run(service(read(model, device)), host=host, port=port)
+
+
 @app.command()
 def rerun(
     record: Annotated[Path, typer.Argument(help="a folder below results/runs")], params: ParamsFile = HERE

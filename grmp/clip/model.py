@@ -198,7 +198,7 @@ def _attention(y: Tensor, prompt: Tensor | None, p: Tensors, name: str, heads: i
     q, k, v = F.linear(y, w, b).chunk(3, dim=-1)
     if prompt is not None:
         width = y.shape[-1]
-        more = F.linear(prompt, w[width:], b[width:]).expand(len(y), -1, -1).chunk(2, dim=-1)
+        more = F.linear(prompt, w[width:], b[width:]).expand(y.shape[0], -1, -1).chunk(2, dim=-1)
         k, v = (torch.cat(pair, dim=1) for pair in zip((k, v), more, strict=True))  # (B, L + P, D)
     q, k, v = (t.unflatten(-1, (heads, -1)).transpose(1, 2) for t in (q, k, v))  # (B, H, L, D/H)
     return F.scaled_dot_product_attention(q, k, v, is_causal=causal).transpose(1, 2).flatten(2)
@@ -273,7 +273,7 @@ def embed_patches(p: Tensors, x: Tensor) -> Tensor:
     x = apply_stem(p, x) if x.shape[1] == 3 else x
     patches = F.conv2d(x, p["visual.conv1.weight"], stride=p["visual.conv1.weight"].shape[-1]).flatten(2).mT
     # tokens have the type of the convolution: under autocast the residual stream of this tower is float16, as released
-    cls = p["visual.class_embedding"].to(patches.dtype).expand(len(x), 1, -1)
+    cls = p["visual.class_embedding"].to(patches.dtype).expand(x.shape[0], 1, -1)
     if stem.POOLED in p:
         cls = cls + F.linear(stem.pooled(x), p[stem.POOLED])[:, None].to(patches.dtype)
     x = torch.cat([cls, patches], dim=1) + p["visual.positional_embedding"].to(patches.dtype)

@@ -30,14 +30,20 @@ def measure(quality: np.ndarray, scores: np.ndarray, of: str) -> dict[str, Any]:
     return {"errors": errors.round(6).tolist(), "percentiles": percentiles.round(6).tolist(), "known": of}
 
 
+def half_width(card: dict[str, Any]) -> float | None:
+    """Of the interval of a score on [0, 1]; 1 where too few images are known to promise anything, None where none are."""
+    errors = card.get("errors") or []
+    rank = math.ceil((len(errors) + 1) * LEVEL)
+    return float(errors[rank - 1]) if rank <= len(errors) else 1.0 if errors else None
+
+
 def judge(card: dict[str, Any], scale: Scale, quality: np.ndarray) -> dict[str, np.ndarray]:
     """Scores (N,) -> columns (N,): quality, percentile among known images, predicted rating, and its interval low to high.
 
     Percentile and interval are NaN for a model whose card does not have what they need.
     """
-    errors, known = card.get("errors", []), card.get("percentiles")
-    rank = math.ceil((len(errors) + 1) * LEVEL)
-    width = errors[rank - 1] if rank <= len(errors) else 1.0 if errors else np.nan  # too few images promise nothing
+    known, width = card.get("percentiles"), half_width(card)
+    width = np.nan if width is None else width
     ends = np.sort(scale.mos(np.clip(np.stack([quality - width, quality + width]), 0, 1)), axis=0)
     percentile = 100 * np.interp(quality, known, SHARES) if known else np.full_like(quality, np.nan)
     return {

@@ -1,0 +1,67 @@
+"""``grmp export``: a quality model as one ONNX file, for programs without torch (docs/export.md)."""
+
+import json
+import logging
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from grmp.clip.model import pixels
+from grmp.errors import UserError
+from grmp.files import whole
+from grmp.finetune.scorer import QualityModel
+from grmp.finetune.trust import LEVEL, half_width
+
+OPSET = 18
+
+
+class _Graph(torch.nn.Module):
+    """Pixels -> quality and embedding; normalisation and the embeddings of the texts are constants of the graph."""
+
+    def __init__(self, model: QualityModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        x = pixels(images, self.model.clip.shape)
+        return self.model.logit(x).sigmoid(), self.model.clip.image(x)
+
+
+@torch.no_grad()
+def export(model: QualityModel, out: Path) -> None:
+    """Write ``images`` (N, 3, S, S) uint8 -> ``quality`` (N,) and ``embedding`` (N, E); metadata say how to prepare images.
+
+    Raises UserError if the extra `export` is not installed.
+    """
+    try:
+        import onnx
+        import onnxscript  # noqa: F401  # what torch's exporter needs
+    except ImportError:
+        raise UserError("grmp export needs onnx; install it with: pip install 'grmp[export]'") from None
+    logging.getLogger("onnxscript").setLevel(logging.ERROR)
+    shape, example = model.clip.shape, torch.zeros((2, 3, *[model.clip.shape.image_size] * 2), dtype=torch.uint8)
+    program = torch.onnx.export(
+        _Graph(model).eval(),
+        (example,),
+        dynamo=True,
+        verbose=False,
+        opset_version=OPSET,
+        input_names=["images"],
+        output_names=["quality", "embedding"],
+        dynamic_shapes=({0: torch.export.Dim("batch")},),
+    )
+    assert program is not None  # it is None only when the exporter writes the file itself
+    proto = program.model_proto
+    how = {"resize": model.card["size"], "aspect": model.card["aspect"], "crop": shape.image_size, "filter": "bicubic"}
+    entries = {
+        "preprocessing": how,
+        "scale": model.card["scale"],
+        "text": model.text.tolist(),
+        "sha256": model.card["sha256"],
+    }
+    if (width := half_width(model.card)) is not None:
+        entries["interval"] = {"level": LEVEL, "half_width": width}
+    onnx.helper.set_model_props(proto, {name: json.dumps(value) for name, value in entries.items()})
+    with whole(out) as beside:
+        onnx.save(proto, str(beside))

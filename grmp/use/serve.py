@@ -1,0 +1,70 @@
+"""``grmp serve``: POST an image, get its score. One process; images wait their turn, none is lost."""
+
+import asyncio
+import io
+import math
+from concurrent.futures import ThreadPoolExecutor
+
+from fastapi import FastAPI, HTTPException, Request
+from PIL import Image
+from pydantic import BaseModel, Field
+
+from grmp.data import decode
+from grmp.device import cpus
+from grmp.finetune.scorer import QualityModel
+from grmp.finetune.trust import LEVEL
+
+LARGEST = 32 << 20  # bytes of a request
+MOST_PIXELS = 64_000_000  # of a decoded image
+IN_MEMORY = 16  # requests that are read or scored at the same time; the others wait in their sockets
+
+
+class Score(BaseModel):
+    """What `grmp score` prints of an image."""
+
+    quality: float = Field(description="in [0, 1], higher is better")
+    percentile: float | None = Field(description="share of the known images that score less, in percent")
+    predicted_rating: float = Field(description="quality on the scale of the ratings")
+    low: float | None = Field(description=f"lower end of the {LEVEL:.0%} interval of the rating")
+    high: float | None = Field(description="upper end of the interval")
+    model: str = Field(description="the first digits of the model's sha256")
+
+
+def service(model: QualityModel) -> FastAPI:
+    """The application; its OpenAPI description is at /openapi.json, a page to try it at /docs."""
+    api = FastAPI(title="grmp", description="Perceived quality of images.")
+    turns, pool = asyncio.Semaphore(IN_MEMORY), ThreadPoolExecutor(cpus())
+    body = {"required": True, "content": {"image/*": {"schema": {"type": "string", "format": "binary"}}}}
+
+    @api.post("/score", openapi_extra={"requestBody": body}, responses={413: {}, 422: {}})
+    async def score(request: Request) -> Score:
+        """Score the image in the body of the request: the bytes of a file, without a form around them."""
+        async with turns:
+            data = bytearray()
+            async for part in request.stream():
+                data += part
+                if len(data) > LARGEST:
+                    raise HTTPException(413, f"the image has more than {LARGEST >> 20} MB")
+            return await asyncio.get_running_loop().run_in_executor(pool, _score, model, bytes(data))
+
+    return api
+
+
+def _score(model: QualityModel, data: bytes) -> Score:
+    try:
+        with Image.open(io.BytesIO(data), formats=decode.FORMATS) as opened:
+            width, height = opened.size
+    except decode.FAULTS as error:
+        raise HTTPException(422, decode.why(error)) from None
+    if width * height > MOST_PIXELS:
+        raise HTTPException(
+            413, f"the image has {width} x {height} pixels, more than {MOST_PIXELS // 1_000_000} million"
+        )
+    prepared = model.prepare(data)
+    if isinstance(prepared, str):
+        raise HTTPException(422, prepared)
+    values = {name: float(column[0]) for name, column in model.judge(model.quality(prepared).astype(float)).items()}
+    return Score(
+        **{name: value if math.isfinite(value) else None for name, value in values.items()},  # type: ignore[arg-type]
+        model=model.card["sha256"][:12],
+    )

@@ -1,0 +1,86 @@
+"""The service scores as `grmp score` does, refuses what is too large in one line, and loses no request."""
+
+import io
+import json
+import struct
+import threading
+import time
+import urllib.request
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.error import HTTPError
+
+import pytest
+from PIL import Image
+
+from grmp.finetune.scorer import QualityModel
+
+serve = pytest.importorskip("grmp.use.serve")
+uvicorn = pytest.importorskip("uvicorn")
+
+
+@pytest.fixture(scope="module")
+def address(model: QualityModel) -> Iterator[str]:
+    server = uvicorn.Server(uvicorn.Config(serve.service(model), port=0, log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join()
+
+
+def post(address: str, data: bytes) -> dict:
+    with urllib.request.urlopen(f"{address}/score", data=data, timeout=250) as answer:
+        return json.load(answer)
+
+
+def test_scores_are_those_of_the_command(address: str, model: QualityModel, photographs: Path):
+    data = (photographs / "coffee.jpg").read_bytes()
+    found = post(address, data)
+    assert found["quality"] == model.score([data])[0]
+    assert found["low"] < found["predicted_rating"] < found["high"]
+    assert model.card["sha256"].startswith(found["model"])
+    with urllib.request.urlopen(f"{address}/openapi.json") as answer:
+        assert "/score" in json.load(answer)["paths"]
+
+
+def png(width: int, height: int) -> bytes:
+    """A file that states its size and holds no pixels: a decompression bomb if it were decoded."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = [struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in (header, b"IDAT")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "words"),
+    [
+        (b"no image", 422, "not an image in a supported format"),
+        (b"", 422, "not an image in a supported format"),
+        (png(30_000, 30_000), 413, "30000 x 30000 pixels, more than 64 million"),
+        (b"x" * (serve.LARGEST + 1), 413, "more than 32 MB"),
+    ],
+    ids=["text", "empty", "bomb", "large"],
+)
+def test_refusals_are_one_line(address: str, data: bytes, code: int, words: str):
+    with pytest.raises(HTTPError) as caught:
+        post(address, data)
+    with caught.value as error:
+        assert error.code == code
+        assert words in json.load(error)["detail"]
+
+
+@pytest.mark.slow
+def test_two_hundred_requests_at_once_lose_nothing(address: str, model: QualityModel):
+    def grey(value: int) -> bytes:
+        data = io.BytesIO()
+        Image.new("L", (64, 64), value).save(data, "PNG")
+        return data.getvalue()
+
+    images = [grey(value) for value in range(200)]
+    with ThreadPoolExecutor(200) as pool:
+        found = list(pool.map(lambda data: post(address, data)["quality"], images))
+    assert found == model.score(images).tolist()
