@@ -9,7 +9,7 @@ LOCKFILE = 'import yaml; from dvc.schema import COMPILED_LOCKFILE_SCHEMA as chec
 RECOVER = { python -m json.tool $(RWLOCK) || rm -f $(RWLOCK); \
 	test ! -e dvc.lock || python -c $(LOCKFILE) || git checkout dvc.lock || rm dvc.lock; } >/dev/null 2>&1
 .DEFAULT_GOAL := help
-.PHONY: help install demo real study paper small-clip bench reference test test-all lint format recover lock clean
+.PHONY: help install demo real real-quick paper small-clip bench reference test test-all lint format recover lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -28,16 +28,24 @@ demo: install ## the pipeline on simulated databases, about 8 minutes on 2 cores
 	@echo "open demo/results/site/index.html"
 	@cd demo && grmp verify
 
-real: install ## the small CLIP on photographs: make real FROM=/path/to/ChallengeDB_release
-	@test -n "$(FROM)" || { echo "error: pass LIVE Challenge's folder or archive: make real FROM=/path/to/ChallengeDB_release" >&2; exit 1; }
-	@cd real && grmp data fetch livec --from "$(abspath $(FROM))"
-	@cd real && $(RECOVER) && dvc repro
-	@echo "open real/results/site/index.html"
+# FROM names folders of LIVE Challenge or of BIQ2021 (its files, or its git repository)
+SORT_FROM = livec=; biq2021=; for path in $(abspath $(FROM)); do \
+	if ls "$$path" | grep -q -e '^Train' -e '^HEAD$$'; then biq2021=$$path; else livec=$$path; fi; done; \
+	test -n "$$livec$$biq2021" || { echo 'error: pass folders of LIVE Challenge or BIQ2021: make $@ FROM="/path/to/ChallengeDB_release"' >&2; exit 1; }
 
-study: install ## every method under both protocols, also on real photographs, into docs/study.md (hours): make study FROM=PATH
-	@test -n "$(FROM)" || { echo "error: pass LIVE Challenge's folder or archive: make study FROM=/path/to/ChallengeDB_release" >&2; exit 1; }
-	@cd study && grmp data fetch livec --from "$(abspath $(FROM))"
-	@cd study && $(RECOVER) && dvc repro collect && $(CURDIR)/$(BIN)/python page.py
+real: install ## the small CLIPs on photographs: make real FROM="/path/to/ChallengeDB_release /path/to/BIQ2021"
+	@set -e; $(SORT_FROM); \
+	repro() { echo "real/$$1"; cd $(CURDIR)/real/$$1; shift; while [ $$# -gt 0 ]; do grmp data fetch $$1 --from "$$2"; shift 2; done; $(RECOVER); dvc repro; }; \
+	if [ -n "$$livec" ]; then repro livec-rated livec "$$livec"; repro livec livec "$$livec"; fi; \
+	if [ -n "$$biq2021" ]; then repro biq2021 biq2021 "$$biq2021"; fi; \
+	if [ -n "$$livec" ] && [ -n "$$biq2021" ]; then repro cross livec "$$livec" biq2021 "$$biq2021"; fi
+	@echo "open real/*/results/site/index.html"
+
+QUICK = zero_shot ridge last_blocks full random_prompts meta_prompts grmp
+real-quick: install ## 50 labels of LIVE Challenge, seven methods, the sound protocol: make real-quick FROM=PATH
+	@set -e; $(SORT_FROM); for folder in livec-rated livec; do cd $(CURDIR)/real/$$folder; \
+	grmp data fetch livec --from "$$livec"; $(RECOVER); dvc repro pretrain@fomaml; \
+	echo $(QUICK) | xargs -n 1 -P 2 | xargs -I {} -P 2 grmp run livec {} 50 --protocol sound; grmp collect; done
 
 paper: install ## the paper: download the databases and run everything (use a GPU)
 	@$(RECOVER) && dvc repro
@@ -74,4 +82,4 @@ lock: install ## update constraints.txt from the installed packages
 	@$(BIN)/python -m pip freeze --exclude-editable | grep -v '^-e' > constraints.txt
 
 clean: ## delete the results of all pipelines (not .venv)
-	rm -rf demo/data demo/models demo/results real/data real/models real/results study/data study/models study/results
+	rm -rf demo/data demo/models demo/results real/*/data real/*/models real/*/results

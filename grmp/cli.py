@@ -49,7 +49,7 @@ def backbone(
     params: ParamsFile = HERE,
     origin: Annotated[Path | None, typer.Option("--from", help="a file with the weights [default: download]")] = None,
 ) -> None:
-    """Download and verify CLIP's weights, or train the small CLIP."""
+    """Download and verify CLIP's weights, or copy those of a CLIP that the package ships."""
     loaded = load(params)
     from grmp.clip.build import build
 

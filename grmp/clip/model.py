@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from grmp.clip import stem
-from grmp.data.crops import Images, centre, crop
+from grmp.data.crops import Images, centre, crop, spare
 
 Tensors = dict[str, Tensor]
 MEAN_STD = {
@@ -143,7 +143,9 @@ class Backbone:
 
 
 def pixels(images: Tensor, shape: Shape) -> Tensor:
-    """(B, 3, S, S) uint8 -> float32, normalised."""
+    """(B, 3, S, S) uint8 -> float32, normalised; features of a stem as they are."""
+    if images.shape[-3] != 3:
+        return images
     name = shape.stem or (shape.own if shape.normalize == "clip" else shape.normalize)
     mean, std = (torch.tensor(v, device=images.device).view(3, 1, 1) for v in MEAN_STD[name])
     return (images.float() / 255 - mean) / std
@@ -162,7 +164,7 @@ def map_images(
 
     ``images`` is (N, 3, S', S') uint8 with S' >= S, ``rows`` are positions in it.
     """
-    margin, found = images.shape[-1] - shape.image_size, []
+    margin, found = spare(images, shape.image_size), []
     for part in np.array_split(rows, max(1, math.ceil(len(rows) / batch))):
         x = crop(images, centre(part, margin), shape.image_size).to(device)
         found.append(function(pixels(x, shape)).cpu())
@@ -261,8 +263,8 @@ def visual_prompts(p: Tensors, shape: Shape) -> list[Tensor | None]:
 
 
 def apply_stem(p: Tensors, x: Tensor) -> Tensor:
-    """(B, 3, S, S) normalised pixels -> the features of the frozen stem; the pixels themselves if there is none."""
-    return stem.features(p, x) if stem.FIRST in p else x
+    """(B, 3, S, S) normalised pixels -> features of the frozen stem; what is features already, or has no stem, as it is."""
+    return stem.features(p, x) if stem.FIRST in p and x.shape[1] == 3 else x
 
 
 def embed_patches(p: Tensors, x: Tensor) -> Tensor:
@@ -270,7 +272,7 @@ def embed_patches(p: Tensors, x: Tensor) -> Tensor:
 
     With a stem, its features (B, C, S / 32, S / 32) can be passed instead of pixels.
     """
-    x = apply_stem(p, x) if x.shape[1] == 3 else x
+    x = apply_stem(p, x)
     patches = F.conv2d(x, p["visual.conv1.weight"], stride=p["visual.conv1.weight"].shape[-1]).flatten(2).mT
     # tokens have the type of the convolution: under autocast the residual stream of this tower is float16, as released
     cls = p["visual.class_embedding"].to(patches.dtype).expand(x.shape[0], 1, -1)

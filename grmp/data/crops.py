@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from grmp.params import Adapt
 
 Crop = tuple[int, int, int, bool]  # row of the image in the array, top, left, flipped
-Images = np.ndarray | Tensor  # (N, 3, S, S) uint8: memory-mapped, or a copy on a GPU
+# (N, 3, S, S) uint8, or features of a stem, which have more channels (grmp/clip/stem_cache.py): memory-mapped, or on a GPU
+Images = np.ndarray | Tensor
 
 
 def place(images: np.ndarray, device: torch.device) -> Images:
@@ -24,8 +25,16 @@ def place(images: np.ndarray, device: torch.device) -> Images:
     return torch.from_numpy(np.array(images)).to(device)  # a copy: torch does not accept read-only memory
 
 
+def spare(images: Images, size: int) -> int:
+    """Difference between the sides of images and crops in pixels; features of a stem are not cropped."""
+    return images.shape[-1] - size if images.shape[1] == 3 else 0
+
+
 def crop(images: Images, crops: Sequence[Crop], size: int) -> Tensor:
-    """(N, 3, S, S) uint8, crops -> (B, 3, size, size) uint8, on the device of the images."""
+    """(N, 3, S, S) uint8, crops -> (B, 3, size, size) uint8, on the device of the images; of features the rows alone."""
+    if images.shape[1] != 3:
+        rows = [c[0] for c in crops]
+        return images[rows] if isinstance(images, Tensor) else torch.from_numpy(images[rows])
     if isinstance(images, Tensor):
         rows, tops, lefts, flips = (torch.tensor(v, device=images.device)[:, None] for v in zip(*crops, strict=True))
         along = torch.arange(size, device=images.device)

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from grmp.clip.model import pixels, tokenize
-from grmp.data.crops import centre, crop
+from grmp.data.crops import centre, crop, spare
 from grmp.errors import UserError
 from grmp.files import whole, write_text
 from grmp.finetune.loop import finetune
@@ -85,11 +85,12 @@ def attribution(params: Params, root: Path, database: str) -> None:
     rows = context.tested.test(settings.split)
     index, images, shape = context.target.index.iloc[rows], context.target.images, context.backbone.shape
     chosen = ends(index["quality"].to_numpy(), settings.pictures)
-    shown = crop(images, centre(rows[chosen], images.shape[-1] - shape.image_size), shape.image_size)
-    table = index[["image", "quality"]].assign(scene=_scenes(context, images, rows))
+    shown = crop(images, centre(rows[chosen], spare(images, shape.image_size)), shape.image_size)
+    given = context.inputs(context.target)
+    table = index[["image", "quality"]].assign(scene=_scenes(context, given, rows))
     maps, explained = {}, {}
     for name, model in models.items():
-        embedded = model.clip.map(model.clip.image, images, rows)
+        embedded = model.clip.map(model.clip.image, given, rows)
         with torch.no_grad():
             both = model.clip.logits(embedded.to(context.device), model.text)
         xy, explained[name] = principal(embedded.numpy())

@@ -29,7 +29,7 @@ from grmp.clip import lora, stem
 from grmp.clip.model import Backbone, PromptedCLIP, Shape, Tensors, pixels, semantic_loss, task_loss
 from grmp.clip.precision import reduced
 from grmp.clip.vmap import stack_params, take_params, vmap_splits
-from grmp.data.crops import Crop, Images, centre, crop, draw_batches, draw_crops
+from grmp.data.crops import Crop, Images, centre, crop, draw_batches, draw_crops, spare
 from grmp.finetune.early_stopping import EarlyStopping
 from grmp.finetune.feature_cache import Budget, FeatureCache, budget
 from grmp.finetune.gradient_rules import angle, find_rule, regularize
@@ -251,7 +251,7 @@ class Finetuner:
         """Features (S, B, L, D), teacher's scene logits (S, B, C) and targets (S, B) of a batch."""
         inputs = []
         for split, chosen in zip(self.active.splits, members, strict=True):
-            train, margin = split.data.train, split.data.train.images.shape[-1] - self.shape.image_size
+            train, margin = split.data.train, spare(split.data.train.images, self.shape.image_size)
             crops = draw_crops(train.rows[chosen], margin, self.settings, batches, epoch, number, split.data.split)
             target = torch.from_numpy(split.targets[chosen]).to(self.device)
             inputs.append((*split.caches[0].get(crops), target))
@@ -294,7 +294,7 @@ class Finetuner:
             for part in np.array_split(rows, math.ceil(count / TEST_BATCH), axis=1):
                 features = []
                 for split, of_split in zip(splits, part, strict=True):
-                    margin = split.data.test.images.shape[-1] - self.shape.image_size
+                    margin = spare(split.data.test.images, self.shape.image_size)
                     features += split.caches[1].get(centre(of_split, margin))
                 scores.append(vmap_splits(score, *tensors, texts, torch.stack(features)).cpu().numpy())
         whole = np.concatenate(scores, axis=1)

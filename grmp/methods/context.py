@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from grmp.clip import checkpoints
+from grmp.clip import checkpoints, stem_cache
 from grmp.clip.model import Backbone
 from grmp.data import dataset
 from grmp.data import splits as split_files
@@ -38,6 +38,10 @@ class RunContext:
     def quality(self) -> np.ndarray:
         """Quality in [0, 1] of every image of the source, (N,)."""
         return self.source.index["quality"].to_numpy(np.float64)
+
+    def inputs(self, dataset: Dataset) -> np.ndarray:
+        """What the backbone is given of a database: see ``stem_cache.inputs``."""
+        return stem_cache.inputs(self.root, dataset, self.backbone)
 
 
 def split_file(root: Path, database: str, protocol: str) -> Path:

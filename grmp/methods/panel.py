@@ -92,11 +92,11 @@ def train_and_score(
     import torch
 
     from grmp.clip.model import pixels
-    from grmp.data.crops import centre, crop
+    from grmp.data.crops import centre, crop, spare
     from grmp.methods.small_net import fit, fresh, start_at
 
     shape, device = backbone.shape, backbone.device
-    margin = images.shape[-1] - shape.image_size
+    margin = spare(images, shape.image_size)
 
     @torch.no_grad()
     def tokens(images: np.ndarray, crops: list[Crop]) -> Tensor:
@@ -125,11 +125,11 @@ def prepare(ctx: RunContext, method: Panel) -> Splitwise:
     """A decoder for each split."""
     from grmp.methods.context import each
 
+    images, target_images = (ctx.inputs(ctx.source), ctx.quality), ctx.inputs(ctx.target)
+
     def one(split: int) -> SplitResult:
         train, test = ctx.splits.train(split, ctx.shots), ctx.tested.test(split)
         seed = ctx.params.adapt.seed, split
-        return train_and_score(
-            ctx.backbone, method, ctx.source.images, ctx.quality, train, ctx.target.images, test, seed
-        )
+        return train_and_score(ctx.backbone, method, *images, train, target_images, test, seed)
 
     return each(one)

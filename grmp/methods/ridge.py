@@ -25,9 +25,9 @@ def prepare(ctx: RunContext, method: Ridge) -> Splitwise:
     from grmp.finetune.types import SplitResult
     from grmp.methods.context import each, embeddings
 
-    x = embeddings(ctx, ctx.source.images).numpy().astype(np.float64)
+    x = embeddings(ctx, ctx.inputs(ctx.source)).numpy().astype(np.float64)
     same = ctx.target is ctx.source
-    x_target = x if same else embeddings(ctx, ctx.target.images).numpy().astype(np.float64)
+    x_target = x if same else embeddings(ctx, ctx.inputs(ctx.target)).numpy().astype(np.float64)
 
     def one(split: int) -> SplitResult:
         train, test = ctx.splits.train(split, ctx.shots), ctx.tested.test(split)

@@ -50,8 +50,8 @@ def split_data(ctx: RunContext, method: Tune) -> tuple[Texts, Callable[[int], Sp
     texts = Texts(*(tokenize(t).to(ctx.device) for t in (quality, scenes)))
 
     learned = [] if begin in STARTS else load_prompts(ctx.root, begin, ctx.backbone, p)
-    images = place(ctx.source.images, ctx.device)
-    target_images = images if ctx.target is ctx.source else place(ctx.target.images, ctx.device)
+    images = place(ctx.inputs(ctx.source), ctx.device)
+    target_images = images if ctx.target is ctx.source else place(ctx.inputs(ctx.target), ctx.device)
 
     def start(split: int) -> Tensors:
         generator = torch.Generator().manual_seed(1000 * ctx.params.adapt.seed + split)

@@ -30,6 +30,6 @@ def prepare(ctx: RunContext, method: ZeroShot) -> Splitwise:
     tokens = tokenize(method.templates).to(ctx.device)
     with torch.no_grad():
         text = ctx.backbone.prompted().text(tokens).cpu()
-        logits = ctx.backbone.weights["logit_scale"].exp().cpu() * embeddings(ctx, ctx.target.images) @ text.T
+        logits = ctx.backbone.weights["logit_scale"].exp().cpu() * embeddings(ctx, ctx.inputs(ctx.target)) @ text.T
     scores = torch.softmax(logits, dim=-1)[:, 0].numpy()
     return each(lambda split: SplitResult(scores[ctx.tested.test(split)]))

@@ -34,7 +34,6 @@ from grmp.params.schema import (
     Report,
     ShippedBackbone,
     Splits,
-    TrainedBackbone,
     Tune,
     departures,
     need,
@@ -53,7 +52,7 @@ class Params(Group):
     paths: Paths
     data: Data
     splits: Splits
-    backbone: Annotated[PretrainedBackbone | ShippedBackbone | TrainedBackbone, Field(discriminator="source")]
+    backbone: Annotated[PretrainedBackbone | ShippedBackbone, Field(discriminator="source")]
     prompts: Prompts
     pretrain: Pretrain
     variants: dict[str, AnyVariant]

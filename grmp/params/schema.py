@@ -54,29 +54,6 @@ class Splits(Group):
     by: Annotated[Literal["image", "reference"], Departure(15)]
 
 
-class Architecture(Group):
-    """Shape of a small CLIP trained by the pipeline (keys of open_clip's configuration)."""
-
-    embed_dim: Positive
-    image_size: Positive
-    patch_size: Positive
-    vision_width: Positive
-    vision_layers: Positive
-    text_width: Positive
-    text_layers: Positive
-
-
-class ContrastiveTraining(Group):
-    """Training of the small CLIP on images and captions of the simulated databases."""
-
-    pictures: Positive  # source images rendered for training
-    steps: Positive
-    batch: Positive
-    learning_rate: Rate
-    seed: Natural
-    threads: Positive  # CPU threads; they affect the last bits
-
-
 Normalize = Annotated[Literal["imagenet", "clip"], Departure(16)]
 
 
@@ -87,15 +64,6 @@ class PretrainedBackbone(Group):
     model: str
     pretrained: str
     sha256: str
-    normalize: Normalize
-
-
-class TrainedBackbone(Group):
-    """A small CLIP trained by the pipeline."""
-
-    source: Literal["simulated"]
-    architecture: Architecture
-    training: ContrastiveTraining
     normalize: Normalize
 
 

@@ -15,7 +15,7 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from grmp.clip import checkpoints
+from grmp.clip import checkpoints, stem_cache
 from grmp.clip.model import Backbone, pixels, prompted_texts, random_prompts, task_loss, tokenize
 from grmp.data import dataset
 from grmp.device import choose_device
@@ -56,12 +56,13 @@ def measure(params: Params, root: Path, name: str) -> None:
     rows = []
     for number, database in enumerate(params.inner_curves.databases):
         sides = [dataset.load(root / "data/prepared" / database, view) for view in params.pretrain_views]
+        images = [stem_cache.inputs(root, side, backbone) for side in sides]
         for index, task in enumerate(tasks_of(database, sides[0].index)):
             drawn = draw(task, one_query, np.random.default_rng([settings.seed, number, index]))
             # centre crops: a measurement draws nothing
             support, (query,) = (
-                [load(side.images, *b, size, device) for b in batches]
-                for side, batches in zip(sides, drawn, strict=True)
+                [load(of_side, *b, size, device) for b in batches]
+                for of_side, batches in zip(images, drawn, strict=True)
             )
             for kind, theta in starts.items():
                 inner = Inner({n: t[None].to(device) for n, t in theta.items()}, variant.inner, variant.inner_rate)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from grmp.data import databases
-from grmp.data.crops import Images, centre, crop
+from grmp.data.crops import Images, centre, crop, spare
 from grmp.data.dataset import source_ids
 from grmp.errors import UserError
 from grmp.params import Pretrain
@@ -86,8 +86,8 @@ def load(
     device: torch.device,
     rng: np.random.Generator | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Images (B, 3, size, size) uint8 and targets (B,) on the device; random crops and flips, centre crops without ``rng``."""
-    margin = images.shape[-1] - size
+    """Images (B, 3, size, size) uint8, or features of a stem, and targets (B,); centre crops without ``rng``."""
+    margin = spare(images, size)
     if margin < 0:
         raise UserError(
             f"images of {images.shape[-1]} pixels are smaller than the backbone's {size}; increase data.size"

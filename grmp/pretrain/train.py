@@ -17,7 +17,7 @@ from scipy.stats import spearmanr
 from torch import Tensor
 from tqdm import tqdm
 
-from grmp.clip import checkpoints
+from grmp.clip import checkpoints, stem_cache
 from grmp.clip.model import Backbone, Tensors, prompted_texts, random_prompts, tokenize
 from grmp.code import code_digest
 from grmp.data import databases, dataset
@@ -99,7 +99,8 @@ def _learn(
         else MetaLearner(theta, variant, settings, backbone, tokens, p.dropout)
     )
     state = checkpoint.load(learner.models)
-    images = {d: _place(sides, device) for d, sides in loaded.items()}
+    given = {d: [stem_cache.inputs(root, side, backbone) for side in sides] for d, sides in loaded.items()}
+    images = {d: _place(sides, device) for d, sides in given.items()}
     visits = sum(map(len, tasks.values()))
     title = f"pretrain {name}, seed {settings.seed}"
     print(f"{title}: {settings.epochs} epochs of {visits} tasks, from epoch {state.epoch}", flush=True)
@@ -115,7 +116,8 @@ def _learn(
                     bar.update()
                 learner.outer_step()
             if settings.select == "target":
-                value = target_srcc(backbone, learner.prompts, tokens, loaded[settings.target][1])
+                last = settings.target
+                value = target_srcc(backbone, learner.prompts, tokens, loaded[last][1], images[last][1])
                 if value > state.best:
                     state.best, state.prompts = value, {n: t.detach().clone() for n, t in learner.prompts.items()}
             state.epoch = epoch + 1
@@ -123,11 +125,11 @@ def _learn(
     return replace(state, prompts=state.prompts or learner.prompts)
 
 
-def _place(sides: list[Dataset], device: torch.device) -> list[Images]:
+def _place(sides: list[np.ndarray], device: torch.device) -> list[Images]:
     """Support and query images on the device; one copy where they are the same array."""
     support, query = sides
-    first = place(support.images, device)
-    return [first, first if query.images.shape == support.images.shape else place(query.images, device)]
+    first = place(support, device)
+    return [first, first if query.shape == support.shape else place(query, device)]
 
 
 def _tasks(name: str, index: pd.DataFrame, settings: Pretrain, variant: Variant | Triplets) -> list[Any]:
@@ -269,7 +271,7 @@ def _row(
     return place | {"support_loss": support, "query_loss": query, "seconds": round(seconds, 3)}
 
 
-def target_srcc(backbone: Backbone, prompts: Tensors, tokens: Tensor, target: Dataset) -> float:
+def target_srcc(backbone: Backbone, prompts: Tensors, tokens: Tensor, target: Dataset, images: Images) -> float:
     """SRCC on a whole database, by which the released code chooses its checkpoint (departure 7).
 
     Images that are not part of the study are left out: the released list of LIVE Challenge has 1,162.
@@ -278,7 +280,7 @@ def target_srcc(backbone: Backbone, prompts: Tensors, tokens: Tensor, target: Da
     clip, rows = backbone.prompted(prompts), np.flatnonzero(~index.isin(databases.excluded(target.name, index)))
     with torch.no_grad():
         text = clip.quality_text(tokens)
-    return float(spearmanr(clip.score(target.images, rows, text), target.index["quality"].to_numpy()[rows])[0])
+    return float(spearmanr(clip.score(images, rows, text), target.index["quality"].to_numpy()[rows])[0])
 
 
 def _identity(params: Params, name: str, loaded: dict[str, list[Dataset]], backbone: Backbone) -> str:

@@ -11,7 +11,7 @@ from grmp.data.dataset import Dataset
 from grmp.params import ACROSS
 from grmp.report.plotting import image_grid, label_left, panels, shrunk, styled
 from grmp.report.results import Results, title
-from grmp.report.table import Table, join, not_run, number, with_interval
+from grmp.report.table import Table, join, not_run, number
 
 
 def _prepared(results: Results) -> dict[str, Dataset]:
@@ -92,21 +92,12 @@ def samples(results: Results, count: int = 6, pixels: int = 160) -> Figure | Non
 
 
 def backbone_table(results: Results) -> Table:
-    """What was measured of the backbone (results/backbone.json), without the time it took."""
+    """Which weights the backbone has (results/backbone.json)."""
     card = results.json("results/backbone.json")
     if card is None:
         empty = pd.DataFrame({"measure": ["–"], "value": ["–"]})
         return Table(empty, empty, "The backbone", not_run(["backbone"]))
-    flat = {k: v for k, v in card.items() if isinstance(v, str | int | float) and "second" not in k}
-    data = pd.DataFrame(list(flat.items()), columns=["measure", "value"])
-    rows = []
-    if "heldout_srcc" in card:
-        srcc = with_interval(*(card[f"heldout_srcc{end}"] for end in ("", "_low", "_high")))
-        accuracy = f"{number(card['scene_accuracy'])} (chance {number(card['chance'])})"
-        rows = [("zero-shot SRCC against simulated quality [95% interval]", srcc), ("scene accuracy", accuracy)]
-    done = {"heldout_srcc", "heldout_srcc_low", "heldout_srcc_high", "scene_accuracy", "chance"} if rows else set()
-    rest = [
-        (k.replace("_", " "), number(v) if isinstance(v, float) else str(v)) for k, v in flat.items() if k not in done
-    ]
-    shown = pd.DataFrame([*rows, *rest], columns=["Measure", "Value"])
-    return Table(data, shown, "The backbone" + (", on images whose sources were not trained on" if rows else ""))
+    data = pd.DataFrame(
+        [(k, str(v)) for k, v in card.items() if isinstance(v, str | int)], columns=["measure", "value"]
+    )
+    return Table(data, data.rename(columns=str.capitalize), "The backbone")

@@ -30,12 +30,12 @@ FOR_SITE = "GRMP_NOTEBOOK_FOR_SITE"  # environment variable: the notebook that `
 
 
 def pipeline_folder(root: str | Path) -> Path:
-    """``root`` if it has a params.yaml; from notebooks/, the first of ``..``, ``../real``, ``../demo`` with results.
+    """``root`` if it has a params.yaml; from notebooks/, the first of ``..`` and ``../demo`` with results.
 
     Raises UserError if there is none.
     """
     above = Path(root).resolve().parent
-    places = [Path(root)] if (Path(root) / "params.yaml").is_file() else [above, above / "real", above / "demo"]
+    places = [Path(root)] if (Path(root) / "params.yaml").is_file() else [above, above / "demo"]
     found = [place for place in places if (place / "params.yaml").is_file()]
     if not found:
         raise UserError(f"{root} has no params.yaml; set the parameter root to a pipeline folder, for example ../demo")

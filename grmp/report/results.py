@@ -35,7 +35,7 @@ NAMES = {  # databases in print
     "live": "LIVE", "csiq": "CSIQ", "tid2013": "TID2013", "kadid10k": "KADID-10k", "koniq10k": "KonIQ-10k",
     "livec": "LIVE Challenge", "spaq": "SPAQ", "flive": "FLIVE", "pipal": "PIPAL", "biq2021": "BIQ2021",
     "sim_pre1": "Simulated, first half", "sim_pre2": "Simulated, second half", "sim_syn1": "Simulated, LIVE-like",
-    "sim_syn2": "Simulated, CSIQ-like", "sim_wild": "Simulated, in the wild",
+    "sim_wild": "Simulated, in the wild",
 }  # fmt: skip
 ORDERS = {0: "Reptile", 1: "First-order MAML", 2: "MAML"}
 

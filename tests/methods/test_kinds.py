@@ -138,7 +138,7 @@ def test_page_lists_every_method_and_ablation():
     page = (ROOT / "docs/methods.md").read_text()
     rows = dict(re.findall(r"^\| `(\w+)` \| `(\w+)` \|", page, re.M))
     written = {}
-    for file in ("params.yaml", "demo/params.yaml", "real/params.yaml", "study/params.yaml"):
+    for file in ("params.yaml", "demo/params.yaml", "real/livec/params.yaml"):
         loaded = params.load(ROOT / file)
         points = [(a, n) for a in loaded.ablations.values() for _, n in a.points]
         generated = {n for a, n in points if n != a.base and n not in a.also}

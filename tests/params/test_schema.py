@@ -39,10 +39,10 @@ def test_key_exists_and_takes_both_values(number):
 def test_settings_mark_the_same_keys():
     marked = {n: f"{group}.{key}" for group, kind in GROUPS.items() for key, n in departures(kind).items() if n}
     assert {n: key.replace(".*", "") for n, (key, _, _) in TABLE.items()} == marked
-    assert departures(params.TrainedBackbone) == departures(params.PretrainedBackbone)
+    assert departures(params.ShippedBackbone) == departures(params.PretrainedBackbone)
 
 
-@pytest.mark.parametrize("world", ["params.yaml", "demo/params.yaml", "real/params.yaml"])
+@pytest.mark.parametrize("world", ["params.yaml", "demo/params.yaml", "real/livec/params.yaml"])
 @pytest.mark.parametrize("protocol", ["published", "sound"])
 def test_every_world_has_both_protocols_complete(world, protocol):
     raw = params.read(ROOT / world)
@@ -54,7 +54,7 @@ def test_every_world_has_both_protocols_complete(world, protocol):
     assert raw["variants"][given["meta"]]["protocol"] == protocol
 
 
-@pytest.mark.parametrize("world", ["params.yaml", "demo/params.yaml", "real/params.yaml"])
+@pytest.mark.parametrize("world", ["params.yaml", "demo/params.yaml", "real/livec/params.yaml"])
 def test_what_a_protocol_says_is_a_departure_or_its_schedule(world):
     known = {key for key, _, _ in TABLE.values()} | {"adapt.epochs"}
     for protocol in params.read(ROOT / world)["protocols"].values():

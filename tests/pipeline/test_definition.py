@@ -52,7 +52,7 @@ def test_code_dependencies_are_the_packages_that_the_command_imports(name, tmp_p
 
 
 TEXTS = subprocess.run(
-    ["git", "ls-files", "grmp/*.py", "notebooks/*.py", "study/*.py", "*.md", "Makefile", "*.yaml"],
+    ["git", "ls-files", "grmp/*.py", "notebooks/*.py", "*.md", "Makefile", "*.yaml"],
     cwd=ROOT,
     text=True,
     capture_output=True,

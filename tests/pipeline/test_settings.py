@@ -45,6 +45,8 @@ def child(tmp_path) -> Path:
         ]
     (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}, sort_keys=False))
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real/params.yaml").write_text((ROOT / "real/params.yaml").read_text())
     folder = tmp_path / "demo"
     folder.mkdir()
     (folder / "dvc.yaml").symlink_to("../dvc.yaml")

@@ -26,18 +26,26 @@ SMALLER = {
     "attribution": {"shots": 10, "pictures": 1},
     "evaluate": {"resamples": 200},
 }
-TRAINING = {"pictures": 96, "steps": 6, "batch": 32}
+CONTENTS = {
+    "sim_syn1": ("24", "6"),
+    "sim_wild": ("500", "60"),
+}  # of the simulated databases, as they are and in the clone
 
 
 def clone(place: Path, notebooks: list[str]) -> Path:
     """The tiny world's folder in a clone at ``place``; nothing is run."""
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(place)], check=True)
+    code = place / "grmp/data/simulated/databases.py"
+    text = code.read_text()
+    for name, (many, few) in CONTENTS.items():
+        assert f'"{name}": _Design({many}' in text
+        text = text.replace(f'"{name}": _Design({many}', f'"{name}": _Design({few}')
+    code.write_text(text)
     folder = place / "tiny"
     folder.mkdir()
     (folder / "dvc.yaml").symlink_to("../dvc.yaml")
     raw = read_params(ROOT / "demo/params.yaml")
     merge(raw, SMALLER)
-    raw["backbone"]["training"] |= TRAINING
     raw["report"]["notebooks"] = notebooks
     (folder / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
     return folder

@@ -83,9 +83,11 @@ def test_the_selecting_score_leaves_out_images_that_are_not_part_of_the_study():
     index = pd.DataFrame({"image": names, "quality": rng.uniform(size=8)})
     images = rng.integers(0, 256, (8, 3, 36, 36), dtype=np.uint8)
     prompts = learner().prompts
-    found = [target_srcc(BACKBONE, prompts, TOKENS, Dataset(name, index, images, {})) for name in ("livec", "other")]
+    found = [
+        target_srcc(BACKBONE, prompts, TOKENS, Dataset(name, index, images, {}), images) for name in ("livec", "other")
+    ]
     alone = Dataset("other", index[1:].reset_index(drop=True), images[1:], {})
-    assert found[0] == target_srcc(BACKBONE, prompts, TOKENS, alone)
+    assert found[0] == target_srcc(BACKBONE, prompts, TOKENS, alone, images[1:])
     assert found[0] != found[1]
 
 

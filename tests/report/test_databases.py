@@ -24,15 +24,6 @@ def test_samples_run_from_worst_to_best(whole: Results):
     assert opinions[-1] == pytest.approx(index.max(), abs=0.01)
 
 
-def test_backbone_card_holds_what_repeats(whole: Results):
-    table = databases.backbone_table(whole)
-    assert table.shown.to_numpy().tolist()[:2] == [
-        ["zero-shot SRCC against simulated quality [95% interval]", "0.410 [0.350, 0.470]"],
-        ["scene accuracy", "0.620 (chance 0.125)"],
-    ]
-    assert "99.9" not in table.csv() + table.markdown()  # a time differs from run to run
-
-
 def test_backbone_card_of_released_weights(world: Path):
     (world / "results/backbone.json").write_text(json.dumps({"name": "ViT-B-16-quickgelu (openai)", "sha256": "abc"}))
     table = databases.backbone_table(Results.open(world))

@@ -20,15 +20,14 @@ def _entry(name: str, title: str) -> Database:
         sources=(),
         readers=(rendered_scores,),
         disk=50_000_000,
-        page="rendered here, from photographs that scikit-image contains and from drawn scenes",
+        page="made here, from photographs that scikit-image contains and from rendered scenes",
         by_hand="",
         terms="No terms: the ratings are simulated; no person gave them.",
         citation="The simulated databases of this project (docs/databases.md).",
     )
 
 
-SIM_PRE1 = _entry("sim_pre1", "pre-training, first half of the contents")
-SIM_PRE2 = _entry("sim_pre2", "pre-training, second half of the contents")
+SIM_PRE1 = _entry("sim_pre1", "pre-training, four photographs")
+SIM_PRE2 = _entry("sim_pre2", "pre-training, four other photographs")
 SIM_SYN1 = _entry("sim_syn1", "single distortions, as in LIVE")
-SIM_SYN2 = _entry("sim_syn2", "single distortions, as in CSIQ")
 SIM_WILD = _entry("sim_wild", "mixed distortions, as in LIVE Challenge")

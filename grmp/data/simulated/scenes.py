@@ -1,7 +1,7 @@
-"""Rendered scenes: eight kinds of content, each image with its own seed.
+"""Rendered scenes: five kinds of content, each image with its own seed.
 
-They are used where the few photographs in scikit-image's wheel are not enough. Each has what distortions act on: edges, fine
-texture (1/f, as in photographs: Field 1987), smooth shading and colour.
+The two simulated targets need more sources than scikit-image has photographs. Each scene has what distortions act on: edges,
+fine texture (1/f, as in photographs: Field 1987), smooth shading and colour.
 """
 
 from collections.abc import Callable
@@ -9,16 +9,10 @@ from functools import cache
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
 Field = np.ndarray  # (n, n) float32
 Picture = np.ndarray  # (n, n, 3), float32 in [0, 1] or uint8
 
-_WORDS = [
-    *["light", "river", "stone", "garden", "winter", "paper", "morning", "window", "silver", "mountain", "letter"],
-    *["ocean", "story", "road", "music", "forest", "bread", "summer", "bridge", "table", "autumn", "candle", "market"],
-    *["harbour", "valley", "thunder", "feather", "island", "copper", "meadow", "lantern", "orchard"],
-]
 _WHITE = np.ones(3, np.float32)
 
 
@@ -84,38 +78,6 @@ def _leaves(n: int, rng: np.random.Generator) -> Picture:
     return picture
 
 
-def _cloth(n: int, rng: np.random.Generator) -> Picture:
-    """Stripes of several widths on a wavy cloth with visible threads."""
-    x, y = _axes(n, rng)
-    x = x + rng.uniform(4, 16) * fractal(n, 2.2, rng)
-    widths = rng.uniform(6, 40, 64)
-    band = np.searchsorted(np.cumsum(widths) - widths.sum() / 2, x) % 5
-    threads = 1 + 0.14 * np.sin(2 * np.pi * x / 7) * np.sin(2 * np.pi * y / 7)
-    return _palette(5, rng)[band] * threads[..., None]
-
-
-@cache
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
-
-
-def _page(n: int, rng: np.random.Generator) -> Picture:
-    """Lines of words on paper."""
-    paper, ink = rng.uniform(0.8, 1, 3), rng.uniform(0, 0.35, 3)
-    if rng.random() < 0.25:
-        paper, ink = ink, paper
-    sheet = Image.new("L", (n, n), 0)
-    draw = ImageDraw.Draw(sheet)
-    y = int(rng.integers(-10, 10))
-    while y < n:
-        size = int(rng.choice([18, 22, 22, 26, 40]))
-        line = " ".join(rng.choice(_WORDS, 8))
-        draw.text((int(rng.integers(-40, 12)), y), line, fill=255, font=_font(size))
-        y += int(1.25 * size)
-    turned = sheet.rotate(rng.uniform(-12, 12), Image.Resampling.BICUBIC)
-    return _blend(np.asarray(turned, np.float32) / 255, paper.astype(np.float32), ink.astype(np.float32))
-
-
 def _sky(n: int, rng: np.random.Generator) -> Picture:
     """Clouds over a sky that grows lighter towards the horizon."""
     height = np.linspace(0, 1, n, dtype=np.float32)[:, None] * np.ones((1, n), np.float32)
@@ -123,18 +85,6 @@ def _sky(n: int, rng: np.random.Generator) -> Picture:
     cover = np.clip(1.6 * fractal(n, 1.5, rng) + rng.uniform(-0.2, 0.5), 0, 1)
     relief = 0.75 + 0.25 * fractal(n, 1.1, rng)[..., None]
     return _blend(cover, _blend(height, top, horizon), _WHITE * relief)
-
-
-def _ripples(n: int, rng: np.random.Generator) -> Picture:
-    """Rings from two drops on water."""
-    colors = _palette(2, rng)
-    height = 0.4 * fractal(n, 1.6, rng)
-    for _ in range(2):
-        y, x = np.indices((n, n), np.float32)
-        distance = np.hypot(*(v - rng.uniform(0, n) for v in (y, x)))
-        height += np.sin(2 * np.pi * distance / rng.uniform(12, 34)) * np.exp(-distance / n)
-    glint = np.clip(3 * height - 2.2, 0, 1)
-    return _blend(glint, _blend(0.5 + 0.4 * height, colors[0], colors[1]), _WHITE)
 
 
 def _tiles(n: int, rng: np.random.Generator) -> Picture:
@@ -184,10 +134,7 @@ def _landscape(n: int, rng: np.random.Generator) -> Picture:
 
 RENDERERS: dict[str, Callable[[int, np.random.Generator], Picture]] = {
     "heap of leaves": _leaves,
-    "striped cloth": _cloth,
-    "page of text": _page,
     "cloudy sky": _sky,
-    "ripple on water": _ripples,
     "tiled floor": _tiles,
     "paper collage": _collage,
     "landscape": _landscape,

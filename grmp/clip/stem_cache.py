@@ -1,0 +1,54 @@
+"""What a CLIP is given of a prepared database: its images, or what its frozen stem makes of them.
+
+A stem takes ten times as long as the transformer behind it, and nothing in front of it is ever trained. Where images are
+stored at the size that the CLIP reads, there is nothing to crop; their features are then computed once, for every
+method, split, epoch and prompt. An image is not flipped in training then.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from grmp.clip import stem
+from grmp.clip.model import Backbone, pixels
+from grmp.code import code_digest
+from grmp.data.dataset import Dataset
+from grmp.files import sha256_of, whole
+from grmp.locks import lock
+
+
+def inputs(root: Path, dataset: Dataset, backbone: Backbone) -> np.ndarray:
+    """(N, 3, S, S) uint8, or the stem's features (N, 896, S / 32, S / 32) float32; both memory-mapped.
+
+    Features are kept in ``data/stem`` of the pipeline folder; one process computes them, others wait for it.
+    """
+    size = backbone.shape.image_size
+    if not backbone.shape.stem or dataset.images.shape[-1] != size:
+        return dataset.images
+    key = [dataset.info["sha256"]["images.npy"], backbone.sha256, code_digest("grmp.clip.stem")]
+    path = root / "data/stem" / f"{dataset.name}-{sha256_of(key)[:16]}.npy"
+    with lock(root, f"stem-{dataset.name}"):
+        if not path.is_file():
+            for old in path.parent.glob(f"{dataset.name}-*.npy"):
+                old.unlink()
+            _compute(path, dataset.images, backbone)
+    return np.load(path, mmap_mode="r")
+
+
+@torch.no_grad()
+def _compute(path: Path, images: np.ndarray, backbone: Backbone) -> None:
+    # one at a time on a CPU: a third faster than in batches, and an image's features do not depend on its neighbours
+    batch = 1 if backbone.device.type == "cpu" else 64
+    cells = backbone.shape.image_size // stem.CELL
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole(path) as beside:
+        shape = (len(images), stem.CHANNELS, cells, cells)
+        found = np.lib.format.open_memmap(beside, mode="w+", dtype=np.float32, shape=shape)
+        for i in tqdm(
+            range(0, len(images), batch), "features of the stem", unit="image", unit_scale=batch, disable=None
+        ):
+            x = torch.from_numpy(np.array(images[i : i + batch])).to(backbone.device)
+            found[i : i + batch] = stem.features(backbone.weights, pixels(x, backbone.shape)).cpu().numpy()
+        found.flush()

@@ -1,0 +1,54 @@
+"""Features of a frozen stem are computed once per image, and no score changes by it."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from grmp.clip import shipped, stem_cache
+from grmp.clip.model import tokenize
+from grmp.data.dataset import Dataset
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    return shipped.load("small")
+
+
+def dataset(seed: int, size: int = 224, count: int = 3) -> Dataset:
+    images = np.random.default_rng(seed).integers(0, 256, (count, 3, size, size), np.uint8)
+    return Dataset("toy", pd.DataFrame({"image": range(count)}), images, {"sha256": {"images.npy": str(seed)}})
+
+
+def test_scores_are_those_of_the_pixels(backbone, tmp_path):
+    toy = dataset(1)
+    clip = backbone.prompted()
+    text = clip.text(tokenize(["a photo with high quality.", "a photo with low quality."]))
+    features = stem_cache.inputs(tmp_path, toy, backbone)
+    assert features.shape == (3, 896, 7, 7)
+    rows = np.array([2, 0])
+    direct, cached = (clip.score(images, rows, text) for images in (toy.images, features))
+    np.testing.assert_allclose(cached, direct, atol=1e-6)
+    assert np.ptp(direct) > 0
+
+
+def test_an_image_does_not_depend_on_its_neighbours(backbone, tmp_path):
+    three, one = dataset(1), dataset(1, count=1)
+    both = [np.array(stem_cache.inputs(tmp_path / str(len(d.images)), d, backbone)) for d in (three, one)]
+    assert both[0][0].tobytes() == both[1][0].tobytes()
+
+
+def test_computed_once_and_again_for_other_images(backbone, tmp_path, monkeypatch):
+    stem_cache.inputs(tmp_path, dataset(1, count=1), backbone)
+    (file,) = (tmp_path / "data/stem").iterdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(stem_cache.stem, "features", lambda *_: pytest.fail("computed again"))
+        stem_cache.inputs(tmp_path, dataset(1, count=1), backbone)
+    stem_cache.inputs(tmp_path, dataset(2, count=1), backbone)
+    (other,) = (tmp_path / "data/stem").iterdir()
+    assert other != file
+
+
+def test_larger_images_are_cropped_as_ever(backbone, tmp_path):
+    toy = dataset(1, size=244)
+    assert stem_cache.inputs(tmp_path, toy, backbone) is toy.images
+    assert not list(tmp_path.iterdir())
