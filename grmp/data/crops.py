@@ -33,8 +33,8 @@ def spare(images: Images, size: int) -> int:
 def crop(images: Images, crops: Sequence[Crop], size: int) -> Tensor:
     """(N, 3, S, S) uint8, crops -> (B, 3, size, size) uint8, on the device of the images; of features the rows alone."""
     if images.shape[1] != 3:
-        rows = [c[0] for c in crops]
-        return images[rows] if isinstance(images, Tensor) else torch.from_numpy(images[rows])
+        found = images[[c[0] for c in crops]]
+        return found if isinstance(found, Tensor) else torch.from_numpy(found)
     if isinstance(images, Tensor):
         rows, tops, lefts, flips = (torch.tensor(v, device=images.device)[:, None] for v in zip(*crops, strict=True))
         along = torch.arange(size, device=images.device)
