@@ -5,6 +5,7 @@ stored at the size that the CLIP reads, there is nothing to crop; their features
 method, split, epoch and prompt. An image is not flipped in training then.
 """
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,9 @@ def inputs(root: Path, dataset: Dataset, backbone: Backbone) -> np.ndarray:
     size = backbone.shape.image_size
     if not backbone.shape.stem or dataset.images.shape[-1] != size:
         return dataset.images
-    key = [dataset.info["sha256"]["images.npy"], backbone.sha256, code_digest("grmp.clip.stem")]
+    weights = [t.cpu().numpy().tobytes() for n, t in sorted(backbone.weights.items()) if n.startswith(stem.PREFIX)]
+    convolutions = hashlib.sha256(b"".join(weights)).hexdigest()
+    key = [dataset.info["sha256"]["images.npy"], convolutions, code_digest("grmp.clip.stem")]
     path = root / "data/stem" / f"{dataset.name}-{sha256_of(key)[:16]}.npy"
     with lock(root, f"stem-{dataset.name}"):
         if not path.is_file():

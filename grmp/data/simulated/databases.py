@@ -59,8 +59,8 @@ class _Design:
 
 
 _DESIGNS = {
-    "sim_pre1": _Design(8, KINDS, crops=2),
-    "sim_pre2": _Design(8, KINDS, crops=2),
+    "sim_pre1": _Design(4, KINDS),
+    "sim_pre2": _Design(4, KINDS),
     # LIVE's five types, with displaced patches instead of packet loss (fast fading)
     "sim_syn1": _Design(24, ("gaussian_blur", "jpeg2000", "jpeg", "white_noise", "non_eccentricity_patch")),
     "sim_wild": _Design(500, crops=4),
