@@ -30,11 +30,13 @@ def inputs(root: Path, dataset: Dataset, backbone: Backbone) -> np.ndarray:
         return dataset.images
     weights = [t.cpu().numpy().tobytes() for n, t in sorted(backbone.weights.items()) if n.startswith(stem.PREFIX)]
     convolutions = hashlib.sha256(b"".join(weights)).hexdigest()
-    key = [dataset.info["sha256"]["images.npy"], convolutions, code_digest("grmp.clip.stem")]
-    path = root / "data/stem" / f"{dataset.name}-{sha256_of(key)[:16]}.npy"
+    assert isinstance(dataset.images, np.memmap)
+    array = Path(str(dataset.images.filename))
+    key = [dataset.info["sha256"][array.name], convolutions, code_digest("grmp.clip.stem")]
+    path = root / "data/stem" / dataset.name / f"{array.stem}-{sha256_of(key)[:16]}.npy"
     with lock(root, f"stem-{dataset.name}"):
         if not path.is_file():
-            for old in path.parent.glob(f"{dataset.name}-*.npy"):
+            for old in path.parent.glob(f"{array.stem}-*.npy"):
                 old.unlink()
             _compute(path, dataset.images, backbone)
     return np.load(path, mmap_mode="r")

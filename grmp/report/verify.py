@@ -49,8 +49,9 @@ class Comparison:
 
 def reference_folder(params: Params, root: Path) -> Path:
     """Where the reference results of the pipeline folder ``root`` are kept: results/demo of the code's folder for demo/."""
-    code = (root / params.paths.code).resolve()
-    return code / "results" / (root.resolve().name if root.resolve() != code else "paper")
+    code, place = (root / params.paths.code).resolve(), root.resolve()
+    name = place.relative_to(code) if place.is_relative_to(code) else place.name
+    return code / "results" / ("paper" if place == code else name)
 
 
 def verify(results: Path, reference: Path, tolerance: float) -> Comparison:

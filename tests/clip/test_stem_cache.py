@@ -14,12 +14,22 @@ def backbone():
     return shipped.load("small")
 
 
-def dataset(seed: int, size: int = 224, count: int = 3) -> Dataset:
-    images = np.random.default_rng(seed).integers(0, 256, (count, 3, size, size), np.uint8)
-    return Dataset("toy", pd.DataFrame({"image": range(count)}), images, {"sha256": {"images.npy": str(seed)}})
+@pytest.fixture
+def dataset(tmp_path):
+    """Makes a database of noise, memory-mapped as a prepared one is."""
+
+    def make(seed: int, size: int = 224, count: int = 3) -> Dataset:
+        folder = tmp_path / f"{seed}-{size}-{count}"
+        folder.mkdir(exist_ok=True)
+        images = np.random.default_rng(seed).integers(0, 256, (count, 3, size, size), np.uint8)
+        np.save(folder / "images.npy", images)
+        images = np.load(folder / "images.npy", mmap_mode="r")
+        return Dataset("toy", pd.DataFrame({"image": range(count)}), images, {"sha256": {"images.npy": str(seed)}})
+
+    return make
 
 
-def test_scores_are_those_of_the_pixels(backbone, tmp_path):
+def test_scores_are_those_of_the_pixels(backbone, dataset, tmp_path):
     toy = dataset(1)
     clip = backbone.prompted()
     text = clip.text(tokenize(["a photo with high quality.", "a photo with low quality."]))
@@ -31,24 +41,24 @@ def test_scores_are_those_of_the_pixels(backbone, tmp_path):
     assert np.ptp(direct) > 0
 
 
-def test_an_image_does_not_depend_on_its_neighbours(backbone, tmp_path):
+def test_an_image_does_not_depend_on_its_neighbours(backbone, dataset, tmp_path):
     three, one = dataset(1), dataset(1, count=1)
     both = [np.array(stem_cache.inputs(tmp_path / str(len(d.images)), d, backbone)) for d in (three, one)]
     assert both[0][0].tobytes() == both[1][0].tobytes()
 
 
-def test_computed_once_and_again_for_other_images(backbone, tmp_path, monkeypatch):
+def test_computed_once_and_again_for_other_images(backbone, dataset, tmp_path, monkeypatch):
     stem_cache.inputs(tmp_path, dataset(1, count=1), backbone)
-    (file,) = (tmp_path / "data/stem").iterdir()
+    (file,) = (tmp_path / "data/stem/toy").iterdir()
     with monkeypatch.context() as patch:
         patch.setattr(stem_cache.stem, "features", lambda *_: pytest.fail("computed again"))
         stem_cache.inputs(tmp_path, dataset(1, count=1), backbone)
     stem_cache.inputs(tmp_path, dataset(2, count=1), backbone)
-    (other,) = (tmp_path / "data/stem").iterdir()
+    (other,) = (tmp_path / "data/stem/toy").iterdir()
     assert other != file
 
 
-def test_larger_images_are_cropped_as_ever(backbone, tmp_path):
+def test_larger_images_are_cropped_as_ever(backbone, dataset, tmp_path):
     toy = dataset(1, size=244)
     assert stem_cache.inputs(tmp_path, toy, backbone) is toy.images
-    assert not list(tmp_path.iterdir())
+    assert not (tmp_path / "data").exists()
