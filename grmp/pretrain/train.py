@@ -61,7 +61,9 @@ def pretrain(params: Params, root: Path, name: str) -> None:
         print(f"{target} is up to date")
         return
 
-    learned = [_learn(params, name, loaded, backbone, tokens, seed, checkpoint) for seed, checkpoint in enumerate(kept)]
+    given = {d: [stem_cache.inputs(root, side, backbone) for side in sides] for d, sides in loaded.items()}
+    images = {d: _place(sides, device) for d, sides in given.items()}
+    learned = [_learn(params, name, loaded, images, backbone, tokens, seed, c) for seed, c in enumerate(kept)]
     write_text(root / "results/pretrain" / f"{name}.csv", pd.DataFrame(learned[0].rows).to_csv(index=False))
     metadata = {
         "identity": identity,
@@ -78,6 +80,7 @@ def _learn(
     params: Params,
     name: str,
     loaded: dict[str, list[Dataset]],
+    images: dict[str, list[Images]],
     backbone: Backbone,
     tokens: Tensor,
     number: int,
@@ -99,8 +102,6 @@ def _learn(
         else MetaLearner(theta, variant, settings, backbone, tokens, p.dropout)
     )
     state = checkpoint.load(learner.models)
-    given = {d: [stem_cache.inputs(root, side, backbone) for side in sides] for d, sides in loaded.items()}
-    images = {d: _place(sides, device) for d, sides in given.items()}
     visits = sum(map(len, tasks.values()))
     title = f"pretrain {name}, seed {settings.seed}"
     print(f"{title}: {settings.epochs} epochs of {visits} tasks, from epoch {state.epoch}", flush=True)
