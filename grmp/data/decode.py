@@ -8,6 +8,7 @@ import contextlib
 import io
 import os
 import struct
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
@@ -18,15 +19,16 @@ from typing import Any
 
 import numpy as np
 import simplejpeg
-from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError, features
+from PIL import ExifTags, Image, ImageChops, ImageCms, UnidentifiedImageError, features
 from tqdm import tqdm
 
 # by content; none that starts another program
 FORMATS: tuple[str, ...] = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF")
 ENDINGS: tuple[str, ...] = (".bmp", ".jpg", ".jpeg", ".jfif", ".png", ".webp", ".tif", ".tiff", ".gif", ".avif")
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "LAB")  # of 8 bits per channel
+SAME = 2  # grey levels by which a profile of sRGB may differ from littlecms' own
 LARGE = 4  # times the prepared size
-NEW_SUBFILE_TYPE, DNG_VERSION = 254, 50706  # TIFF tags
+NEW_SUBFILE_TYPE, BITS, PHOTOMETRIC, PLANES, DNG_VERSION = 254, 258, 262, 284, 50706  # TIFF tags
 MAX_PIXELS = int(os.environ.get("GRMP_MAX_PIXELS", 178_956_970))
 TURNS = {  # EXIF orientation -> what brings the image upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -43,7 +45,12 @@ with contextlib.suppress(ImportError):  # photographs of phones, where this libr
     import_module("pillow_heif").register_heif_opener()
     FORMATS, ENDINGS = (*FORMATS, "HEIF"), (*ENDINGS, ".heic", ".heif")
 FORMATS = tuple(name for name in FORMATS if name in Image.OPEN)  # AVIF depends on how Pillow was built
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # of metadata, which may be corrupt
 Image.MAX_IMAGE_PIXELS = None  # ``load`` has its own limit, whose message does not speak of an attack
+
+
+class Unsupported(ValueError):
+    """An image that is whole, but of a kind that is not read."""
 
 
 def versions() -> dict[str, str]:
@@ -64,14 +71,14 @@ def load(path: Path | bytes, displayed: bool) -> Image.Image:
     data = path if isinstance(path, bytes) else path.read_bytes()
     with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
         if opened.width * opened.height > MAX_PIXELS:
-            raise ValueError(
+            raise Unsupported(
                 f"too large: {opened.width} x {opened.height} pixels; reduce it, or set GRMP_MAX_PIXELS above {MAX_PIXELS}"
             )
         if _raw(opened):
-            raise ValueError("a camera's raw file or a preview; convert it to JPEG, PNG or TIFF")
+            raise Unsupported("a camera's raw file or a preview; convert it to JPEG, PNG or TIFF")
         if not displayed:
             if opened.mode not in MODES:
-                raise ValueError(f"pixels of mode {opened.mode}; save it with 8 bits per channel")
+                raise Unsupported(f"pixels of mode {opened.mode}; save it with 8 bits per channel")
             return _upright(opened.convert("RGB"), opened)
         if reason := jpeg_complaint(data):
             raise ValueError(reason)
@@ -89,8 +96,11 @@ def is_image(path: Path) -> bool:
 
 def _raw(opened: Image.Image) -> bool:
     """Whether a TIFF file is a camera's raw file, whose first image is a preview."""
-    tags = getattr(opened, "tag_v2", {})
-    return DNG_VERSION in tags or bool(tags.get(NEW_SUBFILE_TYPE, 0) & 1)
+    return DNG_VERSION in _tags(opened) or bool(_tags(opened).get(NEW_SUBFILE_TYPE, 0) & 1)
+
+
+def _tags(opened: Image.Image) -> Any:
+    return getattr(opened, "tag_v2", {})
 
 
 def concerns(path: Path, size: int, aspect: str, patch: int) -> list[str]:
@@ -131,16 +141,26 @@ def _displayed(opened: Image.Image) -> Image.Image:
     opened.load()
     image, profile = opened, opened.info.get("icc_profile")
     alpha = None
+    if _tags(opened).get(PLANES) == 2 and max(_tags(opened).get(BITS, (8,))) > 8:
+        raise Unsupported(
+            "a TIFF with separate planes of 16 bits, which Pillow misreads; save it with interleaved channels"
+        )
     if image.mode == "I" or image.mode.startswith("I;16"):
         image = Image.fromarray(np.round(np.clip(np.asarray(image), 0, 65535) / 257).astype(np.uint8))
+        image = ImageChops.invert(image) if _tags(opened).get(PHOTOMETRIC) == 0 else image  # 0 is white
     elif image.mode not in MODES and image.mode not in ("La", "RGBa"):
-        raise ValueError(f"pixels of mode {image.mode}; save it with 8 or 16 bits per channel")
+        raise Unsupported(f"pixels of mode {image.mode}; save it with 8 or 16 bits per channel")
     elif image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
         alpha = image.convert("RGBA").getchannel("A")
         image = image.convert("L" if image.mode in ("L", "LA", "La") else "RGB")
     elif image.mode not in ("L", "RGB", "CMYK"):
         image = image.convert("RGB")
     image = _to_srgb(image, profile)
+    gamma = opened.info.get("gamma", 0)
+    if gamma and not profile and "srgb" not in opened.info and abs(gamma * 2.2 - 1) > 0.05:  # a PNG's gAMA chunk
+        linear = np.linspace(0, 1, 256) ** (1 / gamma)
+        curve = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+        image = image.point(np.round(255 * curve).astype(int).tolist() * 3)
     if alpha is not None:
         page = Image.new("RGB", image.size, "white")
         page.paste(image, mask=alpha)
@@ -174,9 +194,12 @@ def _transform(profile: bytes, mode: str) -> Any:
     source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
     if COLOUR_SPACES.get(source.profile.xcolor_space.strip()) != mode:
         return None
-    if "srgb" in ImageCms.getProfileDescription(source).lower():
-        return None
-    return ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
+    transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
+    if mode != "RGB":
+        return transform
+    colours = Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8))
+    changed = np.asarray(ImageCms.applyTransform(colours, transform), int) - np.asarray(colours)
+    return transform if np.abs(changed).max() > SAME else None
 
 
 def fit(image: Image.Image, size: int, aspect: str) -> np.ndarray:
@@ -266,8 +289,8 @@ def why(error: Exception) -> str:
         return "missing"
     if isinstance(error, UnidentifiedImageError):
         return f"not an image in a supported format ({', '.join(FORMATS)})"
-    reason = " ".join(str(error).split()) or type(error).__name__
-    return reason if reason.startswith("too large") else f"corrupt: {reason}"
+    reason = " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
+    return reason if isinstance(error, Unsupported) or getattr(error, "errno", None) else f"corrupt: {reason}"
 
 
 FAULTS = (OSError, ValueError, SyntaxError, struct.error, EOFError)  # what decoders raise for files that are not whole

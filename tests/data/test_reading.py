@@ -1,0 +1,311 @@
+"""The table of docs/reading.md: how a file is made, and what comes out. Right pixels are computed without the decoder."""
+
+import io
+import re
+import struct
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image, ImageCms
+from skimage import color, data
+
+from grmp.data import decode
+from grmp.data.decode import load, try_image
+from grmp.finetune import scorer
+
+PHOTO = Image.fromarray(data.coffee())
+RGB = np.asarray(PHOTO)
+GREY = np.asarray(PHOTO.convert("L"))
+MASK = np.zeros(GREY.shape, np.uint8)
+MASK[40:150, 60:240] = 255
+ON_WHITE = np.where(MASK[..., None] > 0, RGB, 255)
+CUT = np.where(MASK[..., None] > 0, RGB, 0)
+WIDE = RGB.astype(np.uint16) * 257
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def profile(space: bytes, tags: dict[bytes, bytes], of: bytes = b"XYZ ") -> bytes:
+    """An ICC profile of version 2."""
+    white = struct.pack(">iii", 63190, 65536, 54061)
+    tags = {
+        b"desc": b"desc" + bytes(4) + struct.pack(">I", 5) + b"test\0" + bytes(78),
+        b"cprt": b"text" + bytes(4) + b"x\0",
+    } | tags
+    tags |= {b"wtpt": b"XYZ " + bytes(4) + white}
+    table, body, start = b"", b"", 132 + 12 * len(tags)
+    for name, value in tags.items():
+        table += name + struct.pack(">II", start + len(body), len(value))
+        body += value + bytes(-len(value) % 4)
+    head = struct.pack(">I4sI4s4s4s", start + len(body), b"lcms", 0x02100000, b"mntr", space, of) + bytes(12) + b"acsp"
+    return (head + bytes(28) + white).ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + body
+
+
+def gamma(value: float) -> bytes:
+    return b"curv" + bytes(4) + struct.pack(">IH", 1, round(256 * value))
+
+
+def matrix(swap: bool, value: float, name: bytes = b"") -> bytes:
+    """sRGB's primaries, red and blue exchanged if ``swap``, with a plain gamma."""
+    columns = [(0.4361, 0.2225, 0.0139), (0.3851, 0.7169, 0.0971), (0.1431, 0.0606, 0.7142)]
+    xyz = [
+        b"XYZ " + bytes(4) + struct.pack(">iii", *(round(65536 * v) for v in c)) for c in columns[:: -1 if swap else 1]
+    ]
+    tags = dict(zip((b"rXYZ", b"gXYZ", b"bXYZ"), xyz, strict=True)) | dict.fromkeys(
+        (b"rTRC", b"gTRC", b"bTRC"), gamma(value)
+    )
+    if name:
+        tags[b"desc"] = b"desc" + bytes(4) + struct.pack(">I", len(name) + 1) + name + bytes(79)
+    return profile(b"RGB ", tags)
+
+
+def press() -> bytes:
+    """CMYK in which every ink takes light: L* falls with any ink, cyan and yellow have their hue."""
+    ramp = bytes(range(256))
+    grid = []
+    for c, m, y, k in np.ndindex(2, 2, 2, 2):
+        light = (1 - 0.4 * c) * (1 - 0.45 * m) * (1 - 0.1 * y) * (1 - k)
+        hue = 1 - k
+        grid += [round(255 * light), 128 + round(hue * (40 * m - 20 * c)), 128 + round(hue * (40 * y - 25 * c - 5 * m))]
+    identity = struct.pack(">9i", 65536, 0, 0, 0, 65536, 0, 0, 0, 65536)
+    table = (
+        b"mft1"
+        + bytes(4)
+        + bytes([4, 3, 2, 0])
+        + identity
+        + ramp * 4
+        + bytes(np.clip(grid, 0, 255).tolist())
+        + ramp * 3
+    )
+    return profile(b"CMYK", {b"A2B0": table}, b"Lab ")
+
+
+def png(image: np.ndarray, chunk: bytes, content: bytes) -> bytes:
+    """A PNG file with one more chunk behind its header."""
+    out = io.BytesIO()
+    Image.fromarray(image).save(out, "PNG")
+    whole = struct.pack(">I", len(content)) + chunk + content + struct.pack(">I", zlib.crc32(chunk + content))
+    return out.getvalue()[:33] + whole + out.getvalue()[33:]
+
+
+def pil(image: np.ndarray | Image.Image, kind: str, **options: object) -> bytes:
+    out = io.BytesIO()
+    (Image.fromarray(image) if isinstance(image, np.ndarray) else image).save(out, kind, **options)
+    return out.getvalue()
+
+
+def tiff(image: np.ndarray, **options: object) -> bytes:
+    out = io.BytesIO()
+    tifffile.imwrite(out, image, **options)
+    return out.getvalue()
+
+
+def encoded(image: np.ndarray, value: float) -> np.ndarray:
+    """The same light, stored with a plain gamma instead of sRGB's curve."""
+    share = image / 255
+    light = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
+    return np.round(255 * light ** (1 / value)).astype(np.uint8)
+
+
+ORIENTED = Image.Exif()
+ORIENTED[0x0112] = 6
+TURNED = Image.Exif()
+TURNED[0x0112] = 8
+BACK = np.rot90(RGB)  # a viewer turns it a quarter to the right
+GREY3 = np.repeat(GREY[..., None], 3, 2)
+SWAPPED = encoded(RGB[..., ::-1], 2.2)
+PALETTE = PHOTO.quantize(255)
+WITH_HOLE = np.where(MASK > 0, np.asarray(PALETTE), 255).astype(np.uint8)
+HOLED = Image.fromarray(WITH_HOLE, "P")
+HOLED.putpalette(PALETTE.getpalette() + [0] * (768 - len(PALETTE.getpalette())))
+
+SHOWN: dict[str, tuple[bytes, np.ndarray]] = {  # bytes of the file, and what a viewer shows
+    "PNG": (pil(PHOTO, "PNG"), RGB),
+    "JPEG": (pil(PHOTO, "JPEG", quality=97, subsampling=0), RGB),
+    "progressive JPEG": (pil(PHOTO, "JPEG", quality=97, subsampling=0, progressive=True), RGB),
+    "JPEG with bytes after its end": (pil(PHOTO, "JPEG", quality=97, subsampling=0) + bytes(999), RGB),
+    "WebP": (pil(PHOTO, "WEBP", lossless=True), RGB),
+    "BMP": (pil(PHOTO, "BMP"), RGB),
+    "AVIF": (pil(PHOTO, "AVIF", quality=99, subsampling="4:4:4"), RGB),
+    "TIFF, planes": (tiff(RGB.transpose(2, 0, 1), photometric="rgb", planarconfig="separate"), RGB),
+    "TIFF, the first page of two": (tiff(np.stack([RGB, RGB[::-1]]), photometric="rgb"), RGB),
+    "first frame of a GIF": (
+        pil(PALETTE, "GIF", save_all=True, append_images=[PALETTE.rotate(180)]),
+        np.asarray(PALETTE.convert("RGB")),
+    ),
+    "first frame of an MPO": (pil(PHOTO, "MPO", quality=97, save_all=True, append_images=[PHOTO.rotate(180)]), RGB),
+    "first frame of a PNG": (pil(PHOTO, "PNG", save_all=True, append_images=[PHOTO.rotate(180)]), RGB),
+    "alpha": (pil(np.dstack([CUT, MASK]), "PNG"), ON_WHITE),
+    "alpha, WebP": (pil(np.dstack([CUT, MASK]), "WEBP", lossless=True, exact=True), ON_WHITE),
+    "alpha, TIFF": (tiff(np.dstack([CUT, MASK]), photometric="rgb", extrasamples=["unassalpha"]), ON_WHITE),
+    "premultiplied alpha": (
+        tiff(np.dstack([RGB // 2, np.full_like(GREY, 128)]), photometric="rgb", extrasamples=["assocalpha"]),
+        RGB // 2 + 127.0,
+    ),
+    "half alpha, 16 bits": (
+        cv2.imencode(".png", np.dstack([WIDE[..., ::-1], np.full(GREY.shape, 32768, np.uint16)]))[1].tobytes(),
+        RGB / 2 + 127.5,
+    ),
+    "grey with alpha": (
+        pil(Image.merge("LA", [Image.fromarray(GREY), Image.fromarray(MASK)]), "PNG"),
+        np.where(MASK[..., None] > 0, GREY3, 255),
+    ),
+    "palette with a transparent colour": (
+        pil(HOLED, "PNG", transparency=255),
+        np.where(MASK[..., None] > 0, np.asarray(PALETTE.convert("RGB")), 255),
+    ),
+    "RGB with a transparent colour": (pil(CUT, "PNG", transparency=(0, 0, 0)), ON_WHITE),
+    "profile of sRGB": (pil(PHOTO, "PNG", icc_profile=SRGB), RGB),
+    "profile, exchanged primaries": (pil(SWAPPED, "PNG", icc_profile=matrix(True, 2.2)), RGB),
+    "profile of gamma 1.8": (pil(encoded(RGB, 1.8), "PNG", icc_profile=matrix(False, 1.8)), RGB),
+    "profile of gamma 1.8 that is called sRGB": (
+        pil(encoded(RGB, 1.8), "TIFF", icc_profile=matrix(False, 1.8, b"not sRGB")),
+        RGB,
+    ),
+    "profile in JPEG": (
+        pil(SWAPPED, "JPEG", quality=97, subsampling=0, icc_profile=matrix(True, 2.2)),
+        RGB,
+    ),
+    "profile in WebP": (pil(SWAPPED, "WEBP", lossless=True, icc_profile=matrix(True, 2.2)), RGB),
+    "profile and alpha": (
+        pil(np.dstack([encoded(CUT[..., ::-1], 2.2), MASK]), "PNG", icc_profile=matrix(True, 2.2)),
+        ON_WHITE,
+    ),
+    "profile of grey": (pil(encoded(GREY, 1.8), "PNG", icc_profile=profile(b"GRAY", {b"kTRC": gamma(1.8)})), GREY3),
+    "Lab": (
+        pil(
+            ImageCms.profileToProfile(
+                PHOTO, ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB"
+            ),
+            "TIFF",
+        ),
+        RGB,
+    ),
+    "CMYK without a profile": (pil(PHOTO.convert("CMYK"), "TIFF"), RGB),
+    "CMYK without a profile, JPEG": (pil(PHOTO.convert("CMYK"), "JPEG", quality=97), RGB),
+    "corrupt profile": (pil(PHOTO, "PNG", icc_profile=b"corrupt"), RGB),
+    "profile of another colour space": (pil(GREY, "PNG", icc_profile=matrix(True, 2.2)), GREY3),
+    "gAMA of 1 / 1.8": (png(encoded(RGB, 1.8), b"gAMA", struct.pack(">I", 55_556)), RGB),
+    "gAMA of sRGB": (png(RGB, b"gAMA", struct.pack(">I", 45_455)), RGB),
+    "16 bits": (cv2.imencode(".png", WIDE[..., ::-1])[1].tobytes(), RGB),
+    "16 bits, grey": (cv2.imencode(".png", GREY.astype(np.uint16) * 257)[1].tobytes(), GREY3),
+    "16 bits, TIFF": (tiff(WIDE, photometric="rgb"), RGB),
+    "16 bits, 0 is white": (tiff(65535 - GREY.astype(np.uint16) * 257, photometric="miniswhite"), GREY3),
+    "8 bits, 0 is white": (tiff(255 - GREY, photometric="miniswhite"), GREY3),
+    "EXIF orientation": (pil(BACK.copy(), "PNG", exif=ORIENTED), RGB),
+    "EXIF orientation, JPEG": (pil(BACK.copy(), "JPEG", quality=97, subsampling=0, exif=ORIENTED), RGB),
+    "EXIF orientation, WebP": (pil(BACK.copy(), "WEBP", lossless=True, exif=ORIENTED), RGB),
+    "EXIF orientation, TIFF": (pil(BACK.copy(), "TIFF", exif=ORIENTED), RGB),
+    "EXIF orientation, AVIF": (pil(BACK.copy(), "AVIF", quality=99, subsampling="4:4:4", exif=ORIENTED), RGB),
+    "corrupt EXIF": (pil(PHOTO, "PNG", exif=b"Exif\0\0MM\0\x0a\0\0\0\x08"), RGB),
+}
+
+
+def cut(name: str, kind: str, **options: object) -> dict[str, bytes]:
+    whole = pil(PHOTO, kind, **options)
+    n = len(whole)
+    faults = {"half": whole[: n // 2], "without a middle": whole[: n // 3] + whole[2 * n // 3 :]}
+    return {f"{name}, {fault}": content for fault, content in faults.items()}
+
+
+JPEG = pil(PHOTO.resize((1280, 848)), "JPEG", quality=90)
+N = len(JPEG)
+REFUSED: dict[str, tuple[bytes, str]] = (
+    {  # and what is said
+        name: (content, "^corrupt|^not an image")
+        for kind in ("JPEG", "PNG", "WEBP", "BMP", "GIF", "AVIF", "TIFF")
+        for name, content in cut(kind, kind, **({"compression": "tiff_lzw"} if kind == "TIFF" else {})).items()
+    }
+    | {
+        "JPEG, zeros": (JPEG[: N // 2] + bytes(2000) + JPEG[N // 2 + 2000 :], "corrupt"),
+        "JPEG, 100 bytes lost": (JPEG[: N // 2] + JPEG[N // 2 + 100 :], "corrupt"),
+        "JPEG, ended early": (JPEG[: N // 2] + b"\xff\xd9", "corrupt"),
+        "PNG, one bit": (
+            (p := pil(PHOTO, "PNG"))[: len(p) // 2] + bytes([p[len(p) // 2] ^ 1]) + p[len(p) // 2 + 1 :],
+            "corrupt",
+        ),
+        "PostScript": (
+            b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n(ran) = flush showpage\n",
+            "not an image in",
+        ),
+        "text": (b"no image", "not an image in"),
+        "empty": (b"", "not an image in"),
+        "icon": (pil(PHOTO.resize((32, 32)), "ICO"), "not an image in"),
+        "camera's raw file": (
+            tiff(RGB, photometric="rgb", extratags=[(50706, 1, 4, b"\1\4\0\0", True)]),
+            "a camera's raw file",
+        ),
+        "32-bit floats": (tiff((GREY / 255).astype(np.float32)), "pixels of mode F"),
+        "16 bits, planes": (
+            tiff(WIDE.transpose(2, 0, 1), photometric="rgb", planarconfig="separate"),
+            "separate planes",
+        ),
+    }
+)
+
+
+def write(folder: Path, content: bytes) -> Path:
+    (folder / "a.jpg").write_bytes(content)  # the name says nothing
+    return folder / "a.jpg"
+
+
+def away(path: Path, expected: np.ndarray) -> float:
+    shown = np.asarray(load(path, displayed=True), float)
+    assert shown.shape == expected.shape
+    return float(np.abs(shown - expected).mean())
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_pixels_are_what_a_viewer_shows(tmp_path: Path, name: str):
+    content, expected = SHOWN[name]
+    assert away(write(tmp_path, content), expected) < 2.5
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_refused_is_named(tmp_path: Path, name: str):
+    content, said = REFUSED[name]
+    reason = try_image(write(tmp_path, content), 32, "squash", displayed=True)
+    assert isinstance(reason, str)
+    assert re.search(said, reason)
+    assert "\n" not in reason
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "JPEG"])
+def test_inks_are_mixed_by_the_profile(tmp_path: Path, kind: str):
+    """Solid inks and paper against the profile's own Lab values, converted by scikit-image."""
+    inks = {
+        (0, 0, 0, 0): (100, 0, 0),
+        (255, 0, 0, 0): (60, -20, -25),
+        (0, 255, 0, 0): (55, 40, -5),
+        (0, 0, 0, 255): (0, 0, 0),
+    }
+    for cmyk, lab in inks.items():
+        path = write(tmp_path, pil(Image.new("CMYK", (16, 16), cmyk), kind, icc_profile=press()))
+        right = 255 * color.lab2rgb(np.array(lab, float), illuminant="D65")
+        assert np.asarray(load(path, displayed=True))[8, 8] == pytest.approx(right, abs=25), cmyk
+
+
+def test_heic(tmp_path: Path):
+    pytest.importorskip("pillow_heif")
+    assert away(write(tmp_path, pil(PHOTO, "HEIF", quality=99, chroma=444)), RGB) < 2.5
+
+
+def test_images_that_are_too_large_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(decode, "MAX_PIXELS", 100)
+    reason = try_image(write(tmp_path, SHOWN["PNG"][0]), 8, "squash", displayed=True)
+    assert reason == "too large: 600 x 400 pixels; reduce it, or set GRMP_MAX_PIXELS above 100"
+
+
+@pytest.mark.parametrize("model", ["photo", pytest.param("small-rated", marks=pytest.mark.slow)])
+def test_images_that_look_the_same_score_the_same(tmp_path: Path, model: str):
+    """To within 0.002; 0.006 for what is stored with loss, or in too few levels of grey."""
+    loaded, lossy = scorer.load(model, "cpu"), re.compile("JPEG|AVIF|MPO|grey")
+    for name, (content, expected) in SHOWN.items():
+        shown = load(write(tmp_path, content), displayed=True)
+        if (off := np.abs(np.asarray(shown, float) - expected)).max() > 0.5:  # equal pixels have equal scores
+            found, right = loaded.score([np.asarray(shown), Image.fromarray(np.round(expected).astype(np.uint8))])
+            assert abs(found - right) <= (0.006 if lossy.search(name) else 0.002), (name, off.mean())
