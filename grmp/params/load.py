@@ -122,8 +122,10 @@ class Params(Group):
         found: set[str] = set()
         for variant in {*self.pretrain.variants, *self.inner_curves.variants}:
             view = self.under(self.variants[variant].protocol)
-            if name in {*view.pretrain.databases, view.pretrain.target, *self.inner_curves.databases}:
+            if name in {*view.pretrain.databases, *self.inner_curves.databases}:
                 found |= {*view.pretrain_views}
+            if name == view.pretrain.target and view.pretrain.select == "target":
+                found.add(view.pretrain_views[1])
         if not found or any(name in pair.split(ACROSS) for g in self.run.grids().values() for pair in g.databases):
             found |= {self.under(protocol).data.resize for protocol in self.protocols}
         return sorted(found)

@@ -47,8 +47,9 @@ def pretrain(params: Params, root: Path, name: str) -> None:
     params = params.under(params.variants[name].protocol)
     settings, variant, p = params.pretrain, params.variants[name], params.prompts
     used = settings.databases + ([settings.target] if settings.select == "target" else [])
-    # support and query images
-    loaded = {d: [dataset.load(root / "data/prepared" / d, view) for view in params.pretrain_views] for d in used}
+    # support and query images; of the target the latter
+    views = {d: params.pretrain_views if d in settings.databases else params.pretrain_views[1:] for d in used}
+    loaded = {d: [dataset.load(root / "data/prepared" / d, view) for view in views[d]] for d in used}
     device = choose_device(params.adapt.device, settings.threads)
     backbone = checkpoints.load(root, device, params.backbone.normalize)
     tokens = tokenize(prompted_texts(p.classes, p.text_tokens)).to(device)
@@ -118,7 +119,7 @@ def _learn(
                 learner.outer_step()
             if settings.select == "target":
                 last = settings.target
-                value = target_srcc(backbone, learner.prompts, tokens, loaded[last][1], images[last][1])
+                value = target_srcc(backbone, learner.prompts, tokens, loaded[last][-1], images[last][-1])
                 if value > state.best:
                     state.best, state.prompts = value, {n: t.detach().clone() for n, t in learner.prompts.items()}
             state.epoch = epoch + 1
@@ -128,9 +129,8 @@ def _learn(
 
 def _place(sides: list[np.ndarray], device: torch.device) -> list[Images]:
     """Support and query images on the device; one copy where they are the same array."""
-    support, query = sides
-    first = place(support, device)
-    return [first, first if query.shape == support.shape else place(query, device)]
+    first = place(sides[0], device)
+    return [first if side.shape == sides[0].shape else place(side, device) for side in sides]
 
 
 def _tasks(name: str, index: pd.DataFrame, settings: Pretrain, variant: Variant | Triplets) -> list[Any]:
@@ -292,7 +292,7 @@ def _identity(params: Params, name: str, loaded: dict[str, list[Dataset]], backb
             "pretrain": params.pretrain.model_dump(),
             "prompts": params.prompts.model_dump(),
             "databases": {
-                d: [s.info["views"][v] for s, v in zip(sides, params.pretrain_views, strict=True)]
+                d: [s.info["views"][v] for s, v in zip(sides, params.pretrain_views[-len(sides) :], strict=True)]
                 for d, sides in loaded.items()
             },
             "backbone": backbone.sha256,

@@ -23,6 +23,7 @@ def settings(folder, published=False, **data):
     raw = read_params(ROOT / "params.yaml")
     raw["data"] |= {"size": 36} | data
     raw["protocols"]["published"]["data"]["keep_excluded"] = published
+    raw["pretrain"]["variants"] = raw["inner_curves"]["variants"] = ["fomaml"]  # scikit-image's resizing takes long
     (folder / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
     return ["--params", str(folder / "params.yaml")]
 
@@ -59,7 +60,7 @@ def test_real_livec(shared, tmp_path):
         assert np.asarray(sheet).std() > 30
     listed = command("list", *here)
     assert "livec     authentic       1162    326 MB    600 MB  in params.yaml, fetched, prepared" in listed
-    assert "6 databases, 11.2 GB to download, 15.6 GB unpacked" in listed
+    assert "7 databases, 17.2 GB to download, 23.6 GB unpacked" in listed
 
 
 def test_excluded_images_are_kept_when_asked(shared, tmp_path):

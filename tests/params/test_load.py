@@ -225,3 +225,15 @@ def test_lists_that_dvc_expands_are_in_the_file_itself(path):
         for key in template.split("."):
             found = [values[key] for values in found]
         assert found[0] == found[1]
+
+
+def test_only_the_arrays_that_somebody_reads_are_prepared():
+    paper = params.load(ROOT / "params.yaml")
+    assert paper.views("kadid10k") == ["pillow", "query", "support"], "for pre-training alone"
+    assert paper.views("livec") == ["opencv", "pillow", "query"], "a target, and read to choose the released checkpoint"
+    assert paper.views("pipal") == ["opencv", "pillow"]
+    assert paper.views("spaq") == ["opencv", "pillow"], "whatever the settings do not name may be run by hand"
+    changes = {"pretrain": paper.pretrain.model_copy(update={"variants": ["fomaml"]})}
+    changes |= {"inner_curves": paper.inner_curves.model_copy(update={"variants": ["fomaml"]})}
+    sound = paper.model_copy(update=changes | {"protocols": {"sound": paper.protocols["sound"]}})
+    assert all(sound.views(name) == ["pillow"] for name in paper.data.databases)
