@@ -307,6 +307,26 @@ def image_blocks(
     return x
 
 
+class PromptDropout:
+    """Dropout of the visual prompts on each image's copy, as in the released code; every task has its own generator."""
+
+    def __init__(self, rate: float, prompts: Tensors, seeds: Sequence[Sequence[int]]) -> None:
+        """One seed per task; ``prompts`` are those of one task."""
+        first = prompts.get("visual.prompt_embeddings", torch.empty(0, 0, 0))
+        blocks = 1 + len(prompts.get("visual.deep_prompt_embeddings", ()))
+        self.rate, self.sizes = (rate if len(first) else 0.0), (blocks, *first.shape[1:])
+        numbers = [int(np.random.SeedSequence(seed).generate_state(1)[0]) for seed in seeds]
+        self.generators = [torch.Generator(first.device).manual_seed(n) for n in numbers]
+
+    def masks(self, images: int) -> list[Tensor]:
+        """The masks (T, prompted blocks, B, P, D) of the next forward pass, in a list; an empty one without dropout."""
+        blocks, *sizes = self.sizes
+        if not self.rate:
+            return []
+        drawn = [torch.rand((blocks, images, *sizes), generator=g, device=g.device) for g in self.generators]
+        return [(torch.stack(drawn) >= self.rate) / (1 - self.rate)]
+
+
 def pool_image(p: Tensors, x: Tensor) -> Tensor:
     """Tokens after the last block, class token first -> unit-length embedding (B, E)."""
     x = x[:, 0]

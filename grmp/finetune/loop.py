@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from grmp.clip import lora, stem
-from grmp.clip.model import Backbone, PromptedCLIP, Shape, Tensors, pixels, semantic_loss, task_loss
+from grmp.clip.model import Backbone, PromptDropout, PromptedCLIP, Shape, Tensors, pixels, semantic_loss, task_loss
 from grmp.clip.precision import reduced
 from grmp.clip.vmap import stack_params, take_params, vmap_splits
 from grmp.data.crops import Crop, Images, centre, crop, draw_batches, draw_crops, spare
@@ -35,7 +35,6 @@ from grmp.finetune.feature_cache import Budget, FeatureCache, budget
 from grmp.finetune.gradient_rules import angle, find_rule, regularize
 from grmp.finetune.types import SplitData, SplitResult, Texts
 from grmp.params import Adapt, Tune
-from grmp.pretrain.meta import PromptDropout
 
 TEST_BATCH = 64  # test images of a split
 

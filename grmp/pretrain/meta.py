@@ -16,38 +16,17 @@ visited as one: prompts and batches have a leading dimension T of tasks, and eve
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from grmp.clip.model import Backbone, Tensors, pixels, task_loss
+from grmp.clip.model import Backbone, PromptDropout, Tensors, pixels, task_loss
 from grmp.clip.vmap import vmap_splits
 from grmp.params import Variant
 
 Batch = tuple[Tensor, Tensor]  # images (T, B, 3, S, S) uint8, targets (T, B)
 Loss = Callable[[Tensors, Batch], Tensor]  # of prompts (T, ...) on a batch: (T,)
 Losses = list[list[float]]  # by batch, then by task
-
-
-class PromptDropout:
-    """Dropout of the visual prompts on each image's copy, as in the released code; every task has its own generator."""
-
-    def __init__(self, rate: float, prompts: Tensors, seeds: Sequence[Sequence[int]]) -> None:
-        """One seed per task; ``prompts`` are those of one task."""
-        first = prompts.get("visual.prompt_embeddings", torch.empty(0, 0, 0))
-        blocks = 1 + len(prompts.get("visual.deep_prompt_embeddings", ()))
-        self.rate, self.sizes = (rate if len(first) else 0.0), (blocks, *first.shape[1:])
-        numbers = [int(np.random.SeedSequence(seed).generate_state(1)[0]) for seed in seeds]
-        self.generators = [torch.Generator(first.device).manual_seed(n) for n in numbers]
-
-    def masks(self, images: int) -> list[Tensor]:
-        """The masks (T, prompted blocks, B, P, D) of the next forward pass, in a list; an empty one without dropout."""
-        blocks, *sizes = self.sizes
-        if not self.rate:
-            return []
-        drawn = [torch.rand((blocks, images, *sizes), generator=g, device=g.device) for g in self.generators]
-        return [(torch.stack(drawn) >= self.rate) / (1 - self.rate)]
 
 
 def quality_loss(backbone: Backbone, tokens: Tensor, dropout: PromptDropout | None = None) -> Loss:

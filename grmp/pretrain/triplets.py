@@ -20,11 +20,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from grmp.clip.model import Backbone, Tensors, pixels
+from grmp.clip.model import Backbone, PromptDropout, Tensors, pixels
 from grmp.data.crops import Images
 from grmp.errors import UserError
 from grmp.params import Pretrain, Triplets
-from grmp.pretrain.meta import Batch, Inner, Loss, PromptDropout
+from grmp.pretrain.meta import Batch, Inner, Loss
 from grmp.pretrain.tasks import load
 
 

@@ -9,6 +9,7 @@ import torch
 
 from grmp.clip.model import (
     Backbone,
+    PromptDropout,
     Shape,
     image_embedding,
     logits,
@@ -25,7 +26,6 @@ from grmp.finetune.gradient_rules import regularize
 from grmp.finetune.loop import finetune, sgd_step
 from grmp.finetune.types import TEACHER_SCENE, SplitData, Subset, Texts
 from grmp.params import Adapt, Tune
-from grmp.pretrain.meta import PromptDropout
 from tests.golden import weights
 
 SHAPE = Shape(24, 32, 8, 64, 3, 1, 64, 3, 1, True, "imagenet")
