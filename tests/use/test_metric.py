@@ -1,0 +1,54 @@
+"""The metric scores tensors as `grmp score` scores files, and survives a round through a folder of the hub."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from grmp.finetune.scorer import QualityModel
+from grmp.use.metric import Metric
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def batch(photographs: Path) -> torch.Tensor:
+    """(2, 3, 400, 600) in [0, 1]: a photograph and its blurred copy."""
+    found = []
+    for name in ("coffee", "coffee_blurred"):
+        with Image.open(photographs / f"{name}.jpg") as image:
+            found.append(torch.from_numpy(np.array(image)).permute(2, 0, 1) / 255)
+    return torch.stack(found)
+
+
+def test_tensors_score_as_files(model: QualityModel, batch: torch.Tensor, photographs: Path):
+    metric, files = Metric(model), [photographs / "coffee.jpg", photographs / "coffee_blurred.jpg"]
+    expected = pytest.approx(model.score(files), abs=1e-6)
+    assert metric(batch).numpy() == expected
+    assert torch.cat([metric(file) for file in files]).numpy() == expected
+    assert metric(batch[:, :1]).shape == (2,)  # grey
+    assert (metric(batch)[0] > metric(batch)[1]) != metric.lower_better
+
+
+def test_a_folder_of_the_hub_gives_it_back(trained: Path, batch: torch.Tensor, tmp_path: Path):
+    Metric(trained).save_pretrained(tmp_path / "m")
+    assert {"model.safetensors", "README.md"} <= {path.name for path in (tmp_path / "m").iterdir()}
+    again = Metric.from_pretrained(tmp_path / "m")
+    assert torch.equal(again(batch), Metric(trained)(batch))
+    assert again.model.scale.high == 5
+
+
+def test_torch_hub_finds_it(batch: torch.Tensor):
+    assert torch.equal(torch.hub.load(str(ROOT), "photo", source="local")(batch), Metric()(batch))
+
+
+def test_pyiqa_expects_the_same_attributes():
+    pyiqa = pytest.importorskip("pyiqa", exc_type=ImportError)
+    theirs = pyiqa.default_model_configs.DEFAULT_CONFIGS["clipiqa"]
+    assert {name: getattr(Metric, name) for name in ("metric_mode", "lower_better")} == {
+        "metric_mode": theirs["metric_mode"],
+        "lower_better": theirs.get("lower_better", False),
+    }
+    assert Metric.score_range == theirs["score_range"]
