@@ -34,7 +34,8 @@ def choose_device(wanted: str, threads: int) -> "torch.device":
     deterministic = wanted == "cuda_deterministic"
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it is first used
-    torch.use_deterministic_algorithms(deterministic)
+    if deterministic != torch.are_deterministic_algorithms_enabled():  # the call imports torch's compiler: 150 MB
+        torch.use_deterministic_algorithms(deterministic)
     exact = (
         os.environ.get("GRMP_TF32") != "1"
     )  # TF32 has 10 bits of mantissa; torch uses it for convolutions by default
