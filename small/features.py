@@ -8,7 +8,6 @@
 Every file grows in order and is resumed where it stopped (its ``.done`` file counts).
 """
 
-import argparse
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -138,19 +137,3 @@ def compute(folder: Path, cache: Path, weights: Path | None = None) -> None:
     versions(photographs, cache, DISTORTED, apply)
     for view in range(1, VIEWS):
         clean(photographs, cache, view, network, apply)
-
-
-def main() -> None:
-    """Compute the features of BIQ2021's training part."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--from", dest="folder", type=Path, required=True, help="folder of BIQ2021")
-    parser.add_argument("--cache", type=Path, required=True, help="folder for the features (about 4 GB)")
-    parser.add_argument("--lite0", type=Path, help="EfficientNet-Lite0 weights (.pth) [default: the installed package]")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads [default: 2]")
-    given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    compute(given.folder, given.cache, given.lite0)
-
-
-if __name__ == "__main__":
-    main()

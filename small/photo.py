@@ -1,11 +1,10 @@
-"""The default scorer from `small-rated` and BIQ2021's training ratings: `python -m small.photo --cache FOLDER`.
+"""The default scorer, from `small-rated` and BIQ2021's training ratings.
 
 The log-odds of `small-rated`'s quality texts plus two linear layers on the mean and the standard deviation of the stem's
 channels, which are trained here on the same 9,000 photographs. The three numbers that join both parts, and the errors that
 intervals need, come from the 1,000 photographs that were held out.
 """
 
-import argparse
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +22,9 @@ from grmp.clip import shipped, stem
 from grmp.clip.model import Tensors
 from grmp.finetune import trust
 from grmp.finetune.scorer import HEAD, TEXT
-from small import lite
 from small.captions import captions
 from small.photographs import SIDE, VERSIONS
-from small.train import PRESETS, SHAPE, Data, Trainer, correlation_loss, embed, export, ranking_loss
+from small.train import SHAPE, Data, Trainer, correlation_loss, embed, export, ranking_loss
 
 
 @dataclass(frozen=True)
@@ -154,21 +152,3 @@ def build(trainer: Trainer, stem_tensors: Tensors, into: Path) -> dict[str, Any]
     tensors, card = make(trainer, train_head(trainer.data, trainer.rows, trainer.groups), stem_tensors)
     shipped.write(shipped.SCORER, tensors, card, into)
     return card
-
-
-def main() -> None:
-    """Make the default scorer from a trained small-rated."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--from", dest="folder", type=Path, required=True, help="folder of BIQ2021")
-    parser.add_argument("--cache", type=Path, required=True, help="folder of the features and of small-rated")
-    parser.add_argument("--lite0", type=Path, help="EfficientNet-Lite0 weights (.pth) [default: the installed package]")
-    parser.add_argument("--into", type=Path, default=shipped.FOLDER, help="folder of the weights")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads [default: 2]")
-    given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    trainer = Trainer("small-rated", PRESETS["small-rated"], Data(given.cache, given.folder), given.cache)
-    print(build(trainer, lite.load(given.lite0).stem, given.into)["held out"])
-
-
-if __name__ == "__main__":
-    main()
