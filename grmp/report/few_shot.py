@@ -7,6 +7,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from grmp.data import databases
+from grmp.metrics import srcc
 from grmp.report.plotting import GREY, draw_splits, label_left, legend, line_styles, note, panels, shade_groups, styled
 from grmp.report.published import BLANK, PAPER, published_scores
 from grmp.report.results import Results, title
@@ -149,6 +151,37 @@ def _draw(
     if len(others):
         x, label = others["shots"].map(place) + 0.46, "other methods, published"
         axis.plot(x, others["value"], "_", color=GREY, markersize=5, label=label)
+
+
+def shared_table(results: Results, shots: Shots, methods: Sequence[str] = ()) -> Table | None:
+    """Median SRCC on all source images, and on those that pre-training has (not) seen; None where no database shares any."""
+    rows = []
+    for key in results.run_keys(shots):
+        entry = databases.known().get(key.database)
+        shared = {
+            s for name in results.params.pretrain.databases for s in (entry.shared.get(name, ()) if entry else ())
+        }
+        prepared = results.dataset(key.database) if shared and (not methods or key.method in methods) else None
+        record = results.record(key.database, key.method, key.shots) if prepared else None
+        if prepared is None or record is None:
+            continue
+        found = record.predictions.merge(prepared.index[["image", "reference"]], on="image")
+        seen = found["reference"].isin(shared)
+        row = {"database": key.database, "method": key.method, "shots": key.shots}
+        for name, part in (("all", found), ("shared", found[seen]), ("others", found[~seen])):
+            row[name] = (
+                part.groupby("split")[["quality", "score"]].apply(lambda s: srcc(s["quality"], s["score"])[0]).median()
+            )
+        rows.append(row)
+    if not rows:
+        return None
+    data, groups = pd.DataFrame(rows), ["all", "shared", "others"]
+    shown = pd.DataFrame({"Database": merged(data["database"].map(title)), "Method": data["method"].map(results.label)})
+    shown["Labels"] = data["shots"].map(amount)
+    names = {"all": "All sources", "shared": "Shared with pre-training", "others": "Other sources"}
+    shown = shown.join(data[groups].map(number).rename(columns=names))
+    note = "Images of shared sources are not new to the prompts. Not a significance test."
+    return Table(data, shown, "SRCC by whether pre-training saw the source image", note)
 
 
 def excluded_table(results: Results) -> Table | None:

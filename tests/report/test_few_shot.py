@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from grmp.data import databases as registry
 from grmp.report import comparisons, databases, few_shot, meta_training, predictions
 from grmp.report.collect import collect
 from grmp.report.results import Results
@@ -240,3 +242,22 @@ def test_pair_table_counts_and_judges(whole: Results):
     assert set(table.shown["Interval"]) <= sides
     above = [s == "above 0" for s in table.shown["Interval"]]
     assert above == (table.data["low"] > 0).tolist()
+
+
+def test_sources_that_pretraining_has_seen(whole: Results, monkeypatch):
+    assert few_shot.shared_table(whole, SHOTS) is None
+    names = tuple(f"r{i:02d}.png" for i in range(12))
+    entry = replace(registry.get("live"), shared={whole.params.pretrain.databases[0]: names})
+    monkeypatch.setitem(registry.known(), "alpha", entry)
+    table = few_shot.shared_table(whole, SHOTS, ["grmp", "ridge"])
+    assert set(table.data["database"]) == {"alpha"}
+    assert set(table.data["method"]) == {"grmp", "ridge"}
+    index = whole.dataset("alpha").index.set_index("image")
+    row = table.data[(table.data["method"] == "grmp") & (table.data["shots"] == 50)].iloc[0]
+    for group, wanted in (("all", {True, False}), ("shared", {True}), ("others", {False})):
+        each = []
+        for _, part in whole.record("alpha", "grmp", 50).predictions.groupby("split"):
+            part = part[index.loc[part["image"], "reference"].isin(names).isin(wanted).to_numpy()]
+            each.append(part["quality"].corr(part["score"], method="spearman"))
+        assert row[group] == pytest.approx(np.median(each), abs=1e-9)
+    assert list(table.shown.columns)[-3:] == ["All sources", "Shared with pre-training", "Other sources"]

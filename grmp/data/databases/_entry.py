@@ -1,7 +1,7 @@
 """The entry of a database: where its files are, what they contain, and under which terms they may be used."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -88,6 +88,7 @@ class Database:
     order: Callable[[str], Any] = str  # sort key of ``Name.image``: the order of the publisher's score file
     exclude: str = ""  # regular expression: images that the publisher does not count as part of the study
     side: int = 0  # median shorter side of its images in pixels, at least; resized copies are rejected
+    shared: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # database -> source images that it has as well
     prefer: str = ""  # folder to take an image from where a copy has several sizes of it
 
     @property

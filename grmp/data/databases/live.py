@@ -13,6 +13,10 @@ from grmp.data.databases._readers import matlab, mirror_list
 from grmp.errors import UserError
 
 FOLDERS = {"jp2k": 227, "jpeg": 233, "wn": 174, "gblur": 174, "fastfading": 174}
+KODAK = (  # found by template matching in the project zensim
+    "bikes buildings caps house lighthouse lighthouse2 ocean paintedhouse parrots plane rapids sailing1 sailing2 sailing3 "
+    "sailing4 statue stream woman womanhat"
+)
 # The archives of the mirrors carry dmos.mat, the scores before realignment, so each source brings this list as well.
 LIST = waterloo_list("LIVE", OLD, "54236e765401b4f82455f77b98ad56a3e04c128ef7d7bf5a587a08df12216e53")
 
@@ -62,6 +66,7 @@ LIVE = Database(
     ),
     readers=(realigned, mirror_list),
     parse=parse,
+    shared={"tid2013": tuple(KODAK.split())},
     disk=1_400_000_000,
     page="http://live.ece.utexas.edu/research/quality/subjective.htm",
     by_hand="request the password of databaserelease2.zip with the form on the page; "

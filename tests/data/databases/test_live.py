@@ -14,6 +14,8 @@ def test_live_equals_its_list(shared, tmp_path):
     truth = layouts.real(shared, "live")
     names = truth["dis_img_path"].str.removeprefix("LIVE/")
     np.testing.assert_allclose(t.loc[names, "mos"], truth["score"], rtol=0, atol=1e-12)
+    kodak = set(databases.get("live").shared["tid2013"])
+    assert (len(kodak), len(kodak & set(t["reference"])), t["reference"].nunique()) == (19, 19, 29)
 
 
 def test_live_by_info_txt(shared, tmp_path):
