@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from grmp.metrics import bootstrap
-from grmp.params import Params, Tune
+from grmp.params import Params
 from grmp.report.comparisons import effect_columns, effects
 from grmp.report.plotting import legend, line_styles, panels, styled
 from grmp.report.results import Results, title
@@ -24,7 +24,6 @@ from grmp.report.table import (
 )
 
 CELL = ["database", "method", "shots"]
-READS_TEST = {"adapt.select": "test"}  # the `set` of a method that selects its epoch on the test split
 
 
 def unpaired(a: np.ndarray, b: np.ndarray, level: float, resamples: int, seed: int) -> tuple[float, float, float]:
@@ -125,16 +124,9 @@ def protocol_figure(results: Results, one: str, other: str, shots: int | str, me
 
 
 def readers(params: Params) -> list[tuple[str, str]]:
-    """(method that selects its epoch on the test split, the same method without that), by their settings."""
-    found = []
-    for name, method in params.methods.items():
-        if isinstance(method, Tune) and READS_TEST.items() <= method.set.items():
-            rest = {k: v for k, v in method.set.items() if k not in READS_TEST}
-            twin = method.model_copy(update={"set": rest, "label": ""})
-            for other, base in params.methods.items():
-                if isinstance(base, Tune) and base.model_copy(update={"label": ""}) == twin:
-                    found.append((name, other))
-    return found
+    """(method that selects its epoch on the test split, its base), from the ablations of ``adapt.select``."""
+    declared = [one for one in params.ablations.values() if one.key == "adapt.select"]
+    return [(name, one.base) for one in declared for value, name in one.points if value == "test" and name != one.base]
 
 
 def reading_table(results: Results, metric: str = "srcc") -> Table | None:

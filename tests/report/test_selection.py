@@ -70,11 +70,12 @@ def test_a_protocol_not_run_is_a_hole(tmp_path: Path):
     assert "`dvc repro" in table.note
 
 
-def test_reading_the_test_split_is_found_by_its_setting(world: Path):
+def test_reading_the_test_split_is_a_declared_ablation(world: Path):
     """A copy of a method that chooses its epoch on the test split is held against the method, split by split."""
     assert reading_table(Results.open(world)) is None
     raw = yaml.safe_load((world / "params.yaml").read_text())
-    raw["methods"]["peek"] = raw["methods"]["grmp"] | {"label": "peeks", "set": {"adapt.select": "test"}}
+    ablation = {"base": "grmp", "key": "adapt.select", "title": "epoch", "label": "peeks", "values": {"peek": "test"}}
+    raw["ablations"]["select"] = ablation
     (world / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
     assert readers(load(world / "params.yaml")) == [("peek", "grmp")]
     text = (world / "results/scores.csv").read_text().splitlines()
