@@ -374,12 +374,12 @@ def verify(
     loaded = load(params)
     import json
 
-    from grmp.report.verify import reference_folder
+    from grmp.report.verify import lines, reference_folder
     from grmp.report.verify import verify as run
 
     found = run(params.parent / "results", reference or reference_folder(loaded, params.parent), tolerance)
-    print(json.dumps(found.json(), indent=1) if as_json else found.lines())
-    if not found.reproduced:
+    print(json.dumps(found, indent=1) if as_json else lines(found))
+    if not found["reproduced"]:
         sys.exit(1)
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from grmp.clip import checkpoints, shipped
 from grmp.data.custom import folds as draw_folds
@@ -29,7 +28,7 @@ from grmp.files import claim, sha256, sha256_of
 from grmp.finetune import trust
 from grmp.locks import lock
 from grmp.methods.context import RunContext
-from grmp.metrics import srcc
+from grmp.metrics import bootstrap, srcc
 from grmp.params import Params, RunKey, ShippedBackbone
 
 LABELS = "100pct"  # of the training side of a fold
@@ -233,16 +232,9 @@ def compare(index: pd.DataFrame, scores: dict[str, np.ndarray], method: str, par
         found = {name: srcc(quality[rows], score[rows])[0] for name, score in scores.items()}
         return np.array([*found.values(), *(found[method] - value for value in found.values())])
 
-    ci = stats.bootstrap(
-        (np.arange(len(members)),),
-        all_of,
-        vectorized=False,
-        n_resamples=settings.resamples,
-        confidence_level=settings.level,
-        method="percentile",
-        rng=np.random.default_rng(settings.seed),
-    ).confidence_interval
-    alone, gains = np.split(np.column_stack([all_of(np.arange(len(members))), ci.low, ci.high]), 2)
+    units = np.arange(len(members))
+    low, high = bootstrap((units,), all_of, settings.level, settings.resamples, settings.seed, vectorized=False)
+    alone, gains = np.split(np.column_stack([all_of(units), low, high]), 2)
     gains[list(scores).index(method)] = np.nan  # not compared with itself
     rows = [[name, *alone[i], *gains[i]] for i, name in enumerate(scores)]
     return pd.DataFrame(rows, columns=COLUMNS).set_index("method")

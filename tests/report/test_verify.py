@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from grmp.cli import app
 from grmp.errors import UserError
 from grmp.params import load
-from grmp.report.verify import reference_folder, verify
+from grmp.report.verify import lines, reference_folder, verify
 from tests.conftest import ROOT
 
 TABLES = ("scores.csv", "pairs.csv")
@@ -32,20 +32,21 @@ def change(path: Path, column: str, add: float, row: int = 7) -> None:
 
 def test_the_same_is_reproduced(collected: Path, fresh: Path):
     found = verify(fresh, collected / "results", 0.005)
-    assert found.reproduced
+    assert found["reproduced"]
     count = len(pd.read_csv(collected / "results/scores.csv"))
-    assert found.lines().startswith(f"reproduced: {count} of {count} scores within 0.005, ")
+    assert lines(found).startswith(f"reproduced: {count} of {count} scores within 0.005, ")
 
 
 @pytest.mark.parametrize(("add", "reproduced"), [(0.004, True), (-0.004, True), (0.006, False), (float("nan"), False)])
 def test_a_score_may_differ_by_the_tolerance(collected: Path, fresh: Path, add: float, reproduced: bool):
     change(fresh / "scores.csv", "srcc", add)
     found = verify(fresh, collected / "results", 0.005)
-    assert found.reproduced == reproduced
+    assert found["reproduced"] == reproduced
     if not reproduced:
         row = pd.read_csv(collected / "results/scores.csv").iloc[7]
-        assert found.lines().splitlines()[0].startswith(f"not reproduced: {found.scores - 1} of {found.scores} scores")
-        assert f"SRCC of {row.protocol} {row.database} {row.method} {row.shots}, split {row.split}: " in found.lines()
+        count = found["scores"]
+        assert lines(found).splitlines()[0].startswith(f"not reproduced: {count - 1} of {count} scores within 0.005")
+        assert f"SRCC of {row.protocol} {row.database} {row.method} {row.shots}, split {row.split}: " in lines(found)
 
 
 def test_missing_scores_and_other_conclusions_are_named(collected: Path, fresh: Path):
@@ -54,9 +55,10 @@ def test_missing_scores_and_other_conclusions_are_named(collected: Path, fresh: 
     change(fresh / "pairs.csv", "low", 2.0)
     change(fresh / "pairs.csv", "high", 2.0)
     found = verify(fresh, collected / "results", 0.005)
-    assert (len(found.different), len(found.changed)) == (30, 1)
-    assert found.changed[0]["found"] == "above 0"
-    assert found.lines().endswith("and 11 more")
+    assert (len(found["different"]), len(found["changed"])) == (60, 1)  # SRCC and PLCC
+    assert found["scores"] - found["within"] == 30
+    assert found["changed"][0]["found"] == "above 0"
+    assert lines(found).endswith("and 41 more")
 
 
 def test_the_command_fails_where_results_differ(collected: Path, fresh: Path):
