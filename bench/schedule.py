@@ -1,48 +1,58 @@
-"""How the demo's learning rate and number of epochs were chosen: on a database that is for training, never on a target.
+"""How learning rate, epochs and tuned blocks of the small CLIPs were chosen: on training data, never on a target's test images.
 
-    cd demo && PYTHONPATH=.. ../.venv/bin/python -m bench.schedule random_prompts 1.0e-2,30 3.0e-2,30 1.0e-1,30
+    cd demo && PYTHONPATH=.. ../.venv/bin/python -m bench.schedule sim_pre2 random_prompts 1.0e-2,30,1 1.0e-1,30,1
+    cd real/biq2021 && PYTHONPATH=../.. ../../.venv/bin/python -m bench.schedule biq2021 last_blocks 1.0e-2,30,1
 
-Prints, for each RATE,EPOCHS, the SRCC of two splits of sim_pre2 with 50 labels and the seconds a split took.
+Prints, for each RATE,EPOCHS,BLOCKS, the SRCC of five splits with 50 labels. Of a database with an official split only the
+training part is read.
 """
 
 import sys
+import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import torch
 from scipy.stats import spearmanr
 
 from grmp import methods, params
-from grmp.clip import checkpoints as backbone
-from grmp.data import dataset as prepared
-from grmp.data import splits
+from grmp.clip import checkpoints
+from grmp.data import dataset, splits
 from grmp.methods.context import RunContext
 
-DATABASE, SHOTS = "sim_pre2", 50
+SHOTS, SPLITS = 50, 5
 
 
-def main(method: str, *schedules: str) -> None:
+def main(database: str, method: str, *schedules: str) -> None:
     """Run the method under every schedule."""
-    world = Path()
-    loaded = params.load(world / "params.yaml")
+    root = Path()
+    loaded = params.load(root / "params.yaml")
     torch.set_num_threads(1)
-    pictures = prepared.load(world / "data/prepared" / DATABASE)
-    parts = splits.load(world / f"data/splits/{DATABASE}/sound.csv", pictures.index["image"])
-    clip = backbone.load(world)
+    data = dataset.load(root / "data/prepared" / database)
+    official, left_out = root / f"data/splits/{database}/official.csv", list[str]()
+    if official.is_file():
+        table = pd.read_csv(official, dtype=str)
+        left_out = table.loc[table["split_0"] == splits.TEST, "image"].tolist()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "splits.csv"
+        splits.make(data.index, path, SPLITS, 0.2, loaded.splits.seed, "reference", left_out)
+        parts = splits.load(path, data.index["image"])
     for schedule in schedules:
-        rate, epochs = schedule.split(",")
-        adapt = loaded.adapt.model_copy(update={"learning_rate": float(rate), "epochs": int(epochs)})
-        changed = loaded.model_copy(update={"adapt": adapt})
-        case = RunContext(changed, world, pictures, pictures, parts, parts, SHOTS, clip, torch.device("cpu"))
-        both, start = methods.prepare(case, method), time.perf_counter()
-        found = [spearmanr(o.scores, case.quality[parts.test(i)])[0] for i, o in enumerate(both([0, 1]))]
-        seconds = (time.perf_counter() - start) / len(found)
-        print(
-            f"{method} rate {rate} epochs {epochs}: SRCC {', '.join(f'{v:.3f}' for v in found)}; {seconds:.1f} s a split"
-        )
+        rate, epochs, blocks = schedule.split(",")
+        changes = {"learning_rate": float(rate), "epochs": int(epochs), "tuned_blocks": int(blocks)}
+        changed = loaded.model_copy(update={"adapt": loaded.adapt.model_copy(update=changes)})
+        backbone = checkpoints.load(root)
+        ctx = RunContext(changed, root, data, data, parts, parts, SHOTS, backbone, torch.device("cpu"))
+        start = time.process_time()
+        results = methods.prepare(ctx, method)(list(range(SPLITS)))
+        srcc = [spearmanr(r.scores, ctx.quality[parts.test(i)])[0] for i, r in enumerate(results)]
+        seconds = (time.process_time() - start) / SPLITS
+        print(f"{method} {schedule}: median SRCC {np.median(srcc):.3f}; {seconds:.1f} s a split", flush=True)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 3:
+    if len(sys.argv) < 4:
         sys.exit(__doc__)
     main(*sys.argv[1:])
