@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from grmp.clip import checkpoints
+from grmp.clip.model import MEAN_STD
 from grmp.files import write_json
 from grmp.params import Params, PretrainedBackbone
 
@@ -20,5 +21,9 @@ def build(params: Params, root: Path, origin: Path | None = None) -> None:
         backbone = shipped.load(settings.name)
         tensors, shape = backbone.weights, backbone.shape
         card = {"name": settings.name, "source": "shipped with the package", "sha256": backbone.sha256}
+    mean, deviation = MEAN_STD[shape.own]
+    used = "" if shape.normalize in ("clip", shape.own) else f"; the settings use those of {shape.normalize}"
+    activation = "QuickGELU" if shape.quick_gelu else "GELU"
+    print(f"{card['name']}: activation {activation}; pixels of mean {mean} and standard deviation {deviation}{used}")
     checkpoints.save(root / checkpoints.PATH, tensors, {"config": shape.as_dict()})
     write_json(root / "results/backbone.json", card)

@@ -89,6 +89,8 @@ def fetch(settings: PretrainedBackbone, origin: Path | None) -> tuple[Tensors, S
         model = open_clip.create_model(settings.model)
     finally:
         logging.disable(logging.NOTSET)
+    if not settings.pretrained:  # a file of one's own may be a known release
+        settings = settings.model_copy(update={"pretrained": _tag(settings.model, digest)})
     released = open_clip.get_pretrained_cfg(settings.model.removesuffix("-quickgelu") + "-quickgelu", "openai") or {}
     weights = read_weights(origin, digest, released.get("url", ""))
     if digest in released.get("url", "").split("/") and not open_clip.get_model_config(settings.model).get(
@@ -109,6 +111,16 @@ def fetch(settings: PretrainedBackbone, origin: Path | None) -> tuple[Tensors, S
     mean = (open_clip.get_pretrained_cfg(settings.model, settings.pretrained) or {}).get("mean")
     own = next((name for name, (known, _) in MEAN_STD.items() if mean and known == tuple(mean)), "clip")
     return tensors, replace(shape_of(model.eval(), settings.normalize), own=own), card
+
+
+def _tag(model: str, digest: str) -> str:
+    """The tag of open_clip's whose file has this sha256, as far as open_clip knows it; "" for none."""
+    import open_clip
+
+    tags = open_clip.list_pretrained_tags_by_model(model)
+    return next(
+        (tag for tag in tags if digest in open_clip.get_pretrained_cfg(model, tag).get("url", "").split("/")), ""
+    )
 
 
 def not_plain(model: str) -> UserError:

@@ -1,11 +1,13 @@
 """One file from one address: resumed, retried, bounded, and either complete or not there. And archives, unpacked safely."""
 
 import lzma
+import socket
 import tarfile
 import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,12 +74,30 @@ def from_hub(repository: str, file: str) -> Path:
     """
     from huggingface_hub import hf_hub_download
 
+    with suppress(Exception):  # the client raises many kinds
+        return Path(hf_hub_download(repository, file, local_files_only=True))
     return Path(_hub(lambda: hf_hub_download(repository, file)))
 
 
+def _check_proxy(url: str) -> None:
+    """SourceFailed at once, before any retry, if there is a proxy for ``url`` and it cannot be reached."""
+    proxy = requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url))
+    if proxy:
+        place = urlsplit(proxy if "//" in proxy else f"//{proxy}")
+        try:
+            socket.create_connection((place.hostname, place.port or 80), timeout=5).close()
+        except OSError as error:
+            raise SourceFailed(
+                f"the proxy {place.hostname}:{place.port or 80} cannot be reached ({error.strerror or error}); correct or "
+                f"unset {urlsplit(url).scheme.upper()}_PROXY"
+            ) from None
+
+
 def _hub(ask: Callable[[], Any]) -> Any:
+    from huggingface_hub.constants import ENDPOINT
     from huggingface_hub.errors import HfHubHTTPError
 
+    _check_proxy(ENDPOINT)
     for attempt in range(ATTEMPTS):
         try:
             return ask()
@@ -112,6 +132,7 @@ def download(remote: Remote, target: Path, limit: int, min_rate: float = 0) -> P
     if target.is_file():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
+    _check_proxy(remote.url)
     part = target.with_name(target.name + ".part")
     try:
         _resume(remote, part, limit, min_rate)

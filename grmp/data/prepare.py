@@ -5,6 +5,7 @@ not grow with the database. An interrupted run continues with the blocks that ar
 when it is complete.
 """
 
+import hashlib
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -78,6 +79,20 @@ def prepare(
         print(f"{name}: {len(complaints)} images have corrupt JPEG data and are used as decoded: {some}")
     if unusable:
         table = _without(table, sorted(unusable), work, views)
+    images = np.load(work / array(views[0]), mmap_mode="r")
+    copies = len(images) - len({hashlib.sha256(image).digest() for image in images})
+    sizes = {"x".join(map(str, size)) for size in pixels[pixels[:, 0] > 0, :2]}
+    small = int(np.sum(pixels[pixels[:, 0] > 0, :2].min(1) < entry.side))
+    for trouble, text in (
+        (copies, f"{copies} of {len(images)} images are copies of others; see {entry.page} for the original"),
+        (small, f"{small} images have a shorter side below the official {entry.side} pixels"),
+        (
+            entry.pixels and sizes != {entry.pixels},
+            f"images of {', '.join(sorted(sizes)[:5])}; official are {entry.pixels}",
+        ),
+    ):
+        if trouble:
+            print(f"{name}: {text}")
     write_text(work / "index.csv", table[COLUMNS].to_csv(index=False, lineterminator="\n"))
     hashes = {file: sha256(work / file) for file in ("index.csv", *map(array, views))}
     info = options | {
@@ -90,6 +105,7 @@ def prepare(
         "source": fetched["source"],
         "left_out": left_out,
         "corrupt": complaints,
+        "copies": copies,
         "pixels": _sizes(pixels[pixels[:, 0] > 0, :2]),
         "decoder": decoder,
         "identity": identity,

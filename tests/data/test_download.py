@@ -4,6 +4,7 @@ import hashlib
 import io
 import random
 import tarfile
+import time
 import zipfile
 
 import pytest
@@ -103,6 +104,20 @@ def test_hub_file_is_resumed_and_its_sha256_is_asked_first(site, tmp_path):
 def test_model_file_comes_through_the_hubs_cache(site):
     site.files["/o/r/resolve/main/f.bin"] = Served(BODY)
     assert download.from_hub("o/r", "f.bin").read_bytes() == BODY
+
+
+def test_an_unreachable_proxy_is_named_at_once(tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    monkeypatch.delenv("HF_ENDPOINT", raising=False)
+    start = time.monotonic()
+    with pytest.raises(
+        SourceFailed, match=r"the proxy 127.0.0.1:9 cannot be reached \(.*\); correct or unset HTTPS_PROXY"
+    ):
+        download.from_hub("o/not-there", "f.bin")
+    with pytest.raises(SourceFailed, match=r"the proxy 127.0.0.1:9 cannot be reached"):
+        download.download(Remote("https://example.org/f.bin", None), tmp_path / "f.bin", 10**6)
+    assert time.monotonic() - start < 10
+    assert capfd.readouterr() == ("", "")
 
 
 def test_slow_source_is_given_up(site, tmp_path, monkeypatch):

@@ -1,12 +1,14 @@
 """Images into the array: what each value is, and what happens to corrupt and missing ones."""
 
 import io
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from grmp.data import dataset, decode, fetch
+from grmp.data import databases, dataset, decode, fetch
 from grmp.data.prepare import prepare
 from grmp.errors import UserError
 from grmp.files import sha256
@@ -103,3 +105,17 @@ def test_an_array_for_each_view(fetched, capsys):
 def test_not_fetched(tmp_path):
     with pytest.raises(UserError, match="livec is not fetched; run: grmp data fetch livec"):
         prepare("livec", tmp_path, tmp_path / "prepared", 8, "squash")
+
+
+def test_copies_and_sizes_get_a_comment(fetched, capsys, monkeypatch):
+    run(fetched)
+    assert "copies" not in capsys.readouterr().out
+    for i in (3, 4):
+        (fetched / f"raw/toy/deep/er/P{i}.PNG").write_bytes((fetched / "raw/toy/deep/er/P5.PNG").read_bytes())
+    shutil.rmtree(fetched / "prepared")
+    entry = databases.get("toy")
+    monkeypatch.setitem(databases.known(), "toy", replace(entry, pixels="512x384"))
+    run(fetched)
+    said = capsys.readouterr().out
+    assert "toy: 2 of 9 images are copies of others" in said
+    assert "toy: images of 30x20; official are 512x384" in said

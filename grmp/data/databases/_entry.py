@@ -89,6 +89,7 @@ class Database:
     exclude: str = ""  # regular expression: images that the publisher does not count as part of the study
     side: int = 0  # median shorter side of its images in pixels, at least; resized copies are rejected
     shared: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # database -> source images that it has as well
+    pixels: str = ""  # "512x384", where all images have this size
     prefer: str = ""  # folder to take an image from where a copy has several sizes of it
 
     @property

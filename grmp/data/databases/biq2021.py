@@ -38,6 +38,7 @@ BIQ2021 = Database(
     ),
     readers=(official_tables,),
     disk=430_000_000,
+    pixels="512x512",
     page=REPOSITORY,
     by_hand=f"git clone {REPOSITORY}",
     terms='No licence file; the paper says "freely available for use and benchmarking". Subset 1 shows people who can be '

@@ -55,6 +55,7 @@ CSIQ = Database(
     readers=(official_workbook, mirror_list, mirror_table_without_sets),
     parse=parse,
     disk=800_000_000,
+    pixels="512x512",
     page="https://s2.smu.edu/~eclarson/csiq.html",
     by_hand="download csiq/dst_imgs.zip, csiq/src_imgs.zip and csiq/csiq.DMOS.xlsx from the page into one folder",
     terms="Public for research; cite the paper.",

@@ -45,6 +45,7 @@ KADID10K = Database(
     parse=parse,
     distortions=TYPES,
     disk=3_300_000_000,
+    pixels="512x384",
     page="https://database.mmsp-kn.de/kadid-10k-database.html",
     by_hand="download kadid10k.zip from the page",
     terms="Free for research; cite the paper.",

@@ -47,6 +47,7 @@ KONIQ10K = Database(
     prefer="1024x768",
     side=768,
     disk=7_500_000_000,
+    pixels="1024x768",
     page="https://database.mmsp-kn.de/koniq-10k-database.html",
     by_hand="download koniq10k_1024x768.zip and koniq10k_scores_and_distributions.zip from the page into one folder",
     terms="Free for research; the images are under their Creative Commons licences; cite the paper.",

@@ -34,7 +34,14 @@ def realigned(files: Files) -> pd.DataFrame | None:
         original = (score == 0) & (std == 0)
     table = pd.DataFrame({"name": names, "mos": score, "mos_std": std})
     cells = matlab(files["refnames_all.mat"], "refnames_all") if "refnames_all.mat" in files else ()
-    table["reference"] = cells if len(cells) == len(names) else table["name"].map(_references(path.parent))
+    listed = table["name"].map(_references(path.parent))
+    table["reference"] = cells if len(cells) == len(names) else listed
+    other = table[listed.notna() & (listed != table["reference"])]
+    if len(other):
+        raise UserError(
+            f"{path.parent}: refnames_all.mat and info.txt name different references of {len(other)} images, such as "
+            f"{other['name'].iloc[0]}; get the official files"
+        )
     if table["reference"].isna().any():
         raise UserError(
             f"{path.parent}: neither refnames_all.mat (982 names) nor the info.txt files name all references"

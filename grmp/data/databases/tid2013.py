@@ -49,6 +49,7 @@ TID2013 = Database(
     parse=parse,
     distortions=TYPES,
     disk=2_000_000_000,
+    pixels="512x384",
     page="http://www.ponomarenko.info/tid2013.htm",
     by_hand="the official archive is a .rar, which Python cannot unpack: unpack it yourself and give the folder",
     terms="Free for research and education without fee, with the notice and citation; do not modify the database.",

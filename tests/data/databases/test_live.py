@@ -2,8 +2,10 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from grmp.data import databases, labels
+from grmp.errors import UserError
 from tests.data import layouts
 from tests.data.databases.test_all import folder_of
 
@@ -31,3 +33,13 @@ def test_live_by_info_txt(shared, tmp_path):
     pd.testing.assert_frame_equal(a, b)
     truth = layouts.real(shared, "live").set_index("dis_img_path")["ref_img_path"]
     assert a["reference"].tolist() == [truth["LIVE/" + n].split("/")[-1][:-4] for n in a["image"]]
+
+
+def test_references_that_contradict_each_other_are_named(shared, tmp_path):
+    made = layouts.live(shared, True)
+    tree = {k: v for k, v in made["databaserelease2.zip"].items() if k.endswith((".mat", ".txt"))}
+    tree["dmos_realigned.mat"] = made["dmos_realigned.mat"]
+    (info,) = (k for k in tree if k.endswith("jpeg/info.txt"))
+    tree[info] = b"other.bmp " + tree[info].split(b" ", 1)[1]
+    with pytest.raises(UserError, match="name different references of 1 images, such as jpeg/img"):
+        labels.read(databases.get("live"), layouts.unpack(tree, tmp_path))
