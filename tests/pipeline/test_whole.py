@@ -52,7 +52,7 @@ def test_every_stage_ran_and_left_its_results(world):
     assert kinds == made
     results = folder / "results"
     scores = pd.read_csv(results / "scores.csv")
-    assert len(scores) == (2 * 5 + 1 + 1 + 1) * 3
+    assert len(scores) == (2 * 3 + 1 + 1 + 1) * 3
     assert not scores["status"].str.startswith("failed").any()
     assert scores["srcc"].between(-1, 1).all()
     for name in NOTEBOOKS:

@@ -17,13 +17,13 @@ SMALLER = {
     "adapt": {"views": 1},
     "protocols": {name: {"adapt": {"epochs": 4}} for name in ("sound", "published")},
     "run": {
-        "few_shot": {"databases": ["sim_wild"], "shots": [10]},
+        "few_shot": {"databases": ["sim_wild"], "methods": ["zero_shot", "random_prompts", "grmp"], "shots": [10]},
         "ablation": {"databases": ["sim_wild"], "methods": ["random_qgr"], "shots": [10]},
         "full": {"methods": ["ridge"], "shots": ["20pct"]},
         "cross": {"databases": ["sim_syn1_to_sim_wild"], "methods": ["ridge"], "shots": [10]},
     },
     "inner_curves": {"databases": ["sim_syn1"], "counts": [0, 1]},
-    "attribution": {"shots": 10, "pictures": 1},
+    "attribution": {"methods": ["grmp"], "shots": 10, "pictures": 1},
     "evaluate": {"resamples": 200},
 }
 CONTENTS = {
