@@ -36,10 +36,7 @@ def names(folder: Path = FOLDER) -> list[str]:
 def load(name: str, folder: Path = FOLDER) -> Backbone:
     """A shipped CLIP.
 
-    Raises
-    ------
-    UserError
-        If there is no such model, or a file is missing, is corrupt or does not have the recorded sha256.
+    Raises UserError if there is no such model, or a file is missing, is corrupt or does not have the recorded sha256.
     """
     if name not in names(folder):
         raise UserError(f"no shipped model '{name}'; choose one of: {', '.join(names(folder))}")
@@ -53,10 +50,7 @@ def load(name: str, folder: Path = FOLDER) -> Backbone:
 def read(name: str, folder: Path = FOLDER) -> tuple[Tensors, dict[str, Any], str]:
     """Tensors in float32 (the stem's included), metadata, and one sha256 of both files of a shipped model.
 
-    Raises
-    ------
-    UserError
-        If a file is missing, is corrupt or does not have the recorded sha256.
+    Raises UserError if a file is missing, is corrupt or does not have the recorded sha256.
     """
     index, tensors = _index(folder), Tensors()
     for part in ("stem", name):

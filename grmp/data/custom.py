@@ -28,8 +28,9 @@ def read(
 ) -> Dataset:
     """The images that the CSV file ``path`` rates.
 
-    Its columns are ``image`` (a path relative to the table's folder, or the end of a path below it), ``mos`` (mean or single
-    rating) and, where several images show the same source, ``reference``. Other columns are ignored.
+    Its columns are ``image`` (a path relative to the table's folder, or the end of a path below it), ``mos`` (mean or
+    single rating) and, where several images show the same source, ``reference``. Other columns are ignored. Raises
+    UserError if the table or an image cannot be used; the line names which.
 
     Parameters
     ----------
@@ -37,11 +38,6 @@ def read(
         Ends of the rating scale; None uses the lowest and the highest rating in the table.
     merge
         Count images that look alike (``duplicates.groups``) as one source.
-
-    Raises
-    ------
-    UserError
-        If the table or an image cannot be used; the line names which.
     """
     table = _table(path)
     low, high = bounds or (float(table["mos"].min()), float(table["mos"].max()))
@@ -114,10 +110,7 @@ def _images(path: Path, names: list[str], size: int, aspect: str) -> np.ndarray:
 def locate(table: Path, names: list[str]) -> list[Path]:
     """The file of each name: relative to the table's folder, else the one below it whose path ends so, ignoring letter case.
 
-    Raises
-    ------
-    UserError
-        If a name matches no file or several, or two names match the same file.
+    Raises UserError if a name matches no file or several, or two names match the same file.
     """
     folder, missing = table.parent, []
     found: dict[Path, str] = {}
@@ -143,12 +136,8 @@ def folds(index: pd.DataFrame, count: int, seed: int) -> Splits:
     """Splits whose test sides are ``count`` folds of similar size and similar quality; a source's images share a fold.
 
     Similar in quality because the scores of all folds are ranked together: a model that scores a fold of good images was
-    trained on the remaining, worse ones and would score the whole fold too low.
-
-    Raises
-    ------
-    UserError
-        If a fold would have fewer than 5 sources.
+    trained on the remaining, worse ones and would score the whole fold too low. Raises UserError if a fold would have
+    fewer than 5 sources.
     """
     rng, of = np.random.default_rng(seed), source_ids(index)
     sizes = np.bincount(of)

@@ -37,10 +37,7 @@ def array(view: str) -> str:
 def load(folder: Path, view: str = "pillow") -> Dataset:
     """The prepared database in ``folder`` (``data/prepared/<name>``), its images resized in one way.
 
-    Raises
-    ------
-    UserError
-        If it is not there, or its files do not belong together.
+    Raises UserError if it is not there, or its files do not belong together.
     """
     remedy = f"run: dvc repro prepare@{folder.name}"
     try:

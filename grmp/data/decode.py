@@ -63,10 +63,8 @@ def versions() -> dict[str, str]:
 def load(path: Path | bytes, displayed: bool) -> Image.Image:
     """The image in ``path``, or in a file's bytes, as RGB, at its own size.
 
-    Raises
-    ------
-    OSError, ValueError, SyntaxError, struct.error
-        If it is not an image of ``FORMATS``, too large, or its data are corrupt. Corrupt metadata are ignored.
+    Raises OSError, ValueError, SyntaxError, struct.error if it is not an image of ``FORMATS``, too large, or its data are
+    corrupt. Corrupt metadata are ignored.
     """
     data = path if isinstance(path, bytes) else path.read_bytes()
     with Image.open(io.BytesIO(data), formats=FORMATS) as opened:

@@ -47,12 +47,8 @@ class Remote:
 def on_hub(url: str) -> Remote:
     """Ask the Hugging Face Hub about an ``hf://datasets/<owner>/<repository>/<file>`` address.
 
-    HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE apply. The sha256 is known for large files only.
-
-    Raises
-    ------
-    SourceFailed
-        If the Hub cannot be reached or refuses.
+    HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE apply. The sha256 is known for large files only. Raises SourceFailed if the
+    Hub cannot be reached or refuses.
     """
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
     from huggingface_hub.utils import build_hf_headers
@@ -67,10 +63,7 @@ def on_hub(url: str) -> Remote:
 def from_hub(repository: str, file: str) -> Path:
     """A file of a Hugging Face model repository, in the Hub client's cache.
 
-    Raises
-    ------
-    SourceFailed
-        If the Hub cannot be reached or refuses, after the client's own retries and ours.
+    Raises SourceFailed if the Hub cannot be reached or refuses, after the client's own retries and ours.
     """
     from huggingface_hub import hf_hub_download
 
@@ -115,19 +108,15 @@ def _hub(ask: Callable[[], Any]) -> Any:
 def download(remote: Remote, target: Path, limit: int, min_rate: float = 0) -> Path:
     """Download to ``target``. What has arrived waits in ``target.part``, from where the next call continues.
 
+    Raises SourceFailed if the address refuses, is too slow, or does not deliver a file of that size; UserError if the
+    file cannot be written.
+
     Parameters
     ----------
     limit
         Bytes after which a body of unknown length is cut off.
     min_rate
         Bytes per second, measured over a minute, below which the address is given up.
-
-    Raises
-    ------
-    SourceFailed
-        If the address refuses, is too slow, or does not deliver a file of that size.
-    UserError
-        If the file cannot be written.
     """
     if target.is_file():
         return target
@@ -224,12 +213,8 @@ def _size(path: Path) -> int:
 def unpack(archive: Path, folder: Path, limit: int) -> None:
     """Unpack a zip or tar archive into ``folder``. Nothing is written or linked outside of it.
 
-    Raises
-    ------
-    SourceFailed
-        If the archive is corrupt, unsafe, or unpacks to more than ``limit`` bytes.
-    UserError
-        If the format is not supported, or the disk is full.
+    Raises SourceFailed if the archive is corrupt, unsafe, or unpacks to more than ``limit`` bytes; UserError if the
+    format is not supported, or the disk is full.
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:

@@ -24,10 +24,7 @@ MIN_RATE = 100_000  # bytes per second
 def receipt(name: str, raw: Path) -> dict[str, Any] | None:
     """The receipt of a fetched database, or None if it is not fetched.
 
-    Raises
-    ------
-    UserError
-        If the folder has changed since.
+    Raises UserError if the folder has changed since.
     """
     path, folder = raw / f"{name}.json", raw / name
     if not path.is_file() or not folder.exists():
@@ -47,7 +44,8 @@ def receipt(name: str, raw: Path) -> dict[str, Any] | None:
 def fetch(name: str, raw: Path, origin: Path | None = None, min_rate: float = MIN_RATE) -> None:
     """Bring the database ``name`` to ``raw/<name>``. Does nothing if it is there and its receipt is valid.
 
-    A simulated database is rendered again when the code that renders it has changed.
+    A simulated database is rendered again when the code that renders it has changed. Raises UserError if no source works;
+    the line gives the reason of each and how to get the database by hand.
 
     Parameters
     ----------
@@ -56,11 +54,6 @@ def fetch(name: str, raw: Path, origin: Path | None = None, min_rate: float = MI
         database that is published in git, instead of a download.
     min_rate
         Bytes per second below which the next source is tried.
-
-    Raises
-    ------
-    UserError
-        If no source works; the line gives the reason of each and how to get the database by hand.
     """
     entry = databases.get(name)
     folder, staging = raw / name, raw / f".{name}.partial"
@@ -262,12 +255,8 @@ def _seen(checksums: Path) -> dict[str, str]:
 def check_disk(entries: list[Database], raw: Path) -> tuple[int, int]:
     """Bytes to download, and bytes needed on disk, for what is not fetched yet.
 
-    The archives of a database are deleted before the next one is downloaded.
-
-    Raises
-    ------
-    UserError
-        If the disk has less free space than that.
+    The archives of a database are deleted before the next one is downloaded. Raises UserError if the disk has less free
+    space than that.
     """
     missing = [e for e in entries if not (raw / f"{e.name}.json").is_file()]
     down = sum(e.download for e in missing)

@@ -19,17 +19,14 @@ def is_repository(path: Path) -> bool:
 def checkout(address: str, folder: Path, cache: Path, min_rate: float = 0, local: Path | None = None) -> None:
     """Write the files of the commit that ``address`` names into ``folder``.
 
+    Raises SourceFailed if git is not installed, or the repository cannot be read or does not have the commit.
+
     Parameters
     ----------
     cache
         Git directory for the download; unused with ``local``, a git directory that already has the commit.
     min_rate
         Bytes per second, measured over a minute, below which git gives up.
-
-    Raises
-    ------
-    SourceFailed
-        If git is not installed, or the repository cannot be read or does not have the commit.
     """
     url, _, commit = address.removeprefix(PREFIX).rpartition("@")
     repository = local or cache

@@ -19,13 +19,9 @@ COLUMNS = ["image", "mos", "quality", "mos_std", "reference", "distortion", "lev
 def read(entry: Database, folder: Path, keep_excluded: bool = False) -> pd.DataFrame:
     """The ratings of the database that is unpacked in ``folder``: one row per image with ``COLUMNS``, sorted by image.
 
-    ``quality`` is in [0, 1], higher is better: the score's place in the published range. ``set`` is the publisher's own split
-    ("training", "test", ...) or empty. ``keep_excluded`` keeps the images that are not part of the study.
-
-    Raises
-    ------
-    UserError
-        If no score file is found, or its scores are not the published ones.
+    ``quality`` is in [0, 1], higher is better: the score's place in the published range. ``set`` is the publisher's own
+    split ("training", "test", ...) or empty. ``keep_excluded`` keeps the images that are not part of the study. Raises
+    UserError if no score file is found, or its scores are not the published ones.
     """
     files: dict[str, Path] = {}
     for path in sorted((Path(p) for p, _ in listing(folder)), key=lambda p: (len(p.parts), p)):

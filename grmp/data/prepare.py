@@ -40,13 +40,9 @@ def prepare(
 ) -> pd.DataFrame:
     """Write ``prepared/<name>/`` from ``raw/<name>/``; returns the labels of what is in it (with ``set``).
 
-    ``views`` are the ways in which images are resized (``decode.resized``), one array for each.
-
-    Raises
-    ------
-    UserError
-        If the database is not fetched, its scores are not the published ones, or more than ``allow_missing`` images are
-        missing or corrupt (they are named).
+    ``views`` are the ways in which images are resized (``decode.resized``), one array for each. Raises UserError if the
+    database is not fetched, its scores are not the published ones, or more than ``allow_missing`` images are missing or
+    corrupt (they are named).
     """
     entry, target, work = databases.get(name), prepared / name, prepared / f".{name}.partial"
     fetched = receipt(name, raw)

@@ -119,10 +119,7 @@ class Splits:
 def load(path: Path, images: pd.Series) -> Splits:
     """The splits in ``path`` (``data/splits/<database>/<protocol>.csv``) for a prepared index with the names ``images``.
 
-    Raises
-    ------
-    UserError
-        If the file is missing, corrupt, or belongs to other images.
+    Raises UserError if the file is missing, corrupt, or belongs to other images.
     """
     remedy = f"run: dvc repro prepare@{path.parent.name}"
     try:

@@ -24,15 +24,12 @@ NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)(e[+-]?\d+)?", re.ASCII | re.I
 def read(path: Path, needed: Sequence[str]) -> pd.DataFrame:
     """The rows of a table as text, columns in lower case; the index is the line of the file.
 
+    Raises UserError if it is not a text file, a column is missing, or a row does not fit the header.
+
     Parameters
     ----------
     needed
         Columns that must be there. The separator is the one that separates them.
-
-    Raises
-    ------
-    UserError
-        If it is not a text file, a column is missing, or a row does not fit the header.
     """
     lines, start, first = io.StringIO(_text(path), newline=""), 0, "\n"
     while re.fullmatch(r'("?sep=.)?[\s,;|"]*', first) and first:  # blank, or Excel's own first line
@@ -69,10 +66,7 @@ def read(path: Path, needed: Sequence[str]) -> pd.DataFrame:
 def numbers(path: Path, table: pd.DataFrame, column: str) -> pd.Series:
     """A column of ``read`` as numbers, with a decimal point or comma.
 
-    Raises
-    ------
-    UserError
-        If a cell is no finite number, or a decimal comma was taken as a separator, or might have been.
+    Raises UserError if a cell is no finite number, or a decimal comma was taken as a separator, or might have been.
     """
     values = table[column]
     for wrong, reason in (

@@ -42,10 +42,7 @@ COLUMNS = ["method", "srcc", "low", "high", "gain", "gain_low", "gain_high"]
 def check(params: Params, method: str, against: Sequence[str]) -> None:
     """Check that the methods can be compared on custom images, and that ``method`` yields a model.
 
-    Raises
-    ------
-    UserError
-        If not.
+    Raises UserError if not.
     """
     for name in (method, *against):
         if name not in params.methods:
@@ -75,7 +72,8 @@ def train(
 ) -> tuple[pd.DataFrame, list[str]]:
     """Cross-validate, learn from all images and save the model.
 
-    Finished folds are kept below results/partial until the model is saved, so an interrupted call continues.
+    Finished folds are kept below results/partial until the model is saved, so an interrupted call continues. Raises
+    UserError if the method yields no model, a file that it needs is missing, or training fails.
 
     Parameters
     ----------
@@ -90,11 +88,6 @@ def train(
         The table of :func:`compare`.
     list of str
         The unrated images, those on whose score the folds disagree most first.
-
-    Raises
-    ------
-    UserError
-        If the method yields no model, a file that it needs is missing, or training fails.
     """
     names = [*dict.fromkeys(n for n in against if folds and n != method), method]
     check(params, method, names)

@@ -66,13 +66,7 @@ RULES: dict[str, Rule] = {rule.__name__: rule for rule in (none, published, prog
 
 
 def find_rule(name: str) -> Rule:
-    """The rule of this name.
-
-    Raises
-    ------
-    UserError
-        If there is none.
-    """
+    """The rule of this name. Raises UserError if there is none."""
     if name not in RULES:
         raise UserError(f"gradient rule '{name}' is not defined; known: {', '.join(RULES)}")
     return RULES[name]

@@ -31,10 +31,7 @@ COLUMNS = ["start", "database", "seen", "task", "steps", "query_loss", "query_sr
 def measure(params: Params, root: Path, name: str) -> None:
     """Write the curves of variant ``name``, one row per (start, task, number of steps); docs/design.md lists the columns.
 
-    Raises
-    ------
-    UserError
-        If the variant is unknown, is not meta-learned, or its prompts are missing.
+    Raises UserError if the variant is unknown, is not meta-learned, or its prompts are missing.
     """
     if name not in params.variants:
         raise UserError(f"variant '{name}' is not defined in params.yaml; known: {', '.join(sorted(params.variants))}")

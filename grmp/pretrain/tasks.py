@@ -30,10 +30,7 @@ class Task:
 def tasks_of(name: str, index: pd.DataFrame) -> list[Task]:
     """One task per distortion type, in sorted order.
 
-    Raises
-    ------
-    UserError
-        If the database has no distortion labels, or a type has no images, or images of a single source.
+    Raises UserError if the database has no distortion labels, or a type has no images, or images of a single source.
     """
     labelled = index[index["distortion"].notna()]
     kinds = sorted(labelled["distortion"].astype(str).unique())

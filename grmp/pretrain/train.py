@@ -37,12 +37,8 @@ Losses = tuple[list[float], list[float]]  # of a visit, on support and query bat
 def pretrain(params: Params, root: Path, name: str) -> None:
     """Learn the prompts of variant ``name``: ``models/prompts/<name>.safetensors`` and ``results/pretrain/<name>.csv``.
 
-    The checkpoint holds the prompts of ``pretrain.seeds`` independent runs, the table the losses of the first.
-
-    Raises
-    ------
-    UserError
-        For a database without distortion labels, or a loss that is not finite.
+    The checkpoint holds the prompts of ``pretrain.seeds`` independent runs, the table the losses of the first. Raises
+    UserError for a database without distortion labels, or a loss that is not finite.
     """
     params = params.under(params.variants[name].protocol)
     settings, variant, p = params.pretrain, params.variants[name], params.prompts

@@ -53,10 +53,7 @@ class Task:
 def tasks_of(name: str, index: pd.DataFrame, share: float, seed: int) -> list[Task]:
     """One task per distortion type, in sorted order; ``share`` of its sources support it, the same at every visit.
 
-    Raises
-    ------
-    UserError
-        If the database has no ladder of two levels, or a type has ladders of a single source.
+    Raises UserError if the database has no ladder of two levels, or a type has ladders of a single source.
     """
     labelled = index[index[["reference", "distortion", "level"]].notna().all(axis=1)]
     found: dict[str, list[Ladder]] = {}

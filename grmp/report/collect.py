@@ -1,6 +1,6 @@
 """The ``collect`` stage: run records -> scores, summary, pairs, distortions and excluded.csv, metrics.json, cost.json.
 
-A record that is damaged, or that params.yaml does not ask for, is named in excluded.csv and left out. The same predictions
+A record that is corrupt, or that params.yaml does not ask for, is named in excluded.csv and left out. The same predictions
 give the same bytes; what a run took, which differs from run to run, stands apart in cost.json.
 """
 
@@ -105,7 +105,7 @@ def score_range(world: Path, database: str) -> tuple[float, float] | None:
         return None
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"{path} is damaged ({one_line(error)}); make it again with: dvc repro -f prepare@{database}"
+            f"{path} is corrupt ({one_line(error)}); regenerate it with: dvc repro -f prepare@{database}"
         ) from None
 
 

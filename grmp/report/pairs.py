@@ -36,7 +36,7 @@ def index_of(world: Path, database: str) -> pd.DataFrame | None:
         return None
     except (ValueError, KeyError) as error:
         raise UserError(
-            f"the index of {database} is damaged ({one_line(error)}); make it again with: dvc repro -f prepare@{database}"
+            f"the index of {database} is corrupt ({one_line(error)}); regenerate it with: dvc repro -f prepare@{database}"
         ) from None
 
 

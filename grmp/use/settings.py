@@ -18,10 +18,7 @@ OPENAI = "openai"
 def own(backbone: str = "") -> tuple[Params, Path]:
     """Settings, and the folder for the weights that are downloaded and the folds of an interrupted training.
 
-    Raises
-    ------
-    UserError
-        For an unknown CLIP, or if OpenAI's cannot be downloaded.
+    Raises UserError for an unknown CLIP, or if OpenAI's cannot be downloaded.
     """
     name = backbone or DEFAULT
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "grmp" / name

@@ -19,13 +19,7 @@ def known() -> dict[str, Database]:
 
 
 def get(name: str) -> Database:
-    """The entry called ``name``.
-
-    Raises
-    ------
-    UserError
-        If there is none.
-    """
+    """The entry called ``name``. Raises UserError if there is none."""
     if name not in known():
         raise UserError(f"unknown database '{name}'; choose one of: {', '.join(known())}")
     return known()[name]

@@ -79,12 +79,8 @@ def render(name: str, folder: Path) -> None:
     """Write the simulated database ``name`` to ``folder``: images/*.png, scores.csv and README.txt, completely or not at all.
 
     scores.csv has one row per image: ``image, mos, mos_std, reference, distortion, level``; ``mos`` in [1, 5], higher is
-    better; ``distortion`` and ``level`` are empty where distortions are mixed. The same name gives the same bytes.
-
-    Raises
-    ------
-    UserError
-        If there is no such database, or the folder cannot be written.
+    better; ``distortion`` and ``level`` are empty where distortions are mixed. The same name gives the same bytes. Raises
+    UserError if there is no such database, or the folder cannot be written.
     """
     if name not in _DESIGNS:
         raise UserError(f"unknown simulated database '{name}'; choose one of: {', '.join(NAMES)}")

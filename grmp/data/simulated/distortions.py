@@ -24,6 +24,8 @@ SMALLEST = 32
 def distort(image: Picture, kind: str, level: int, seed: int) -> Picture:
     """``image`` with one distortion.
 
+    Raises UserError if the kind or the level is unknown, or the array is not such an image.
+
     Parameters
     ----------
     image : (H, W, 3) uint8, RGB, H and W >= 32
@@ -34,11 +36,6 @@ def distort(image: Picture, kind: str, level: int, seed: int) -> Picture:
     Returns
     -------
     (H, W, 3) uint8, a new array.
-
-    Raises
-    ------
-    UserError
-        If the kind or the level is unknown, or the array is not such an image.
     """
     if kind not in _TABLE:
         raise UserError(f"unknown distortion '{kind}'; choose one of: {', '.join(KINDS)}")
