@@ -93,10 +93,8 @@ def fetch(settings: PretrainedBackbone, origin: Path | None) -> tuple[Tensors, S
         settings = settings.model_copy(update={"pretrained": _tag(settings.model, digest)})
     released = open_clip.get_pretrained_cfg(settings.model.removesuffix("-quickgelu") + "-quickgelu", "openai") or {}
     weights = read_weights(origin, digest, released.get("url", ""))
-    if digest in released.get("url", "").split("/") and not open_clip.get_model_config(settings.model).get(
-        "quick_gelu"
-    ):
-        raise UserError(f"backbone.model: {origin} contains OpenAI's weights; write {settings.model}-quickgelu")
+    if not open_clip.get_model_config(settings.model).get("quick_gelu"):
+        _check_gelu(settings.model, origin, weights, released=digest in released.get("url", "").split("/"))
     expected = {n: tuple(t.shape) for n, t in model.state_dict().items()}
     wrong = sorted(n for n, size in expected.items() if n not in weights or tuple(weights[n].shape) != size)
     if wrong:
@@ -121,6 +119,20 @@ def _tag(model: str, digest: str) -> str:
     return next(
         (tag for tag in tags if digest in open_clip.get_pretrained_cfg(model, tag).get("url", "").split("/")), ""
     )
+
+
+def _check_gelu(model: str, origin: Path, weights: Tensors, released: bool) -> None:
+    """Refuse OpenAI's weights, which need QuickGELU, for a model with GELU.
+
+    They are known by the ``released`` file, or by transformers' config.json beside a file that was saved again. Without
+    either, a line is printed if the weights have float16 precision, as OpenAI's do and those of other makers seldom do.
+    """
+    config = origin.with_name("config.json")
+    if released or (config.is_file() and '"quick_gelu"' in config.read_text()):
+        raise UserError(f"backbone.model: {origin} contains weights that need QuickGELU; write {model}-quickgelu")
+    layers = [w.float() for n, w in weights.items() if n.endswith("mlp.c_fc.weight")]
+    if layers and all(torch.equal(w, w.half().float()) for w in layers):
+        print(f"note: {origin} has float16 precision; if it contains OpenAI's weights, write {model}-quickgelu")
 
 
 def not_plain(model: str) -> UserError:

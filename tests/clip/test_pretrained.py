@@ -6,7 +6,7 @@ import pickle
 import pytest
 import torch
 import yaml
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from grmp import params
 from grmp.clip import checkpoints, pretrained
@@ -78,6 +78,21 @@ def test_local_file(file, any_tag):
     assert (shape.vision_layers, shape.vision_width, shape.image_size, shape.quick_gelu) == (12, 384, 224, False)
     assert torch.equal(tensors["visual.proj"], weights.value("visual.proj", (384, 256)))
     assert card["sha256"] == sha256(file)
+
+
+def test_openai_weights_that_were_saved_again_need_quickgelu(tmp_path, file, any_tag, capsys):
+    given = settings(model=SMALL, sha256="")
+    pretrained.fetch(given, file)
+    assert not capsys.readouterr().out
+    again = tmp_path / "model.safetensors"
+    save_file({n: t.half().float() for n, t in load_file(file).items()}, again)
+    pretrained.fetch(given, again)
+    assert f"if it contains OpenAI's weights, write {SMALL}-quickgelu" in capsys.readouterr().out
+    (tmp_path / "config.json").write_text(json.dumps({"text_config": {"hidden_act": "gelu"}}))
+    pretrained.fetch(given, again)
+    (tmp_path / "config.json").write_text(json.dumps({"text_config": {"hidden_act": "quick_gelu"}}))
+    with pytest.raises(UserError, match=f"need QuickGELU; write {SMALL}-quickgelu"):
+        pretrained.fetch(given, again)
 
 
 def test_other_bytes_than_stated(file, any_tag):
