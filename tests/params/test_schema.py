@@ -42,6 +42,10 @@ def test_settings_mark_the_same_keys():
     assert departures(params.ShippedBackbone) == departures(params.PretrainedBackbone)
 
 
+# images that are made at the size that the CLIP reads need no resizing
+AT_SIZE = {"demo/params.yaml": {"data.resize", "pretrain.resize"}, "real/livec/params.yaml": {"pretrain.resize"}}
+
+
 @pytest.mark.parametrize("world", ["params.yaml", "demo/params.yaml", "real/livec/params.yaml"])
 @pytest.mark.parametrize("protocol", ["published", "sound"])
 def test_every_world_has_both_protocols_complete(world, protocol):
@@ -50,7 +54,8 @@ def test_every_world_has_both_protocols_complete(world, protocol):
     for key, released, sound in TABLE.values():
         group, *_, name = key.split(".")
         value = raw["variants"][given["meta"]][name] if group == "variants" else given[group][name]
-        assert str(value).lower() == (released if protocol == "published" else sound), key
+        as_released = protocol == "published" and key not in AT_SIZE.get(world, ())
+        assert str(value).lower() == (released if as_released else sound), key
     assert raw["variants"][given["meta"]]["protocol"] == protocol
 
 
