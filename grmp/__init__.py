@@ -1,12 +1,15 @@
 """GRMP-IQA: few-shot image quality assessment by adapting CLIP (ICCV 2025), made reproducible."""
 
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from grmp.finetune.scorer import QualityModel
 
 
-def __getattr__(name: str) -> Any:
-    """``from grmp import load`` (`grmp.finetune.scorer.load`) imports torch; ``import grmp`` does not."""
-    if name == "load":
-        from grmp.finetune.scorer import load
+def load(model: "str | Path" = "photo", device: str = "auto") -> "QualityModel":
+    """A quality model: see `grmp.finetune.scorer.load`. torch is imported at the first call."""
+    from grmp.finetune.scorer import load as read
 
-        return load
-    raise AttributeError(name)
+    return read(model, device)

@@ -1,11 +1,12 @@
 """The plain recipe and ours give the same; the bench writes what it measured."""
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from bench import __main__ as bench
-from bench import false_positives, growth
+from bench import false_positives, growth, intervals
 from bench.measure import timed
 from bench.work import WORK, Setting
 from tests.finetune.test_loop import SHAPE
@@ -81,3 +82,11 @@ def test_rules_that_the_pages_rely_on_keep_their_level():
     table = pd.read_csv(bench.RESULTS / "false_positives.csv")
     assert (table["worlds"] >= 400).all()
     assert table[["two_way", "corrected_t"]].to_numpy().max() <= 0.07
+
+
+def test_intervals_of_exchangeable_images_cover_as_promised():
+    rng = np.random.default_rng(0)
+    x, weights = rng.normal(size=(1050, 5)), np.array([0.05, -0.05, 0.02, 0.0, 0.0])
+    quality = (0.5 + x @ weights + rng.normal(0, 0.05, 1050)).clip(0, 1)
+    assert np.mean([covered for covered, _ in intervals.few(x, quality)]) == pytest.approx(0.9, abs=0.03)
+    assert np.mean([covered for covered, _ in intervals.halves(rng.uniform(size=1000))]) == pytest.approx(0.9, abs=0.02)

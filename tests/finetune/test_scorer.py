@@ -1,6 +1,8 @@
 """Whatever a user holds an image in, its score is the same; the shipped scorer: card, second head, distortions, faults."""
 
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -100,3 +102,8 @@ def test_a_corrupt_or_incompatible_file_is_one_line(tmp_path):
     (folder / "photo.safetensors").write_bytes(b"x")
     with pytest.raises(UserError, match=r"photo\.safetensors is missing or corrupt .*; install the package again$"):
         photo(folder=folder)
+
+
+def test_importing_load_imports_no_torch():
+    code = "import sys; from grmp import load; assert not {'torch', 'pandas', 'pydantic'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
