@@ -33,6 +33,8 @@ def card(entry: Database, dataset: Dataset | None) -> str:
             lines.append(
                 "  pixels     " + ", ".join(f"{word} {pixels[word]}" for word in ("smallest", "median", "largest"))
             )
+        if decoder := dataset.info.get("decoder"):
+            lines.append("  decoded by " + ", ".join(f"{name} {version}" for name, version in sorted(decoder.items())))
         if t["reference"].notna().any():
             types = f", {t['distortion'].nunique()} distortion types" if t["distortion"].notna().any() else ""
             lines.append(f"  sources    {t['reference'].nunique()} source images{types}")

@@ -14,6 +14,7 @@ def test_card(fetched):
     lines = card.card(entry, dataset.load(fetched / "prepared/toy")).splitlines()
     assert "  prepared   9 images of 8 x 8; scores 1.00 .. 9.00, mean 5.00, sd 2.58" in lines
     assert "  pixels     smallest 30x20, median 30x20, largest 30x20" in lines
+    assert any(f"pillow {Image.__version__}" in line for line in lines if line.startswith("  decoded by "))
     assert card.size(1_500_000_000) == "1.5 GB"
     assert "by hand    request the password" in card.card(databases.get("livec"), None)
 

@@ -54,6 +54,7 @@ CSIQ = Database(
     ),
     readers=(official_workbook, mirror_list, mirror_table_without_sets),
     parse=parse,
+    side=512,
     disk=800_000_000,
     pixels="512x512",
     page="https://s2.smu.edu/~eclarson/csiq.html",

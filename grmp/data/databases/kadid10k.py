@@ -43,6 +43,7 @@ KADID10K = Database(
     ),
     readers=(dmos_csv, mirror_list, mirror_table_without_sets),
     parse=parse,
+    side=384,
     distortions=TYPES,
     disk=3_300_000_000,
     pixels="512x384",

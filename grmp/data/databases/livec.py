@@ -43,6 +43,7 @@ LIVEC = Database(
     ),
     readers=(release, mirror_list, mirror_table_without_sets),
     order=order,
+    side=500,
     exclude=r"t\d+\.bmp",
     disk=600_000_000,
     page="https://live.ece.utexas.edu/research/ChallengeDB/index.html",

@@ -47,6 +47,7 @@ TID2013 = Database(
     ),
     readers=(mos_with_names, mirror_list, mirror_table_without_sets),
     parse=parse,
+    side=384,
     distortions=TYPES,
     disk=2_000_000_000,
     pixels="512x384",
