@@ -6,6 +6,7 @@ Every command does one thing, and imports what it needs only when it runs: ``grm
 import os
 import shlex
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
@@ -415,6 +416,9 @@ def site(params: ParamsFile = HERE) -> None:
 def main() -> None:
     """Entry point: a UserError is one line and exit code 1."""
     app.add_typer(data, name="data", help="Databases: list, fetch, prepare, show.")
+    for stream in (sys.stdout, sys.stderr):  # tables and names are UTF-8 in every locale
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
         app()
     except UserError as error:

@@ -1,5 +1,6 @@
 """What is sent to Slurm and what is believed of it, with a Slurm that is played; tests/test_slurm.py asks a real one."""
 
+import os
 import pickle
 from contextlib import contextmanager
 from functools import partial
@@ -119,3 +120,16 @@ def test_a_job_that_gets_no_further_is_not_requeued_for_ever(monkeypatch, minute
             break
         times += 1
     assert times == requeued
+
+
+def test_jobs_do_not_inherit_the_limits_of_the_job_that_submits_them(slurm, tmp_path, monkeypatch):
+    """``sbatch`` takes its options from SLURM_* and SBATCH_* variables; SLURM_CONF says where the controller is."""
+    for name in ("SLURM_MEM_PER_CPU", "SLURM_CPU_BIND", "SLURM_JOB_ID", "SBATCH_TIMELIMIT", "SLURM_CONF"):
+        monkeypatch.setenv(name, "inherited")
+    slurm()
+    seen = []
+    submit = Queue.submit
+    monkeypatch.setattr(Queue, "submit", lambda self, *given: seen.append(dict(os.environ)) or submit(self, *given))
+    assert list(work(str, [1], tmp_path, SlurmOptions(), lambda _: 0)) == [(1, "done", "1")]
+    assert {n for n in seen[0] if n.startswith(("SLURM_", "SBATCH_"))} == {"SLURM_CONF"}
+    assert os.environ["SLURM_JOB_ID"] == "inherited"

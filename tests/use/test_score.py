@@ -1,11 +1,16 @@
 """``grmp score``: rows, filters, exit codes, and an interrupted call that continues."""
 
+import io
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from grmp.cli import app
@@ -98,3 +103,31 @@ def test_no_interval_is_invented(photographs: Path):
     (row,) = rows(run(photographs / "coffee.jpg", "--model", "small", "--json").stdout)
     assert (row["percentile"], row["low"], row["high"]) == (None, None, None)
     assert np.isfinite(row["quality"])
+
+
+@pytest.mark.parametrize("encoding", ["ascii", pytest.param("latin-1", marks=pytest.mark.slow)])
+def test_any_file_name_in_any_locale(tmp_path, encoding):
+    """Bytes that are not UTF-8, other scripts, separators and line ends: one row per file, and pandas reads them back."""
+    names = [b"caf\xe9.png", "日本.png".encode(), b"a\nb.png", b"NA", b'q"uo,te.png', b" lead.png", b"=1+1.png"]
+    Image.effect_noise((64, 64), 50).convert("RGB").save(tmp_path / "one.png")
+    (tmp_path / "in").mkdir()
+    for name in names:
+        (tmp_path / "in" / os.fsdecode(name)).write_bytes((tmp_path / "one.png").read_bytes())
+    code = "import sys; from grmp.cli import main; sys.argv[0] = 'grmp'; main()"
+    environment = os.environ | {
+        "LC_ALL": "C",
+        "PYTHONUTF8": "0",
+        "PYTHONCOERCECLOCALE": "0",
+        "PYTHONIOENCODING": encoding,
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code, "score", str(tmp_path / "in"), "--device", "cpu"],
+        env=environment,
+        capture_output=True,
+    )
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(io.BytesIO(done.stdout), keep_default_na=False)
+    assert sorted(Path(name).name for name in table["image"]) == sorted(
+        [r"caf\xe9.png", "日本.png", r"a\x0ab.png", "NA", 'q"uo,te.png', " lead.png", "=1+1.png"]
+    )
+    assert table["quality"].nunique() == 1
