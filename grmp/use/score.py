@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -52,6 +53,10 @@ def score(given: Sequence[Path], wanted: Wanted, out: Path | None = None, html: 
     left_out, remarks = Counter[str](), Counter[str]()
     paths = find(given, left_out)
     model = load(wanted.model, wanted.device)
+    if wanted.below is not None and not model.scale.low <= wanted.below <= model.scale.high:
+        raise UserError(
+            f"--below {wanted.below:g}: ratings of this model are {model.scale.low:g} to {model.scale.high:g}"
+        )
     notes = out and out.with_name(f".{out.name}.{sha256_of([model.card['sha256'], wanted.crops])[:16]}.notes")
     kept: list[tuple[Path, Row]] = []
     unread = below = 0
@@ -78,7 +83,8 @@ def score(given: Sequence[Path], wanted: Wanted, out: Path | None = None, html: 
         from grmp.use.html import write
 
         write(html, kept, model.scale, meaning(model))
-    for line in (*(f"{n} of {len(paths)} images are {clause}" for clause, n in remarks.items()), tally(left_out)):
+    counted = (f"{n} of {len(paths)} images are {clause}" for clause, n in remarks.items())
+    for line in (*counted, tally(left_out), caution(model.card)):
         if line:
             print(line, file=sys.stderr)
     if sys.stderr.isatty():
@@ -94,6 +100,15 @@ def meaning(model: QualityModel) -> str:
         + (f", between low and high for {LEVEL:.0%} of images like the rated ones" if "errors" in model.card else "")
         + (f"; percentile: among {known}" if known else "")
     )
+
+
+def caution(card: dict[str, Any]) -> str:
+    """Whether the model is no better than chance in its own cross-validation, in one line; empty if it is better."""
+    row = next((row for row in card.get("comparison", []) if row["method"] == card["method"]), None)
+    if row is None or row["low"] > 0:
+        return ""
+    found = f"{row['srcc']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
+    return f"this order of images may be chance: the model's cross-validated SRCC is {found}; rate more images"
 
 
 def _rows(model: QualityModel, paths: list[Path], wanted: Wanted, notes: Path | None) -> Iterator[tuple[Row, str]]:

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from grmp.cli import app
 from grmp.errors import UserError
 from grmp.finetune.scorer import QualityModel
-from grmp.use.score import Wanted, score
+from grmp.use.score import Wanted, caution, score
 
 COLUMNS = ["image", "quality", "percentile", "predicted_rating", "low", "high"]
 
@@ -60,6 +60,8 @@ def test_worst_and_below_filter(photographs: Path, trained: Path):
     assert sorted(row["predicted_rating"] for row in rows(below.stdout)) == ratings[:3]
     none = run(photographs, "--model", trained, "--below", 1)
     assert (none.exit_code, none.stdout) == (0, "")
+    outside = run(photographs, "--below", 2.5)  # of the default model
+    assert str(outside.exception) == "--below 2.5: ratings of this model are 0 to 1"
 
 
 def test_crops_show_what_resizing_hides(photographs: Path):
@@ -131,3 +133,9 @@ def test_any_file_name_in_any_locale(tmp_path, encoding):
         [r"caf\xe9.png", "日本.png", r"a\x0ab.png", "NA", 'q"uo,te.png', " lead.png", "=1+1.png"]
     )
     assert table["quality"].nunique() == 1
+
+
+def test_a_model_that_may_be_chance_says_so():
+    row = {"method": "ridge", "srcc": 0.12, "low": 0.03, "high": 0.3}
+    assert caution({"method": "ridge", "comparison": [row]}) == caution({}) == ""
+    assert "SRCC is 0.12 [-0.10, 0.30]" in caution({"method": "ridge", "comparison": [row | {"low": -0.1}]})
