@@ -225,7 +225,7 @@ def train(
     "grmp score new.jpg --model mine.safetensors --below 2.5"
 )
 def score(
-    images: Annotated[list[Path], typer.Argument(help="image files, and folders to search for images")],
+    images: Annotated[list[Path], typer.Argument(help="image files, and folders to search for images; or video files")],
     model: Model = DEFAULT,
     out: Annotated[
         Path | None, typer.Option("-o", help="file to write [default: standard output]", show_default=False)
@@ -236,20 +236,39 @@ def score(
     worst: Annotated[int, typer.Option(min=0, help="only so many images, worst first; 0: all, in order")] = 0,
     crops: Annotated[int, typer.Option(min=0, help="score so many crops of each image at its own resolution, too")] = 0,
     html: Annotated[Path | None, typer.Option(help="also write a page with thumbnails", show_default=False)] = None,
+    frames: Annotated[int, typer.Option(min=1, help="of a video: how many frames are scored")] = 32,
     as_json: AsJson = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
 ) -> None:
     """Score images: quality in [0, 1] (higher is better), its percentile, and a predicted rating with its interval."""
     from grmp.use.score import Wanted
     from grmp.use.score import score as run
+    from grmp.use.video import is_video
 
     if len(images) > 1 and images[0].suffix == ".safetensors":  # the former way to name the model
         model, images = str(images[0]), images[1:]
+    if any(map(is_video, images)):
+        return _score_videos(images, model, out, frames, device)
     unread, found = run(images, Wanted(model, device, crops, below, worst, as_json), out, html)
     if unread:
         raise UserError(f"{unread} images could not be read (named above); the others are scored")
     if found:
         sys.exit(3)
+
+
+def _score_videos(videos: list[Path], model: str, out: Path | None, frames: int, device: str) -> None:
+    from grmp.files import write_text
+    from grmp.finetune.scorer import load as read
+    from grmp.use.video import is_video
+    from grmp.use.video import score as run
+
+    if others := [path for path in videos if not is_video(path)]:
+        raise UserError(f"{others[0]} is no video; score images and videos in two calls")
+    text = run(videos, read(model, device), frames, out and out.with_suffix(".frames.csv"))
+    if out:
+        write_text(out, text)
+    else:
+        print(text, end="")
 
 
 @app.command(epilog='Example: grmp explain holiday/dunes.jpg --text "a sharp photo" "a blurry photo"')

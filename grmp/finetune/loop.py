@@ -319,7 +319,8 @@ def tuned_names(shape: Shape, train: Sequence[str], blocks: int) -> tuple[str, .
     """Prefixes of the tensors that are trained, from the parts that params.Tune names.
 
     "blocks" are the last ``blocks`` blocks of both towers with their final LayerNorms (finetune.py, main), "lora" low-rank
-    additions to the weights of these blocks (grmp.clip.lora); "all" is every tensor except the logit scale.
+    additions to the weights of these blocks (grmp.clip.lora); "norms" are the LayerNorms of all blocks and the final ones;
+    "all" is every tensor except the logit scale.
     """
     names: list[str] = []
     if "context" in train:
@@ -329,6 +330,10 @@ def tuned_names(shape: Shape, train: Sequence[str], blocks: int) -> tuple[str, .
     if "blocks" in train and blocks:
         for tower, layers in (("visual.", shape.vision_layers), ("", shape.text_layers)):
             names += [f"{tower}transformer.resblocks.{i}." for i in range(max(0, layers - blocks), layers)]
+        names += ["visual.ln_post.", "ln_final."]
+    if "norms" in train:
+        for tower, layers in (("visual.", shape.vision_layers), ("", shape.text_layers)):
+            names += [f"{tower}transformer.resblocks.{i}.ln_{n}." for i in range(layers) for n in (1, 2)]
         names += ["visual.ln_post.", "ln_final."]
     if "lora" in train:
         names += [n + part for n in lora.adapted(shape, blocks) for part in (lora.A, lora.B)]
@@ -341,7 +346,7 @@ def first_trained_block(shape: Shape, train: Sequence[str], blocks: int) -> int:
     """The image block in front of which features are frozen; -1 if the patch embedding itself is trained."""
     if "all" in train:
         return -1
-    if "visual_prompts" in train:
+    if {"visual_prompts", "norms"} & set(train):
         return 0
     return shape.vision_layers - (min(blocks, shape.vision_layers) if {"blocks", "lora"} & set(train) else 0)
 

@@ -215,7 +215,7 @@ class Tune(Method):
     kind: Literal["tune"]
     prompts: str  # one of STARTS ("random": context and visual prompts), a variant, or "meta"
     train: list[
-        Literal["context", "visual_prompts", "blocks", "lora", "all"]
+        Literal["context", "visual_prompts", "blocks", "lora", "norms", "all"]
     ]  # blocks, lora: the last adapt.tuned_blocks
     rule: str  # a name in RULES of grmp/finetune/gradient_rules.py
     strength: Annotated[float, Field(ge=0)]  # lambda of the rule

@@ -137,7 +137,15 @@ def plain_recipe(world, settings, train):
 
 @pytest.mark.parametrize(
     "train",
-    [("context", "blocks"), ("context",), ("visual_prompts",), ("context", "visual_prompts"), ("blocks",), ("all",)],
+    [
+        ("context", "blocks"),
+        ("context",),
+        ("visual_prompts",),
+        ("context", "visual_prompts"),
+        ("blocks",),
+        ("norms",),
+        ("all",),
+    ],
 )
 @pytest.mark.parametrize("rate", [0.0, 0.3])
 def test_equals_the_plain_recipe(world, train, rate):

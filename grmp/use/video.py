@@ -1,0 +1,76 @@
+"""``grmp score clip.mp4``: the quality of sampled frames, and their mean and low percentile for the whole video.
+
+Video quality models such as Ada-DQA (Liu et al., ACM MM 2023, arXiv 2308.00729) also look at motion. This does not: a video
+that stutters but has clear frames gets a high score.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from grmp.data.find import printable
+from grmp.errors import UserError
+from grmp.files import write_text
+from grmp.finetune.scorer import QualityModel
+
+ENDINGS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg")
+LOW = 10  # percentile over frames
+COLUMNS = ["video", "frames", "quality", "quality_p10", "predicted_rating"]
+
+
+def is_video(path: Path) -> bool:
+    """Whether the ending of a file is that of a video."""
+    return path.suffix.lower() in ENDINGS
+
+
+def frames(path: Path, count: int) -> Iterator[tuple[float, np.ndarray]]:
+    """(seconds, frame (H, W, 3) uint8 RGB) of at most ``count`` frames at equal distances.
+
+    Raises UserError if the file is not a video, or a frame cannot be decoded.
+    """
+    import cv2
+
+    if not path.is_file():
+        raise UserError(f"{path} not found; give video files")
+    capture = cv2.VideoCapture(str(path))
+    try:
+        total, rate = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), capture.get(cv2.CAP_PROP_FPS) or 1.0
+        if not capture.isOpened() or total < 1:
+            raise UserError(f"{printable(path)}: not a video that can be decoded, or it has no frames")
+        wanted = set(np.linspace(0, total - 1, min(count, total)).round().astype(int).tolist())
+        for index in range(total):
+            if not capture.grab():  # containers may promise more frames than they hold
+                if index == 0:
+                    raise UserError(f"{printable(path)}: its first frame cannot be decoded")
+                return
+            if index in wanted:
+                decoded, frame = capture.retrieve()
+                if not decoded:
+                    raise UserError(f"{printable(path)}: frame {index} cannot be decoded")
+                yield index / rate, np.ascontiguousarray(frame[:, :, ::-1])
+    finally:
+        capture.release()
+
+
+def score(paths: Sequence[Path], model: QualityModel, count: int, each: Path | None = None) -> str:
+    """A CSV with one row per video: the mean over frames, the low percentile, and the rating that the mean predicts.
+
+    ``each`` is a CSV file to write with one row per frame. Raises UserError if a video cannot be decoded.
+    """
+    import pandas as pd
+    from tqdm import tqdm
+
+    rows, every = [], []
+    for path in paths:
+        found = []
+        for seconds, frame in tqdm(frames(path, count), path.name, unit="frame", delay=5, disable=None):
+            found.append(float(model.score([frame])[0]))
+            every.append((printable(path), seconds, found[-1]))
+        mean = float(np.mean(found))
+        rating = float(model.scale.mos(np.array([mean]))[0])
+        rows.append((printable(path), len(found), mean, float(np.percentile(found, LOW)), rating))
+    if each:
+        table = pd.DataFrame(every, columns=["video", "seconds", "quality"])
+        write_text(each, table.to_csv(index=False, float_format="%.4f", lineterminator="\n"))
+    return pd.DataFrame(rows, columns=COLUMNS).to_csv(index=False, float_format="%.4f", lineterminator="\n")

@@ -1,0 +1,71 @@
+"""Videos: sampled frames, pooling, and files that are no videos."""
+
+from io import StringIO
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from grmp.errors import UserError
+from grmp.finetune.scorer import load
+from grmp.use.video import frames, is_video, score
+
+
+def write(path: Path, images: list[np.ndarray], rate: float = 10.0) -> Path:
+    """A video in Motion JPEG, which OpenCV writes and reads without another program."""
+    height, width = images[0].shape[:2]
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), rate, (width, height))
+    for image in images:
+        writer.write(image[:, :, ::-1])
+    writer.release()
+    return path
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    """Twenty frames whose red channel rises from 0 to 190."""
+    levels = [np.full((48, 64, 3), (10 * i, 100, 30), np.uint8) for i in range(20)]
+    return write(tmp_path / "clip.avi", levels)
+
+
+def test_frames_are_at_equal_distances_and_rgb(clip: Path):
+    found = list(frames(clip, 5))
+    assert [round(seconds, 1) for seconds, _ in found] == [0.0, 0.5, 1.0, 1.4, 1.9]
+    red = [float(frame[:, :, 0].mean()) for _, frame in found]
+    assert np.allclose(red, [0, 50, 100, 140, 190], atol=6)
+    assert len(list(frames(clip, 100))) == 20
+
+
+def test_a_video_is_the_mean_of_its_frames(clip: Path, tmp_path: Path):
+    model, each = load("small-rated", "cpu"), tmp_path / "frames.csv"
+    row = pd.read_csv(StringIO(score([clip], model, 4, each))).iloc[0]
+    table = pd.read_csv(each)
+    alone = [model.score([frame])[0] for _, frame in frames(clip, 4)]
+    assert np.allclose(table["quality"], alone, atol=1e-4)
+    assert row["frames"] == 4
+    assert row["quality"] == pytest.approx(np.mean(alone), abs=1e-4)
+    assert row["quality_p10"] == pytest.approx(np.percentile(alone, 10), abs=1e-4)
+
+
+@pytest.mark.parametrize("content", [b"", b"no video", b"RIFF\0\0\0\0AVI "])
+def test_a_file_that_is_no_video_is_named(tmp_path: Path, content: bytes):
+    path = tmp_path / "broken.mp4"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"broken\.mp4: not a video"):
+        list(frames(path, 3))
+    with pytest.raises(UserError, match="not found"):
+        list(frames(tmp_path / "none.mp4", 3))
+
+
+def test_a_cut_video_gives_the_frames_that_are_there(clip: Path, tmp_path: Path):
+    data = clip.read_bytes()
+    cut = tmp_path / "cut.avi"
+    cut.write_bytes(data[: len(data) * 2 // 3])
+    assert 0 < len(list(frames(cut, 100))) <= 20
+
+
+def test_endings():
+    assert is_video(Path("a.MP4"))
+    assert not is_video(Path("a.jpg"))
