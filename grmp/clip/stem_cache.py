@@ -1,8 +1,8 @@
 """What a CLIP is given of a prepared database: its images, or what its frozen stem makes of them.
 
-A stem takes ten times as long as the transformer behind it, and nothing in front of it is ever trained. Where images are
-stored at the size that the CLIP reads, there is nothing to crop; their features are then computed once, for every
-method, split, epoch and prompt. An image is not flipped in training then.
+A stem takes ten times as long as the transformer behind it, and nothing in front of it is ever trained. Its features of the
+centre crop are therefore computed once, for every method, split, epoch and prompt. In training, too, a CLIP with a stem sees
+an image's centre crop, not flipped (departure 12 has no effect then).
 """
 
 import hashlib
@@ -15,6 +15,7 @@ from tqdm import tqdm
 from grmp.clip import stem
 from grmp.clip.model import Backbone, pixels
 from grmp.code import code_digest
+from grmp.data.crops import centre, crop, spare
 from grmp.data.dataset import Dataset
 from grmp.files import sha256_of, whole
 from grmp.locks import lock
@@ -25,8 +26,7 @@ def inputs(root: Path, dataset: Dataset, backbone: Backbone) -> np.ndarray:
 
     Features are kept in ``data/stem`` of the pipeline folder; one process computes them, others wait for it.
     """
-    size = backbone.shape.image_size
-    if not backbone.shape.stem or dataset.images.shape[-1] != size:
+    if not backbone.shape.stem:
         return dataset.images
     weights = [t.cpu().numpy().tobytes() for n, t in sorted(backbone.weights.items()) if n.startswith(stem.PREFIX)]
     convolutions = hashlib.sha256(b"".join(weights)).hexdigest()
@@ -46,7 +46,8 @@ def inputs(root: Path, dataset: Dataset, backbone: Backbone) -> np.ndarray:
 def _compute(path: Path, images: np.ndarray, backbone: Backbone) -> None:
     # one at a time on a CPU: a third faster than in batches, and an image's features do not depend on its neighbours
     batch = 1 if backbone.device.type == "cpu" else 64
-    cells = backbone.shape.image_size // stem.CELL
+    size = backbone.shape.image_size
+    cells = size // stem.CELL
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole(path) as beside:
         shape = (len(images), stem.CHANNELS, cells, cells)
@@ -54,6 +55,7 @@ def _compute(path: Path, images: np.ndarray, backbone: Backbone) -> None:
         for i in tqdm(
             range(0, len(images), batch), "features of the stem", unit="image", unit_scale=batch, disable=None
         ):
-            x = torch.from_numpy(np.array(images[i : i + batch])).to(backbone.device)
+            rows = range(i, min(i + batch, len(images)))
+            x = crop(images, centre(rows, spare(images, size)), size).to(backbone.device)
             found[i : i + batch] = stem.features(backbone.weights, pixels(x, backbone.shape)).cpu().numpy()
         found.flush()

@@ -3,9 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from grmp.clip import shipped, stem_cache
-from grmp.clip.model import tokenize
+from grmp.clip.model import pixels, tokenize
 from grmp.data.dataset import Dataset
 
 
@@ -58,7 +59,9 @@ def test_computed_once_and_again_for_other_images(backbone, dataset, tmp_path, m
     assert other != file
 
 
-def test_larger_images_are_cropped_as_ever(backbone, dataset, tmp_path):
-    toy = dataset(1, size=244)
-    assert stem_cache.inputs(tmp_path, toy, backbone) is toy.images
-    assert not (tmp_path / "data").exists()
+def test_of_larger_images_the_centre_crop_is_read(backbone, dataset, tmp_path):
+    toy = dataset(1, size=244, count=1)
+    features = stem_cache.inputs(tmp_path, toy, backbone)
+    x = pixels(torch.from_numpy(np.array(toy.images[:, :, 10:234, 10:234])), backbone.shape)
+    with torch.no_grad():
+        np.testing.assert_allclose(features, stem_cache.stem.features(backbone.weights, x), atol=1e-4)
