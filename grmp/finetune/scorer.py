@@ -101,20 +101,24 @@ class QualityModel:
         return np.stack([whole, *decode.crops(image, side, crops)])
 
     def rate(self, sources: Sequence[Source], crops: int = 0) -> Iterator[tuple[np.ndarray, str]]:
-        """For each image its quality and that of ``crops`` crops, (1 + crops,), and ""; or NaN and the reason."""
-        on_cpu = self.text.device.type == "cpu"
+        """For each image its quality and that of ``crops`` crops, (1 + crops,), and ""; or NaN and the reason.
+
+        On a CPU each thread prepares and scores its own images, and results come as soon as they are known.
+        """
+        prepare = partial(self.prepare, crops=crops)
         with ThreadPoolExecutor(cpus()) as pool:
-            for start in range(0, len(sources), step := BATCH // 4 if on_cpu else BATCH):
-                images = list(pool.map(partial(self.prepare, crops=crops), sources[start : start + step]))
-                good = [i for i in images if not isinstance(i, str)]
-                if on_cpu:
-                    scores = pool.map(self.quality, good)
+            for start in range(0, len(sources), BATCH):
+                some = sources[start : start + BATCH]
+                if self.text.device.type == "cpu":
+                    yield from pool.map(lambda source: self._rated([prepare(source)], crops)[0], some)
                 else:
-                    scores = iter(self.quality(np.concatenate(good)).reshape(len(good), -1) if good else [])
-                for image in images:
-                    found = np.full(1 + crops, np.nan) if isinstance(image, str) else next(scores).astype(float)
-                    reason = "" if np.isfinite(found).all() else "its score is not finite"
-                    yield found, image if isinstance(image, str) else reason
+                    yield from self._rated(list(pool.map(prepare, some)), crops)
+
+    def _rated(self, images: list[np.ndarray | str], crops: int) -> list[tuple[np.ndarray, str]]:
+        good = [image for image in images if not isinstance(image, str)]
+        scores = iter(self.quality(np.concatenate(good)).reshape(-1, 1 + crops).astype(float) if good else [])
+        found = [(np.full(1 + crops, np.nan), i) if isinstance(i, str) else (next(scores), "") for i in images]
+        return [(q, r if r or np.isfinite(q).all() else "its score is not finite") for q, r in found]
 
     def score(self, images: Sequence[Source]) -> np.ndarray:
         """(N,) quality in [0, 1], higher is better, of files, arrays (H, W, 3) uint8 and Pillow's images.

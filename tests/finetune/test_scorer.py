@@ -107,3 +107,11 @@ def test_a_corrupt_or_incompatible_file_is_one_line(tmp_path):
 def test_importing_load_imports_no_torch():
     code = "import sys; from grmp import load; assert not {'torch', 'pandas', 'pydantic'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_score_that_is_not_finite_is_a_failure():
+    model = load(device="cpu")
+    broken = replace(model, text=torch.full_like(model.text, torch.nan))
+    ((quality, reason),) = broken.rate([data.coffee()])
+    assert np.isnan(quality).all()
+    assert reason == "its score is not finite"
