@@ -24,6 +24,7 @@ from grmp.finetune.trust import LEVEL
 
 DIGITS = {"percentile": 1}  # decimals, else 4
 Row = dict[str, float | str]
+ALIKE, FEW = 0.002, 10  # scores of so many images that differ by less are worth a notice
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,10 @@ def score(given: Sequence[Path], wanted: Wanted, out: Path | None = None, html: 
     notes = out and out.with_name(f".{out.name}.{sha256_of([model.card['sha256'], wanted.crops])[:16]}.notes")
     kept: list[tuple[Path, Row]] = []
     unread = below = 0
+    least, most = np.inf, -np.inf
     for path, (row, trouble) in zip(paths, _rows(model, paths, wanted, notes), strict=True):
         unread += bool(trouble)
+        least, most = np.fmin(least, float(row["quality"])), np.fmax(most, float(row["quality"]))
         remarks.update(concerns(path, model.card["size"], model.card["aspect"], model.clip.shape.patch_size))
         if wanted.below is not None:
             if not _worse(model, row, wanted.below):
@@ -83,8 +86,10 @@ def score(given: Sequence[Path], wanted: Wanted, out: Path | None = None, html: 
         from grmp.use.html import write
 
         write(html, kept, model.scale, meaning(model))
+    alike = len(paths) - unread >= FEW and most - least < ALIKE
+    spread = f"all scores lie within {most - least:.4f}, no more than saving a JPEG changes" if alike else ""
     counted = (f"{n} of {len(paths)} images are {clause}" for clause, n in remarks.items())
-    for line in (*counted, tally(left_out), caution(model.card)):
+    for line in (*counted, spread, tally(left_out), caution(model.card)):
         if line:
             print(line, file=sys.stderr)
     if sys.stderr.isatty():

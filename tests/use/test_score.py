@@ -107,6 +107,13 @@ def test_no_interval_is_invented(photographs: Path):
     assert np.isfinite(row["quality"])
 
 
+def test_scores_without_spread_get_a_notice(tmp_path: Path):
+    for i in range(10):
+        Image.new("RGB", (64, 64), (128, 128, 128)).save(tmp_path / f"{i}.png")
+    assert "all scores lie within 0.0000" in run(tmp_path).stderr
+    assert "all scores" not in run(*sorted(tmp_path.iterdir())[:9]).stderr
+
+
 @pytest.mark.parametrize("encoding", ["ascii", pytest.param("latin-1", marks=pytest.mark.slow)])
 def test_any_file_name_in_any_locale(tmp_path, encoding):
     """Bytes that are not UTF-8, other scripts, separators and line ends: one row per file, and pandas reads them back."""
