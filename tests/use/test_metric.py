@@ -44,11 +44,14 @@ def test_torch_hub_finds_it(batch: torch.Tensor):
     assert torch.equal(torch.hub.load(str(ROOT), "photo", source="local")(batch), Metric()(batch))
 
 
-def test_pyiqa_expects_the_same_attributes():
+def test_pyiqa_accepts_it_as_one_of_its_own(batch: torch.Tensor):
     pyiqa = pytest.importorskip("pyiqa", exc_type=ImportError)
-    theirs = pyiqa.default_model_configs.DEFAULT_CONFIGS["clipiqa"]
-    assert {name: getattr(Metric, name) for name in ("metric_mode", "lower_better")} == {
-        "metric_mode": theirs["metric_mode"],
-        "lower_better": theirs.get("lower_better", False),
-    }
-    assert Metric.score_range == theirs["score_range"]
+    from pyiqa.default_model_configs import DEFAULT_CONFIGS
+    from pyiqa.utils.registry import ARCH_REGISTRY
+
+    ARCH_REGISTRY.register(Metric)
+    options = {name: getattr(Metric, name) for name in ("metric_mode", "lower_better", "score_range")}
+    DEFAULT_CONFIGS["grmp"] = {"metric_opts": {"type": "Metric"}, **options}
+    theirs = pyiqa.create_metric("grmp", device="cpu")
+    assert torch.equal(theirs(batch), Metric()(batch))
+    assert (theirs.lower_better, theirs.metric_mode) == (False, "NR")
