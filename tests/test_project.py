@@ -18,7 +18,8 @@ from tests.conftest import ROOT
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
-PINNED = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]
+EXTRAS = PROJECT["optional-dependencies"]
+PINNED = PROJECT["dependencies"] + EXTRAS["pipeline"] + EXTRAS["serve"] + EXTRAS["dev"]
 
 
 def test_conda_users_get_the_same_set():

@@ -1,6 +1,7 @@
 """``grmp doctor``: can this machine run what params.yaml asks for? One line per check: ok, note or FAIL."""
 
 import platform
+import re
 import shutil
 import sys
 import tempfile
@@ -63,7 +64,8 @@ def examine(params_file: Path) -> Iterator[Finding]:
 def _packages() -> Finding:
     """Installed versions compared with those pinned in pyproject.toml."""
     wrong = []
-    for name, wanted in (r.split("==") for r in requires("grmp") or [] if "==" in r and "extra" not in r):
+    pinned = (re.fullmatch(r"([^=]+)==([^;]+)(; extra == .pipeline.)?", line) for line in requires("grmp") or [])
+    for name, wanted in (found.groups()[:2] for found in pinned if found):
         try:
             found = version(name).partition("+")[0]
         except PackageNotFoundError:
