@@ -16,6 +16,7 @@ from grmp.data.cli import HERE, ParamsFile, load
 from grmp.data.cli import app as data
 from grmp.errors import UserError
 from grmp.locks import lock
+from grmp.use.cli import app as use
 
 HELP = """
 Few-shot image quality assessment with CLIP (GRMP-IQA).
@@ -36,6 +37,7 @@ Examples:
 """
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=HELP)
+app.add_typer(use)  # evaluate, select, rate
 
 Protocol = Annotated[str, typer.Option(help="a protocol of params.yaml [default: the first one]", show_default=False)]
 Model = Annotated[
@@ -184,6 +186,12 @@ def train(
         bool, typer.Option("--lower-is-better", help="a lower rating means a better image")
     ] = False,
     folds: Annotated[int, typer.Option(min=0, help="folds of cross-validation; 0: none")] = 5,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            "--continue", help="a model whose method, CLIP and scale to keep, with more ratings", show_default=False
+        ),
+    ] = None,
     keep_duplicates: Annotated[
         bool, typer.Option("--keep-duplicates", help="images that look alike may be on both sides of a fold")
     ] = False,
@@ -199,8 +207,12 @@ def train(
 
     It starts from a CLIP that comes with the package and needs no network. Example: grmp train photos/ratings.csv --scale 1 5
     """
-    from grmp.use.settings import METHOD, own
+    from grmp.use.settings import METHOD, own, settings_of
 
+    if resume:
+        kept = settings_of(resume)
+        backbone, method, scale = backbone or kept.backbone, method or kept.method, scale or kept.scale
+        lower_is_better = lower_is_better or kept.lower_is_better
     if params and backbone:
         raise UserError("--params brings its own CLIP: give --params or --backbone, not both")
     loaded, root = (load(params), params.parent) if params else own(backbone)
@@ -209,14 +221,20 @@ def train(
         raise UserError("--folds 1 leaves no training data; use 0 or at least 2")
     from grmp.data.custom import read
     from grmp.experiments import crossval
+    from grmp.use.suggest import SHOWN, unrated
 
     others, path = against or ["zero_shot", "ridge"], out or ratings.with_suffix(".safetensors")
     rated = read(ratings, loaded.data.size, loaded.data.aspect, scale, not lower_is_better, not keep_duplicates)
     low, high = rated.info["scale"]["low"], rated.info["scale"]["high"]
     print(f"{len(rated.index)} rated images of {rated.info['sources']} sources, scale {low:g} to {high:g}", flush=True)
-    found, _ = crossval.train(loaded, root, rated, path, method, others, folds)
+    others_to_rate = (
+        unrated(ratings, rated, loaded.data.size, loaded.data.aspect, loaded.splits.seed) if folds else None
+    )
+    found, later = crossval.train(loaded, root, rated, path, method, others, folds, others_to_rate)
     if folds:
         print(crossval.summary(found, loaded, method))
+    if later:
+        print(f"rate next, where the folds disagree most: {', '.join(later[:SHOWN])}")
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB; score images with: grmp score IMAGES --model {path}")
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from grmp.data import duplicates, tables
+from grmp.data import duplicates, ratings, tables
 from grmp.data.dataset import COLUMNS, Dataset, source_ids
 from grmp.data.decode import remarks, try_image
 from grmp.data.labels import candidates
@@ -72,9 +72,8 @@ def read(
 
 def _table(path: Path) -> pd.DataFrame:
     """``image, mos`` and perhaps ``reference``, checked; sorted by image."""
-    found = tables.read(path, ("image", "mos"))
-    table = found[[name for name in ("image", "reference") if name in found]].copy()
-    table["mos"] = tables.numbers(path, found, "mos")
+    found = ratings.read(path)
+    table = found[[name for name in ("image", "reference", "mos", "mos_std") if name in found]].copy()
     for trouble, rows in (
         ("has no image name", table["image"] == ""),
         ("rates an image a second time; give one mean rating per image", table["image"].duplicated()),

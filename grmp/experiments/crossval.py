@@ -111,7 +111,7 @@ def train(
         card = rated.info | {
             "method": method,
             "protocol": params.protocol,
-            "backbone": start.backbone.sha256,
+            "backbone": getattr(params.backbone, "name", ""),
             "pictures": len(rated.index),
             "folds": folds,
             "comparison": found.reset_index().to_dict("records"),

@@ -29,7 +29,7 @@ def outdated(params: Params, root: Path) -> list[RunKey]:
         folder = key.folder(root)
         return (folder / "run.json").is_file() and record.is_current(folder, identify(params, root, key).digest)
 
-    return [key for key in params.run.run_keys() if not current(key)]
+    return [key for key in params.run.run_keys() if params.methods[key.method].computed and not current(key)]
 
 
 _load = cache(settings.load)  # once per worker; settings themselves cannot be sent to another process

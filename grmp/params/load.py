@@ -41,6 +41,7 @@ from grmp.params.schema import (
 )
 
 G = TypeVar("G", bound=Group)
+EXTERNAL = "external.yaml"  # beside params.yaml: the methods that `grmp evaluate --add` has added
 METHODS = "grmp.methods"  # the package whose files are the kinds of methods; imported only for the kinds that are used
 
 
@@ -214,7 +215,7 @@ def complete(path: Path) -> dict[str, Any]:
 
     This is what ``grmp params`` prints and what the stages of dvc.yaml depend on.
     """
-    raw = read(path)
+    raw = _with_external(read(path), path.parent / EXTERNAL)
     try:
         methods = dict(raw.get("methods", {}))
         declared = {n: _validated(Ablation, a, f"ablations.{n}.") for n, a in raw.get("ablations", {}).items()}
@@ -226,6 +227,17 @@ def complete(path: Path) -> dict[str, Any]:
     run = {n: expanded(grid, ablations) for n, grid in raw.get("run", {}).items()}
     listed = {n: a.model_dump() for n, a in ablations.items()}
     return raw | {"methods": methods, "ablations": listed, "run": run}
+
+
+def _with_external(raw: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The settings and, from the file ``path``, methods of others: in their grids, with a question each."""
+    for name, entry in (read(path) if path.is_file() else {}).items():
+        question = {"method": name, "against": entry["against"], "question": f"is {entry['label']} better?"}
+        grids = {n: {"methods": [*raw["run"][n]["methods"], name]} for n in entry["grids"] if n in raw["run"]}
+        method = {name: {"kind": "external", "label": entry["label"]}}
+        pairs = [*raw["evaluate"]["pairs"], question]
+        raw = merge(raw, {"methods": method, "run": grids, "evaluate": {"pairs": pairs}})
+    return raw
 
 
 def merged(path: Path) -> str:

@@ -185,6 +185,7 @@ class Method(Group):
 
     kinds: ClassVar[dict[str, type["Method"]]] = {}
     reads: ClassVar[tuple[str, ...]] = ()  # other settings that its numbers depend on: a group, or group.key
+    computed: ClassVar[bool] = True  # False: its records come from elsewhere
 
     kind: str
     label: str  # in tables and figures

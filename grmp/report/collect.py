@@ -90,7 +90,7 @@ def collect(params: Params, results: Path) -> None:
     _write(results / "distortions.csv", distortion_table(records, kinds))
     _write(results / "excluded.csv", left_out)
     write_json(results / "metrics.json", _metrics(params, summary, pairs))
-    write_json(results / "cost.json", [_cost(record.run) for record in records])
+    write_json(results / "cost.json", [_cost(r.run) for r in records if params.methods[r.run.method].computed])
     for row in left_out.itertuples():
         print(f"left out: results/runs/{row.record}: {row.reason}")
 

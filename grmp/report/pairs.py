@@ -144,7 +144,9 @@ def incomparable(params: Params, a: Run, b: Run) -> str:
     the two methods sets a value for itself (``set``).
     """
     for name in SAME_INPUTS:
-        if a.inputs.get(name) != b.inputs.get(name):
+        if (
+            name in a.inputs and name in b.inputs and a.inputs[name] != b.inputs[name]
+        ):  # a method of others has no backbone
             return f"another {name}"
     own = {key for run in (a, b) for key in getattr(params.methods[run.method], "set", {})}
     for group in sorted((set(a.parameters) & set(b.parameters)) - {"method", "teacher"}):

@@ -212,7 +212,8 @@ class Results:
         """Those of ``keys`` that have no scores [default: all runs of all grids]."""
         scores = self.table("scores.csv")
         done = set(zip(*(scores[c] for c in RunKey._fields), strict=True))
-        return [key for key in (self.params.run.run_keys() if keys is None else keys) if key not in done]
+        asked = self.params.run.run_keys() if keys is None else keys
+        return [key for key in asked if key not in done and self.params.methods[key.method].computed]
 
 
 def title(database: str) -> str:

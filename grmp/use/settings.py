@@ -2,17 +2,42 @@
 
 import os
 from pathlib import Path
+from typing import NamedTuple, get_args
 
 import grmp.params
-from grmp.clip import checkpoints, shipped
+from grmp.clip import checkpoints
 from grmp.clip.build import build
 from grmp.errors import UserError
+from grmp.finetune.scorer import REMEDY
 from grmp.params import Params, ShippedBackbone, load
 
 FOLDER = Path(grmp.params.__file__).parent
 DEFAULT = "small-rated"  # the stronger one for photographs
 METHOD = "last_blocks"
 OPENAI = "openai"
+
+
+class Kept(NamedTuple):
+    """What a model was trained with: arguments of `grmp train`."""
+
+    backbone: str
+    method: str
+    scale: tuple[float, float]
+    lower_is_better: bool
+
+
+def settings_of(model: Path) -> Kept:
+    """From the card of a model.
+
+    The new model learns from all ratings anew: one that started from weights which have seen some of the images would be
+    scored too well by cross-validation. Raises UserError if the file is no model.
+    """
+    _, card = checkpoints.read(model, REMEDY, first="", only_metadata=True)
+    try:
+        scale = card["scale"]
+        return Kept(card.get("backbone", ""), card["method"], (scale["low"], scale["high"]), not scale["higher_better"])
+    except (KeyError, TypeError):
+        raise UserError(f"{model} is not a quality model; {REMEDY}") from None
 
 
 def own(backbone: str = "") -> tuple[Params, Path]:
@@ -27,8 +52,9 @@ def own(backbone: str = "") -> tuple[Params, Path]:
         if not (root / checkpoints.PATH).is_file():
             build(params, root)
         return params, root
-    if name not in shipped.names():
-        raise UserError(f"no CLIP '{name}'; --backbone is one of {', '.join(shipped.names())}, {OPENAI}")
+    known = get_args(ShippedBackbone.model_fields["name"].annotation)
+    if name not in known:
+        raise UserError(f"no CLIP '{name}'; --backbone is one of {', '.join(known)}, {OPENAI}")
     params = load(FOLDER / "own.yaml")
     wanted = ShippedBackbone(source="shipped", name=name, normalize="clip")  # type: ignore[arg-type]
     return params.model_copy(update={"backbone": wanted}), root

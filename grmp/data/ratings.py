@@ -1,0 +1,62 @@
+"""The forms in which people have ratings: one per image, one per rater and image, or pairs "a is better than b"."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from grmp.data import tables
+from grmp.errors import UserError
+
+
+def read(path: Path) -> pd.DataFrame:
+    """The table ``path`` with one row per rated image: ``image``, ``mos`` and further columns; the index is its line, if any.
+
+    Rows without a rating are left out, and counted. With a column ``rater``, ``mos`` is the mean over raters and ``mos_std``
+    their standard deviation; a rater who rates an image repeatedly counts once. With the columns ``better`` and ``worse``
+    instead, ``mos`` is the score of the model of Bradley and Terry (1952).
+
+    Raises UserError if the table cannot be used; the line names why.
+    """
+    if {"better", "worse"} <= set(tables.read(path, ()).columns):
+        return _of_pairs(path, tables.read(path, ("better", "worse")))
+    found = tables.read(path, ("image", "mos"))
+    empty = found["mos"] == ""
+    if empty.any():
+        print(f"{path}: {empty.sum()} of {len(found)} rows have no rating yet and are left out")
+    found = found[~empty].copy()
+    found["mos"] = tables.numbers(path, found, "mos")
+    if "rater" not in found:
+        return found
+    by_rater = found.groupby(["image", "rater"], sort=True)["mos"].mean()
+    votes = by_rater.groupby("image").agg(["mean", "std", "size"])
+    print(f"{path}: {len(by_rater)} ratings of {len(votes)} images by {found['rater'].nunique()} raters")
+    return votes.rename(columns={"mean": "mos", "std": "mos_std", "size": "raters"}).reset_index()
+
+
+def _of_pairs(path: Path, pairs: pd.DataFrame) -> pd.DataFrame:
+    """Scores from comparisons by logistic regression; its penalty keeps an image that always wins at a finite score."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+    from sklearn.linear_model import LogisticRegression
+
+    for wrong, reason in (
+        ((pairs[["better", "worse"]] == "").any(axis=1), "has no image name"),
+        (pairs["better"] == pairs["worse"], "compares an image with itself"),
+    ):
+        if wrong.any():
+            raise UserError(f"{path}, line {wrong.idxmax()}: {reason}")
+    names = sorted({*pairs["better"], *pairs["worse"]})
+    better, worse = (pd.Index(names).get_indexer(pairs[side]) for side in ("better", "worse"))
+    parts, part = connected_components(
+        coo_array((np.ones(len(pairs)), (better, worse)), (len(names),) * 2), directed=False
+    )
+    if parts > 1:
+        one, other = names[int(np.argmax(part == 0))], names[int(np.argmax(part == 1))]
+        raise UserError(f"{path}: nothing links {one} to {other}; compare images of the {parts} separate groups")
+    won = np.zeros((len(pairs), len(names)))
+    won[np.arange(len(pairs)), better], won[np.arange(len(pairs)), worse] = 1, -1
+    outcome = np.repeat([1, 0], len(pairs))
+    fitted = LogisticRegression(fit_intercept=False).fit(np.vstack([won, -won]), outcome)
+    print(f"{path}: {len(pairs)} comparisons of {len(names)} images")
+    return pd.DataFrame({"image": names, "mos": fitted.coef_[0]})

@@ -1,0 +1,27 @@
+"""A method outside this project, whose predictions `grmp evaluate --add` has read from a table. It is never run here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from grmp.errors import UserError
+from grmp.params import Method
+
+if TYPE_CHECKING:
+    from grmp.methods.context import RunContext, Splitwise
+
+
+class External(Method):
+    """A name in tables and figures; its records exist for those cells of a grid that were added."""
+
+    computed: ClassVar[bool] = False
+
+    kind: Literal["external"]
+
+
+def prepare(ctx: RunContext, method: External) -> Splitwise:
+    """Nothing to compute.
+
+    Raises UserError always.
+    """
+    raise UserError(f"'{method.label}' is not computed here; add its predictions with: grmp evaluate FILE --add")

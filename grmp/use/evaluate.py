@@ -1,0 +1,177 @@
+"""``grmp evaluate``: predictions of a method outside this project, on the same splits as ours and by the same statistics."""
+
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from grmp.data import splits, tables
+from grmp.errors import UserError
+from grmp.experiments import record
+from grmp.experiments.identity import RunIdentity
+from grmp.experiments.record import CorruptRecord, FinishedSplit, Record, read_record
+from grmp.files import read_json, sha256, sha256_of, write_text
+from grmp.params import Params, RunKey
+from grmp.params.load import EXTERNAL
+from grmp.report.collect import score_range, score_table, summary_table
+from grmp.report.pairs import Differences
+from grmp.report.results import title
+from grmp.report.table import amount, number, signed, with_interval
+
+SHOWN = ("srcc", "plcc")
+NAMED = 3  # rows in an error message
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate` found: ``medians`` and ``differences`` (to ours; empty if it was not run) by metric."""
+
+    label: str
+    key: RunKey
+    splits: int
+    medians: dict[str, dict[str, Any]]
+    against: str
+    differences: dict[str, dict[str, Any]]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        named = {"method": self.label, **self.key._asdict(), "label": self.label, "splits": self.splits}
+        return named | {"medians": self.medians, "against": self.against, "differences": self.differences}
+
+    def text(self) -> str:
+        """Lines for people, the last one a row for a table in Markdown."""
+        k, lines = self.key, []
+        lines.append(
+            f"{self.label} on {title(k.database)}, {amount(k.shots)} labels, {k.protocol}, {self.splits} splits"
+        )
+        shown = {
+            m: with_interval(*(v[c] for c in ("median", "median_low", "median_high"))) for m, v in self.medians.items()
+        }
+        lines += [f"median {m.upper()}  {value}" for m, value in shown.items()]
+        for m, d in self.differences.items():
+            lines.append(
+                f"minus {self.against}: mean {m.upper()} {signed(d['mean'], d['low'], d['high'])}, better on {d['won']} of "
+                f"{d['scored']} splits, p = {number(d['p'])} ({d['rule']})"
+            )
+        return "\n".join(
+            [*lines, f"| {title(k.database)} | {self.label} | {amount(k.shots)} | {' | '.join(shown.values())} |"]
+        )
+
+
+def evaluate(params: Params, root: Path, file: Path, key: RunKey, against: str, label: str) -> Evaluation:
+    """Compare the predictions in ``file`` with the record of the method ``against``.
+
+    ``key.method`` is what the method will be called in files, ``label`` in print. Raises UserError if the table does not
+    predict every test image of every split once, or the splits and ratings of the database are not here.
+    """
+    ours = _record(root, key._replace(method=against))
+    with tempfile.TemporaryDirectory() as place:
+        _write(Path(place), root, file, key, ours)
+        theirs = read_record(key.folder(Path(place)))
+    known = [theirs, ours] if ours else [theirs]
+    span = score_range(root, key.target)
+    scores = score_table(known, {key.target: span} if span else {})
+    table = summary_table(scores[scores["method"] == key.method], params.evaluate).set_index("metric")
+    values = Differences(params, root, {RunKey(*cell): part for cell, part in scores.groupby(list(RunKey._fields))})
+    found = {metric: values.of([(theirs, ours)], metric) for metric in SHOWN} if ours else {}
+    medians = {metric: table.loc[metric].to_dict() for metric in SHOWN}
+    name = params.methods[against].label if against in params.methods else against
+    return Evaluation(label, key, theirs.run.splits, medians, name, found)
+
+
+def add(params: Params, root: Path, file: Path, key: RunKey, against: str, label: str) -> None:
+    """Write the predictions as a run record and name the method in external.yaml, which every command reads.
+
+    Raises UserError if no grid of params.yaml has this cell, or another method has the name.
+    """
+    grids = {
+        name: grid
+        for name, grid in params.run.grids().items()
+        if key.protocol in grid.protocols and key.database in grid.databases and key.shots in grid.shots
+    }
+    if not grids:
+        raise UserError(f"no grid of params.yaml has {key.database} with {key.shots} labels under {key.protocol}")
+    if key.method in params.methods and params.methods[key.method].computed:
+        raise UserError(f"'{key.method}' is a method of params.yaml; choose another name for --add")
+    _write(root, root, file, key, _record(root, key._replace(method=against)))
+    path = root / EXTERNAL
+    entries = (yaml.safe_load(path.read_text()) or {}) if path.is_file() else {}
+    listed = dict.fromkeys([*entries.get(key.method, {}).get("grids", []), *grids])
+    entries[key.method] = {"label": label, "against": against, "grids": list(listed)}
+    write_text(path, yaml.safe_dump(entries, sort_keys=True, allow_unicode=True))
+
+
+def name_of(label: str) -> str:
+    """The name of a method in files, from its name in print."""
+    return re.sub(r"[^a-z0-9]+", "_", label.lower()).strip("_")[:60] or "external"
+
+
+def _record(root: Path, key: RunKey) -> Record | None:
+    try:
+        return read_record(key.folder(root))
+    except CorruptRecord:
+        return None
+
+
+def _write(place: Path, root: Path, file: Path, key: RunKey, ours: Record | None) -> None:
+    """The record of the predictions in ``file``, below ``place``."""
+    truth, inputs = _truth(root, key, ours)
+    rows = _read(file, truth, key)
+    count = int(truth["split"].max()) + 1
+    identity = RunIdentity({"method": {"kind": "external"}, "splits": count, "shots": key.shots}, inputs)
+    finished = [
+        FinishedSplit(
+            **{name: part[name].tolist() for name in ("image", "quality", "score")},
+            history=[],
+            trained_values=0,
+            seconds=0.0,
+            status="ok",
+        )
+        for _, part in rows.groupby("split")
+    ]
+    record.write(place, key, identity, finished, "external", 1)
+
+
+def _truth(root: Path, key: RunKey, ours: Record | None) -> tuple[pd.DataFrame, dict[str, str]]:
+    """``split, image, quality`` of every test image, from our record or the prepared database; and their sha256."""
+    if ours:
+        same = {name: digest for name, digest in ours.run.inputs.items() if name.startswith(("database", "splits"))}
+        return ours.predictions[["split", "image", "quality"]], same
+    folder, parts = root / "data/prepared" / key.target, root / "data/splits" / key.source / f"{key.protocol}.csv"
+    if not (folder / "info.json").is_file():
+        raise UserError(
+            f"the ratings of {key.target} are not here; run: grmp data fetch {key.target} && grmp data prepare {key.target}"
+        )
+    index = pd.read_csv(folder / "index.csv", dtype={"image": str})
+    drawn = splits.load(parts, index["image"])
+    each = [index.iloc[drawn.test(i)][["image", "quality"]].assign(split=i) for i in range(drawn.count)]
+    return pd.concat(each), {"splits": sha256(parts), "database": sha256_of(read_json(folder / "info.json")["sha256"])}
+
+
+def _read(path: Path, truth: pd.DataFrame, key: RunKey) -> pd.DataFrame:
+    """``truth`` with the column ``score``: each test image of each split predicted once."""
+    found = tables.read(path, ("split", "image", "score"))
+    for column in ("split", "score"):
+        found[column] = pd.to_numeric(found[column], errors="coerce")
+        if (wrong := found[column].isna()).any():
+            raise UserError(f"{path}, line {wrong.idxmax()}: '{column}' is not a number")
+    if (twice := found.duplicated(["split", "image"])).any():
+        one = found.loc[twice.idxmax()]
+        raise UserError(
+            f"{path}, line {twice.idxmax()}: split {one['split']:g} has {one['image']} a second time ({twice.sum()} such rows)"
+        )
+    both = truth.merge(found[["split", "image", "score"]], how="outer", on=["split", "image"], indicator=True)
+    for side, what in (
+        ("right_only", f"rows that are no test images of {key.database} under protocol {key.protocol}"),
+        ("left_only", "missing test images"),
+    ):
+        rows = both[both["_merge"] == side]
+        if len(rows):
+            some = ", ".join(f"split {row.split:g} {row.image}" for row in rows.head(NAMED).itertuples())
+            some += ", ..." if len(rows) > NAMED else ""
+            raise UserError(f"{path}: {len(rows)} {what}: {some}")
+    return both.sort_values(["split", "image"], ignore_index=True)

@@ -1,0 +1,178 @@
+"""``grmp rate``: a local page that shows images one at a time, and the ratings that it collects.
+
+The scale is the five-grade scale of ITU-R BT.500. Every rating is appended to ``votes.csv`` beside the images at once:
+``image, rater, mos, repeat, time``. A skipped image is a row without a rating. `grmp train` reads this file.
+"""
+
+import hashlib
+import itertools
+import threading
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pandas as pd
+from fastapi import FastAPI, HTTPException
+from fastapi.responses import FileResponse, HTMLResponse
+from pydantic import BaseModel, Field
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from grmp.data import tables
+from grmp.data.find import find
+from grmp.errors import UserError
+from grmp.files import write_text
+from grmp.metrics import srcc
+
+VOTES = "votes.csv"
+COLUMNS = ["image", "rater", "mos", "repeat", "time"]
+REPEATS = 0.1  # share of the images that each rater sees a second time
+FEWEST_REPEATS = 3
+HOSTS = ["127.0.0.1", "localhost"]
+
+
+class Vote(BaseModel):
+    """What the page sends."""
+
+    rater: Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[^\x00-\x1f,\"]+$")]
+    position: Annotated[int, Field(ge=0)]
+    rating: Annotated[int, Field(ge=1, le=5)] | None  # None: skipped
+
+
+class Session:
+    """Images, who has rated what, and the file that keeps it."""
+
+    def __init__(self, folder: Path) -> None:
+        """The images of ``folder/ratings.csv`` if it is there (`grmp select` writes it), else all below the folder."""
+        listed = folder / "ratings.csv"
+        self.folder, self.file, self.lock = folder, folder / VOTES, threading.Lock()
+        names = [p.relative_to(folder).as_posix() for p in find([folder])]
+        if listed.is_file():
+            chosen = tables.read(listed, ("image",))["image"].tolist()
+            if missing := sorted(set(chosen) - set(names)):
+                raise UserError(f"{listed}: {missing[0]} is not below {folder} ({len(missing)} such rows)")
+            names = list(dict.fromkeys(chosen))
+        self.names = names
+        self.votes = pd.DataFrame(columns=COLUMNS)
+        if self.file.is_file():
+            self.votes = tables.read(self.file, COLUMNS).reset_index(drop=True)[COLUMNS]
+            self.votes["mos"] = pd.to_numeric(self.votes["mos"], errors="coerce")
+            self.votes["repeat"] = self.votes["repeat"].astype(int)
+
+    def schedule(self, rater: str) -> list[tuple[str, int]]:
+        """(image, 0 or 1 for a repeat) in the order of this rater, which depends on the name alone."""
+        rng = np.random.default_rng(list(hashlib.sha256(rater.encode()).digest()))
+        order = [self.names[i] for i in rng.permutation(len(self.names))]
+        count = min(max(FEWEST_REPEATS, round(REPEATS * len(order))), len(order) // 2)
+        again = [order[i] for i in rng.permutation(len(order) // 2)[:count]]  # of the first half: far apart
+        return [*((name, 0) for name in order), *((name, 1) for name in again)]
+
+    def position(self, rater: str) -> int:
+        """How many images this rater has seen."""
+        return int((self.votes["rater"] == rater).sum())
+
+    def add(self, vote: Vote) -> None:
+        """Keep a rating. Raises ValueError if it is not for the image that this rater sees now."""
+        with self.lock:
+            plan, at = self.schedule(vote.rater), self.position(vote.rater)
+            if vote.position != at or at >= len(plan):
+                raise ValueError("this image is rated already")
+            name, repeat = plan[at]
+            mos = np.nan if vote.rating is None else float(vote.rating)
+            self.votes.loc[len(self.votes)] = [name, vote.rater, mos, repeat, time.strftime("%Y-%m-%dT%H:%M:%S")]
+            self._save()
+
+    def undo(self, rater: str) -> None:
+        """Forget the last rating of this rater, if there is one."""
+        with self.lock:
+            mine = self.votes.index[self.votes["rater"] == rater]
+            if len(mine):
+                self.votes = self.votes.drop(mine[-1]).reset_index(drop=True)
+                self._save()
+
+    def _save(self) -> None:
+        write_text(self.file, self.votes.to_csv(index=False, float_format="%g", lineterminator="\n"))
+
+    def results(self) -> dict[str, Any]:
+        """MOS of each image, and for each rater how well they agree with the others and with themselves."""
+        rated = self.votes.dropna(subset="mos").astype({"mos": float})
+        first = rated[rated["repeat"] == 0].pivot_table(index="image", columns="rater", values="mos")
+        again = rated[rated["repeat"] == 1].pivot_table(index="image", columns="rater", values="mos")
+        raters = {}
+        for name in first.columns:
+            both = pd.concat([first[name], first.drop(columns=name).mean(axis=1)], axis=1).dropna()
+            agreement = srcc(both.iloc[:, 0], both.iloc[:, 1])[0] if len(both) else np.nan
+            apart = (first[name] - again[name]).abs().dropna() if name in again else pd.Series(dtype=float)
+            raters[name] = {
+                "rated": int(first[name].notna().sum()),
+                "agreement": None if np.isnan(agreement) else round(agreement, 3),
+                "repeats": len(apart),
+                "mean_difference_of_repeats": round(float(apart.mean()), 2) if len(apart) else None,
+            }
+        mos = {name: round(float(value), 3) for name, value in first.mean(axis=1).items()}
+        return {"images": len(self.names), "raters": raters, "mos": mos}
+
+    def text(self) -> str:
+        """``results`` in lines."""
+        found = self.results()
+        lines = [f"{len(found['mos'])} of {found['images']} images rated by {len(found['raters'])} raters: {self.file}"]
+        for name, r in found["raters"].items():
+            line = f"{name}: {r['rated']} images"
+            line += f", SRCC with the others {r['agreement']:.2f}" if r["agreement"] is not None else ""
+            line += f", {r['repeats']} repeats differ by {r['mean_difference_of_repeats']:.2f}" if r["repeats"] else ""
+            lines.append(line)
+        return "\n".join(lines)
+
+
+def application(session: Session) -> FastAPI:
+    """The page and its four requests; it answers under names of this machine alone."""
+    app = FastAPI(title="grmp rate", docs_url=None, redoc_url=None)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=HOSTS)
+    page = (Path(__file__).parent / "rate.html").read_text(encoding="utf-8")
+    places = {name: i for i, name in enumerate(session.names)}
+
+    @app.get("/", response_class=HTMLResponse)
+    def show() -> str:
+        return page
+
+    @app.get("/next")
+    def following(rater: str) -> dict[str, Any]:
+        plan, at = session.schedule(rater), session.position(rater)
+        image = places[plan[at][0]] if at < len(plan) else None
+        ahead = [places[name] for name, _ in itertools.islice(plan, at + 1, at + 2)]
+        return {"position": at, "total": len(plan), "image": image, "ahead": ahead}
+
+    @app.get("/image/{number}")
+    def image(number: int) -> FileResponse:
+        if not 0 <= number < len(session.names):
+            raise HTTPException(404)
+        return FileResponse(session.folder / session.names[number])
+
+    @app.post("/vote")
+    def vote(given: Vote) -> dict[str, Any]:
+        try:
+            session.add(given)
+        except ValueError as error:
+            raise HTTPException(409, str(error)) from None
+        return following(given.rater)
+
+    @app.post("/undo")
+    def undo(rater: str) -> dict[str, Any]:
+        session.undo(rater)
+        return following(rater)
+
+    @app.get("/results")
+    def results() -> dict[str, Any]:
+        return session.results()
+
+    return app
+
+
+def serve(folder: Path, port: int) -> str:
+    """Serve the page on the loopback interface until Ctrl-C; returns ``Session.text``."""
+    import uvicorn
+
+    session = Session(folder)
+    print(f"rate {len(session.names)} images at http://127.0.0.1:{port} (Ctrl-C ends)", flush=True)
+    uvicorn.run(application(session), host="127.0.0.1", port=port, log_level="warning")
+    return session.text()

@@ -1,0 +1,52 @@
+"""Forms of ratings: votes, pairs, and tables that are not complete yet."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import expit
+
+from grmp.data import ratings
+from grmp.errors import UserError
+
+
+def written(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def test_rows_without_a_rating_are_left_out_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    found = ratings.read(written(tmp_path / "r.csv", "image,mos,reference\na.png,3,x\nb.png,,y\nc.png,4.5,x\n"))
+    assert found[["image", "mos", "reference"]].to_numpy().tolist() == [["a.png", 3, "x"], ["c.png", 4.5, "x"]]
+    assert list(found.index) == [2, 4]  # lines of the file
+    assert "1 of 3 rows have no rating yet" in capsys.readouterr().out
+
+
+def test_votes_are_averaged_over_raters(tmp_path: Path):
+    rows = "image,rater,mos\na,Ann,1\na,Bob,4\na,Ann,3\nb,Ann,5\nb,Bob,\n"
+    found = ratings.read(written(tmp_path / "v.csv", rows)).set_index("image")
+    assert found.loc["a", "mos"] == 3  # Ann: 2, Bob: 4
+    assert found.loc["a", "mos_std"] == pytest.approx(np.sqrt(2))
+    assert (found.loc["b", "mos"], found.loc["b", "raters"]) == (5, 1)
+
+
+def test_comparisons_recover_known_strengths(tmp_path: Path):
+    rng, strength = np.random.default_rng(0), np.linspace(-2, 2, 12)
+    a, b = (rng.integers(0, 12, 3000) for _ in range(2))
+    a, b = a[a != b], b[a != b]
+    wins = rng.random(len(a)) < expit(strength[a] - strength[b])
+    better, worse = np.where(wins, a, b), np.where(wins, b, a)
+    pd.DataFrame({"better": [f"{i:02}" for i in better], "worse": [f"{i:02}" for i in worse]}).to_csv(
+        tmp_path / "p.csv", index=False
+    )
+    found = ratings.read(tmp_path / "p.csv")
+    assert found["image"].tolist() == [f"{i:02}" for i in range(12)]
+    assert found["mos"].to_numpy() == pytest.approx(strength, abs=0.35)  # standard errors are about 0.12
+
+
+def test_pairs_that_say_nothing_are_named(tmp_path: Path):
+    with pytest.raises(UserError, match=r"line 3: compares an image with itself"):
+        ratings.read(written(tmp_path / "p.csv", "better,worse\na,b\na,a\n"))
+    with pytest.raises(UserError, match=r"nothing links a to c; compare images of the 2 separate groups"):
+        ratings.read(written(tmp_path / "p.csv", "better,worse\na,b\nc,d\n"))

@@ -1,0 +1,122 @@
+"""Predictions of other methods: the same numbers as a run of ours with these predictions, and a place in tables and figures."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from grmp import params as settings
+from grmp.cli import app
+from grmp.errors import UserError
+from grmp.experiments.sweep import outdated
+from grmp.params import RunKey
+from grmp.report.collect import collect
+from grmp.report.few_shot import curves, score_table
+from grmp.report.results import Results
+from grmp.use import evaluate as room
+from tests.report import sample
+
+KEY = RunKey("sound", "alpha", "mine", 25)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two runs of ours, on a prepared database."""
+    root = tmp_path_factory.mktemp("world")
+    (root / "params.yaml").write_text(yaml.safe_dump(sample.settings()))
+    index = sample.make_prepared(root, "alpha", "simulated", 1)
+    for method in ("grmp", "ridge"):
+        sample.make_record(root, "alpha", method, 25, index)
+    return root
+
+
+@pytest.fixture
+def mine(built: Path, tmp_path: Path) -> Path:
+    """Our ridge regression as a table of someone else's, in another order."""
+    rows = pd.read_csv(KEY._replace(method="ridge").folder(built) / "predictions.csv", dtype={"image": str})
+    rows.sample(frac=1, random_state=0)[["image", "score", "split"]].to_csv(tmp_path / "mine.csv", index=False)
+    return tmp_path / "mine.csv"
+
+
+def test_the_numbers_are_those_of_a_run_of_ours(built: Path, mine: Path):
+    params = settings.load(built / "params.yaml")
+    found = room.evaluate(params, built, mine, KEY, "grmp", "my method")
+    ours = room.evaluate(params, built, mine, KEY, "ridge", "my method")
+    assert ours.differences["srcc"]["mean"] == 0
+    collect(params, built / "results")
+    summary = pd.read_csv(built / "results/summary.csv").query("method == 'ridge' and metric == 'srcc'").iloc[0]
+    for column in ("median", "median_low", "median_high"):
+        assert found.medians["srcc"][column] == pytest.approx(summary[column], abs=1e-6)
+    scores = pd.read_csv(built / "results/scores.csv").pivot(index="split", columns="method", values="srcc")
+    assert found.differences["srcc"]["mean"] == pytest.approx((scores["ridge"] - scores["grmp"]).mean(), abs=1e-5)
+    assert found.differences["srcc"]["low"] < found.differences["srcc"]["mean"] < found.differences["srcc"]["high"]
+    assert not KEY.folder(built).exists()  # nothing was added
+    text = found.text().splitlines()
+    assert text[0] == "my method on alpha, 25 labels, sound, 5 splits"
+    assert text[-1].startswith("| alpha | my method | 25 | ")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda t: pd.concat([t, t.iloc[[7]]]), r"line 202: split \d has \d+\.png a second time \(1 such rows\)"),
+        (lambda t: t.iloc[3:], r"3 missing test images: split \d \d+\.png, split \d \d+\.png, split \d \d+\.png$"),
+        (
+            lambda t: t.assign(split=t["split"] + 1),
+            r"\d+ rows that are no test images of alpha under protocol sound: split 5",
+        ),
+        (
+            lambda t: t.assign(score=t["score"].astype(object).where(t.index != t.index[4], "n/a")),
+            r"line 6: 'score' is not",
+        ),
+        (lambda t: t.drop(columns="split"), "has no column 'split'"),
+    ],
+)
+def test_wrong_rows_are_named(built: Path, mine: Path, change, said: str):
+    change(pd.read_csv(mine, dtype={"image": str})).to_csv(mine, index=False)
+    with pytest.raises(UserError, match=said):
+        room.evaluate(settings.load(built / "params.yaml"), built, mine, KEY, "grmp", "my method")
+
+
+def test_an_added_method_stands_in_tables_and_figures_and_is_never_computed(built: Path, mine: Path):
+    command = ["evaluate", str(mine), "--database", "alpha", "--shots", "25", "--params", str(built / "params.yaml")]
+    plain = CliRunner().invoke(app, [*command, "--json"], catch_exceptions=False).output
+    assert json.loads(plain)["differences"]["srcc"]["won"] <= 5
+    before = outdated_keys(built)
+    for _ in range(2):  # adding it again replaces it
+        added = CliRunner().invoke(app, [*command, "--add", "My method!"], catch_exceptions=False).output
+        assert "grmp collect" in added
+    assert outdated_keys(built) == before
+    results = Results.open(built)
+    collect(results.params, built / "results")
+    results = Results.open(built)
+    shown = score_table(results, "few_shot", [25, 50]).shown
+    row = shown[shown["Method"] == "My method!"].iloc[0]
+    assert row["SRCC, 25"].strip("*").startswith("0.")
+    assert row["SRCC, 50"] == "–"  # part of the grid
+    assert curves(results, "few_shot", [25, 50]) is not None
+    pairs = results.pairs[(results.pairs["method"] == "my_method") & (results.pairs["database"] == "alpha")]
+    assert pairs["against"].unique().tolist() == ["grmp"]
+    assert np.isfinite(pairs["mean"]).all()
+    assert "my_method" not in str(results.missing())
+    assert "my_method" not in (built / "results/cost.json").read_text()
+    taken = CliRunner().invoke(app, [*command, "--add", "ridge"])
+    assert "'ridge' is a method of params.yaml" in str(taken.exception)
+
+
+def outdated_keys(root: Path) -> list[RunKey]:
+    """What a sweep would compute; inputs of the invented records do not exist, so identities are not asked for."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("grmp.experiments.sweep.identify", lambda *_: type("Known", (), {"digest": ""}))
+        return outdated(settings.load(root / "params.yaml"), root)
+
+
+def test_without_our_run_the_ratings_come_from_the_database(built: Path, mine: Path, tmp_path: Path):
+    with pytest.raises(UserError, match="the ratings of beta are not here; run: grmp data fetch beta"):
+        room.evaluate(
+            settings.load(built / "params.yaml"), built, mine, KEY._replace(database="beta"), "grmp", "my method"
+        )
