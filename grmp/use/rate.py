@@ -55,9 +55,9 @@ class Session:
         self.names = names
         self.votes = pd.DataFrame(columns=COLUMNS)
         if self.file.is_file():
-            self.votes = tables.read(self.file, COLUMNS).reset_index(drop=True)[COLUMNS]
-            self.votes["mos"] = pd.to_numeric(self.votes["mos"], errors="coerce")
-            self.votes["repeat"] = self.votes["repeat"].astype(int)
+            found = tables.read(self.file, COLUMNS[:3]).reset_index(drop=True).reindex(columns=COLUMNS)
+            numbers = found[["mos", "repeat"]].apply(pd.to_numeric, errors="coerce")
+            self.votes = found.assign(mos=numbers["mos"], repeat=numbers["repeat"].fillna(0).astype(int))
 
     def schedule(self, rater: str) -> list[tuple[str, int]]:
         """(image, 0 or 1 for a repeat) in the order of this rater, which depends on the name alone."""

@@ -27,7 +27,7 @@ KEY = RunKey("sound", "alpha", "mine", 25)
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two runs of ours, on a prepared database."""
     root = tmp_path_factory.mktemp("world")
-    (root / "params.yaml").write_text(yaml.safe_dump(sample.settings()))
+    (root / "params.yaml").write_text(yaml.safe_dump(sample.settings(), sort_keys=False))
     index = sample.make_prepared(root, "alpha", "simulated", 1)
     for method in ("grmp", "ridge"):
         sample.make_record(root, "alpha", method, 25, index)
@@ -67,7 +67,7 @@ def test_the_numbers_are_those_of_a_run_of_ours(built: Path, mine: Path):
         (lambda t: t.iloc[3:], r"3 missing test images: split \d \d+\.png, split \d \d+\.png, split \d \d+\.png$"),
         (
             lambda t: t.assign(split=t["split"] + 1),
-            r"\d+ rows that are no test images of alpha under protocol sound: split 5",
+            r"\d+ rows that are no test images of alpha under protocol sound: split \d",
         ),
         (
             lambda t: t.assign(score=t["score"].astype(object).where(t.index != t.index[4], "n/a")),
