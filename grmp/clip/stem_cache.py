@@ -6,6 +6,8 @@ an image's centre crop, not flipped (departure 12 has no effect then).
 """
 
 import hashlib
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +28,7 @@ def inputs(root: Path, dataset: Dataset, backbone: Backbone) -> np.ndarray:
 
     Features are kept in ``data/stem`` of the pipeline folder; one process computes them, others wait for it.
     """
-    if not backbone.shape.stem:
+    if not backbone.shape.stem or dataset.images.shape[1] == stem.CHANNELS:
         return dataset.images
     weights = [t.cpu().numpy().tobytes() for n, t in sorted(backbone.weights.items()) if n.startswith(stem.PREFIX)]
     convolutions = hashlib.sha256(b"".join(weights)).hexdigest()
@@ -42,20 +44,31 @@ def inputs(root: Path, dataset: Dataset, backbone: Backbone) -> np.ndarray:
     return np.load(path, mmap_mode="r")
 
 
-@torch.no_grad()
+def in_memory(dataset: Dataset, backbone: Backbone) -> Dataset:
+    """A dataset that is not stored, with the features of the stem, if there is one, in place of its images."""
+    if not backbone.shape.stem:
+        return dataset
+    return replace(dataset, images=np.concatenate(list(_features(dataset.images, backbone))))
+
+
 def _compute(path: Path, images: np.ndarray, backbone: Backbone) -> None:
-    # one at a time on a CPU: a third faster than in batches, and an image's features do not depend on its neighbours
-    batch = 1 if backbone.device.type == "cpu" else 64
-    size = backbone.shape.image_size
-    cells = size // stem.CELL
+    cells = backbone.shape.image_size // stem.CELL
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole(path) as beside:
         shape = (len(images), stem.CHANNELS, cells, cells)
         found = np.lib.format.open_memmap(beside, mode="w+", dtype=np.float32, shape=shape)
-        for i in tqdm(
-            range(0, len(images), batch), "features of the stem", unit="image", unit_scale=batch, disable=None
-        ):
-            rows = range(i, min(i + batch, len(images)))
-            x = crop(images, centre(rows, spare(images, size)), size).to(backbone.device)
-            found[i : i + batch] = stem.features(backbone.weights, pixels(x, backbone.shape)).cpu().numpy()
+        start = 0
+        for part in _features(images, backbone):
+            found[start : start + len(part)] = part
+            start += len(part)
         found.flush()
+
+
+@torch.no_grad()
+def _features(images: np.ndarray, backbone: Backbone) -> Iterator[np.ndarray]:
+    # one at a time on a CPU: a third faster than in batches, and an image's features do not depend on its neighbours
+    batch, size = 1 if backbone.device.type == "cpu" else 64, backbone.shape.image_size
+    for i in tqdm(range(0, len(images), batch), "features of the stem", unit="image", unit_scale=batch, disable=None):
+        rows = range(i, min(i + batch, len(images)))
+        x = crop(images, centre(rows, spare(images, size)), size).to(backbone.device)
+        yield stem.features(backbone.weights, pixels(x, backbone.shape)).cpu().numpy()

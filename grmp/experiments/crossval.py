@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from grmp.clip import checkpoints, shipped
+from grmp.clip import checkpoints, shipped, stem_cache
 from grmp.data.custom import folds as draw_folds
 from grmp.data.dataset import Dataset, source_ids
 from grmp.data.splits import Splits
@@ -96,7 +96,7 @@ def train(
     start = begin(params, root, rated, draw_folds(rated.index, folds, params.splits.seed) if folds else everything)
     contexts = {name: context_of(start, name) for name in names}
     if folds and unrated is not None:
-        contexts[method] = _with(contexts[method], unrated)
+        contexts[method] = _with(contexts[method], stem_cache.in_memory(unrated, start.backbone))
     digest = digest_of(rated)
     scores, kept, seconds, spread = {}, [], 0.0, np.empty(0)
     with lock(root, f"train-{sha256_of([digest, names])}"):
@@ -155,6 +155,7 @@ def begin(params: Params, root: Path, rated: Dataset, splits: Splits) -> RunCont
         raise UserError(
             f"the backbone needs {backbone.shape.image_size} pixels per side; set data.size to that or more"
         )
+    rated = stem_cache.in_memory(rated, backbone)
     return RunContext(params, root, rated, rated, splits, splits, LABELS, backbone, device)
 
 
