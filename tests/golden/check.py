@@ -1,4 +1,8 @@
-"""What this project computes, beside the numbers that one run of the authors' code gave on the same weights."""
+"""What this project computes, beside the numbers that one run of the authors' code gave on the same weights.
+
+They pin the protocol ``published``, except for what comes before the arrays (departures 14, 15, 18 and 19) and for its random
+numbers: the images are given, in float32, and without dropout (departures 13 and 20).
+"""
 
 import json
 from pathlib import Path
