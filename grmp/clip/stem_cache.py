@@ -32,9 +32,10 @@ def inputs(root: Path, dataset: Dataset, backbone: Backbone) -> np.ndarray:
         return dataset.images
     weights = [t.cpu().numpy().tobytes() for n, t in sorted(backbone.weights.items()) if n.startswith(stem.PREFIX)]
     convolutions = hashlib.sha256(b"".join(weights)).hexdigest()
-    assert isinstance(dataset.images, np.memmap)
-    array = Path(str(dataset.images.filename))
-    key = [dataset.info["sha256"][array.name], convolutions, code_digest("grmp.clip.stem")]
+    array = Path(getattr(dataset.images, "filename", None) or "images.npy")
+    content = dataset.info.get("sha256", {}).get(array.name)  # none of a user's own images, which are in memory
+    content = content or hashlib.sha256(dataset.images.tobytes()).hexdigest()
+    key = [content, convolutions, code_digest("grmp.clip.stem")]
     path = root / "data/stem" / dataset.name / f"{array.stem}-{sha256_of(key)[:16]}.npy"
     with lock(root, f"stem-{dataset.name}"):
         if not path.is_file():
