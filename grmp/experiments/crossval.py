@@ -163,9 +163,7 @@ def context_of(start: RunContext, name: str) -> RunContext:
     """The same under the settings of the method; checks that its prompts exist."""
     settings = start.params.for_method(name)
     if variant := settings.learned_start(name):
-        if not (start.root / f"models/prompts/{variant}.safetensors").is_file() and isinstance(
-            settings.backbone, ShippedBackbone
-        ):
+        if isinstance(settings.backbone, ShippedBackbone) and not (start.root / checkpoints.PATH).is_file():
             raise UserError(
                 f"method '{name}' starts from meta-learned prompts, which {settings.backbone.name} does not have; choose "
                 "--method last_blocks, ridge or zero_shot, or a pipeline with its own prompts: --params PIPELINE/params.yaml"
