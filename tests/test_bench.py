@@ -1,14 +1,19 @@
 """The plain recipe and ours give the same; the bench writes what it measured."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from bench import __main__ as bench
-from bench import false_positives, growth, intervals
+from bench import false_positives, growth, intervals, rounding
 from bench.measure import timed
 from bench.work import WORK, Setting
+from grmp.methods.context import open_context
+from grmp.params import RunKey, load
+from tests import worlds
 from tests.finetune.test_loop import SHAPE
 
 CPU = torch.device("cpu")
@@ -90,3 +95,19 @@ def test_intervals_of_exchangeable_images_cover_as_promised():
     quality = (0.5 + x @ weights + rng.normal(0, 0.05, 1050)).clip(0, 1)
     assert np.mean([covered for covered, _ in intervals.few(x, quality)]) == pytest.approx(0.9, abs=0.03)
     assert np.mean([covered for covered, _ in intervals.halves(rng.uniform(size=1000))]) == pytest.approx(0.9, abs=0.02)
+
+
+def test_a_schedule_that_rounding_decides_is_told_from_a_stable_one(tmp_path):
+    """A millionth of every weight: at a small rate training ends where it did, at a huge one somewhere else."""
+    file = worlds.build(tmp_path / "w")
+    context = open_context(load(file), file.parent, RunKey("sound", "target", "random_prompts", 6))
+    moved = rounding.perturbed(context.backbone, 0)
+    apart = (moved.weights["visual.proj"] / context.backbone.weights["visual.proj"] - 1).abs()
+    assert 1e-7 < apart.mean() < 1e-5
+    found = {}
+    for rate, epochs in ((1e-3, 5), (10.0, 40)):
+        adapt = context.params.adapt.model_copy(update={"learning_rate": rate, "epochs": epochs})
+        changed = replace(context, params=context.params.model_copy(update={"adapt": adapt}))
+        found[rate] = rounding.stability(changed, "random_prompts", 3)[1]
+    assert found[1e-3] < 0.005
+    assert not found[10.0] < 0.1
