@@ -43,9 +43,12 @@ real: install ## the small CLIPs on photographs: make real FROM="/path/to/Challe
 
 QUICK = zero_shot ridge last_blocks full random_prompts meta_prompts grmp
 real-quick: install ## 50 labels of LIVE Challenge, seven methods, the sound protocol: make real-quick FROM=PATH
-	@set -e; $(SORT_FROM); for folder in livec-rated livec; do cd $(CURDIR)/real/$$folder; \
+	@set -e; $(SORT_FROM); \
+	test -n "$$livec" || { echo "error: make real-quick needs the folder of LIVE Challenge" >&2; exit 1; }; \
+	for folder in livec-rated livec; do cd $(CURDIR)/real/$$folder; \
 	grmp data fetch livec --from "$$livec"; $(RECOVER); dvc repro pretrain@fomaml; \
-	echo $(QUICK) | xargs -n 1 -P 2 | xargs -I {} -P 2 grmp run livec {} 50 --protocol sound; grmp collect; done
+	printf '%s\n' $(QUICK) | xargs -I {} -P 2 grmp run livec {} 50 --protocol sound; \
+	grmp collect; grmp notebooks few_shot; done
 
 paper: install ## the paper: download the databases and run everything (use a GPU)
 	@$(RECOVER) && dvc repro
