@@ -95,7 +95,7 @@ def test_every_figure_and_table_has_its_provenance(built: Path, name: str):
 
 def test_a_folder_without_results_says_how_to_make_them(tmp_path: Path):
     make_settings(tmp_path)
-    few = {"notebooks": ["databases", "few_shot"], "title": "Nothing & more"}
+    few = {"notebooks": ["databases", "few_shot"], "title": "Nothing & more", "parts": []}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(settings() | {"report": few}))
     execute("few_shot", tmp_path / "params.yaml")
     build(load(tmp_path / "params.yaml"), tmp_path / "results", packages=[])
