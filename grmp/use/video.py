@@ -27,10 +27,12 @@ def is_video(path: Path) -> bool:
 def frames(path: Path, count: int) -> Iterator[tuple[float, np.ndarray]]:
     """(seconds, frame (H, W, 3) uint8 RGB) of at most ``count`` frames at equal distances.
 
-    Raises UserError if the file is not a video, or a frame cannot be decoded.
+    Raises UserError if OpenCV is missing, the file is not a video, or a frame cannot be decoded.
     """
-    import cv2
-
+    try:
+        import cv2
+    except ImportError:
+        raise UserError("videos need OpenCV: pip install opencv-python-headless") from None
     if not path.is_file():
         raise UserError(f"{path} not found; give video files")
     capture = cv2.VideoCapture(str(path))

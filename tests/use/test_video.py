@@ -1,5 +1,6 @@
 """Videos: sampled frames, pooling, and files that are no videos."""
 
+import sys
 from io import StringIO
 from pathlib import Path
 
@@ -64,6 +65,12 @@ def test_a_cut_video_gives_the_frames_that_are_there(clip: Path, tmp_path: Path)
     cut = tmp_path / "cut.avi"
     cut.write_bytes(data[: len(data) * 2 // 3])
     assert 0 < len(list(frames(cut, 100))) <= 20
+
+
+def test_without_opencv_it_says_what_to_install(clip: Path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with pytest.raises(UserError, match="pip install opencv"):
+        list(frames(clip, 3))
 
 
 def test_endings():
