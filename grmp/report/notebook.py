@@ -124,7 +124,14 @@ def _run(notebook: NotebookNode, given: dict[str, Any], root: Path, for_site: st
         cell = nbformat.v4.new_code_cell("\n".join(f"{name} = {value!r}" for name, value in given.items()))
         notebook.cells.insert(at + 1, cell)
     place = {"metadata": {"path": str(root)}}
-    client = NotebookClient(notebook, timeout=SECONDS, kernel_name="python3", record_timing=False, resources=place)
+    client = NotebookClient(
+        notebook,
+        timeout=SECONDS,
+        kernel_name="python3",
+        record_timing=False,
+        resources=place,
+        extra_arguments=["--log-level=ERROR"],
+    )
     with tempfile.TemporaryDirectory() as empty:  # no start-up files of the user, no history
         try:
             env = {"IPYTHONDIR": empty, "PYDEVD_DISABLE_FILE_VALIDATION": "1", FOR_SITE: for_site}
