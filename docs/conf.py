@@ -10,6 +10,7 @@ from sphinx.application import Sphinx
 
 ROOT = Path(__file__).parents[1]
 project, author, html_title = "grmp", "The grmp authors", "grmp: GRMP-IQA, reproduced"
+autodoc_preserve_defaults = True  # as written: a default that is a path would show where the package is installed
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_static"]
 nb_execution_mode = "off"  # notebooks were executed by `grmp notebooks`
