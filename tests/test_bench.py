@@ -54,6 +54,7 @@ def test_memory_is_that_of_the_recipe():
     assert 40 * 2**20 < large < 90 * 2**20
 
 
+@pytest.mark.slow
 def test_command_writes_csv_and_figure(monkeypatch, tmp_path):
     monkeypatch.setattr(bench, "VIT_B16", SHAPE)
     bench.main(["--repeats", "1", "--images", "2", "--shots", "3", "--out", str(tmp_path)])

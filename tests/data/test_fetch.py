@@ -220,6 +220,7 @@ def test_bad_archive_by_hand_leaves_nothing(toy, tmp_path):
     assert leftovers(tmp_path / "raw") == []
 
 
+@pytest.mark.slow
 def test_killed_at_many_moments(site, tmp_path):
     content = layouts.pack(toys.archive(), tmp_path / "toy.tgz").read_bytes()
     site.files["/toy.tgz"] = Served(content, pace=0.01)

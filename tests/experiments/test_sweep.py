@@ -82,6 +82,7 @@ def test_same_bytes_in_another_order(world, undisturbed):
     assert copies.records(world.parent) == undisturbed
 
 
+@pytest.mark.slow
 def test_two_sweeps_at_once_compute_each_split_once(world, undisturbed, tmp_path):
     """Counted where a split is kept: each of the 12 once over both, and no record is written twice."""
     count = tmp_path / "kept"

@@ -61,7 +61,7 @@ def record(world, method, shots=24, protocol="sound"):
     )
 
 
-@pytest.mark.parametrize("method", ["panel", "distill", "triplets"])
+@pytest.mark.parametrize("method", ["panel", pytest.param("distill", marks=pytest.mark.slow), "triplets"])
 def test_it_learns_and_repeats_its_bytes(world, method):
     srcc, predictions, run = record(world, method)
     assert run["status"] == ["ok"] * 3

@@ -182,6 +182,7 @@ def test_one_failing_notebook_leaves_the_others_alone(tmp_path: Path, capsys: py
     assert [p.name for p in (world / "results/notebooks").glob("*.ipynb")] == ["good.ipynb"]
 
 
+@pytest.mark.slow
 def test_by_hand_with_papermill(executed: Path, tmp_path: Path):
     """The executed notebook runs with papermill's own command line and kernel, and leaves the results for the site alone."""
     root = shutil.copytree(executed, tmp_path / "world", ignore=shutil.ignore_patterns("site"))

@@ -72,6 +72,7 @@ def biq2021(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_features_training_and_packing(biq2021, tmp_path, monkeypatch):
     network = type("Network", (), {"stem": {n: t.float() for n, t in stem.fold(seeded_state()).items()}})()
     network.classify = lambda grid: grid.mean((2, 3)).repeat(1, 2)[:, :1000]
