@@ -45,9 +45,9 @@ def draw(params: Params, world: Path, whole: Dataset, rows: np.ndarray, names: l
     rest = Splits(ranks).test(0)
     scores, truth = {}, {}
     for name in names:
-        case = train.case_of(start, name)
+        case = train.context_of(start, name)
         with tempfile.TemporaryDirectory() as place:
-            scores[name], _ = train.out_of_fold(case, name, Path(place))
+            scores[name], *_ = train.out_of_fold(case, name, Path(place))
         case = replace(case, source=whole, target=whole, splits=Splits(ranks), tested=Splits(ranks))
         (found,) = methods.prepare(case, name)([0])
         assert not found.failure, found.failure
