@@ -251,8 +251,8 @@ def score(
     below: Annotated[
         float | None, typer.Option(help="only images predicted worse than this rating; exit code 3 if there are any")
     ] = None,
-    worst: Annotated[int, typer.Option(min=0, help="only so many images, worst first; 0: all, in order")] = 0,
-    crops: Annotated[int, typer.Option(min=0, help="score so many crops of each image at its own resolution, too")] = 0,
+    worst: Annotated[int, typer.Option(min=0, help="print only this many images, worst first; 0: all, in input order")] = 0,
+    crops: Annotated[int, typer.Option(min=0, help="also score this many crops of each image at its own resolution")] = 0,
     html: Annotated[Path | None, typer.Option(help="also write a page with thumbnails", show_default=False)] = None,
     frames: Annotated[int, typer.Option(min=1, help="of a video: how many frames are scored")] = 32,
     as_json: AsJson = False,
@@ -281,7 +281,7 @@ def _score_videos(videos: list[Path], model: str, out: Path | None, frames: int,
     from grmp.use.video import score as run
 
     if others := [path for path in videos if not is_video(path)]:
-        raise UserError(f"{others[0]} is no video; score images and videos in two calls")
+        raise UserError(f"{others[0]} is not a video; score images and videos in two calls")
     text = run(videos, read(model, device), frames, out and out.with_suffix(".frames.csv"))
     if out:
         write_text(out, text)
@@ -301,7 +301,7 @@ def explain(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what lowers the score of an image, patch by patch (red) or raises it (blue), and words that describe it."""
+    """Show which patches of an image lower its score (red) or raise it (blue), and words that describe it."""
     import json
 
     from grmp.finetune.scorer import load as read
@@ -405,7 +405,7 @@ def verify(
         typer.Argument(help="a folder with results [default: the reference of this pipeline]", show_default=False),
     ] = None,
     params: ParamsFile = HERE,
-    tolerance: Annotated[float, typer.Option(min=0, help="of SRCC and PLCC of every run and split")] = 0.005,
+    tolerance: Annotated[float, typer.Option(min=0, help="largest accepted difference of SRCC and PLCC")] = 0.005,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
     """Compare fresh results with the reference in the repository; exit code 1 if they differ."""

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from grmp.report.pairs import ALL, CELL, DIFFERENCE, Differences, few_labels, incomparable
 from grmp.report.plotting import COLUMN, GREY, draw_splits, line_styles, panels, styled
 from grmp.report.results import Results, title
-from grmp.report.table import OTHER_IMAGES_NOTE, Table, amount, join, merged, number, side, signed, span
+from grmp.report.table import OTHER_IMAGES_NOTE, Table, amount, join, merged, p_value, side, signed, span
 
 Comparison = tuple[str, str, str]  # question, method, against
 COLUMNS = ["question", "method", "against", "database", "shots", *DIFFERENCE, "differences"]
@@ -130,7 +130,7 @@ def effect_columns(results: Results, data: pd.DataFrame) -> pd.DataFrame:
             "Mean": [signed(*v) for v in zip(data["mean"], data["low"], data["high"], strict=True)],
             "Over splits": [span(*v) for v in zip(data["mean_low"], data["mean_high"], strict=True)],
             "Won": ["–" if pd.isna(w) else f"{w:.0f} of {n:.0f}" for w, n in won],
-            "p": [number(p) for p in data["p"]],
+            "p": [p_value(p) for p in data["p"]],
             "Interval": [
                 side(*v) for v in zip(data["low"], data["high"], data.get("status", ["ok"] * len(data)), strict=True)
             ],
@@ -150,7 +150,9 @@ def answer_table(results: Results, table: pd.DataFrame, metric: str = "srcc") ->
     """``answers`` as a table: the questions of params.yaml."""
     data = table.drop(columns="differences")
     shown = effect_columns(results, data)
-    shown["p (Holm)"] = [number(p) if r == "primary" else "" for p, r in zip(data["p_holm"], data["role"], strict=True)]
+    shown["p (Holm)"] = [
+        p_value(p) if r == "primary" else "" for p, r in zip(data["p_holm"], data["role"], strict=True)
+    ]
     shown["Role"] = data["role"].to_numpy()
     done = set(zip(data["question"], data["method"], data["against"], strict=True))
     asked = [(p.question, p.method, p.against) for p in results.params.evaluate.pairs]

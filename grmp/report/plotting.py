@@ -133,6 +133,10 @@ def draw_splits(
         for collection in axis.collections[before:]:
             offset = np.array([0.0, shift] if horizontal else [shift, 0.0])
             collection.set_offsets(np.asarray(collection.get_offsets()) + offset)
+    # an interval that is much wider than the splits are spread ends in an arrow, so that it does not hide the others
+    known = np.concatenate([dots["value"], middles["value"].dropna()])
+    reach = 0.5 * np.ptp(known) if horizontal and len(dots) else np.inf
+    least, most = (known.min() - reach, known.max() + reach) if len(known) else (-np.inf, np.inf)
     for i, name in enumerate(names):
         part, style = middles[middles["series"] == name], styles[name]
         label = (labels or {}).get(name)
@@ -141,7 +145,10 @@ def draw_splits(
             face = style.get("markerfacecolor", style["color"])
             face = face if filled is None else style["color"] if filled(row.position) else "white"
             line = axis.hlines if horizontal else axis.vlines
-            line(at, row.low, row.high, color=style["color"], linewidth=1.1)
+            line(at, max(row.low, least), min(row.high, most), color=style["color"], linewidth=1.1)
+            for end, arrow in ((least, "<"), (most, ">")):
+                if row.low < end < row.high:
+                    axis.plot(end, at, arrow, color=style["color"], markersize=3)
             xy = (row.value, at) if horizontal else (at, row.value)
             axis.plot(
                 *xy, linestyle="none", color=style["color"], marker=style["marker"], mfc=face, label=label, zorder=3

@@ -147,7 +147,7 @@ class Table:
         found = []
         for _, column in self.shown.astype(str).items():
             cells = [c for c in column if c not in {"", "–", "n.p."}]
-            found.append("right" if cells and all(re.match(r"[*+−]*\d", c) for c in cells) else "left")
+            found.append("right" if cells and all(re.match(r"[*+−<]*\d", c) for c in cells) else "left")
         return found
 
     def save(self, base: Path, label: str) -> None:
@@ -191,6 +191,11 @@ def _tex(text: str) -> str:
 def number(value: float, digits: int = 3) -> str:
     """A number with a real minus sign; a dash for NaN."""
     return "–" if pd.isna(value) else f"{value:.{digits}f}".replace("-", "−")
+
+
+def p_value(value: float) -> str:
+    """Three decimals; a p-value is never shown as 0."""
+    return "<0.001" if value < 0.0005 else number(value)
 
 
 def with_interval(value: float, low: float, high: float, digits: int = 3) -> str:

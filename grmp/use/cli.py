@@ -48,7 +48,7 @@ def select(
     out: Annotated[
         Path | None, typer.Option("-o", help="table [default: FOLDER/ratings.csv]", show_default=False)
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="of the choice")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="seed of the random draw")] = 0,
 ) -> None:
     """Choose the images of a folder that are worth rating: different in content and quality, no two nearly alike."""
     from grmp.use import select as run

@@ -166,7 +166,7 @@ def _read(path: Path, truth: pd.DataFrame, key: RunKey) -> pd.DataFrame:
         )
     both = truth.merge(found[["split", "image", "score"]], how="outer", on=["split", "image"], indicator=True)
     for side, what in (
-        ("right_only", f"rows that are no test images of {key.database} under protocol {key.protocol}"),
+        ("right_only", f"rows that are not test images of {key.database} under protocol {key.protocol}"),
         ("left_only", "missing test images"),
     ):
         rows = both[both["_merge"] == side]

@@ -30,7 +30,7 @@ def settings_of(model: Path) -> Kept:
     """From the card of a model.
 
     The new model learns from all ratings anew: one that started from weights which have seen some of the images would be
-    scored too well by cross-validation. Raises UserError if the file is no model.
+    scored too well by cross-validation. Raises UserError if the file is not a model.
     """
     _, card = checkpoints.read(model, REMEDY, first="", only_metadata=True)
     try:

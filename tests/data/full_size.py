@@ -112,7 +112,7 @@ def write(numbers: dict[str, dict[str, float]]) -> None:
     a = numbers["array"]
     threads = len(os.sched_getaffinity(0))
     lines = [
-        f"{a['pictures']:,} pictures on {threads} CPU cores ({platform.machine()}, Python {platform.python_version()}):",
+        f"{a['pictures']:,} images on {threads} CPU cores ({platform.machine()}, Python {platform.python_version()}):",
         "",
         "| stage | time | peak memory beyond mapped files | peak with them |",
         "|---|---|---|---|",

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
-from grmp.report.plotting import COLUMN, FORMATS, line_styles, save, styled
+from grmp.report.plotting import COLUMN, FORMATS, draw_splits, line_styles, save, styled
 
 
 @styled
@@ -89,3 +90,16 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(Exception, match="No space left"):
         save(picture(), tmp_path / "picture")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interval_far_wider_than_the_splits_ends_in_an_arrow():
+    figure = Figure()
+    axis = figure.subplots()
+    scores = pd.DataFrame({"position": [0, 0, 1, 1], "series": "a", "value": [0.0, 0.1, 0.0, 0.2]})
+    middles = pd.DataFrame(
+        {"position": [0, 1], "series": "a", "value": [0.05, 0.1], "low": [-9, 0.0], "high": [9, 0.2]}
+    )
+    draw_splits(axis, scores, middles, [0, 1], line_styles("a"), horizontal=True)
+    assert axis.get_xlim()[1] < 0.5, "the wide interval does not set the scale"
+    arrows = [line.get_marker() for line in axis.lines if line.get_marker() in "<>"]
+    assert sorted(arrows) == ["<", ">"], "one interval is cut, the other is not"

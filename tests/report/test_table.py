@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from grmp.report.table import Table, merged, number, with_interval
+from grmp.report.table import Table, merged, number, p_value, with_interval
 
 
 @pytest.fixture
@@ -96,3 +96,13 @@ def test_no_table_is_wider_than_a_page(executed: Path, tmp_path: Path):
     assert (tmp_path / "all.pdf").is_file(), log[-2000:]
     wide = [line for line in log.splitlines() if "Overfull \\hbox" in line]
     assert not [line for line in wide if float(line.split("(")[1].split("pt")[0]) > 1], wide
+
+
+def test_a_p_value_is_never_shown_as_zero():
+    assert [p_value(p) for p in (0.0, 0.0004, 0.0006, 0.25, float("nan"))] == [
+        "<0.001",
+        "<0.001",
+        "0.001",
+        "0.250",
+        "–",
+    ]

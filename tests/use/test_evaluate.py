@@ -67,7 +67,7 @@ def test_the_numbers_are_those_of_a_run_of_ours(built: Path, mine: Path):
         (lambda t: t.iloc[3:], r"3 missing test images: split \d \d+\.png, split \d \d+\.png, split \d \d+\.png$"),
         (
             lambda t: t.assign(split=t["split"] + 1),
-            r"\d+ rows that are no test images of alpha under protocol sound: split \d",
+            r"\d+ rows that are not test images of alpha under protocol sound: split \d",
         ),
         (
             lambda t: t.assign(score=t["score"].astype(object).where(t.index != t.index[4], "n/a")),
