@@ -211,7 +211,8 @@ def train(
 
     if resume:
         kept = settings_of(resume)
-        backbone, method, scale = backbone or kept.backbone, method or kept.method, scale or kept.scale
+        backbone = backbone or ("" if params else kept.backbone)
+        method, scale = method or kept.method, scale or kept.scale
         lower_is_better = lower_is_better or kept.lower_is_better
     if params and backbone:
         raise UserError("--params brings its own CLIP: give --params or --backbone, not both")
@@ -251,8 +252,12 @@ def score(
     below: Annotated[
         float | None, typer.Option(help="only images predicted worse than this rating; exit code 3 if there are any")
     ] = None,
-    worst: Annotated[int, typer.Option(min=0, help="print only this many images, worst first; 0: all, in input order")] = 0,
-    crops: Annotated[int, typer.Option(min=0, help="also score this many crops of each image at its own resolution")] = 0,
+    worst: Annotated[
+        int, typer.Option(min=0, help="print only this many images, worst first; 0: all, in input order")
+    ] = 0,
+    crops: Annotated[
+        int, typer.Option(min=0, help="also score this many crops of each image at its own resolution")
+    ] = 0,
     html: Annotated[Path | None, typer.Option(help="also write a page with thumbnails", show_default=False)] = None,
     frames: Annotated[int, typer.Option(min=1, help="of a video: how many frames are scored")] = 32,
     as_json: AsJson = False,
@@ -266,6 +271,8 @@ def score(
     if len(images) > 1 and images[0].suffix == ".safetensors":  # the former way to name the model
         model, images = str(images[0]), images[1:]
     if any(map(is_video, images)):
+        if below is not None or worst or crops or html or as_json:
+            raise UserError("--below, --worst, --crops, --html and --json are for images; leave them out for videos")
         return _score_videos(images, model, out, frames, device)
     unread, found = run(images, Wanted(model, device, crops, below, worst, as_json), out, html)
     if unread:
@@ -275,13 +282,15 @@ def score(
 
 
 def _score_videos(videos: list[Path], model: str, out: Path | None, frames: int, device: str) -> None:
-    from grmp.files import write_text
+    from grmp.files import claim, write_text
     from grmp.finetune.scorer import load as read
     from grmp.use.video import is_video
     from grmp.use.video import score as run
 
     if others := [path for path in videos if not is_video(path)]:
         raise UserError(f"{others[0]} is not a video; score images and videos in two calls")
+    if out:
+        claim(out)
     text = run(videos, read(model, device), frames, out and out.with_suffix(".frames.csv"))
     if out:
         write_text(out, text)

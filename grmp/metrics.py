@@ -150,7 +150,7 @@ def interval(values: ArrayLike, level: float, resamples: int, seed: int) -> dict
     return found | {"sd": float(np.std(x, ddof=1)) if len(x) > 1 else np.nan}
 
 
-def corrected_t(differences: ArrayLike, level: float, test_share: float) -> dict[str, float]:
+def corrected_t(differences: ArrayLike, level: float, test_share: float, train_share: float = 1.0) -> dict[str, float]:
     """Corrected resampled t-test of paired differences over random splits (Nadeau and Bengio, Machine Learning 52, 2003).
 
     The test sides of random splits share images, so the variance of their mean is multiplied by 1 + J n_test / n_train. Valid
@@ -162,6 +162,8 @@ def corrected_t(differences: ArrayLike, level: float, test_share: float) -> dict
         (J,) one per split; values that are not finite are excluded.
     test_share
         Images in the test set, as a share of the database.
+    train_share
+        Labelled images, as a share of all others.
 
     Returns
     -------
@@ -172,7 +174,7 @@ def corrected_t(differences: ArrayLike, level: float, test_share: float) -> dict
     x = x[np.isfinite(x)]
     if len(x) < 2:
         return dict(NO_TEST)
-    return _t(x, np.var(x, ddof=1) * (1 / len(x) + test_share / (1 - test_share)), len(x) - 1, level)
+    return _t(x, np.var(x, ddof=1) * (1 / len(x) + test_share / (train_share * (1 - test_share))), len(x) - 1, level)
 
 
 def two_way(

@@ -89,6 +89,8 @@ def test_corrected_t_is_wider_than_the_plain_one():
     error = np.sqrt((1 / 4 + 1 / 4) / 6000)
     assert found["high"] - 0.025 == pytest.approx(3.182446 * error, rel=1e-5)
     assert found["p"] == pytest.approx(2 * t.sf(0.025 / error, 3))
+    few = corrected_t([0.01, 0.02, 0.03, 0.04], 0.95, 0.2, 0.1)  # a tenth of the training side: n_test / n_train = 2.5
+    assert few["high"] - 0.025 == pytest.approx(3.182446 * np.sqrt((1 / 4 + 2.5) / 6000), rel=1e-5)
     assert np.isnan(corrected_t([0.1, np.nan], 0.95, 0.2)["p"])
 
 

@@ -30,6 +30,8 @@ def read(path: Path) -> pd.DataFrame:
         return found
     by_rater = found.groupby(["image", "rater"], sort=True)["mos"].mean()
     votes = by_rater.groupby("image").agg(["mean", "std", "size"])
+    if "reference" in found:
+        votes["reference"] = found.groupby("image")["reference"].first()
     print(f"{path}: {len(by_rater)} ratings of {len(votes)} images by {found['rater'].nunique()} raters")
     return votes.rename(columns={"mean": "mos", "std": "mos_std", "size": "raters"}).reset_index()
 

@@ -80,7 +80,8 @@ def numbers(path: Path, table: pd.DataFrame, column: str) -> pd.Series:
             line = wrong.idxmax()
             raise UserError(f"{path}, line {line}: {reason} ('{values[line]}')")
     after = table.columns.get_loc(column) + 1
-    if after < len(table.columns) and values.str.isdigit().all():
+    full = table.iloc[:, -1].ne("").all()  # a comma more would not have fitted into rows whose last column is filled
+    if (after == len(table.columns) - 1 or (after < len(table.columns) and not full)) and values.str.isdigit().all():
         beside = table.iloc[:, after]
         if beside.ne("").any() and beside[beside.ne("")].str.isdigit().all():
             line = beside.ne("").idxmax()

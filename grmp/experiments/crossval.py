@@ -111,7 +111,7 @@ def train(
         card = rated.info | {
             "method": method,
             "protocol": params.protocol,
-            "backbone": getattr(params.backbone, "name", ""),
+            "backbone": getattr(params.backbone, "name", "openai"),
             "pictures": len(rated.index),
             "folds": folds,
             "comparison": found.reset_index().to_dict("records"),

@@ -58,7 +58,9 @@ class Differences:
         found: dict[str, Any] = interval(apart, settings.level, settings.resamples, settings.seed)
         found |= {"won": int(np.count_nonzero(apart > 0)), "differences": apart[np.isfinite(apart)].tolist()}
         if all(isinstance(a.cell.shots, str) and ACROSS not in a.cell.database for a, _ in pairs):
-            return found | corrected_t(apart, settings.level, self.params.splits.test) | {"rule": "corrected t"}
+            share = min(int(str(a.cell.shots).removesuffix("pct")) for a, _ in pairs) / 100
+            tested = corrected_t(apart, settings.level, self.params.splits.test, share)
+            return found | tested | {"rule": "corrected t"}
         drawn = [self._draw(name) for name in {a.target for a, _ in pairs}]
         if None in drawn:
             return found | NO_TEST | {"rule": "the images are not prepared here"}

@@ -15,6 +15,7 @@ from grmp.experiments import record
 from grmp.experiments.identity import RunIdentity
 from grmp.experiments.record import CorruptRecord, FinishedSplit, Record, read_record
 from grmp.files import read_json, sha256, sha256_of, write_text
+from grmp.methods.context import split_file
 from grmp.params import Params, RunKey
 from grmp.params.load import EXTERNAL
 from grmp.report.collect import score_range, score_table, summary_table
@@ -141,13 +142,17 @@ def _truth(root: Path, key: RunKey, ours: Record | None) -> tuple[pd.DataFrame, 
     if ours:
         same = {name: digest for name, digest in ours.run.inputs.items() if name.startswith(("database", "splits"))}
         return ours.predictions[["split", "image", "quality"]], same
-    folder, parts = root / "data/prepared" / key.target, root / "data/splits" / key.source / f"{key.protocol}.csv"
+    folder, parts = root / "data/prepared" / key.target, split_file(root, key.target, key.protocol)
     if not (folder / "info.json").is_file():
         raise UserError(
             f"the ratings of {key.target} are not here; run: grmp data fetch {key.target} && grmp data prepare {key.target}"
         )
     index = pd.read_csv(folder / "index.csv", dtype={"image": str})
     drawn = splits.load(parts, index["image"])
+    if key.source != key.target:  # trained elsewhere: every image of the target is a test image
+        drawn = drawn.whole(
+            pd.read_csv(split_file(root, key.source, key.protocol), nrows=1).filter(like="split_").shape[1]
+        )
     each = [index.iloc[drawn.test(i)][["image", "quality"]].assign(split=i) for i in range(drawn.count)]
     return pd.concat(each), {"splits": sha256(parts), "database": sha256_of(read_json(folder / "info.json")["sha256"])}
 

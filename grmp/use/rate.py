@@ -60,12 +60,15 @@ class Session:
             self.votes = found.assign(mos=numbers["mos"], repeat=numbers["repeat"].fillna(0).astype(int))
 
     def schedule(self, rater: str) -> list[tuple[str, int]]:
-        """(image, 0 or 1 for a repeat) in the order of this rater, which depends on the name alone."""
+        """(image, 0 or 1 for a repeat): what this rater has seen, then the rest in an order that depends on the name alone."""
         rng = np.random.default_rng(list(hashlib.sha256(rater.encode()).digest()))
         order = [self.names[i] for i in rng.permutation(len(self.names))]
         count = min(max(FEWEST_REPEATS, round(REPEATS * len(order))), len(order) // 2)
         again = [order[i] for i in rng.permutation(len(order) // 2)[:count]]  # of the first half: far apart
-        return [*((name, 0) for name in order), *((name, 1) for name in again)]
+        mine = self.votes[self.votes["rater"] == rater]
+        seen = list(zip(mine["image"], mine["repeat"].astype(int), strict=True))  # also where images were added since
+        rest = [*((name, 0) for name in order), *((name, 1) for name in again)]
+        return seen + [one for one in rest if one not in seen]
 
     def position(self, rater: str) -> int:
         """How many images this rater has seen."""

@@ -30,7 +30,7 @@ def select(folder: Path, count: int, seed: int, backbone: str = "") -> tuple[pd.
     Returns
     -------
     DataFrame
-        ``image`` (relative to the folder), ``mos`` (empty, to be filled in) and ``duplicates``: how many other images are
+        ``image`` (relative to the folder), ``mos`` (last, empty, to be filled in) and ``duplicates``: how many other images are
         nearly like it, and are therefore not chosen; in the order of choice.
     int
         How many images were looked at.
@@ -49,7 +49,7 @@ def select(folder: Path, count: int, seed: int, backbone: str = "") -> tuple[pd.
     rows = first[choose(embeddings[first], quality[first], count, seed)]
     names = [known[i].relative_to(folder).as_posix() for i in rows]
     alike = sizes[group[rows]] - 1
-    table = pd.DataFrame({"image": names, "mos": "", "duplicates": alike})
+    table = pd.DataFrame({"image": names, "duplicates": alike, "mos": ""})
     return table, len(known), [f"{printable(path)}: {why}" for path, why in unread.items()]
 
 

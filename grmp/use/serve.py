@@ -63,7 +63,10 @@ def _score(model: QualityModel, data: bytes) -> Score:
     prepared = model.prepare(data)
     if isinstance(prepared, str):
         raise HTTPException(422, prepared)
-    values = {name: float(column[0]) for name, column in model.judge(model.quality(prepared).astype(float)).items()}
+    quality = model.quality(prepared).astype(float)
+    if not math.isfinite(quality[0]):
+        raise HTTPException(422, "its score is not finite")
+    values = {name: float(column[0]) for name, column in model.judge(quality).items()}
     return Score(
         **{name: value if math.isfinite(value) else None for name, value in values.items()},  # type: ignore[arg-type]
         model=model.card["sha256"][:12],

@@ -50,3 +50,14 @@ def test_pairs_that_say_nothing_are_named(tmp_path: Path):
         ratings.read(written(tmp_path / "p.csv", "better,worse\na,b\na,a\n"))
     with pytest.raises(UserError, match=r"nothing links a to c; compare images of the 2 separate groups"):
         ratings.read(written(tmp_path / "p.csv", "better,worse\na,b\nc,d\n"))
+
+
+def test_votes_keep_their_reference(tmp_path: Path):
+    text = "image,rater,reference,mos\na.png,Ann,x,3\na.png,Bob,x,5\nb.png,Ann,x,2\n"
+    found = ratings.read(written(tmp_path / "r.csv", text))
+    assert found[["image", "mos", "reference"]].to_numpy().tolist() == [["a.png", 4, "x"], ["b.png", 2, "x"]]
+
+
+def test_a_selection_that_was_filled_in_is_read(tmp_path: Path):
+    text = "image,duplicates,mos\na.png,0,3\nb.png,1,5\n"  # the columns that `grmp select` writes
+    assert ratings.read(written(tmp_path / "r.csv", text))["mos"].tolist() == [3, 5]

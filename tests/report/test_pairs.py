@@ -40,10 +40,16 @@ def test_the_endpoint_is_the_mean_over_cells(whole: Results):
 def test_shares_and_counts_have_their_own_rule(whole: Results):
     differences = Differences(whole.params, whole.root, dict(iter(whole.scores.groupby(CELL))))
     found = {
-        database: differences.of([tuple(whole.record(database, m, shots) for m in ("grmp", "ridge"))], "srcc")["rule"]
+        (database, shots): differences.of([tuple(whole.record(database, m, shots) for m in ("grmp", "ridge"))], "srcc")[
+            "rule"
+        ]
         for database, shots in (("gamma", 25), ("gamma", "20pct"), ("alpha_to_gamma", 50))
     }
-    assert found == {"gamma": "corrected t", "alpha_to_gamma": "two-way bootstrap"}
+    assert found == {
+        ("gamma", 25): "two-way bootstrap",
+        ("gamma", "20pct"): "corrected t",
+        ("alpha_to_gamma", 50): "two-way bootstrap",
+    }
 
 
 def test_images_of_a_source_are_drawn_together(whole: Results, tmp_path: Path):

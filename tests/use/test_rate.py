@@ -8,6 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from grmp.data import ratings
 from grmp.errors import UserError
 from grmp.use import rate as room
 
@@ -91,3 +92,22 @@ def test_the_images_are_those_that_were_selected(folder: Path):
     pd.DataFrame({"image": ["33.png"], "mos": ""}).to_csv(folder / "ratings.csv", index=False)
     with pytest.raises(UserError, match=r"33\.png is not below"):
         room.Session(folder)
+
+
+def test_train_reads_the_ratings_of_the_page(folder: Path):
+    client = browser(folder)
+    for i, rating in enumerate([5, 4, 3, 1]):
+        vote(client, "Ann", i, rating)
+    found = ratings.read(folder / room.VOTES)
+    assert sorted(found["mos"]) == [1, 3, 4, 5]
+
+
+def test_images_added_later_are_shown(folder: Path):
+    client = browser(folder)
+    for i in range(23):
+        vote(client, "Ann", i, 3)
+    for i in range(5):
+        Image.fromarray(np.full((8, 8, 3), 7 * i, np.uint8)).save(folder / f"new{i}.png")
+    session = room.Session(folder)
+    left = [name for name, repeat in session.schedule("Ann")[session.position("Ann") :] if not repeat]
+    assert sorted(left) == [f"new{i}.png" for i in range(5)]

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from grmp.cli import main
 from grmp.errors import UserError
 from grmp.finetune.scorer import load
 from grmp.use.video import frames, is_video, score
@@ -76,3 +77,14 @@ def test_without_opencv_it_says_what_to_install(clip: Path, monkeypatch):
 def test_endings():
     assert is_video(Path("a.MP4"))
     assert not is_video(Path("a.jpg"))
+
+
+@pytest.mark.parametrize(
+    "option", [["--below", "0.5"], ["--json"], ["--worst", "1"], ["--crops", "2"], ["--html", "x.html"]]
+)
+def test_an_option_for_images_is_not_ignored(clip: Path, option: list[str], monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["grmp", "score", str(clip), *option])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 1
+    assert "are for images" in capsys.readouterr().err
