@@ -43,12 +43,12 @@ def explain(path: Path, model: QualityModel, out: Path, pair: tuple[str, str] | 
     x = pixels(torch.from_numpy(prepared).to(model.text.device), shape)
     maps, _ = relevance(model, x)
     picture = overlay(image, maps[0].cpu().numpy(), shape.image_size / model.card["size"], model.card["aspect"])
-    with whole(out) as beside:
-        picture.save(beside, format="PNG")
     found = {"quality": float(model.quality(prepared)[0])}
     for (good, bad), texts in (WORDS | ({pair: pair} if pair else {})).items():
         found[f"{good} / {bad}"] = agrees(image, texts)
     found["colourful / dull"] = colourful(np.asarray(image))
+    with whole(out) as beside:
+        picture.save(beside, format="PNG")
     return found
 
 
