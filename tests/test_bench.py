@@ -95,7 +95,6 @@ def test_intervals_of_exchangeable_images_cover_as_promised():
     x, weights = rng.normal(size=(1050, 5)), np.array([0.05, -0.05, 0.02, 0.0, 0.0])
     quality = (0.5 + x @ weights + rng.normal(0, 0.05, 1050)).clip(0, 1)
     assert np.mean([covered for covered, _ in intervals.few(x, quality)]) == pytest.approx(0.9, abs=0.03)
-    assert np.mean([covered for covered, _ in intervals.halves(rng.uniform(size=1000))]) == pytest.approx(0.9, abs=0.02)
 
 
 def test_a_schedule_that_rounding_decides_is_told_from_a_stable_one(tmp_path):
