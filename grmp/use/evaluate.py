@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import yaml
 
@@ -40,7 +41,7 @@ class Evaluation:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data."""
-        named = {"method": self.label, **self.key._asdict(), "label": self.label, "splits": self.splits}
+        named = {**self.key._asdict(), "label": self.label, "splits": self.splits}
         return named | {"medians": self.medians, "against": self.against, "differences": self.differences}
 
     def text(self) -> str:
@@ -162,7 +163,7 @@ def _read(path: Path, truth: pd.DataFrame, key: RunKey) -> pd.DataFrame:
     found = tables.read(path, ("split", "image", "score"))
     for column in ("split", "score"):
         found[column] = pd.to_numeric(found[column], errors="coerce")
-        if (wrong := found[column].isna()).any():
+        if (wrong := ~np.isfinite(found[column])).any():
             raise UserError(f"{path}, line {wrong.idxmax()}: '{column}' is not a number")
     if (twice := found.duplicated(["split", "image"])).any():
         one = found.loc[twice.idxmax()]

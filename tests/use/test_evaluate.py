@@ -73,6 +73,10 @@ def test_the_numbers_are_those_of_a_run_of_ours(built: Path, mine: Path):
             lambda t: t.assign(score=t["score"].astype(object).where(t.index != t.index[4], "n/a")),
             r"line 6: 'score' is not",
         ),
+        (
+            lambda t: t.assign(score=t["score"].astype(object).where(t.index != t.index[4], "inf")),
+            r"line 6: 'score' is not",
+        ),
         (lambda t: t.drop(columns="split"), "has no column 'split'"),
     ],
 )
