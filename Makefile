@@ -20,7 +20,7 @@ install: .venv/.installed ## create .venv and install the project with pinned ve
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@$(PYTHON) -m venv .venv || { echo "error: python3 has no venv module; on Debian or Ubuntu: apt install python3-venv" >&2; rm -rf .venv; exit 1; }
 	@echo "installing into .venv (about 7 GB, a few minutes the first time)"
-	@$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[pipeline,serve,dev]'
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[pipeline,dev]'
 	@touch $@
 
 demo: install ## the pipeline on simulated databases, about 10 minutes on 2 cores; results in demo/results

@@ -348,13 +348,10 @@ def serve(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
 ) -> None:
     """Answer POST /score with the score, the interval and the version of the model; /docs describes it."""
-    try:
-        import uvicorn
+    import uvicorn
 
-        from grmp.use.serve import service
-    except ImportError:
-        raise UserError("grmp serve needs FastAPI; install it with: pip install 'grmp[serve]'") from None
     from grmp.finetune.scorer import load as read
+    from grmp.use.serve import service
 
     uvicorn.run(service(read(model, device)), host=host, port=port)
 

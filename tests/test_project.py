@@ -19,7 +19,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
 EXTRAS = PROJECT["optional-dependencies"]
-PINNED = PROJECT["dependencies"] + EXTRAS["pipeline"] + EXTRAS["serve"] + EXTRAS["dev"]
+PINNED = PROJECT["dependencies"] + EXTRAS["pipeline"] + EXTRAS["dev"]
 
 
 def test_conda_users_get_the_same_set():

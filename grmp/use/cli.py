@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from grmp.data.cli import HERE, ParamsFile
-from grmp.errors import UserError
 
 app = typer.Typer()
 
@@ -71,8 +70,6 @@ def rate(
     ] = False,
 ) -> None:
     """Rate images on a local page: one at a time, keys 1 to 5; every rating is saved to FOLDER/votes.csv at once."""
-    try:
-        from grmp.use import rate as run
-    except ImportError:
-        raise UserError("grmp rate needs FastAPI; install it with: pip install 'grmp[serve]'") from None
+    from grmp.use import rate as run
+
     print(json.dumps(run.Session(folder).results(), indent=1) if as_json else run.serve(folder, port))

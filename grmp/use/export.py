@@ -4,11 +4,11 @@ import json
 import logging
 from pathlib import Path
 
+import onnx
 import torch
 from torch import Tensor
 
 from grmp.clip.model import pixels
-from grmp.errors import UserError
 from grmp.files import whole
 from grmp.finetune.scorer import QualityModel
 from grmp.finetune.trust import LEVEL, half_width
@@ -30,15 +30,7 @@ class _Graph(torch.nn.Module):
 
 @torch.no_grad()
 def export(model: QualityModel, out: Path) -> None:
-    """Write ``images`` (N, 3, S, S) uint8 -> ``quality`` (N,) and ``embedding`` (N, E); metadata say how to prepare images.
-
-    Raises UserError if the extra `export` is not installed.
-    """
-    try:
-        import onnx
-        import onnxscript  # noqa: F401  # what torch's exporter needs
-    except ImportError:
-        raise UserError("grmp export needs onnx; install it with: pip install 'grmp[export]'") from None
+    """Write ``images`` (N, 3, S, S) uint8 -> ``quality`` (N,) and ``embedding`` (N, E); metadata say how to prepare images."""
     logging.getLogger("onnxscript").setLevel(logging.ERROR)
     shape, example = model.clip.shape, torch.zeros((2, 3, *[model.clip.shape.image_size] * 2), dtype=torch.uint8)
     program = torch.onnx.export(

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 from skimage import data
 from typer.testing import CliRunner
@@ -14,7 +15,6 @@ from typer.testing import CliRunner
 from grmp.cli import app
 from grmp.finetune.scorer import QualityModel
 
-onnxruntime = pytest.importorskip("onnxruntime")
 PAGE = Path(__file__).parents[2] / "docs/export.md"
 
 

@@ -13,12 +13,11 @@ from pathlib import Path
 from urllib.error import HTTPError
 
 import pytest
+import uvicorn
 from PIL import Image
 
 from grmp.finetune.scorer import QualityModel
-
-serve = pytest.importorskip("grmp.use.serve")
-uvicorn = pytest.importorskip("uvicorn")
+from grmp.use import serve
 
 
 @pytest.fixture(scope="module")
