@@ -50,15 +50,15 @@ class Browser:
                 return dict(message["result"])
             self._events.append(message)
 
-    def open(self, page: Path, width: int = 1200, dark: bool = False, query: str = "") -> None:
-        """Load a file at this width and wait until it has loaded."""
+    def open(self, page: Path | str, width: int = 1200, dark: bool = False, query: str = "") -> None:
+        """Load a file or an address at this width and wait until it has loaded."""
         self._events.clear()
         self.call(
             "Emulation.setDeviceMetricsOverride", width=width, height=844, deviceScaleFactor=1, mobile=width < 600
         )
         feature = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[feature])
-        self.call("Page.navigate", url=page.resolve().as_uri() + query)
+        self.call("Page.navigate", url=(page if isinstance(page, str) else page.resolve().as_uri()) + query)
         end = time.monotonic() + SECONDS
         while not any(e["method"] == "Page.loadEventFired" for e in self._events):
             assert time.monotonic() < end, f"{page} does not load"

@@ -1,16 +1,22 @@
 """The rating page's requests: nothing is lost, nothing is counted twice, repeats are hidden, raters are kept apart."""
 
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import uvicorn
 from fastapi.testclient import TestClient
 from PIL import Image
 
 from grmp.data import ratings
 from grmp.errors import UserError
 from grmp.use import rate as room
+from tests.report.browser import PROGRAM, Browser
+from tests.report.browser import browser as chromium
 
 
 @pytest.fixture
@@ -111,3 +117,122 @@ def test_images_added_later_are_shown(folder: Path):
     session = room.Session(folder)
     left = [name for name, repeat in session.schedule("Ann")[session.position("Ann") :] if not repeat]
     assert sorted(left) == [f"new{i}.png" for i in range(5)]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """Six images wider than a phone, and the address of their page."""
+    folder = tmp_path_factory.mktemp("served")
+    for i in range(6):
+        Image.fromarray(np.full((300, 500, 3), 40 * i, np.uint8)).save(folder / f"{i}.png")
+    config = uvicorn.Config(room.application(room.Session(folder)), port=0, log_level="warning")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield folder, f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.fixture(scope="module")
+def tab() -> Iterator[Browser]:
+    with chromium() as opened:
+        yield opened
+
+
+def press(tab: Browser, *keys: str) -> None:
+    """Keys of a keyboard, as the page's user presses them."""
+    for key in keys:
+        text = {"Enter": "\r", "Tab": ""}.get(key, key)
+        tab.call("Input.dispatchKeyEvent", type="keyDown", key=key, text=text, windowsVirtualKeyCode=ord(text or "\t"))
+        tab.call("Input.dispatchKeyEvent", type="keyUp", key=key)
+
+
+def until(tab: Browser, said: str) -> None:
+    """Wait for this status."""
+    end, found = time.monotonic() + 10, ""
+    while said not in found:
+        assert time.monotonic() < end, f"{said!r} is not in {found!r}"
+        found = tab.ask("document.getElementById('progress').textContent")
+
+
+def start(tab: Browser, address: str, rater: str, width: int = 1200) -> None:
+    tab.open(address, width)
+    tab.call("Input.insertText", text=rater)  # the field has the focus
+    press(tab, "Enter")
+    until(tab, "Image 1 of 9")
+
+
+needs_chromium = pytest.mark.skipif(PROGRAM is None, reason="no Chromium on the path")
+
+
+@needs_chromium
+def test_a_keyboard_is_enough_and_every_key_is_saved_at_once(tab: Browser, served: tuple[Path, str]):
+    folder, address = served
+    start(tab, address, "Ann")
+
+    def votes() -> list[float]:
+        table = pd.read_csv(folder / room.VOTES)
+        return table.loc[table["rater"] == "Ann", "mos"].fillna(0).tolist()
+
+    press(tab, "4")
+    until(tab, "Image 2")
+    assert votes() == [4]
+    press(tab, "u")
+    until(tab, "Image 1")
+    assert votes() == []
+    press(tab, "s")
+    until(tab, "Image 2")
+    assert votes() == [0]
+    tab.ask("document.getElementById('frame').focus()")
+    press(tab, "Tab", "Enter")  # the first grade
+    until(tab, "Image 3")
+    assert votes() == [0, 5]
+    for i, key in enumerate("1234512", 4):
+        press(tab, key)
+        until(tab, f"Image {i}" if i < 10 else "All 9 images are rated")
+    assert votes() == [0, 5, 1, 2, 3, 4, 5, 1, 2]
+    table = pd.read_csv(folder / room.VOTES).query("rater == 'Ann'")
+    assert table["repeat"].tolist() == [0] * 6 + [1] * 3
+    press(tab, "5")  # nothing is left to rate
+    assert tab.ask("getComputedStyle(document.getElementById('grades')).display") == "none"
+    assert len(votes()) == 9
+    assert tab.complaints() == []
+    assert all(url.startswith(address) for url in tab.requests())
+
+
+@needs_chromium
+def test_a_phone_shows_true_pixels_and_buttons_for_a_finger(tab: Browser, served: tuple[Path, str]):
+    start(tab, served[1], "Bob", width=390)
+    assert tab.ask("document.getElementById('image').decode()") is None
+    assert tab.ask("document.getElementById('image').getBoundingClientRect().width") == 500
+    assert tab.ask("document.documentElement.scrollWidth <= innerWidth")
+    boxes = """[...document.querySelectorAll('main button')].map(b => b.getBoundingClientRect()).map(
+        b => [b.width, b.height, b.left, b.right, b.bottom])"""
+    for width, height, left, right, bottom in tab.ask(boxes):
+        assert min(width, height) >= 44
+        assert left >= 0
+        assert right <= 390
+        assert bottom <= 844  # seen without scrolling
+    tab.ask("document.querySelector('[data-rating=\"2\"]').click()")
+    until(tab, "Image 2")
+
+
+@needs_chromium
+def test_a_screen_reader_finds_a_name_for_everything(tab: Browser, served: tuple[Path, str]):
+    def named() -> list[tuple[str, str]]:
+        nodes = tab.call("Accessibility.getFullAXTree")["nodes"]
+        roles = {"button", "textbox", "image", "region", "group", "status"}
+        found = [(n["role"]["value"], n.get("name", {}).get("value", "")) for n in nodes if not n["ignored"]]
+        return [(role, name) for role, name in found if role in roles]
+
+    tab.open(served[1])
+    assert named() == [("textbox", "Your name"), ("button", "Start")]
+    start(tab, served[1], "Eve")
+    tab.ask("document.getElementById('image').decode()")
+    grades = ("5 Excellent", "4 Good", "3 Fair", "2 Poor", "1 Bad")
+    assert [name for role, name in named() if role == "button"] == ["Undo", "Skip", *grades]
+    assert {"status", "region", "image", "group"} <= {role for role, _ in named()}
+    assert all(name for role, name in named() if role != "status")
