@@ -132,7 +132,7 @@ def sweep(
     allow_failed: Annotated[
         bool, typer.Option("--allow-failed", help="exit with 0 if only single splits failed and the records say so")
     ] = False,
-    cluster: Annotated[str, typer.Option(help="local or slurm")] = "local",
+    cluster: Annotated[str, typer.Option(help="local, slurm, or a Dask scheduler: tcp://host:8786")] = "local",
     partition: Annotated[str, typer.Option(help="Slurm: partition")] = "",
     gpus_per_job: Annotated[int, typer.Option(min=0, help="Slurm: GPUs per job")] = 0,
     time: Annotated[int, typer.Option(min=1, help="Slurm: minutes per job; a job that needs more is requeued")] = 240,
@@ -145,13 +145,16 @@ def sweep(
     from grmp.experiments.sweep import plan
     from grmp.experiments.sweep import sweep as run
 
-    if cluster not in ("local", "slurm"):
-        raise UserError(f"--cluster {cluster}: choose local or slurm")
-    if cluster == "slurm" and time_limit:
+    if cluster not in ("local", "slurm") and "://" not in cluster:
+        raise UserError(
+            f"--cluster {cluster}: choose local, slurm or a Dask scheduler's address, such as tcp://host:8786"
+        )
+    if cluster != "local" and time_limit:
         raise UserError("--time-limit is for local processes; with Slurm use --time")
     more = dict(text.partition("=")[::2] for text in option or [])
     threads = load(params).adapt.threads
-    wanted = SlurmOptions(partition, gpus_per_job, threads, time, workers or 256, more) if cluster == "slurm" else None
+    slurm = SlurmOptions(partition, gpus_per_job, threads, time, workers or 256, more)
+    wanted = {"local": None, "slurm": slurm}.get(cluster, cluster)
     if dry:
         print(plan(params, workers, wanted))
         return

@@ -36,12 +36,12 @@ class _Worker:
         self.item, self.tries, self.late, self.since = item, tries, False, None
         with contextlib.suppress(BrokenProcessPool):  # it was killed while it was idle
             if self.executor:
-                return self.executor.submit(_call, do, item)
+                return self.executor.submit(call, do, item)
         # spawned, not forked: torch's thread pools do not survive a fork
         context = multiprocessing.get_context("spawn")
         self.executor = ProcessPoolExecutor(1, context, initializer=_begin, initargs=(self.gpu,))
         self.pid = self.executor.submit(os.getpid)
-        return self.executor.submit(_call, do, item)
+        return self.executor.submit(call, do, item)
 
     def check(self, limit: float) -> None:
         """Kill the process if its item takes longer than ``limit`` seconds, its own start not counted."""
@@ -69,7 +69,8 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _call(do: Callable[[Any], Any], item: Any) -> tuple[str, Any]:
+def call(do: Callable[[Any], Any], item: Any) -> tuple[str, Any]:
+    """("done", result) or ("failed", reason), whatever happens in ``do``."""
     try:
         return "done", do(item)
     except UserError as error:

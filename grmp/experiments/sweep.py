@@ -1,10 +1,11 @@
-"""Many runs: everything that the pipeline still needs, in local processes or as Slurm jobs (docs/sweep.md)."""
+"""Many runs: everything that the pipeline still needs, in local processes, as Slurm jobs or by Dask (docs/sweep.md)."""
 
 import os
 import shutil
-from collections.abc import Iterator
-from functools import cache, partial
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from grmp import params as settings
 from grmp.device import cpus
@@ -18,6 +19,7 @@ from grmp.locks import Locked, lock
 from grmp.params import Params, RunKey
 from grmp.pool import work
 
+Cluster = SlurmOptions | str | None  # what Slurm's jobs request, the address of a Dask scheduler, or local processes
 LOCKED = "locked"
 UP_TO_DATE = "up to date"
 
@@ -32,13 +34,10 @@ def outdated(params: Params, root: Path) -> list[RunKey]:
     return [key for key in params.run.run_keys() if params.methods[key.method].computed and not current(key)]
 
 
-_load = cache(settings.load)  # once per worker; settings themselves cannot be sent to another process
-
-
 def _work(params_file: Path, wait: bool, key: RunKey) -> tuple[str, str, list[int]]:
     """What a worker does with one run: ("computed", "up to date" or "locked", identity, failed splits)."""
-    try:
-        computed, digest, failed = run(_load(params_file), params_file.parent, key, progress=False, wait=wait)
+    try:  # settings are read here: they cannot be sent to another process
+        computed, digest, failed = run(settings.load(params_file), params_file.parent, key, progress=False, wait=wait)
     except Locked:
         return LOCKED, "", []
     return "computed" if computed else UP_TO_DATE, digest, failed
@@ -47,12 +46,12 @@ def _work(params_file: Path, wait: bool, key: RunKey) -> tuple[str, str, list[in
 def sweep(
     params_file: Path,
     workers: int = 0,
-    cluster: SlurmOptions | None = None,
+    cluster: Cluster = None,
     limit: float | None = None,
     command: str = "grmp sweep",
     allow_failed: bool = False,
 ) -> int:
-    """Compute every outdated run, in local processes or as Slurm jobs; returns how many were computed here.
+    """Compute every outdated run, in local processes or on a cluster; returns how many were computed here.
 
     A run that another sweep is computing is left to it; whatever that one leaves unfinished is computed here at the end.
     Raises UserError if runs failed; the others are complete by then.
@@ -74,20 +73,13 @@ def sweep(
     params, root = settings.load(params_file), params_file.parent
     keys = outdated(params, root)
     check(params, root, keys)
-    where = [] if cluster else places(params.adapt.device, workers, params.adapt.threads)
-    print(f"{len(keys)} runs to compute with {'Slurm' if cluster else f'{len(where)} processes'}", flush=True)
+    name, parallel, compute = _engine(params_file, params, workers, cluster, limit)
+    print(f"{len(keys)} runs to compute with {name}", flush=True)
     incomplete: set[RunKey] = set()  # runs with a record in which splits failed
 
     def ended(todo: list[RunKey], wait: bool) -> Iterator[tuple[RunKey, str, str]]:
         """(key, outcome, reason of the failure or "") of each run."""
-        do = partial(_work, params_file, wait)
-        if cluster:
-            from grmp.experiments.slurm import work as submit
-
-            found = submit(do, todo, root / "results/slurm", cluster, partial(_finished_splits, params_file))
-        else:
-            found = work(do, todo, where, limit)
-        for key, state, result in found:
+        for key, state, result in compute(partial(_work, params_file, wait), todo):
             if state != "done":
                 yield key, "failed", result
                 continue
@@ -100,7 +92,7 @@ def sweep(
             else:
                 yield key, outcome, ""
 
-    bar = Progress(keys, cluster.parallel if cluster else len(where), root, params.splits.count)
+    bar = Progress(keys, parallel, root, params.splits.count)
     left = []
     for key, outcome, failure in ended(keys, wait=False) if keys else ():
         if outcome == LOCKED:
@@ -124,13 +116,30 @@ def sweep(
     return bar.computed
 
 
+def _engine(
+    params_file: Path, params: Params, workers: int, cluster: Cluster, limit: float | None
+) -> tuple[str, int, Callable[..., Iterator[tuple[RunKey, str, Any]]]]:
+    """(name, number of runs at the same time, the function that calls another one on all runs)."""
+    if cluster is None:
+        where = places(params.adapt.device, workers, params.adapt.threads)
+        return f"{len(where)} processes", len(where), partial(work, places=where, limit=limit)
+    if isinstance(cluster, str):
+        from grmp.experiments import dask
+
+        return f"Dask at {cluster}", dask.workers(cluster), partial(dask.work, address=cluster)
+    from grmp.experiments import slurm
+
+    progress, folder = partial(_finished_splits, params_file), params_file.parent / "results/slurm"
+    return "Slurm", cluster.parallel, partial(slurm.work, folder=folder, options=cluster, progress=progress)
+
+
 def _finished_splits(params_file: Path, key: RunKey) -> int:
     """Number of finished splits of an unfinished run."""
     root = params_file.parent
-    return len(list(record.partial(root, identify(_load(params_file), root, key).digest).glob("*.json")))
+    return len(list(record.partial(root, identify(settings.load(params_file), root, key).digest).glob("*.json")))
 
 
-def plan(params_file: Path, workers: int = 0, cluster: SlurmOptions | None = None) -> str:
+def plan(params_file: Path, workers: int = 0, cluster: Cluster = None) -> str:
     """The runs that a sweep would compute and the estimated time; computes nothing."""
     params, root = settings.load(params_file), params_file.parent
     keys, known, splits = outdated(params, root), progress.past(root), params.splits.count
@@ -139,8 +148,7 @@ def plan(params_file: Path, workers: int = 0, cluster: SlurmOptions | None = Non
         each = progress.estimate(key, known)
         lines.append(f"{key}  {'unknown' if each is None else 'about ' + duration(each * splits)}")
     seconds, unknown = progress.total(keys, known, splits)
-    parallel = cluster.parallel if cluster else len(places(params.adapt.device, workers, params.adapt.threads))
-    parallel = max(1, min(parallel, len(keys)))
+    parallel = max(1, min(_engine(params_file, params, workers, cluster, None)[1], len(keys)))
     total = f"{len(keys)} runs to compute"
     if unknown < len(keys):
         total += f": about {duration(seconds)} in one process, {duration(seconds / parallel)} in {parallel}"

@@ -51,14 +51,13 @@ def world(pristine, tmp_path):
 def here(monkeypatch):
     """Runs are computed in this process: what a worker process adds is tested in tests/test_pool.py."""
 
-    def work(do, items, *_):
+    def work(do, items, **_):
         for item in items:
             try:
                 yield item, "done", do(item)
             except UserError as error:
                 yield item, "failed", str(error)
 
-    sweep._load.cache_clear()  # settings that a test has changed
     monkeypatch.setattr(sweep, "work", work)
 
 
