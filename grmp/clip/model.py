@@ -395,10 +395,13 @@ def random_prompts(
 # --------------------------------------------------------------------------------------------------------------- losses
 
 
-def task_loss(quality_logits: Tensor, target: Tensor) -> Tensor:
-    """Binary cross-entropy with soft labels, eq. (2): (B, 2) logits, better class first, and targets (B,) in [0, 1]."""
+def task_loss(quality_logits: Tensor, target: Tensor, weight: Tensor | float = 1.0) -> Tensor:
+    """Binary cross-entropy with soft labels, eq. (2): (B, 2) logits, better class first, and targets (B,) in [0, 1].
+
+    ``weight`` (B,) counts images more or less; the loss is still divided by B.
+    """
     log_p = F.log_softmax(quality_logits, dim=-1)
-    return -(target * log_p[:, 0] + (1 - target) * log_p[:, 1]).mean()
+    return -((target * log_p[:, 0] + (1 - target) * log_p[:, 1]) * weight).mean()
 
 
 def semantic_loss(scene_logits: Tensor, teacher_logits: Tensor, temperature: float = 1.0) -> Tensor:

@@ -29,8 +29,8 @@ def read(
     """The images that the CSV file ``path`` rates.
 
     Its columns are ``image`` (a path relative to the table's folder, or the end of a path below it), ``mos`` (mean or
-    single rating) and, where several images show the same source, ``reference``. Other columns are ignored. Raises
-    UserError if the table or an image cannot be used; the line names which.
+    single rating) and those of :func:`grmp.data.ratings.read`. Other columns are ignored. Raises UserError if the table or an
+    image cannot be used; the line names which.
 
     Parameters
     ----------
@@ -53,6 +53,9 @@ def read(
         raise UserError(f"{path}: {first['image']} is rated {first['mos']:g}, outside the scale {low:g} to {high:g}")
     scale = Scale(low, high, higher_better)
     index = table.assign(quality=scale.quality(table["mos"].to_numpy()).round(9) + 0.0).reindex(columns=COLUMNS)
+    if (weight := ratings.weights(table)) is not None:
+        index["weight"] = weight
+        print(f"{path}: ratings are weighted by the spread of their raters, {weight.min():.2f} to {weight.max():.2f}")
     images = _images(path, index["image"].tolist(), size, aspect)
     named = source_ids(index)
     joined = duplicates.groups(images, named) if merge else named
@@ -73,7 +76,7 @@ def read(
 def _table(path: Path) -> pd.DataFrame:
     """``image, mos`` and perhaps ``reference``, checked; sorted by image."""
     found = ratings.read(path)
-    table = found[[name for name in ("image", "reference", "mos", "mos_std") if name in found]].copy()
+    table = found[[name for name in ("image", "reference", "mos", "mos_std", "raters") if name in found]].copy()
     for trouble, rows in (
         ("has no image name", table["image"] == ""),
         ("rates an image a second time; give one mean rating per image", table["image"].duplicated()),

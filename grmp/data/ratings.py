@@ -12,20 +12,24 @@ from grmp.errors import UserError
 def read(path: Path) -> pd.DataFrame:
     """The table ``path`` with one row per rated image: ``image``, ``mos`` and further columns; the index is its line, if any.
 
-    Rows without a rating are left out, and counted. With a column ``rater``, ``mos`` is the mean over raters and ``mos_std``
-    their standard deviation; a rater who rates an image repeatedly counts once. With the columns ``better`` and ``worse``
-    instead, ``mos`` is the score of the model of Bradley and Terry (1952).
+    Of these ``mos_std`` (or ``std``, ``sd``) is the standard deviation of the ratings of an image, ``raters`` their number, and
+    ``reference`` the image's source. Rows without a rating are left out, and counted. With a column ``rater``, ``mos`` is the
+    mean over raters and ``mos_std`` their standard deviation; a rater who rates an image repeatedly counts once. With the
+    columns ``better`` and ``worse`` instead, ``mos`` is the score of the model of Bradley and Terry (1952).
 
     Raises UserError if the table cannot be used; the line names why.
     """
-    if {"better", "worse"} <= set(tables.read(path, ()).columns):
-        return _of_pairs(path, tables.read(path, ("better", "worse")))
-    found = tables.read(path, ("image", "mos"))
+    found = tables.read(path, ("image", "mos"), ("better", "worse"))
+    if "better" in found:
+        return _of_pairs(path, found)
     empty = found["mos"] == ""
     if empty.any():
         print(f"{path}: {empty.sum()} of {len(found)} rows have no rating yet and are left out")
     found = found[~empty].copy()
-    found["mos"] = tables.numbers(path, found, "mos")
+    found = found.rename(columns={"std": "mos_std", "sd": "mos_std"})
+    known = {"mos_std", "raters"} & set(found) if "mos_std" in found and "rater" not in found else set()
+    for name in ("mos", *sorted(known)):
+        found[name] = tables.numbers(path, found, name)
     if "rater" not in found:
         return found
     by_rater = found.groupby(["image", "rater"], sort=True)["mos"].mean()
@@ -34,6 +38,22 @@ def read(path: Path) -> pd.DataFrame:
         votes["reference"] = found.groupby("image")["reference"].first()
     print(f"{path}: {len(by_rater)} ratings of {len(votes)} images by {found['rater'].nunique()} raters")
     return votes.rename(columns={"mean": "mos", "std": "mos_std", "size": "raters"}).reset_index()
+
+
+def weights(table: pd.DataFrame) -> np.ndarray | None:
+    """(N,) weights of mean ratings, 1 on average; None if nothing is known of their spread.
+
+    The inverse of a variance, v + mean(v): v = ``mos_std``^2 / ``raters`` is that of a mean rating, and its mean over images
+    stands for the error of a model. An image whose raters agree by chance (v = 0) so counts at most twice as much as one of
+    average spread. An image with a single rating has the mean variance of the others.
+    """
+    if "mos_std" not in table or not table["mos_std"].max() > 0:
+        return None
+    squared = table["mos_std"].to_numpy(float) ** 2
+    count = table["raters"].to_numpy(float) if "raters" in table else 1
+    v = np.where(np.isnan(squared), np.nanmean(squared), squared) / count
+    found = 1 / (v + v.mean())
+    return np.asarray(found / found.mean())
 
 
 def _of_pairs(path: Path, pairs: pd.DataFrame) -> pd.DataFrame:

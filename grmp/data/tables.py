@@ -21,7 +21,7 @@ BINARY = {b"PK\x03\x04": "an Excel or OpenDocument file", b"\xd0\xcf\x11\xe0": "
 NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 
 
-def read(path: Path, needed: Sequence[str]) -> pd.DataFrame:
+def read(path: Path, needed: Sequence[str], instead: Sequence[str] = ()) -> pd.DataFrame:
     """The rows of a table as text, columns in lower case; the index is the line of the file.
 
     Raises UserError if it is not a text file, a column is missing, or a row does not fit the header.
@@ -30,6 +30,8 @@ def read(path: Path, needed: Sequence[str]) -> pd.DataFrame:
     ----------
     needed
         Columns that must be there. The separator is the one that separates them.
+    instead
+        Columns that may be there instead.
     """
     lines, start, first = io.StringIO(_text(path), newline=""), 0, "\n"
     while re.fullmatch(r'("?sep=.)?[\s,;|"]*', first) and first:  # blank, or Excel's own first line
@@ -37,6 +39,8 @@ def read(path: Path, needed: Sequence[str]) -> pd.DataFrame:
     heads = {
         mark: [cell.strip().lower() for cell in next(csv.reader([first], delimiter=mark), [])] for mark in SEPARATORS
     }
+    if instead and any(set(instead) <= set(head) for head in heads.values()):
+        needed = instead
     mark = max(heads, key=lambda m: (sum(name in heads[m] for name in needed), len(heads[m])))
     columns = _trimmed(heads[mark])
     for name in needed:

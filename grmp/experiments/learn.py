@@ -36,7 +36,7 @@ def learn(ctx: RunContext, name: str) -> QualityModel:
     assert isinstance(method, Ridge)  # one of KINDS
     rows = ctx.splits.train(0, None)
     x = embeddings(ctx, np.asarray(ctx.source.images)[rows]).numpy().astype(np.float64)
-    weights, intercept = fit(x, ctx.quality[rows], method)
+    weights, intercept = fit(x, ctx.quality[rows], method, ctx.weights[rows])
     return QualityModel(clip, torch.tensor([*weights, intercept], dtype=torch.float32, device=ctx.device))
 
 

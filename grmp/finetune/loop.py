@@ -128,11 +128,11 @@ class Finetuner:
             sums, angles = np.zeros((2, len(splits))), torch.full((len(splits),), torch.nan)
             for number in range(len(batches[0])):
                 members = [b[number] for b in batches]  # positions among the labelled images
-                features, teacher, target = self._load(epoch, number, len(batches[0]), members)
+                features, teacher, target, weight = self._load(epoch, number, len(batches[0]), members)
                 seeds = [[settings.seed, s.data.split, epoch, number] for s in splits]
                 dropout = PromptDropout(settings.prompt_dropout, splits[0].data.prompts, seeds)
                 masks = dropout.masks(len(members[0]))
-                task, semantic = self._losses(features, teacher, target, *masks)  # (S,) each
+                task, semantic = self._losses(features, teacher, target, weight, *masks)  # (S,) each
                 values = torch.stack([task, semantic]).detach().double().cpu().numpy()
                 for split, finite in zip(splits, np.isfinite(values).all(axis=0), strict=True):
                     place = f"epoch {epoch}, batch {number}, learning rate {split.rate:g}"
@@ -247,23 +247,30 @@ class Finetuner:
                 split.tensors = self._tensors(i)
 
     def _load(self, epoch: int, number: int, batches: int, members: list[np.ndarray]) -> list[Tensor]:
-        """Features (S, B, L, D), teacher's scene logits (S, B, C) and targets (S, B) of a batch."""
+        """Features (S, B, L, D), teacher's scene logits (S, B, C), targets and weights (S, B) of a batch."""
         inputs = []
         for split, chosen in zip(self.active.splits, members, strict=True):
             train, margin = split.data.train, spare(split.data.train.images, self.shape.image_size)
             crops = draw_crops(train.rows[chosen], margin, self.settings, batches, epoch, number, split.data.split)
-            target = torch.from_numpy(split.targets[chosen]).to(self.device)
-            inputs.append((*split.caches[0].get(crops), target))
+            weights = np.ones(len(chosen)) if train.weights is None else train.weights[train.rows[chosen]]
+            both = np.stack([split.targets[chosen], weights]).astype(np.float32)
+            inputs.append((*split.caches[0].get(crops), *torch.from_numpy(both).to(self.device)))
         return [torch.stack(column) for column in zip(*inputs, strict=True)]
 
     def _losses(self, *batch: Tensor) -> tuple[Tensor, Tensor]:
         """Task and semantic loss (S,) of what ``_load`` returned, and the masks of dropout."""
 
         def one(
-            tuned: Tensors, frozen: Tensors, features: Tensor, teacher: Tensor, target: Tensor, *masks: Tensor
+            tuned: Tensors,
+            frozen: Tensors,
+            features: Tensor,
+            teacher: Tensor,
+            target: Tensor,
+            weight: Tensor,
+            *masks: Tensor,
         ) -> tuple[Tensor, Tensor]:
-            clip, first = self._clip(tuned, frozen), self.first_dropped
-            return losses(clip, first, self.texts, features, teacher, target, self.settings.temperature, *masks)
+            clip, first, heat = self._clip(tuned, frozen), self.first_dropped, self.settings.temperature
+            return losses(clip, first, self.texts, features, teacher, target, heat, masks[0] if masks else None, weight)
 
         with reduced(self.device, self.settings.precision):
             task, semantic = vmap_splits(one, self.active.tuned, self.active.frozen, *batch)
@@ -367,6 +374,7 @@ def losses(
     target: Tensor,
     temperature: float = 1.0,
     masks: Tensor | None = None,
+    weight: Tensor | float = 1.0,
 ) -> tuple[Tensor, Tensor]:
     """(task loss, semantic loss) of one split from the features (B, L, D) in front of block ``first``.
 
@@ -375,7 +383,7 @@ def losses(
     image = clip.image_from(features, first, masks)
     quality = clip.logits(image, clip.quality_text(texts.quality))
     scenes = clip.logits(image, clip.text(texts.scenes))
-    return task_loss(quality, target), semantic_loss(scenes, teacher, temperature)
+    return task_loss(quality, target, weight), semantic_loss(scenes, teacher, temperature)
 
 
 def gradients(task: Tensor, semantic: Tensor | None, tuned: Tensors) -> tuple[Tensors, Tensors]:

@@ -26,6 +26,7 @@ class Subset:
     images: Images  # (N, 3, S, S) uint8
     quality: np.ndarray  # (N,) in [0, 1]
     rows: np.ndarray  # positions in both
+    weights: np.ndarray | None = None  # (N,) of the images in the task loss; None: all equal
 
 
 @dataclass(frozen=True)

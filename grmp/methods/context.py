@@ -39,6 +39,12 @@ class RunContext:
         """Quality in [0, 1] of every image of the source, (N,)."""
         return self.source.index["quality"].to_numpy(np.float64)
 
+    @property
+    def weights(self) -> np.ndarray:
+        """(N,) of the source's images in training: those of `grmp.data.ratings.weights`, or 1."""
+        index = self.source.index
+        return index["weight"].to_numpy() if "weight" in index else np.ones(len(index))
+
     def inputs(self, dataset: Dataset) -> np.ndarray:
         """What the backbone is given of a database: see ``stem_cache.inputs``."""
         return stem_cache.inputs(self.root, dataset, self.backbone)

@@ -31,15 +31,15 @@ def prepare(ctx: RunContext, method: Ridge) -> Splitwise:
 
     def one(split: int) -> SplitResult:
         train, test = ctx.splits.train(split, ctx.shots), ctx.tested.test(split)
-        weights, intercept = fit(x[train], ctx.quality[train], method)
+        weights, intercept = fit(x[train], ctx.quality[train], method, ctx.weights[train])
         return SplitResult(x_target[test] @ weights + intercept, trained_values=x.shape[1] + 1)
 
     return each(one)
 
 
-def fit(x: np.ndarray, y: np.ndarray, method: Ridge) -> tuple[np.ndarray, float]:
+def fit(x: np.ndarray, y: np.ndarray, method: Ridge, weights: np.ndarray | None = None) -> tuple[np.ndarray, float]:
     """Weights (E,) and intercept on embeddings (K, E); alpha by exact leave-one-out error inside the K labelled images."""
     from sklearn.linear_model import RidgeCV
 
-    found = RidgeCV(alphas=method.alphas).fit(x, y)
+    found = RidgeCV(alphas=method.alphas).fit(x, y, weights)
     return found.coef_, float(found.intercept_)

@@ -68,7 +68,7 @@ def split_data(ctx: RunContext, method: Tune) -> tuple[Texts, Callable[[int], Sp
     shared = [on_device(prompts) for prompts in learned]  # split s starts from pre-training run s modulo their number
 
     def data(split: int) -> SplitData:
-        train = Subset(images, ctx.quality, ctx.splits.train(split, ctx.shots))
+        train = Subset(images, ctx.quality, ctx.splits.train(split, ctx.shots), ctx.weights)
         test = Subset(target_images, ctx.target.index["quality"].to_numpy(np.float64), ctx.tested.test(split))
         return SplitData(split, shared[split % len(shared)] if shared else on_device(start(split)), train, test)
 

@@ -132,6 +132,9 @@ def test_losses():
     p = torch.sigmoid(torch.tensor(2.0))
     expected = (-(0.25 * p.log() + 0.75 * (1 - p).log()) + torch.log(torch.tensor(2.0))) / 2
     torch.testing.assert_close(task_loss(quality, torch.tensor([0.25, 0.9])), expected)
+    one, other = (task_loss(quality[i : i + 1], torch.tensor([y])) for i, y in enumerate((0.25, 0.9)))
+    weighted = task_loss(quality, torch.tensor([0.25, 0.9]), torch.tensor([1.5, 0.5]))
+    torch.testing.assert_close(weighted, (1.5 * one + 0.5 * other) / 2)
     scenes = torch.tensor([[1.0, 2.0, 3.0]])
     entropy = -(scenes.softmax(-1) * scenes.log_softmax(-1)).sum()
     torch.testing.assert_close(semantic_loss(scenes, scenes), entropy)

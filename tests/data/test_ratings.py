@@ -31,6 +31,23 @@ def test_votes_are_averaged_over_raters(tmp_path: Path):
     assert (found.loc["b", "mos"], found.loc["b", "raters"]) == (5, 1)
 
 
+def test_weights_are_inverse_variances():
+    """v = 4/4, 8/4 and, of the single rating, the mean square 6: means 3; 1 / (3 + v) are 1/4, 1/5, 1/9."""
+    table = pd.DataFrame({"mos_std": [2, np.sqrt(8), np.nan], "raters": [4, 4, 1]})
+    expected = np.array([1 / 4, 1 / 5, 1 / 9])
+    assert ratings.weights(table) == pytest.approx(expected / expected.mean())
+    assert ratings.weights(table.assign(mos_std=np.nan)) is None
+    assert ratings.weights(table.assign(mos_std=0.0)) is None
+    assert ratings.weights(table.drop(columns="mos_std")) is None
+
+
+@pytest.mark.parametrize("column", ["mos_std", "std", "sd"])
+def test_a_column_of_standard_deviations_is_read(tmp_path: Path, column: str):
+    found = ratings.read(written(tmp_path / "r.csv", f"image,mos,{column}\na.png,3.5,0.5\nb.png,4.5,1.0\n"))
+    assert found["mos_std"].tolist() == [0.5, 1]
+    assert ratings.weights(found) == pytest.approx(np.array([1.625, 0.875]) / 1.25)  # 1/(0.625 + 0.25), 1/(0.625 + 1)
+
+
 def test_comparisons_recover_known_strengths(tmp_path: Path):
     rng, strength = np.random.default_rng(0), np.linspace(-2, 2, 12)
     a, b = (rng.integers(0, 12, 3000) for _ in range(2))

@@ -25,3 +25,14 @@ def test_ridge_recovers_a_linear_truth(tmp_path):
     db.index["quality"] = (truth - truth.min()) / (truth.max() - truth.min())
     (outcome,) = ridge.prepare(case, ridge.Ridge(kind="ridge", label="", alphas=[1e-6]))([0])
     assert np.corrcoef(outcome.scores, case.quality[parts.test(0)])[0, 1] > 0.9
+
+
+def test_a_weight_of_two_is_the_image_twice():
+    rng = np.random.default_rng(0)
+    x, y, twice = rng.normal(size=(12, 4)), rng.uniform(size=12), np.array([0, *range(12)])
+    method = ridge.Ridge(kind="ridge", label="", alphas=[0.3])
+    weights, intercept = ridge.fit(x, y, method, np.bincount(twice).astype(float))
+    expected, at = ridge.fit(x[twice], y[twice], method)
+    assert np.allclose(weights, expected)
+    assert np.isclose(intercept, at)
+    assert not np.allclose(weights, ridge.fit(x, y, method)[0])
