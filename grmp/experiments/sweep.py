@@ -10,7 +10,7 @@ from typing import Any
 from grmp import params as settings
 from grmp.device import cpus
 from grmp.errors import UserError
-from grmp.experiments import progress, record
+from grmp.experiments import cost, progress, record
 from grmp.experiments.identity import identify
 from grmp.experiments.progress import Progress, duration
 from grmp.experiments.run import run
@@ -143,18 +143,21 @@ def plan(params_file: Path, workers: int = 0, cluster: Cluster = None) -> str:
     """The runs that a sweep would compute and the estimated time; computes nothing."""
     params, root = settings.load(params_file), params_file.parent
     keys, known, splits = outdated(params, root), progress.past(root), params.splits.count
-    lines = []
-    for key in keys:
-        each = progress.estimate(key, known)
-        lines.append(f"{key}  {'unknown' if each is None else 'about ' + duration(each * splits)}")
-    seconds, unknown = progress.total(keys, known, splits)
     parallel = max(1, min(_engine(params_file, params, workers, cluster, None)[1], len(keys)))
-    total = f"{len(keys)} runs to compute"
-    if unknown < len(keys):
-        total += f": about {duration(seconds)} in one process, {duration(seconds / parallel)} in {parallel}"
-    if unknown:
-        total += f"; {unknown} of them of unknown cost (no record of their method)"
-    return "\n".join([*lines, total])
+    seconds = {key: splits * each for key in keys if (each := progress.estimate(key, known)) is not None}
+    counted, footnote = [key for key in keys if key not in seconds], ""
+    if counted:
+        clip = cost.tower(params)
+        runs = {key: splits * cost.operations(params, root, key, clip) for key in keys}
+        precision = {key: params.for_run(key).adapt.precision for key in counted}
+        gpu = places(params.adapt.device, 1)[0] is not None
+        speed = {name: cost.speed(params.adapt.threads, gpu, name) for name in set(precision.values())}
+        seconds |= {key: runs[key] / speed[precision[key]] for key in counted}
+        footnote = f"; {len(counted)} of them by counted operations (no record)\n{cost.on_h100(params, runs, clip)}"
+    lines = [f"{key}  about {duration(seconds[key])}{', counted' if key in counted else ''}" for key in keys]
+    total = sum(seconds.values())
+    times = f": about {duration(total)} in one process, {duration(total / parallel)} in {parallel}" if keys else ""
+    return "\n".join([*lines, f"{len(keys)} runs to compute{times}{footnote}"])
 
 
 def places(device: str, workers: int, threads: int = 1) -> list[str | None]:

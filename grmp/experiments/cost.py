@@ -1,0 +1,116 @@
+"""What runs without a record will cost: operations of matrix products, counted from the shapes of the image tower.
+
+A training step is one forward pass of the trained blocks and a backward pass for each of its two losses, which is twice as
+large where weights are trained. Frozen features and the teacher are computed once per crop. Left out as small: the text tower,
+shared prompts, and what ridge, panel and distill have beside CLIP. ``select: test`` counts all epochs; it may stop earlier.
+tests/experiments/test_cost.py compares the counts with those of bench/results/cpu.csv, which are of what was executed.
+"""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from grmp.data import databases
+from grmp.experiments.progress import duration
+from grmp.files import read_json
+from grmp.params import Params, PretrainedBackbone, RunKey
+
+H100 = {
+    "float32": 67e12,
+    "bfloat16": 989e12,
+    "float16": 989e12,
+}  # operations per second: NVIDIA's data sheet, SXM, dense
+REACHED_CPU, REACHED_GPU = 0.75, 0.4  # share of the peak: the least of bench/results/cpu.csv; assumed, not measured
+
+
+class Tower(NamedTuple):
+    """The image tower."""
+
+    layers: int
+    width: int
+    tokens: int  # without prompts
+
+    def forward(self, blocks: int, prompts: int) -> float:
+        """Operations of the last ``blocks`` for one image; the last one of all computes the class token alone."""
+        return max(0, blocks - 1) * self.tokens * self.width * (24 * self.width + 4 * (self.tokens + prompts))
+
+
+def tower(params: Params) -> Tower:
+    """The shape of the pipeline's backbone."""
+    if isinstance(params.backbone, PretrainedBackbone):
+        import open_clip
+
+        found = open_clip.get_model_config(params.backbone.model)["vision_cfg"]
+        return Tower(found["layers"], found["width"], 1 + (found.get("image_size", 224) // found["patch_size"]) ** 2)
+    from grmp.clip import shipped
+
+    shape = shipped.load(params.backbone.name).shape
+    return Tower(shape.vision_layers, shape.vision_width, 1 + (shape.image_size // shape.patch_size) ** 2)
+
+
+def images(root: Path, name: str) -> int:
+    """Number of images: of the prepared database, or as published; 0 if neither is known."""
+    path = root / "data/prepared" / name / "info.json"
+    return int(read_json(path)["count"]) if path.is_file() else databases.get(name).scores.count
+
+
+def operations(params: Params, root: Path, key: RunKey, clip: Tower) -> float:
+    """Operations of one split; 0 if the size of a database is unknown (a simulated one that is not prepared)."""
+    params = params.for_run(key)
+    a, method, share = params.adapt, params.adapting(key.method), params.splits.test
+    count, tested = images(root, key.source), images(root, key.target)
+    tested = round(tested * share) if key.target == key.source else tested
+    labels = key.shots if isinstance(key.shots, int) else count * (1 - share) * int(key.shots[:-3]) / 100
+    prompts = 0 if method and method.prompts in ("none", "context") else params.prompts.visual_tokens
+    whole = clip.forward(clip.layers, prompts)
+    if not method or not count or not tested:
+        return (labels + tested) * whole * bool(count and tested)
+    if params.methods[key.method].learns_from:
+        tested = round(count * (1 - share))  # the teacher scores the training side
+    through = {"all", "norms", "visual_prompts"} & set(method.train)  # trained from the first block on
+    trained = clip.layers if through else a.tuned_blocks if {"blocks", "lora"} & set(method.train) else 0
+    part = clip.forward(min(trained, clip.layers), prompts)
+    backward = 2 if {"all", "blocks"} & set(method.train) else 1
+    losses = 2 if method.rule != "none" else 1 + 1 / a.angle_every
+    crops = labels * (min(a.views, a.epochs) if a.views and not a.prompt_dropout else a.epochs)
+    evaluations = a.epochs / a.evaluate_every if a.select == "test" else 1
+    training = labels * a.epochs * part * (1 + backward * losses) + crops * (2 * whole - part)
+    return training + tested * (whole - part + evaluations * part)
+
+
+def pretraining(params: Params, clip: Tower) -> float:
+    """Operations of all variants: two passes through the tower, to the prompts and back, for each image of a step."""
+    p = params.pretrain
+    known = databases.known()
+    tasks = sum(len(known[name].distortions) for name in p.databases if name in known)
+    each = (p.support_batch + p.query_batch) * 2 * clip.forward(clip.layers, params.prompts.visual_tokens)
+    return len(p.variants) * p.seeds * p.epochs * tasks * each
+
+
+def speed(threads: int, gpu: bool, precision: str) -> float:
+    """Operations per second to expect of a process on this machine: one large matrix product, times the share reached."""
+    import torch
+
+    torch.set_num_threads(threads)
+    size, device, dtype = (8192, "cuda", getattr(torch, precision)) if gpu else (1024, "cpu", torch.float32)
+    a, seconds = torch.rand(size, size, device=device, dtype=dtype), []
+    for _ in range(5):
+        start = time.perf_counter()
+        (a @ a)[0, 0].item()  # waits for a GPU
+        seconds.append(time.perf_counter() - start)
+    return 2 * size**3 / min(seconds) * (REACHED_GPU if gpu else REACHED_CPU)
+
+
+def on_h100(params: Params, runs: Mapping[RunKey, float], clip: Tower) -> str:
+    """Two lines: the time of ``runs`` (operations of each) and of pre-training on one H100 and on 64, with the assumptions."""
+    full, half = H100["float32"] / 1e12, H100["float16"] / 1e12
+    each = [count / H100[params.for_run(key).adapt.precision] / REACHED_GPU for key, count in runs.items()]
+    before, variants = pretraining(params, clip) / H100["float32"] / REACHED_GPU, max(1, len(params.pretrain.variants))
+    many = before / variants + max(sum(each) / 64, max(each))
+    return (
+        f"by {sum(runs.values()):.2g} counted operations: about {duration(sum(each))} on one H100, after {duration(before)} of "
+        f"pre-training; {duration(many)} in all on 64 (one for each run and variant)\n"
+        f"assumed: {full:.0f} TFLOP/s in float32, {half:.0f} in half precision (NVIDIA's data sheet), of which "
+        f"{REACHED_GPU:.0%} is reached (no GPU was measured)"
+    )

@@ -1,0 +1,70 @@
+"""Counted costs: the counts are those of what the benchmarks executed, and follow the settings."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from grmp.experiments import cost
+from grmp.params import RunKey, load
+from tests.conftest import ROOT
+
+VIT = cost.Tower(12, 768, 197)
+
+
+@pytest.fixture(scope="module")
+def paper():
+    return load(ROOT / "params.yaml")
+
+
+def grmp(paper, root: Path, shots: int | str = 50, method: str = "grmp", protocol: str = "sound") -> float:
+    return cost.operations(paper, root, RunKey(protocol, "koniq10k", method, shots), VIT)
+
+
+def test_counts_are_those_of_what_was_executed(paper, tmp_path):
+    measured = pd.read_csv(ROOT / "bench/results/cpu.csv").query("recipe == 'ours'").set_index("work")
+    a_image = 1e9 * measured["gflop"] / measured["images"]
+    assert VIT.forward(12, 100) == pytest.approx(a_image["evaluation"], rel=0.03)
+    assert 2 * VIT.forward(12, 100) == pytest.approx(
+        a_image["meta_training"] / 2, rel=0.12
+    )  # a support and a query step
+    sound = paper.protocols["sound"]
+    adapt = sound.adapt.model_copy(update={"epochs": sound.adapt.epochs + 1})
+    protocols = {"sound": sound.model_copy(update={"adapt": adapt})}
+    longer = paper.model_copy(update={"protocols": protocols})
+    epoch = grmp(longer, tmp_path) - grmp(paper, tmp_path)
+    assert epoch / 50 == pytest.approx(a_image["adaptation"], rel=0.03)
+    assert measured["share_of_peak"].min() == pytest.approx(cost.REACHED_CPU, abs=0.005)
+
+
+def test_the_tower_is_that_of_the_pipeline(paper):
+    assert cost.tower(paper) == VIT
+    assert cost.tower(load(ROOT / "real/livec/params.yaml")) == (4, 192, 50)
+
+
+def test_costs_follow_the_settings(paper, tmp_path):
+    ridge = grmp(paper, tmp_path, method="ridge")
+    assert ridge == pytest.approx((50 + 2015) * VIT.forward(12, 100))  # 20 % of 10,073 images are tested
+    assert grmp(paper, tmp_path, 100) > 1.5 * grmp(paper, tmp_path)
+    assert grmp(paper, tmp_path, "20pct") == pytest.approx(grmp(paper, tmp_path, round(0.2 * 0.8 * 10073)), rel=1e-3)
+    assert (
+        grmp(paper, tmp_path, method="coop")
+        < grmp(paper, tmp_path, method="last_blocks")
+        < grmp(paper, tmp_path, method="full")
+    )
+    assert grmp(paper, tmp_path, protocol="published") > 5 * grmp(paper, tmp_path)
+    assert cost.operations(paper, tmp_path, RunKey("sound", "sim_wild", "ridge", 50), VIT) == 0
+
+
+def test_64_gpus_are_no_faster_than_the_longest_run(paper, tmp_path):
+    key = RunKey("sound", "koniq10k", "grmp", 50)
+    seconds = 1e18 / 67e12 / 0.4
+    text = cost.on_h100(paper, {key: 1e18}, VIT)
+    assert f"by 1e+18 counted operations: about {seconds / 3600:.1f} h on one H100" in text
+    before = cost.pretraining(paper, VIT) / 67e12 / 0.4
+    assert f"{(before / 3 + seconds) / 3600:.1f} h in all on 64" in text
+    assert "no GPU was measured" in text
+
+
+def test_speed_is_that_of_this_machine():
+    assert 1e9 < cost.speed(1, False, "float32") < 1e13
