@@ -1,14 +1,17 @@
 """The plain recipe and ours give the same; the bench writes what it measured."""
 
+import time
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
+from skimage import data
 
 from bench import __main__ as bench
-from bench import false_positives, growth, intervals, rounding
+from bench import alternatives, false_positives, growth, intervals, rounding
 from bench.measure import timed
 from bench.work import WORK, Setting
 from grmp.methods.context import open_context
@@ -74,6 +77,29 @@ def test_growth_writes_csv_and_figure(monkeypatch, tmp_path):
     assert table[["quantity", "size"]].to_numpy().tolist() == [[q, n] for q, s in sizes.items() for n in s]
     assert (table["seconds"] > 0).all()
     assert (tmp_path / "growth.png").stat().st_size > 1000
+
+
+def test_alternatives_score_the_same_photographs(monkeypatch, tmp_path):
+    for i in range(4):
+        Image.fromarray(data.astronaut()[40 * i :]).save(tmp_path / f"{i}.jpg")
+    seen = []
+    scorers = {alternatives.OURS: lambda: seen.append, "slow": lambda: lambda path: time.sleep(0.02)}
+    monkeypatch.setattr(alternatives, "SCORERS", scorers)
+    alternatives.main([str(tmp_path), "--images", "3", "--block", "2", "--out", str(tmp_path)])
+    table = pd.read_csv(tmp_path / "alternatives.csv").set_index("scorer")
+    assert len(set(seen)) == 3
+    assert table["images"].tolist() == [3, 3]
+    assert table.loc[alternatives.OURS, ["ratio", "ratio_low", "ratio_high"]].tolist() == [1, 1, 1]
+    assert table.loc["slow", "ratio_low"] > 1
+    assert (tmp_path / "alternatives.png").stat().st_size > 1000
+
+
+def test_of_biq2021_only_the_training_part_is_read(tmp_path):
+    (tmp_path / "Images").mkdir()
+    for name in ("a (1).JPG", "b (1).jpg"):
+        (tmp_path / "Images" / name).touch()
+    (tmp_path / "Train (Images and MOS).csv").write_text("Image Name,MOS\na (1).jpg,0.5\n")
+    assert [path.name for path in alternatives.photographs(tmp_path)] == ["a (1).JPG"]
 
 
 def test_false_positives_are_counted(tmp_path, monkeypatch):
