@@ -7,12 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from grmp.params import Ablation, Params, RunKey
-from grmp.report.comparisons import Comparison, at, effects
+from grmp.report.comparisons import Comparison, effects
 from grmp.report.plotting import PAGE, draw_splits, line_styles, note, panels, styled
-from grmp.report.results import Results, title
+from grmp.report.results import Results, at, title
 from grmp.report.table import Table, join, merged, missing_runs, signed, triples, with_interval
-
-MIDDLE = {"method": "series", "median": "value", "median_low": "low", "median_high": "high"}
 
 
 def parts(params: Params) -> list[Comparison]:
@@ -42,7 +40,7 @@ def sweep_figure(
 
     The filled marker is the value that all other experiments use. With one database, two settings share a row.
     """
-    scores, summary = at(results.scores, shots=shots), at(at(results.summary, shots=shots), metric=metric)
+    scores, summary = at(results.scores, shots=shots), at(results.summary, shots=shots, metric=metric)
     names = {name for s in found for _, name in s.points if name != s.base}
     if not found or not scores["method"].isin(names).any():
         return None
@@ -64,18 +62,16 @@ def sweep_figure(
 def draw_sweep(
     results: Results, axis: Axes, one: Ablation, scores: pd.DataFrame, middles: pd.DataFrame, metric: str
 ) -> None:
-    """One panel: a sweep on one database. ``middles`` has the columns of summary.csv."""
+    """One panel: a sweep on one database. ``middles`` as for ``draw_splits``."""
     style, order = line_styles(results.params.methods)[one.base], [name for _, name in one.points]
-    dots = scores[scores["method"].isin(order)]
-    dots = pd.DataFrame({"position": dots["method"], "series": one.base, "value": dots[metric]})
-    middles = middles[middles["method"].isin(order)].rename(columns=MIDDLE)
-    middles = middles.assign(position=middles["series"], series=one.base)
-    if middles.empty:
+    dots, middles = (t.assign(point=t["method"], method=one.base) for t in (scores, middles))
+    line = middles.drop_duplicates("point").set_index("point")["median"].reindex(order)
+    if line.isna().all():
         note(axis, "not run")
     elif all(isinstance(value, int | float) for value, _ in one.points):
-        line = middles.set_index("position")["value"].reindex(order).reset_index(drop=True).dropna()
+        line = line.reset_index(drop=True).dropna()
         axis.plot(line.index, line, color=style["color"], linewidth=0.7, zorder=1)
-    draw_splits(axis, dots, middles, order, {one.base: style}, filled=lambda name: bool(name == one.base))
+    draw_splits(axis, dots, middles, "point", metric, order, {one.base: style}, filled=lambda name: name == one.base)
     axis.set_xticks(range(len(order)), [value_text(one.key, value) for value, _ in one.points])
     axis.locator_params(axis="y", nbins=5)
     axis.set_xlabel(one.title)
@@ -86,7 +82,7 @@ def sweep_table(
     results: Results, found: list[Ablation], databases: list[str], shots: int | str, metric: str = "srcc"
 ) -> Table:
     """Every value of every sweep: the median, and the mean paired difference to the default value."""
-    summary = at(at(results.summary, shots=shots), metric=metric)
+    summary = at(results.summary, shots=shots, metric=metric)
     asked = [(s.title, name, s.base) for s in found for _, name in s.points if name != s.base]
     paired = at(effects(results, asked, metric), shots=shots)
     rows, shown, missing = [], [], []

@@ -15,17 +15,15 @@ from grmp.errors import UserError, one_line
 from grmp.experiments.record import EXCLUDED, Record, Run, read_records
 from grmp.files import read_json, write_json, write_text
 from grmp.metrics import METRICS, interval, scores, srcc
-from grmp.params import Evaluate, Params
-from grmp.report import pairs as differences
-from grmp.report.pairs import CELL as _CELL
-from grmp.report.pairs import index_of, pair_table
+from grmp.params import Evaluate, Params, RunKey
+from grmp.report import pairs
+from grmp.report.pairs import CELL, index_of, pair_table
 
-_INTERVAL = list(interval([], 0.95, 10, 0))
 COLUMNS = {
-    "scores.csv": [*_CELL, "split", *METRICS, "status", "identity"],
-    "summary.csv": [*_CELL, "metric", *_INTERVAL, "status"],
-    "distortions.csv": [*_CELL, "split", "distortion", "level", "pictures", "srcc", "status"],
-    "pairs.csv": differences.COLUMNS,
+    "scores.csv": [*CELL, "split", *METRICS, "status", "identity"],
+    "summary.csv": [*CELL, "metric", *interval([], 0.95, 10, 0), "status"],
+    "distortions.csv": [*CELL, "split", "distortion", "level", "pictures", "srcc", "status"],
+    "pairs.csv": pairs.COLUMNS,
     "excluded.csv": EXCLUDED,
 }
 
@@ -40,28 +38,21 @@ def score_table(records: list[Record], ranges: dict[str, tuple[float, float]]) -
         low, high = ranges.get(record.target, (math.nan, math.nan))
         by_split = dict(iter(record.predictions.groupby("split")))
         for split, status in enumerate(record.run.status):
-            found: dict[str, Any] = dict.fromkeys(METRICS, math.nan) | {"status": f"failed: {status}"}
+            found: dict[str, Any] = {"status": f"failed: {status}"}
             if status == "ok":
                 part = by_split[split]
                 found = dict(scores(part["quality"], part["score"], low, high))
-            rows.append(
-                dict(zip(_CELL, record.cell, strict=True))
-                | {"split": split}
-                | found
-                | {"identity": record.run.identity[:12]}
-            )
+            rows.append(record.cell._asdict() | {"split": split, "identity": record.run.identity[:12]} | found)
     return pd.DataFrame(rows, columns=COLUMNS["scores.csv"])
 
 
 def summary_table(table: pd.DataFrame, settings: Evaluate) -> pd.DataFrame:
     """One row a run and metric: median and mean over splits with their intervals."""
     rows = []
-    for cell, part in table.groupby(_CELL, sort=False):
+    for cell, part in table.groupby(CELL, sort=False):
         for metric in METRICS:
             found = interval(part[metric], settings.level, settings.resamples, settings.seed)
-            rows.append(
-                dict(zip(_CELL, cell, strict=True)) | {"metric": metric} | found | {"status": _states(part["status"])}
-            )
+            rows.append(RunKey(*cell)._asdict() | {"metric": metric, "status": _states(part["status"])} | found)
     return pd.DataFrame(rows, columns=COLUMNS["summary.csv"])
 
 
@@ -78,18 +69,15 @@ def collect(params: Params, results: Path) -> None:
     """
     records, left_out = read_records(params, results)
     targets = dict.fromkeys(record.target for record in records)
-    ranges = {d: found for d in targets if (found := score_range(results.parent, d))}
-    table = score_table(records, ranges)
+    table = score_table(records, {d: found for d in targets if (found := score_range(results.parent, d))})
     summary = summary_table(table, params.evaluate)
-    _write(results / "scores.csv", table)
-    _write(results / "summary.csv", summary)
-    pairs = pair_table(params, results.parent, records, table)
-    _write(results / "pairs.csv", pairs)
+    differences = pair_table(params, results.parent, records, table)
     indices = {d: found for d in targets if (found := index_of(results.parent, d)) is not None}
     kinds = {d: index.drop(columns="reference") for d, index in indices.items() if index["distortion"].notna().any()}
-    _write(results / "distortions.csv", distortion_table(records, kinds))
-    _write(results / "excluded.csv", left_out)
-    write_json(results / "metrics.json", _metrics(params, summary, pairs))
+    written = (table, summary, distortion_table(records, kinds), differences, left_out)
+    for name, one in zip(COLUMNS, written, strict=True):
+        write_text(results / name, one.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
+    write_json(results / "metrics.json", _metrics(params, summary, differences))
     write_json(results / "cost.json", [_cost(r.run) for r in records if params.methods[r.run.method].computed])
     for row in left_out.itertuples():
         print(f"left out: results/runs/{row.record}: {row.reason}")
@@ -104,9 +92,8 @@ def score_range(world: Path, database: str) -> tuple[float, float] | None:
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path} is corrupt ({one_line(error)}); regenerate it with: dvc repro -f prepare@{database}"
-        ) from None
+        remedy = f"regenerate it with: dvc repro -f prepare@{database}"
+        raise UserError(f"{path} is corrupt ({one_line(error)}); {remedy}") from None
 
 
 def distortion_table(records: list[Record], kinds: dict[str, pd.DataFrame]) -> pd.DataFrame:
@@ -123,12 +110,9 @@ def distortion_table(records: list[Record], kinds: dict[str, pd.DataFrame]) -> p
             groups = [(kind, "", g) for kind, g in part.groupby("distortion")]
             groups += [("", level, g) for level, g in part.dropna(subset="level").groupby("level")]
             for kind, level, group in groups:
+                of = {"split": split, "distortion": kind, "level": level, "pictures": len(group)}
                 value, status = srcc(group["quality"], group["score"])
-                rows.append(
-                    dict(zip(_CELL, record.cell, strict=True))
-                    | {"split": split, "distortion": kind, "level": level, "pictures": len(group)}
-                    | {"srcc": value, "status": status}
-                )
+                rows.append(record.cell._asdict() | of | {"srcc": value, "status": status})
     return pd.DataFrame(rows, columns=COLUMNS["distortions.csv"])
 
 
@@ -140,9 +124,8 @@ def _metrics(params: Params, summary: pd.DataFrame, pairs: pd.DataFrame) -> dict
     """
     asked = {pair.method for pair in params.evaluate.pairs} or set(params.methods)
     rows = summary[(summary["metric"] == "srcc") & (summary["protocol"] == params.protocol)]
-    found = {
-        f"{r.protocol} {r.database} {r.method} {r.shots}": r.median for r in rows.itertuples() if r.method in asked
-    }
+    rows = rows[rows["method"].isin(asked)]
+    found = {f"{r.protocol} {r.database} {r.method} {r.shots}": r.median for r in rows.itertuples()}
     primary = pairs[pairs["role"] == "primary"]
     found |= {f"{r.protocol} {r.method} - {r.against}": r.mean for r in primary.itertuples()}
     return {name: round(value, 4) if np.isfinite(value) else None for name, value in found.items()}
@@ -150,18 +133,5 @@ def _metrics(params: Params, summary: pd.DataFrame, pairs: pd.DataFrame) -> dict
 
 def _cost(run: Run) -> dict[str, Any]:
     """What one run took."""
-    return {
-        "protocol": run.protocol,
-        "database": run.database,
-        "method": run.method,
-        "shots": run.shots,
-        "seconds": round(sum(run.seconds), 1),
-        "device": run.device,
-        "threads": run.threads,
-        "trained_values": run.trained_values,
-        "peak_bytes": run.peak_bytes,
-    }
-
-
-def _write(path: Path, table: pd.DataFrame) -> None:
-    write_text(path, table.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
+    same = ("device", "threads", "trained_values", "peak_bytes")
+    return run.key._asdict() | {"seconds": round(sum(run.seconds), 1)} | {name: getattr(run, name) for name in same}

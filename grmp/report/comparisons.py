@@ -15,19 +15,13 @@ from matplotlib.figure import Figure
 
 from grmp.report.pairs import ALL, CELL, DIFFERENCE, Differences, few_labels, incomparable
 from grmp.report.plotting import COLUMN, GREY, draw_splits, line_styles, panels, styled
-from grmp.report.results import Results, title
+from grmp.report.results import Results, at, title
 from grmp.report.table import OTHER_IMAGES_NOTE, Table, amount, join, merged, p_value, side, signed, span
 
 Comparison = tuple[str, str, str]  # question, method, against
-COLUMNS = ["question", "method", "against", "database", "shots", *DIFFERENCE, "differences"]
+QUESTION = ["question", "method", "against"]
+COLUMNS = [*QUESTION, "database", "shots", *DIFFERENCE, "differences"]
 MARGIN = 0.02  # SRCC; the smallest difference of interest
-
-
-def at(table: pd.DataFrame, **where: Any) -> pd.DataFrame:
-    """The rows in which every named column has that value, compared as text: shots may be 50 or "20pct"."""
-    for column, value in where.items():
-        table = table[table[column].astype(str) == str(value)]
-    return table
 
 
 def effects(results: Results, comparisons: Iterable[Comparison], metric: str = "srcc") -> pd.DataFrame:
@@ -63,51 +57,41 @@ def answers(results: Results, metric: str = "srcc") -> pd.DataFrame:
 def forest(results: Results, table: pd.DataFrame, metric: str = "srcc", shared: bool = False) -> Figure | None:
     """Mean paired differences with their intervals over other images, one panel per question; every split is a dot.
 
-    The grey band marks differences below ``MARGIN``. ``shared`` puts all questions on one axis.
+    The grey band marks differences below ``MARGIN``. ``shared`` puts all questions on one axis, below headings.
     """
     table = table[table["mean"].notna() & (table["database"] != ALL)]
     if table.empty:
         return None
-    parts = [part for _, part in table.groupby(["question", "method", "against"], sort=False)]
+    parts = [part for _, part in table.groupby(QUESTION, sort=False)]
     if shared:
-        rows = len(table) + len(parts)
-        figure = Figure((COLUMN * 1.4, 0.17 * rows + 0.5), layout="constrained")
+        figure = Figure((COLUMN * 1.4, 0.17 * (len(table) + len(parts)) + 0.5), layout="constrained")
         axis = figure.subplots()
-        _panel(axis, results, parts)
+        _panel(axis, results, table, headings=len(parts) > 1)
         axis.set_xlabel(f"difference of {metric.upper()}")
         return figure
     figure, axes = panels(len(parts), 0.19 * max(map(len, parts)) + 0.75, 2)
     for axis, part in zip(axes, parts, strict=True):
-        _panel(axis, results, [part])
+        _panel(axis, results, part, headings=False)
         first = part.iloc[0]
         axis.set_title(textwrap.fill(first["question"][:1].upper() + first["question"][1:], 40))
         axis.set_xlabel(f"{metric.upper()}: {results.label(first['method'])} −\n{results.label(first['against'])}")
     return figure
 
 
-def _panel(axis: Axes, results: Results, parts: Sequence[pd.DataFrame]) -> None:
-    """One axis; with several parts, each has its question as a heading row."""
-    looks = line_styles(results.params.methods)
-    positions: list[str] = []
-    ticks: list[str] = []
-    for i, part in enumerate(parts):
-        if len(parts) > 1:
-            positions.append(f"{i}")
-            ticks.append(part["question"].iloc[0])
-        for row in part.itertuples():
-            positions.append(f"{i} {row.database} {row.shots}")
-            ticks.append(f"{title(row.database)}, {amount(row.shots)} labels")
-    for i, part in enumerate(parts):
-        method = part["method"].iloc[0]
-        keys = [f"{i} {r.database} {r.shots}" for r in part.itertuples()]
-        middles = pd.DataFrame({"position": keys, "series": method, "value": part["mean"].to_numpy()})
-        middles[["low", "high"]] = part[["low", "high"]].to_numpy(float)
-        dots = [(k, method, v) for k, r in zip(keys, part.itertuples(), strict=True) for v in r.differences]
-        scores = pd.DataFrame(dots, columns=["position", "series", "value"])
-        draw_splits(axis, scores, middles, positions, {method: looks[method]}, horizontal=True)
-    axis.set_yticks(range(len(positions)), ticks)
-    for tick, position in zip(axis.get_yticklabels(), positions, strict=True):
-        tick.set_fontweight("bold" if position.isdigit() else "normal")
+def _panel(axis: Axes, results: Results, table: pd.DataFrame, headings: bool) -> None:
+    """One axis; with ``headings``, the question is above its rows."""
+    ends = {"median": table["mean"], "median_low": table["low"], "median_high": table["high"]}
+    table = table.assign(row=range(len(table)), **ends)
+    styles, ticks = line_styles(results.params.methods), dict[Any, str]()
+    for question, part in table.groupby(QUESTION, sort=False):
+        ticks |= {question: question[0]} if headings else {}
+        ticks |= {r.row: f"{title(r.database)}, {amount(r.shots)} labels" for r in part.itertuples()}
+    for (_, method, _), part in table.groupby(QUESTION, sort=False):
+        dots = part[["row", "method", "differences"]].explode("differences").astype({"differences": float})
+        draw_splits(axis, dots, part, "row", "differences", list(ticks), {method: styles[method]}, horizontal=True)
+    axis.set_yticks(range(len(ticks)), list(ticks.values()))
+    for label, position in zip(axis.get_yticklabels(), ticks, strict=True):
+        label.set_fontweight("bold" if isinstance(position, tuple) else "normal")
     axis.axvspan(-MARGIN, MARGIN, color="#EDEDED", linewidth=0, zorder=0)
     axis.axvline(0, color=GREY, linewidth=0.7, zorder=1)
     low, high = axis.get_xlim()
@@ -150,11 +134,9 @@ def answer_table(results: Results, table: pd.DataFrame, metric: str = "srcc") ->
     """``answers`` as a table: the questions of params.yaml."""
     data = table.drop(columns="differences")
     shown = effect_columns(results, data)
-    shown["p (Holm)"] = [
-        p_value(p) if r == "primary" else "" for p, r in zip(data["p_holm"], data["role"], strict=True)
-    ]
-    shown["Role"] = data["role"].to_numpy()
-    done = set(zip(data["question"], data["method"], data["against"], strict=True))
+    shown["p (Holm)"] = data["p_holm"].map(p_value).where(data["role"] == "primary", "")
+    shown["Role"] = data["role"]
+    done = set(data[QUESTION].itertuples(index=False, name=None))
     asked = [(p.question, p.method, p.against) for p in results.params.evaluate.pairs]
     absent = [f"{question} needs {a} and {b}" for question, a, b in asked if (question, a, b) not in done]
     text = (

@@ -4,8 +4,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from grmp.report.plotting import label_left, legend, line_styles, note, panels, styled
-from grmp.report.results import Results, title
+from grmp.report.plotting import label_left, legend, method_styles, note, panels, styled
+from grmp.report.results import Results, at, title
 from grmp.report.table import Table, join, merged, missing_runs, number
 
 AXES = {"trained_values": "trained parameters", "seconds": "seconds per split", "memory": "peak GPU memory (MB)"}
@@ -20,16 +20,12 @@ def cost_table(results: Results) -> Table:
     cost = results.cost
     seconds = cost["seconds"] / results.params.splits.count
     by = cost.assign(method=cost["method"].map(results.label), a_split=seconds, memory=_megabytes(cost["peak_bytes"]))
-    data = (
-        by.groupby(["protocol", "method"], sort=False)
-        .agg(
-            runs=("seconds", "size"),
-            seconds=("seconds", "sum"),
-            seconds_per_split=("a_split", "median"),
-            peak_memory_mb=("memory", "max"),
-            trained_parameters=("trained_values", "max"),
-        )
-        .reset_index()
+    data = by.groupby(["protocol", "method"], sort=False, as_index=False).agg(
+        runs=("seconds", "size"),
+        seconds=("seconds", "sum"),
+        seconds_per_split=("a_split", "median"),
+        peak_memory_mb=("memory", "max"),
+        trained_parameters=("trained_values", "max"),
     )
     shown = data.astype(object)
     shown["protocol"] = merged(data["protocol"])
@@ -51,16 +47,15 @@ def cost_table(results: Results) -> Table:
 def cost_figure(results: Results, shots: int | str, metric: str = "srcc") -> Figure | None:
     """Median accuracy against trained parameters, seconds per split and, on a GPU, peak memory; one column per database."""
     keys, grid = ["database", "method", "shots"], results.grid
-    cost = results.cost
-    cost = cost[(cost["protocol"] == results.params.protocol) & (cost["shots"] == shots)]
-    middle = results.summary[(results.summary["metric"] == metric) & (results.summary["shots"] == shots)]
+    cost = at(results.cost, protocol=results.params.protocol, shots=shots)
+    middle = at(results.summary, metric=metric, shots=shots)
     both = cost.merge(middle[[*keys, "splits", "median", "median_low", "median_high"]], on=keys)
     memory = _megabytes(both["peak_bytes"]).where(both["device"] != "cpu")  # on a CPU it is mostly the libraries'
     both = both.assign(seconds=both["seconds"] / both["splits"], memory=memory)
     both = both[both["method"].isin(grid.methods)]
     if both.empty:
         return None
-    styles = line_styles(results.params.methods)
+    styles = method_styles(results.params, grid.methods)
     known = [column for column in AXES if both[column].notna().any()]
     across = len(grid.databases)
     figure, axes = panels(len(known) * across, 1.7, across, 0.16 * -(-len(grid.methods) // 3), sharey=True)
@@ -68,7 +63,7 @@ def cost_figure(results: Results, shots: int | str, metric: str = "srcc") -> Fig
         part = both[both["database"] == database]
         for name in grid.methods:
             here, style = part[part["method"] == name], styles[name] | {"linestyle": "none", "alpha": 0.8}
-            axis.plot(here[column], here["median"], label=results.label(name), **style)
+            axis.plot(here[column], here["median"], **style)
             axis.vlines(here[column], here["median_low"], here["median_high"], color=style["color"], linewidth=0.9)
         _log_scale(axis, both[column].dropna())
         axis.set_xlabel(AXES[column])

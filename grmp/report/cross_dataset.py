@@ -4,8 +4,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from grmp.params import ACROSS
-from grmp.report.plotting import PAGE, draw_splits, line_styles, shade_groups, styled
-from grmp.report.results import Results, title
+from grmp.report.plotting import PAGE, draw_splits, method_styles, styled
+from grmp.report.results import Results, at, title
 from grmp.report.table import Table, join, merged, missing_runs, triples, with_interval
 
 
@@ -18,8 +18,7 @@ def matrix(results: Results, shots: int | str, metric: str = "srcc") -> Table | 
     ends = list(dict.fromkeys(end for pair in grid.databases for end in pair.split(ACROSS)))
     if not grid.databases or not grid.methods:
         return None
-    summary = results.summary[(results.summary["metric"] == metric) & (results.summary["shots"] == shots)]
-    keyed = summary.set_index(["database", "method"])
+    keyed = at(results.summary, metric=metric, shots=shots).set_index(["database", "method"])
     shown, data = [], []
     for method in grid.methods:
         for source in dict.fromkeys(pair.split(ACROSS)[0] for pair in grid.databases):
@@ -51,19 +50,11 @@ def transfer(results: Results, metric: str = "srcc") -> Figure | None:
     scores = results.scores[results.scores["database"].isin(grid.databases)]
     if scores.empty or len(grid.databases) < 2:
         return None
-    shots = grid.shots[-1]
-    styles = line_styles(results.params.methods)
-    styles = {name: styles[name] for name in grid.methods}
+    scores, middles = (at(table, shots=grid.shots[-1]) for table in (scores, at(results.summary, metric=metric)))
     figure = Figure((min(PAGE, 2.6 + 1.1 * len(grid.databases)), 2.3), layout="constrained")
     axis = figure.subplots()
-    columns = {"database": "position", "method": "series"}
-    dots = scores[scores["shots"] == shots].rename(columns=columns | {metric: "value"})
-    middles = results.summary
-    middles = middles[(middles["metric"] == metric) & (middles["shots"] == shots) & middles["method"].isin(styles)]
-    middles = middles[middles["database"].isin(grid.databases)]
-    middles = middles.rename(columns=columns | {"median": "value", "median_low": "low", "median_high": "high"})
-    shade_groups(axis, len(grid.databases))
-    draw_splits(axis, dots, middles, grid.databases, styles, {name: results.label(name) for name in styles})
+    styles = method_styles(results.params, grid.methods)
+    draw_splits(axis, scores, middles, "database", metric, grid.databases, styles)
     axis.set_xticks(range(len(grid.databases)), [title(d).replace(" → ", " →\n") for d in grid.databases])
     axis.set_ylabel(metric.upper())
     figure.legend(loc="outside right center")

@@ -41,12 +41,8 @@ def database_table(results: Results) -> Table:
         shown[name] = [number(v, 2) for v in data[name]]
     for name in numbers:
         shown[name] = ["–" if pd.isna(v) or (v == 0 and name != "images") else f"{v:.0f}" for v in data[name]]
-    simulated = (data["ratings"] == "simulated rating").any()
-    text = (
-        "Simulated ratings are a published full-reference measure plus rater noise, not human ratings."
-        if simulated
-        else ""
-    )
+    text = "Simulated ratings are a published full-reference measure plus rater noise, not human ratings."
+    text = text if (data["ratings"] == "simulated rating").any() else ""
     absent = [f"prepare@{name}" for name in results.params.data.databases if name not in found]
     shown = shown.fillna("–").rename(columns=str.capitalize)
     return Table(data, shown, "The prepared databases", join(text, not_run(absent)))
@@ -97,7 +93,6 @@ def backbone_table(results: Results) -> Table:
     if card is None:
         empty = pd.DataFrame({"measure": ["–"], "value": ["–"]})
         return Table(empty, empty, "The backbone", not_run(["backbone"]))
-    data = pd.DataFrame(
-        [(k, str(v)) for k, v in card.items() if isinstance(v, str | int)], columns=["measure", "value"]
-    )
+    facts = [(name, str(value)) for name, value in card.items() if isinstance(value, str | int)]
+    data = pd.DataFrame(facts, columns=["measure", "value"])
     return Table(data, data.rename(columns=str.capitalize), "The backbone")

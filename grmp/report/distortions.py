@@ -7,26 +7,22 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from grmp.report.comparisons import at
-from grmp.report.plotting import PAGE, draw_splits, label_left, legend, line_styles, panels, shade_groups, styled
-from grmp.report.results import Results, title
+from grmp.report.plotting import PAGE, draw_splits, label_left, legend, medians, method_styles, panels, styled
+from grmp.report.results import Results, at, title
 from grmp.report.table import Table, merged, number
 
 
 def by_distortion(results: Results, methods: list[str], shots: int | str) -> pd.DataFrame:
     """Median SRCC over splits per distortion type, all levels together: ``database, distortion``, one column per method."""
     table = at(results.distortions, shots=shots)
-    table = table[
-        table["method"].isin(methods) & table["level"].isna() & table["database"].isin(results.grid.databases)
-    ]
+    table = table[table["method"].isin(methods) & table["database"].isin(results.grid.databases)]
+    table = table[table["level"].isna()]
     if table.empty:
         return pd.DataFrame(columns=["database", "distortion", *methods])
     wide = table.pivot_table("srcc", ["database", "distortion"], "method", "median", sort=False, dropna=False)
     order = {name: i for i, name in enumerate(results.params.data.databases)}
     wide = wide.reindex(columns=methods).reset_index()
-    return wide.sort_values(
-        ["database", "distortion"], key=lambda c: c.map(order).fillna(0) if c.name == "database" else c
-    )
+    return wide.sort_values(["database", "distortion"], key=lambda c: c.map(order) if c.name == "database" else c)
 
 
 @styled
@@ -68,20 +64,14 @@ def by_level(results: Results, methods: list[str], shots: int | str) -> Figure |
     if table.empty:
         return None
     table = table.assign(level=table["level"].astype(float))
-    keys = ["database", "method", "level"]
-    means = table.groupby([*keys, "split"], sort=False, as_index=False)["srcc"].mean()
-    middles = means.groupby(keys, sort=False, as_index=False)["srcc"].median()
-    middles = middles.assign(low=np.nan, high=np.nan)
+    means = table.groupby(["database", "method", "level", "split"], sort=False, as_index=False)["srcc"].mean()
     databases = [d for d in results.params.data.databases if d in set(means["database"])]
-    styles = line_styles(results.params.methods)
-    styles = {name: styles[name] for name in methods}
     figure, axes = panels(len(databases), 2.0, 3, 0.16 * -(-len(methods) // 3), sharey=True)
-    columns = {"method": "series", "level": "position", "srcc": "value"}
     for axis, database in zip(axes, databases, strict=True):
-        part, middle = (at(t, database=database).rename(columns=columns) for t in (means, middles))
-        levels = sorted(part["position"].unique())
-        shade_groups(axis, len(levels))
-        draw_splits(axis, part, middle, levels, styles, {name: results.label(name) for name in methods})
+        part = at(means, database=database)
+        levels = sorted(part["level"].unique())
+        styles = method_styles(results.params, methods)
+        draw_splits(axis, part, medians(part, "level", "srcc"), "level", "srcc", levels, styles)
         axis.set_xticks(range(len(levels)), [f"{v:g}" for v in levels])
         axis.set_xlabel("level (higher is stronger)")
         axis.set_title(f"{title(database)}, {shots} labels")
@@ -93,9 +83,8 @@ def by_level(results: Results, methods: list[str], shots: int | str) -> Figure |
 def distortion_table(results: Results, methods: list[str], shots: int | str, pair: tuple[str, str] | None) -> Table:
     """The values of the heat map, and the mean difference over splits between the two methods of ``pair``."""
     data = by_distortion(results, methods, shots)
-    shown = pd.DataFrame(
-        {"Database": merged(title(d) for d in data["database"]), "Distortion": data["distortion"].str.replace("_", " ")}
-    )
+    shown = pd.DataFrame({"Database": merged(data["database"].map(title))})
+    shown["Distortion"] = [kind.replace("_", " ") for kind in data["distortion"]]
     for name in methods:
         shown[results.label(name)] = [number(v) for v in data[name].astype(float)]
     text = "Median SRCC over splits on the test images of one distortion type, all levels together."

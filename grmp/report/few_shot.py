@@ -1,6 +1,7 @@
 """Scores against the number of labels: table and curves of the notebooks ``few_shot`` and ``full_supervision``."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,9 +10,9 @@ from matplotlib.figure import Figure
 
 from grmp.data import databases
 from grmp.metrics import srcc
-from grmp.report.plotting import GREY, draw_splits, label_left, legend, line_styles, note, panels, shade_groups, styled
+from grmp.report.plotting import GREY, draw_splits, label_left, legend, method_styles, note, panels, styled
 from grmp.report.published import BLANK, PAPER, published_scores
-from grmp.report.results import Results, title
+from grmp.report.results import Results, at, title
 from grmp.report.table import (
     PUBLISHED_NOTE,
     SPLITS_NOTE,
@@ -108,85 +109,61 @@ def curves(results: Results, kind: str, shots: Shots, metric: str = "srcc") -> F
         return None
     below = 0.16 * -(-(len(grid.methods) + 2) // 3) if len(grid.databases) > 1 else 0
     figure, axes = panels(len(grid.databases), 2.4, 3, below, sharey=True)
-    summary = results.summary[results.summary["metric"] == metric]
+    styles, summary = method_styles(results.params, grid.methods), at(results.summary, metric=metric)
     for axis, database in zip(axes, grid.databases, strict=True):
-        _draw(axis, results, kind, database, shots, metric, scores, summary)
+        part = at(scores, database=database)
+        draw_splits(axis, part, at(summary, database=database), "shots", metric, shots, styles)
+        _draw_published(axis, at(published_scores(results, kind, database, shots), metric=metric), shots)
         axis.set_title(title(database))
         axis.set_xticks(range(len(shots)), [amount(k) for k in shots])
         axis.set_xlabel("labeled share of the training set" if "pct" in str(shots[0]) else "labeled images")
-        if not (scores["database"] == database).any():
+        if part.empty:
             note(axis, "not run")
     label_left(axes, metric.upper())
     legend(figure, axes, 3)
     return figure
 
 
-def _draw(
-    axis: Axes,
-    results: Results,
-    kind: str,
-    database: str,
-    shots: Shots,
-    metric: str,
-    scores: pd.DataFrame,
-    summary: pd.DataFrame,
-) -> None:
-    """One database: all methods of a number of labels side by side in one shaded group, and published numbers."""
-    styles = line_styles(results.params.methods)
-    styles = {name: styles[name] for name in results.params.run.grids()[kind].methods}
-    columns = {"shots": "position", "method": "series"}
-    dots = scores[scores["database"] == database].rename(columns=columns | {metric: "value"})
-    middles = summary[(summary["database"] == database) & summary["shots"].isin(shots) & summary["method"].isin(styles)]
-    middles = middles.rename(columns=columns | {"median": "value", "median_low": "low", "median_high": "high"})
-    shade_groups(axis, len(shots))
-    labels = {name: results.label(name) for name in styles}
-    draw_splits(axis, dots[dots["series"].isin(styles)], middles, list(shots), styles, labels)
-    rows = published_scores(results, kind, database, shots)
-    rows = rows[rows["metric"] == metric].dropna(subset="value")
-    place = {k: i for i, k in enumerate(shots)}
+def _draw_published(axis: Axes, rows: pd.DataFrame, shots: Shots) -> None:
+    """The paper's own values as stars, those of other methods as ticks at the right of each group."""
+    rows = rows.dropna(subset="value")
+    rows = rows.assign(place=rows["shots"].map({k: i for i, k in enumerate(shots)}))
     ours, others = rows[rows["method"] == PAPER], rows[rows["method"] != PAPER]
     if len(ours):
-        x, label = ours["shots"].map(place), f"{PAPER}, published"
-        axis.plot(x, ours["value"], "*", color="black", mfc="white", markersize=8, label=label)
+        star: dict[str, Any] = {"color": "black", "mfc": "white", "markersize": 8, "label": f"{PAPER}, published"}
+        axis.plot(ours["place"], ours["value"], "*", **star)
     if len(others):
-        x, label = others["shots"].map(place) + 0.46, "other methods, published"
-        axis.plot(x, others["value"], "_", color=GREY, markersize=5, label=label)
+        tick: dict[str, Any] = {"color": GREY, "markersize": 5, "label": "other methods, published"}
+        axis.plot(others["place"] + 0.46, others["value"], "_", **tick)
 
 
 def shared_table(results: Results, shots: Shots, methods: Sequence[str] = ()) -> Table | None:
     """Median SRCC on all source images, and on those that pre-training has (not) seen; None where no database shares any."""
+    groups = {"all": "All sources", "shared": "Shared with pre-training", "others": "Other sources"}
     rows = []
     for key in results.run_keys(shots):
         entry = databases.known().get(key.database)
-        shared = {
-            s for name in results.params.pretrain.databases for s in (entry.shared.get(name, ()) if entry else ())
-        }
+        shared = {s for d in results.params.pretrain.databases for s in (entry.shared.get(d, ()) if entry else ())}
         prepared = results.dataset(key.database) if shared and (not methods or key.method in methods) else None
         record = results.record(key.database, key.method, key.shots) if prepared else None
         if prepared is None or record is None:
             continue
         found = record.predictions.merge(prepared.index[["image", "reference"]], on="image")
         seen = found["reference"].isin(shared)
-        row = {"database": key.database, "method": key.method, "shots": key.shots}
-        for name, part in (("all", found), ("shared", found[seen]), ("others", found[~seen])):
-            row[name] = (
-                part.groupby("split")[["quality", "score"]].apply(lambda s: srcc(s["quality"], s["score"])[0]).median()
-            )
-        rows.append(row)
+        parts = zip(groups, (found, found[seen], found[~seen]), strict=True)
+        each = {name: [srcc(s["quality"], s["score"])[0] for _, s in part.groupby("split")] for name, part in parts}
+        rows.append((*key[1:], *(pd.Series(values, dtype=float).median() for values in each.values())))
     if not rows:
         return None
-    data, groups = pd.DataFrame(rows), ["all", "shared", "others"]
+    data = pd.DataFrame(rows, columns=["database", "method", "shots", *groups])
     shown = pd.DataFrame({"Database": merged(data["database"].map(title)), "Method": data["method"].map(results.label)})
     shown["Labels"] = data["shots"].map(amount)
-    names = {"all": "All sources", "shared": "Shared with pre-training", "others": "Other sources"}
-    shown = shown.join(data[groups].map(number).rename(columns=names))
+    shown = shown.join(data[list(groups)].map(number).rename(columns=groups))
     note = "Images of shared sources are not new to the prompts. Not a significance test."
     return Table(data, shown, "SRCC by whether pre-training saw the source image", note)
 
 
 def excluded_table(results: Results) -> Table | None:
     """Records that could not be used, or None."""
-    if not len(results.excluded):
-        return None
-    shown = results.excluded.rename(columns={"record": "Record", "reason": "Reason"})
-    return Table(results.excluded, shown, "Excluded records")
+    excluded = results.table("excluded.csv")
+    return Table(excluded, excluded.rename(columns=str.capitalize), "Excluded records") if len(excluded) else None

@@ -8,9 +8,9 @@ from matplotlib.ticker import MaxNLocator
 
 from grmp.params import Ablation, Params, RunKey
 from grmp.report.ablation import draw_sweep
-from grmp.report.comparisons import Comparison, at
-from grmp.report.plotting import GREY, PAGE, label_left, line_styles, note, panels, styled
-from grmp.report.results import Results, title
+from grmp.report.comparisons import Comparison
+from grmp.report.plotting import GREY, PAGE, label_left, line_styles, medians, note, panels, styled
+from grmp.report.results import Results, at, title
 from grmp.report.table import Table, join, missing_runs, number, triples, with_interval
 
 RULES = {
@@ -52,7 +52,7 @@ def strength(
 ) -> Figure | None:
     """The score and the final semantic loss against λ."""
     one = ablation_of(results.params, full, "strength")
-    scores, summary = at(results.scores, shots=shots), at(at(results.summary, shots=shots), metric=metric)
+    scores, summary = at(results.scores, shots=shots), at(results.summary, shots=shots, metric=metric)
     names = [name for _, name in one.points]
     if len(one.points) < 2 or scores[scores["method"].isin(names)]["method"].nunique() < 2:
         return None
@@ -62,11 +62,7 @@ def strength(
     for axes, database in zip(grid.T, databases, strict=True):
         draw_sweep(results, axes[0], one, at(scores, database=database), at(summary, database=database), metric)
         ends = at(last, database=database)
-        middles = ends.groupby("method", as_index=False)["semantic_loss"].median()
-        middles = middles.rename(columns={"semantic_loss": "median"}).assign(
-            median_low=float("nan"), median_high=float("nan")
-        )
-        draw_sweep(results, axes[1], one, ends, middles, "semantic_loss")
+        draw_sweep(results, axes[1], one, ends, medians(ends, "database", "semantic_loss"), "semantic_loss")
         axes[0].set(title=f"{title(database)}, {shots} labels", xlabel="")
     grid[0, 0].set_ylabel(metric.upper())
     grid[1, 0].set_ylabel("semantic loss,\nlast epoch")
@@ -123,7 +119,7 @@ def rule_table(results: Results, full: str, databases: list[str], shots: int | s
     """Each rule: what it does, the score, and the losses and the angle in the last epoch, per database."""
     points = ablation_of(results.params, full, "rule").points
     names = [name for _, name in points]
-    summary = at(at(results.summary, shots=shots), metric=metric)
+    summary = at(results.summary, shots=shots, metric=metric)
     ends = last_losses(results, databases, names, shots)
     rows, shown, missing = [], [], []
     for rule, name in points:

@@ -121,9 +121,8 @@ def inner_curves_figure(results: Results, variant: str, database: str, measure: 
     counts = sorted(table["steps"].unique())
     for axis, (_, one) in zip(axes, table.groupby("task"), strict=True):
         for start, part in one.groupby("start", sort=False):
-            axis.plot(
-                part["steps"].map(counts.index), part[measure], **STARTS[start] | {"markersize": 3, "linewidth": 0.9}
-            )
+            style = STARTS[start] | {"markersize": 3, "linewidth": 0.9}
+            axis.plot(part["steps"].map(counts.index), part[measure], **style)
         axis.set_xticks(range(len(counts)), [str(k) for k in counts])
     label_left(axes, {"query_loss": "query loss", "query_srcc": "query SRCC"}[measure])
     legend(figure, axes, 2)

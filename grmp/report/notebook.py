@@ -52,7 +52,7 @@ def execute(name: str, params_file: Path, overrides: Sequence[str] = ()) -> None
     if name not in names:
         raise UserError(f"no notebook '{name}' in {folder}; known: {', '.join(names) or 'none'}")
     notebook = jupytext.read(folder / f"{name}.py")
-    given, known = check_parameters(name, notebook, overrides), parameters(notebook)
+    given = check_parameters(name, notebook, overrides)
     outputs = [root / f"results/{kind}/{name}" for kind in ("tables", "figures")]
     target = root / f"results/notebooks/{name}.ipynb"
     if given:
@@ -65,7 +65,7 @@ def execute(name: str, params_file: Path, overrides: Sequence[str] = ()) -> None
         except BaseException:
             _empty(outputs)
             raise
-        values = {p.name: (repr(given[p.name]) if p.name in given else p.default) for p in known.values()}
+        values = {p.name: p.default for p in parameters(notebook).values()} | {n: repr(v) for n, v in given.items()}
         executed.metadata["grmp"] = {"parameters": [{"name": n, "value": v} for n, v in values.items()]}  # for the site
         with whole(target) as beside:
             nbformat.write(executed, beside)
@@ -78,19 +78,14 @@ def execute_all(params_file: Path) -> None:
 
     Raises UserError if some failed.
     """
-    names = settings.load(params_file).report.notebooks
-    places, failed = [None] * cpus(), []
-    for number, (name, state, reason) in enumerate(
-        work(partial(execute, params_file=params_file), names, places), start=1
-    ):
-        print(f"notebook {name}: {state}; {number} of {len(names)}", flush=True)
-        if state == "failed":
-            failed.append(name)
-            print(f"notebook {name}: {reason}", flush=True)
+    names, failed = settings.load(params_file).report.notebooks, []
+    ended = work(partial(execute, params_file=params_file), names, [None] * cpus())
+    for number, (name, state, reason) in enumerate(ended, start=1):
+        print(f"notebook {name}: {reason or state}; {number} of {len(names)}", flush=True)
+        failed += [name] if state == "failed" else []
     if failed:
-        raise UserError(
-            f"{len(failed)} of {len(names)} notebooks failed, see above; run one with: grmp notebooks {failed[0]}"
-        )
+        count = f"{len(failed)} of {len(names)} notebooks failed, see above"
+        raise UserError(f"{count}; run one with: grmp notebooks {failed[0]}")
 
 
 def parameters(notebook: NotebookNode) -> dict[str, Parameter]:
@@ -123,15 +118,8 @@ def _run(notebook: NotebookNode, given: dict[str, Any], root: Path, for_site: st
         at = next(i for i, c in enumerate(notebook.cells) if "parameters" in c.metadata.get("tags", []))
         cell = nbformat.v4.new_code_cell("\n".join(f"{name} = {value!r}" for name, value in given.items()))
         notebook.cells.insert(at + 1, cell)
-    place = {"metadata": {"path": str(root)}}
-    client = NotebookClient(
-        notebook,
-        timeout=SECONDS,
-        kernel_name="python3",
-        record_timing=False,
-        resources=place,
-        extra_arguments=["--log-level=ERROR"],
-    )
+    place, quiet = {"metadata": {"path": str(root)}}, ["--log-level=ERROR"]
+    client = NotebookClient(notebook, timeout=SECONDS, record_timing=False, resources=place, extra_arguments=quiet)
     with tempfile.TemporaryDirectory() as empty:  # no start-up files of the user, no history
         try:
             env = {"IPYTHONDIR": empty, "PYDEVD_DISABLE_FILE_VALIDATION": "1", FOR_SITE: for_site}
@@ -142,9 +130,8 @@ def _run(notebook: NotebookNode, given: dict[str, Any], root: Path, for_site: st
             if error.ename == "UserError":
                 raise UserError(text) from None
             failed = next(c for c in notebook.cells if any(o.output_type == "error" for o in c.get("outputs", [])))
-            cell = failed.source.strip().partition("\n")[0]
-            where = f"(in the cell that begins: {cell})"
-            raise UserError(f"a notebook cell failed, {error.ename}: {text} {where}") from None
+            where = f"in the cell that begins: {failed.source.strip().splitlines()[0]}"
+            raise UserError(f"a notebook cell failed, {error.ename}: {text} ({where})") from None
 
 
 def clean(notebook: NotebookNode) -> NotebookNode:

@@ -131,14 +131,12 @@ def provenance(results: Results, notebook: str) -> str:
 
 def commit(code: Path) -> str:
     """The last commit that changed the package or the notebooks, "+" if they differ from it, or "not in git"."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", *arguments, "--", "grmp", "notebooks"]
+        return subprocess.run(command, cwd=code, check=True, capture_output=True, text=True, timeout=20).stdout.strip()
+
     try:
-        last = _git(code, "log", "-1", "--format=%h", "--abbrev=10", "--", "grmp", "notebooks").strip()
-        changed = _git(code, "status", "--porcelain", "--", "grmp", "notebooks").strip()
+        return git("log", "-1", "--format=%h", "--abbrev=10") + ("+" if git("status", "--porcelain") else "")
     except (OSError, subprocess.SubprocessError):
         return "not in git"
-    return (last + ("+" if changed else "")) or "not in git"
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True, text=True, timeout=20)
-    return done.stdout

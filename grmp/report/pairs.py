@@ -35,9 +35,8 @@ def index_of(world: Path, database: str) -> pd.DataFrame | None:
     except FileNotFoundError:
         return None
     except (ValueError, KeyError) as error:
-        raise UserError(
-            f"the index of {database} is corrupt ({one_line(error)}); regenerate it with: dvc repro -f prepare@{database}"
-        ) from None
+        remedy = f"regenerate it with: dvc repro -f prepare@{database}"
+        raise UserError(f"the index of {database} is corrupt ({one_line(error)}); {remedy}") from None
 
 
 @dataclass
@@ -78,13 +77,11 @@ class Differences:
     def _draw(self, database: str) -> tuple[pd.Index, np.ndarray, int] | None:
         """Names of the images, how often each is drawn, and the number of sources."""
         if database not in self._drawn:
-            index = index_of(self.world, database)
+            self._drawn[database], index = None, index_of(self.world, database)
             if index is not None:
                 sources = source_ids(index)
                 weights = draw(sources, RESAMPLES, [self.params.evaluate.seed, *database.encode()])
                 self._drawn[database] = pd.Index(index["image"]), weights, int(sources.max()) + 1
-            else:
-                self._drawn[database] = None
         return self._drawn[database]
 
     def _images(self, record: Record, metric: str) -> np.ndarray:
@@ -146,9 +143,8 @@ def incomparable(params: Params, a: Run, b: Run) -> str:
     the two methods sets a value for itself (``set``).
     """
     for name in SAME_INPUTS:
-        if (
-            name in a.inputs and name in b.inputs and a.inputs[name] != b.inputs[name]
-        ):  # a method of others has no backbone
+        both = name in a.inputs and name in b.inputs  # a method of others has no backbone
+        if both and a.inputs[name] != b.inputs[name]:
             return f"another {name}"
     own = {key for run in (a, b) for key in getattr(params.methods[run.method], "set", {})}
     for group in sorted((set(a.parameters) & set(b.parameters)) - {"method", "teacher"}):

@@ -10,7 +10,6 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -18,10 +17,11 @@ from matplotlib.style import context
 from PIL import Image, ImageChops
 
 from grmp.files import whole
+from grmp.params import Params
 
 COLUMN, PAGE = 3.3, 6.9  # inches: widths of one column and of the page
 STYLE = ["default", str(Path(__file__).parent / "paper.mplstyle")]  # the default first: no user's matplotlibrc applies
-FORMATS = ("png", "pdf", "svg")
+FORMATS = {"png": "Software", "pdf": "CreationDate", "svg": "Date"}  # and what differs between two runs
 GREY = "#6E6E6E"
 
 # The colours of Okabe and Ito without yellow, then eight of Tol's "muted" ones, with open markers: distinct within each
@@ -64,17 +64,18 @@ def line_styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     return found
 
 
+def method_styles(params: Params, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Plot keywords of methods, with their labels for the legend; the style is the same in all figures."""
+    styles = line_styles(params.methods)
+    return {name: styles[name] | {"label": params.methods[name].label} for name in names}
+
+
 @styled
 def save(figure: Figure, base: Path) -> bytes:
     """Write ``base``.png, .pdf and .svg without dates and random names; return the bytes of the PNG."""
-    metadata: dict[str, dict[str, Any]] = {
-        "png": {"Software": None},
-        "pdf": {"CreationDate": None},
-        "svg": {"Date": None},
-    }
-    for kind in FORMATS:
+    for kind, varying in FORMATS.items():
         with whole(base.with_name(f"{base.name}.{kind}")) as beside:
-            figure.savefig(beside, format=kind, metadata=metadata[kind])
+            figure.savefig(beside, format=kind, metadata={varying: None})
             if kind == "png":
                 _reduce_colours(beside)
     return base.with_name(f"{base.name}.png").read_bytes()
@@ -93,79 +94,76 @@ def draw_splits(
     axis: Axes,
     scores: pd.DataFrame,
     middles: pd.DataFrame,
+    by: str,
+    value: str,
     positions: Sequence[Any],
     styles: dict[str, dict[str, Any]],
-    labels: dict[str, str] | None = None,
     filled: Callable[[Any], bool] | None = None,
     horizontal: bool = False,
 ) -> None:
-    """Every split a dot, next to a marker with its interval: one group per position, one marker per series within it.
+    """Every split a dot, next to a marker with its interval: one group per position, one marker per method within it.
+
+    Every other group of several methods is shaded. Rows of other methods and positions are ignored.
 
     Parameters
     ----------
     scores
-        Columns ``position, series, value``, one row per split.
+        Columns ``by``, ``method`` and ``value``, one row per split.
     middles
-        Columns ``position, series, value, low, high``, one row per marker.
+        Columns ``by, method, median, median_low, median_high``, as in summary.csv.
     positions
-        Values of ``position`` in the order of the axis.
+        Values of ``by`` in the order of the axis.
     styles
-        Plot keywords of each series, in their order within a group.
-    labels
-        Names for the legend [default: none].
+        Plot keywords of each method, in their order within a group.
     filled
         Whether the marker at a position is filled [default: as the style says].
     horizontal
         Positions from top to bottom instead of from left to right.
     """
-    names, place = list(styles), {position: i for i, position in enumerate(positions)}
-    step = 0.8 / len(names)
-    dots = scores[scores["position"].isin(positions)].dropna(subset="value")
-    if len(dots):
-        shift = 0.3 * step
-        moved = dots.assign(place=dots["position"].map(place), series=pd.Categorical(dots["series"], names))
-        before = len(axis.collections)
-        sns.stripplot(
-            moved, x="value" if horizontal else "place", y="place" if horizontal else "value", hue="series", hue_order=names,
-            order=range(len(positions)), orient="h" if horizontal else "v", dodge=len(names) > 1, jitter=False, legend=False,
-            palette={name: style["color"] for name, style in styles.items()}, alpha=0.5, size=2.4, linewidth=0, ax=axis,
-        )  # fmt: skip
-        for collection in axis.collections[before:]:
-            offset = np.array([0.0, shift] if horizontal else [shift, 0.0])
-            collection.set_offsets(np.asarray(collection.get_offsets()) + offset)
+    step = 0.8 / len(styles)
+    place = {
+        (position, name): i + (j - (len(styles) - 1) / 2) * step
+        for i, position in enumerate(positions)
+        for j, name in enumerate(styles)
+    }
+    scores = scores[scores["method"].isin(styles) & scores[by].isin(positions)].dropna(subset=value)
+    middles = middles[middles["method"].isin(styles) & middles[by].isin(positions)]
     # an interval that is much wider than the splits are spread ends in an arrow, so that it does not hide the others
-    known = np.concatenate([dots["value"], middles["value"].dropna()])
-    reach = 0.5 * np.ptp(known) if horizontal and len(dots) else np.inf
+    known = np.concatenate([scores[value], middles["median"].dropna()])
+    reach = 0.5 * np.ptp(known) if horizontal and len(scores) else np.inf
     least, most = (known.min() - reach, known.max() + reach) if len(known) else (-np.inf, np.inf)
-    for i, name in enumerate(names):
-        part, style = middles[middles["series"] == name], styles[name]
-        label = (labels or {}).get(name)
-        for row in part.itertuples():
-            at = place[row.position] + (i - (len(names) - 1) / 2) * step
-            face = style.get("markerfacecolor", style["color"])
-            face = face if filled is None else style["color"] if filled(row.position) else "white"
+    for name, style in styles.items():
+        colour, label = style["color"], style.get("label")
+        dots, markers = scores[scores["method"] == name], middles[middles["method"] == name]
+        at = [place[position, name] + 0.3 * step for position in dots[by]]
+        x, y = (dots[value], at) if horizontal else (at, dots[value])
+        axis.scatter(x, y, s=2.4**2, color=colour, alpha=0.5, linewidth=0, zorder=3)
+        for position, middle, low, high in markers[[by, "median", "median_low", "median_high"]].itertuples(index=False):
+            along = place[position, name]
             line = axis.hlines if horizontal else axis.vlines
-            line(at, max(row.low, least), min(row.high, most), color=style["color"], linewidth=1.1)
+            line(along, max(low, least), min(high, most), color=colour, linewidth=1.1)
             for end, arrow in ((least, "<"), (most, ">")):
-                if row.low < end < row.high:
-                    axis.plot(end, at, arrow, color=style["color"], markersize=3)
-            xy = (row.value, at) if horizontal else (at, row.value)
-            axis.plot(
-                *xy, linestyle="none", color=style["color"], marker=style["marker"], mfc=face, label=label, zorder=3
-            )
+                if low < end < high:
+                    axis.plot(end, along, arrow, color=colour, markersize=3)
+            face = style.get("markerfacecolor", colour)
+            face = face if filled is None else colour if filled(position) else "white"
+            marker = {"linestyle": "none", "color": colour, "marker": style["marker"], "mfc": face, "zorder": 3}
+            axis.plot(*((middle, along) if horizontal else (along, middle)), **marker, label=label)
             label = None
     limits, ticks = (-0.5, len(positions) - 0.5), range(len(positions))
     if horizontal:
         axis.set(ylim=limits[::-1], yticks=ticks, ylabel="")
     else:
         axis.set(xlim=limits, xticks=ticks, xlabel="")
+        for i in ticks[::2] if len(styles) > 1 else ():
+            axis.axvspan(i - 0.5, i + 0.5, color="#F2F2F2", linewidth=0, zorder=0)
     axis.grid(axis="y" if horizontal else "x", visible=False)
 
 
-def shade_groups(axis: Axes, count: int) -> None:
-    """Shade every other group, so that markers side by side are read as one group."""
-    for i in range(0, count, 2):
-        axis.axvspan(i - 0.5, i + 0.5, color="#F2F2F2", linewidth=0, zorder=0)
+def medians(scores: pd.DataFrame, by: str, value: str) -> pd.DataFrame:
+    """Medians over splits as ``draw_splits`` takes them, without intervals."""
+    found = scores.groupby([by, "method"], as_index=False)[value].median().rename(columns={value: "median"})
+    return found.assign(median_low=np.nan, median_high=np.nan)
 
 
 def panels(

@@ -8,19 +8,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from grmp.experiments.record import Record
-from grmp.metrics import fit_logistic, logistic
+from grmp.metrics import METRICS, fit_logistic, logistic
 from grmp.params import ACROSS, RunKey
 from grmp.report.plotting import COLUMN, PAGE, image_grid, label_left, line_styles, note, panels, shrunk, styled
-from grmp.report.results import Results, title
+from grmp.report.results import Results, at, title
 from grmp.report.table import Table, join, merged, missing_runs, number
 
-MEASURES = {
-    "srcc": "SRCC",
-    "krcc": "KRCC",
-    "plcc": "PLCC",
-    "plcc_fit": "PLCC after the fit",
-    "rmse": "RMSE after the fit",
-}
+MEASURES = dict(zip(METRICS, ("SRCC", "KRCC", "PLCC", "PLCC after the fit", "RMSE after the fit"), strict=True))
 STEEP = 0.02  # a fit whose width is below this share of the score range is a step and is not drawn
 
 
@@ -47,8 +41,7 @@ def scatter(results: Results, methods: Sequence[str], shots: int, split: int) ->
             part = record.predictions[record.predictions["split"] == split]
             x, y = part["score"].to_numpy(), part["quality"].to_numpy()
             axis.plot(x, y, "o", color=styles[name]["color"], alpha=0.45, markersize=2.2, mew=0)
-            row = scores[(scores["database"] == database) & (scores["method"] == name)]
-            row = row[(row["shots"] == shots) & (row["split"] == split)]
+            row = at(scores, database=database, method=name, shots=shots, split=split)
             lines = [f"SRCC {row['srcc'].iloc[0]:.3f}"] if len(row) else []
             fit = fit_logistic(y, x) if np.isfinite(x).all() and np.ptp(x) > 0 else None
             if fit is not None and abs(fit[3]) > STEEP * np.ptp(x):
@@ -68,15 +61,13 @@ def scatter(results: Results, methods: Sequence[str], shots: int, split: int) ->
 
 def measures(results: Results, methods: list[str], shots: int) -> Table:
     """The median over splits of every metric, for one number of labels."""
-    part = results.summary[(results.summary["shots"] == shots) & results.summary["method"].isin(methods)]
+    part = at(results.summary, shots=shots)
     data = part.pivot(index=["database", "method"], columns="metric", values="median")
     wanted = pd.MultiIndex.from_product([results.grid.databases, methods], names=["database", "method"])
     data = data.reindex(index=wanted, columns=list(MEASURES)).astype(float).reset_index()
     data.insert(2, "shots", shots)
-    shown = pd.DataFrame({"Database": merged(title(d) for d in data["database"])})
-    shown["Method"] = [results.label(name) for name in data["method"]]
-    for metric, name in MEASURES.items():
-        shown[name] = [number(v) for v in data[metric]]
+    shown = pd.DataFrame({"Database": merged(data["database"].map(title)), "Method": data["method"].map(results.label)})
+    shown = shown.join(data[list(MEASURES)].map(number).rename(columns=MEASURES))
     text = join(
         f"Medians over {results.params.splits.count} splits. PLCC is of the raw scores; the last two columns are taken after "
         "the four-parameter logistic fit, RMSE in the units of the database.",
@@ -173,8 +164,7 @@ def agreement_table(results: Results, methods: list[str], databases: list[str], 
             rmse = float(np.sqrt(np.mean((several["mean"] - several["quality"]) ** 2)))
             rows.append((database, name, len(several), several["tested"].mean(), several["sd"].median(), rmse))
     data = pd.DataFrame(rows, columns=["database", "method", "images", "times", "sd", "rmse"])
-    shown = pd.DataFrame({"Database": merged(title(d) for d in data["database"])})
-    shown["Method"] = [results.label(name) for name in data["method"]]
+    shown = pd.DataFrame({"Database": merged(data["database"].map(title)), "Method": data["method"].map(results.label)})
     for head, column, digits in (
         ("Images", "images", 0), ("Times tested", "times", 1), ("SD over splits", "sd", 3), ("RMSE", "rmse", 3)
     ):  # fmt: skip

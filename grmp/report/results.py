@@ -10,13 +10,13 @@ import pandas as pd
 
 from grmp import params as settings
 from grmp.data.dataset import Dataset, load
-from grmp.errors import UserError
+from grmp.errors import UserError, one_line
 from grmp.experiments.record import CorruptRecord, Record, read_record
 from grmp.files import read_json
 from grmp.params import ACROSS, Grid, Params, RunKey
 from grmp.report.collect import COLUMNS
 
-TEXTS = (
+TEXTS = [
     "protocol",
     "database",
     "method",
@@ -29,7 +29,7 @@ TEXTS = (
     "question",
     "role",
     "rule",
-)
+]
 COST = ["protocol", "database", "method", "shots", "seconds", "device", "threads", "trained_values", "peak_bytes"]
 NAMES = {  # databases in print
     "live": "LIVE", "csiq": "CSIQ", "tid2013": "TID2013", "kadid10k": "KADID-10k", "koniq10k": "KonIQ-10k",
@@ -38,6 +38,16 @@ NAMES = {  # databases in print
     "sim_wild": "Simulated, in the wild",
 }  # fmt: skip
 ORDERS = {0: "Reptile", 1: "First-order MAML", 2: "MAML"}
+
+
+def _under_protocol(name: str) -> Any:
+    """The property ``name``: the rows of <name>.csv under the protocol of the results."""
+
+    def rows(results: "Results") -> pd.DataFrame:
+        table = results.table(f"{name}.csv")
+        return table[table["protocol"] == results.params.protocol].reset_index(drop=True)
+
+    return property(rows, doc=f"{name}.csv, rows of this protocol.")
 
 
 @dataclass(frozen=True)
@@ -83,44 +93,15 @@ class Results:
             self._tables[name] = read_table(path) if path.is_file() else pd.DataFrame(columns=COLUMNS[name])
         return self._tables[name]
 
-    def _under_protocol(self, name: str) -> pd.DataFrame:
-        table = self.table(name)
-        return table[table["protocol"] == self.params.protocol].reset_index(drop=True)
-
-    @property
-    def scores(self) -> pd.DataFrame:
-        """scores.csv, rows of this protocol."""
-        return self._under_protocol("scores.csv")
-
-    @property
-    def summary(self) -> pd.DataFrame:
-        """summary.csv, rows of this protocol."""
-        return self._under_protocol("summary.csv")
-
-    @property
-    def pairs(self) -> pd.DataFrame:
-        """pairs.csv, rows of this protocol."""
-        return self._under_protocol("pairs.csv")
-
-    @property
-    def distortions(self) -> pd.DataFrame:
-        """distortions.csv, rows of this protocol."""
-        return self._under_protocol("distortions.csv")
-
-    @property
-    def excluded(self) -> pd.DataFrame:
-        """excluded.csv: records that could not be used, and why."""
-        return self.table("excluded.csv")
+    scores = _under_protocol("scores")
+    summary = _under_protocol("summary")
+    pairs = _under_protocol("pairs")
+    distortions = _under_protocol("distortions")
 
     @property
     def cost(self) -> pd.DataFrame:
         """cost.json: time, memory and device of every run."""
-        try:
-            return pd.DataFrame(self.json("results/cost.json") or [], columns=COST)
-        except (ValueError, TypeError, AttributeError):
-            raise UserError(
-                f"{self.folder / 'cost.json'} is corrupt; regenerate it with: dvc repro -f collect"
-            ) from None
+        return pd.DataFrame(self.json("results/cost.json") or [], columns=COST)
 
     # ------------------------------------------------------------------------------------------------ files of other stages
 
@@ -161,10 +142,8 @@ class Results:
                 arrays = {n: stored[n] for n in ("models", "images", "pictures", "relevance", "gap", "explained")}
             table[["quality", *(f"{c}_{m}" for m in arrays["models"] for c in ("x", "y", "score"))]]
         except Exception as error:  # a corrupt zip archive raises many types
-            why = " ".join(str(error).split())[:160]
-            raise UserError(
-                f"{path} is corrupt ({why}); regenerate it with: dvc repro -f attribution@{database}"
-            ) from None
+            remedy = f"regenerate it with: dvc repro -f attribution@{database}"
+            raise UserError(f"{path} is corrupt ({one_line(error)}); {remedy}") from None
         return table, arrays
 
     def dataset(self, name: str) -> Dataset | None:
@@ -221,13 +200,19 @@ def title(database: str) -> str:
     return " → ".join(NAMES.get(name, name) for name in database.split(ACROSS))
 
 
+def at(table: pd.DataFrame, **where: Any) -> pd.DataFrame:
+    """The rows in which every named column has that value, compared as text: shots may be 50 or "20pct"."""
+    for column, value in where.items():
+        table = table[table[column].astype(str) == str(value)]
+    return table
+
+
 def read_table(path: Path) -> pd.DataFrame:
     """A table of ``collect``; UserError if it is corrupt or of another version."""
     try:
         table = pd.read_csv(path, dtype=dict.fromkeys(TEXTS, str) | {"shots": object})
     except ValueError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{path} is corrupt ({reason}); regenerate it with: dvc repro -f collect") from None
+        raise UserError(f"{path} is corrupt ({one_line(error)}); regenerate it with: dvc repro -f collect") from None
     if list(table.columns) != COLUMNS[path.name]:
         raise UserError(f"{path} was written by another version; regenerate it with: dvc repro -f collect")
     if "shots" in table:

@@ -1,5 +1,7 @@
 """The protocol of the published code against a sound one: tables and figures of the notebook ``selection``."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -8,7 +10,7 @@ from grmp.metrics import bootstrap
 from grmp.params import Params
 from grmp.report.comparisons import effect_columns, effects
 from grmp.report.plotting import legend, line_styles, panels, styled
-from grmp.report.results import Results, title
+from grmp.report.results import Results, at, title
 from grmp.report.table import (
     OTHER_IMAGES_NOTE,
     SPLITS_NOTE,
@@ -31,27 +33,21 @@ def unpaired(a: np.ndarray, b: np.ndarray, level: float, resamples: int, seed: i
 
     NaN values are excluded; the interval is NaN if a side has fewer than two values.
     """
+
+    def apart(x: np.ndarray, y: np.ndarray, axis: int = -1) -> Any:
+        return np.median(x, axis=axis) - np.median(y, axis=axis)
+
     a, b = a[np.isfinite(a)], b[np.isfinite(b)]
-    if not len(a) or not len(b):
-        return np.nan, np.nan, np.nan
-    value = float(np.median(a) - np.median(b))
-    if min(len(a), len(b)) < 2:
-        return value, np.nan, np.nan
-    low, high = bootstrap(
-        (a, b), lambda x, y, axis: np.median(x, axis=axis) - np.median(y, axis=axis), level, resamples, seed
-    )
-    return value, low, high
+    fewest = min(len(a), len(b))
+    ends = bootstrap((a, b), apart, level, resamples, seed) if fewest > 1 else (np.nan, np.nan)
+    return float(apart(a, b)) if fewest else np.nan, *ends
 
 
 def both_ways(results: Results, one: str, other: str, metric: str = "srcc") -> pd.DataFrame:
     """One row per run under both protocols: medians with intervals, and ``one`` minus ``other`` (``gain``)."""
-    settings, scores, summary = results.params.evaluate, results.table("scores.csv"), results.table("summary.csv")
-    sides = [
-        {k: g[metric].to_numpy(float) for k, g in scores[scores["protocol"] == p].groupby(CELL)} for p in (one, other)
-    ]
-    summary = summary[summary["metric"] == metric]
-    middles = [summary[summary["protocol"] == p].set_index(CELL) for p in (one, other)]
-    rows = []
+    settings, both, rows = results.params.evaluate, [results.under(p) for p in (one, other)], []
+    sides = [{k: g[metric].to_numpy(float) for k, g in each.scores.groupby(CELL)} for each in both]
+    middles = [at(each.summary, metric=metric).set_index(CELL) for each in both]
     for cell in (key[1:] for key in results.params.run.run_keys() if key.protocol == one):
         if cell not in sides[0] or cell not in sides[1]:
             continue
@@ -78,17 +74,15 @@ def protocol_table(results: Results, one: str, other: str, metric: str = "srcc")
             "Over splits": [side(low, high) for _, low, high in triples(data, "gain")],
         }
     )
-    asked = set(results.params.run.run_keys())
-    wanted = [
-        key._replace(protocol=p) for key in results.params.run.run_keys() if key.protocol == one for p in (one, other)
-    ]
+    keys = results.params.run.run_keys()
+    wanted = [key._replace(protocol=p) for key in keys if key.protocol == one for p in (one, other)]
     text = (
         f"Median {metric.upper()} over splits. The two protocols draw different splits (departure 15) and may include "
         "different images (departure 14). The difference is therefore one of medians, and its interval is unpaired. It "
         "includes all departures, not only the selection of the epoch."
     )
     caption = f"{metric.upper()} under the {one} and the {other} protocol"
-    missing = missing_runs(results, [key for key in wanted if key in asked])
+    missing = missing_runs(results, [key for key in wanted if key in keys])
     return Table(data.assign(protocol=one), shown, caption, join(text, SPLITS_NOTE, missing))
 
 

@@ -72,9 +72,8 @@ def landing_page(params: Params, results: Path) -> str:
         f"and tested on other images, over {params.splits.count} random splits. {done} of {len(keys)} runs are complete.",
     ]
     if simulated:
-        parts.append(
-            f"The ratings of {_listed(simulated)} are **simulated** by a full-reference metric with rater noise."
-        )
+        how = "by a full-reference metric with rater noise"
+        parts.append(f"The ratings of {_listed(simulated)} are **simulated** {how}.")
     parts.append(_main_figure(results))
     parts.append(_main_numbers(params, results))
     claims = results / "tables/summary/claims.csv"

@@ -8,11 +8,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from grmp.params import RunKey
-from grmp.report.comparisons import MARGIN, at
+from grmp.report.comparisons import MARGIN
 from grmp.report.pairs import ALL
 from grmp.report.plotting import PAGE, line_styles, styled
 from grmp.report.published import PAPER, is_number, published_scores, sourced
-from grmp.report.results import Results, title
+from grmp.report.results import Results, at, title
 from grmp.report.table import Table, amount, join, merged, number, signed, with_interval
 
 COLUMNS = ["claim", "kind", "database", "method", "against", "shots", "metric", "value", "source"]
@@ -79,26 +79,23 @@ def judge(kind: str, value: float, found: Evidence, unlike: str, level: float = 
 
 def unlike(results: Results, database: str) -> str:
     """In what our runs differ from the paper's; empty if in nothing."""
-    found, backbone, splits = [], results.params.backbone, results.params.splits.count
+    backbone, splits = results.params.backbone, results.params.splits.count
     same = backbone.source == "open_clip" and backbone.model.startswith("ViT-B-16") and backbone.pretrained == "openai"
-    if not same:
-        found.append("another backbone")
-    if database != "*" and results.simulated(database):
-        found.append("simulated ratings")
-    if splits < SPLITS:
-        found.append(f"{splits} splits instead of {SPLITS}")
-    return ", ".join(found)
+    differs = {
+        "another backbone": not same,
+        "simulated ratings": database != "*" and results.simulated(database),
+        f"{splits} splits instead of {SPLITS}": splits < SPLITS,
+    }
+    return ", ".join(what for what, true in differs.items() if true)
 
 
 def evidence(results: Results, claim: pd.Series) -> Evidence:
     """What the records under one protocol say about a claim."""
-    summary, pairs = results.summary, results.pairs
     if claim["kind"] == "better":
-        part = at(pairs, method=claim["method"], against=claim["against"], metric=claim["metric"])
-        part = at(part, **{key: claim[key].replace("*", ALL) for key in ("database", "shots")})
+        part = at(results.pairs, **claim[["method", "against", "metric"]])
+        part = at(part, **claim[["database", "shots"]].replace("*", ALL))
         return Evidence(*part[["mean", "low", "high", "p_holm"]].iloc[0].astype(float)) if len(part) else Evidence()
-    part = summary[(summary["database"] == claim["database"]) & (summary["method"] == claim["method"])]
-    part = part[(part["shots"].astype(str) == claim["shots"]) & (part["metric"] == claim["metric"])]
+    part = at(results.summary, **claim[["database", "method", "shots", "metric"]])
     if part.empty:
         return Evidence()
     one = part.iloc[0]

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -21,6 +22,7 @@ _TEX = {
 }  # fmt: skip
 # Points: the width of a character at \footnotesize, of the space between columns, of one column of a paper and of its page.
 _CHARACTER, _SPACE, _COLUMN, _PAGE = 4.4, 8.0, 236.0, 490.0
+_TEXT = r">{\raggedright\arraybackslash}X"  # a column that shares the remaining width
 
 SPLITS_NOTE = (
     "Intervals are over splits: they reflect variation across random splits of one database, not generalization to other "
@@ -70,76 +72,55 @@ class Table:
     def tex(self, label: str) -> str:
         """A LaTeX table that is no wider than a page with a text width of 490 pt (two columns) at 10 pt.
 
-        A table that exceeds a column becomes ``table*``. If it exceeds the page, intervals go below their values, and columns
-        of text share the remaining width.
+        A table that exceeds a column becomes ``table*``. If it exceeds the page, intervals go below their values, and, where
+        that does not suffice, columns of text share the remaining width (tabularx).
         """
-        align, heads = self._align(), [str(column) for column in self.shown.columns]
-        cells = [[str(value) for value in row] for row in self.shown.to_numpy().tolist()]
-        wide = self._width(heads, cells) > _COLUMN
-        stacked = self._width(heads, cells) > _PAGE
-        if stacked:
-            cells = [[INTERVAL.sub(r"\n\1", value) for value in row] for row in cells]
-        columns = ["l" if side == "left" else "r" for side in align]
-        if self._width(heads, cells) > _PAGE:
-            natural = [self._width([head], [[row[i]] for row in cells]) for i, head in enumerate(heads)]
-            text = [i for i, side in enumerate(align) if side == "left" and natural[i] > 60]
-            free = _PAGE - _SPACE * (len(heads) - 1) - sum(w for i, w in enumerate(natural) if i not in text)
-            least = {
-                i: _CHARACTER * max(len(w) for row in [heads, *cells] for w in [*row[i].split(), ""]) for i in text
-            }
-            rest = max(free - sum(least.values()), 0.0) / sum(natural[i] ** 0.5 for i in text) if text else 0.0
-            for i in text:
-                columns[i] = rf">{{\raggedright\arraybackslash}}p{{{least[i] + rest * natural[i] ** 0.5:.0f}pt}}"
-        lines = [[_tex(value) for value in row] for row in cells]
-        head = [
-            _stack(_tex(_wrapped(h, [r[i] for r in cells])), c)
-            for i, (h, c) in enumerate(zip(heads, columns, strict=True))
+        columns = [[str(name), *map(str, cells)] for name, cells in self.shown.items()]  # heads with their cells
+        wide = _width(columns) > _COLUMN
+        if stacked := _width(columns) > _PAGE:
+            columns = [[head, *(INTERVAL.sub(r"\n\1", cell) for cell in cells)] for head, *cells in columns]
+        kinds, tabular, width = [side[0] for side in self._align()], "tabular", ""
+        if _width(columns) > _PAGE:
+            tabular, width = "tabularx", r"{\linewidth}"
+            kinds = [_TEXT if k == "l" and _width([c]) > 60 else k for k, c in zip(kinds, columns, strict=True)]
+        texts = [
+            [_stack(_tex(text), kind) for text in (_wrapped(head, cells), *cells)]
+            for kind, (head, *cells) in zip(kinds, columns, strict=True)
         ]
-        kind = "table*" if wide else "table"
+        head, *body = (" & ".join(row) + r" \\" for row in zip(*texts, strict=True))
         note = [r"\par\smallskip\begin{minipage}{\linewidth}\footnotesize " + _tex(self.note) + r"\end{minipage}"]
-        body = [" & ".join(_stack(v, c) for v, c in zip(row, columns, strict=True)) + r" \\" for row in lines]
         parts = [
-            r"% Requires \usepackage{array,booktabs} and, for accented characters, UTF-8 input.",
-            rf"\begin{{{kind}}}",
+            r"% Requires \usepackage{booktabs,tabularx} and, for accented characters, UTF-8 input.",
+            rf"\begin{{{'table*' if wide else 'table'}}}",
             rf"\centering\footnotesize\setlength{{\tabcolsep}}{{{2.5 if stacked else 4}pt}}",
             rf"\caption{{{_tex(self.caption)}}}",
             rf"\label{{tab:{label}}}",
-            rf"\begin{{tabular}}{{@{{}}{''.join(columns)}@{{}}}}",
+            rf"\begin{{{tabular}}}{width}{{@{{}}{''.join(kinds)}@{{}}}}",
             r"\toprule",
-            " & ".join(head) + r" \\",
+            head,
             r"\midrule",
             *body,
             r"\bottomrule",
-            r"\end{tabular}",
+            rf"\end{{{tabular}}}",
             *(note if self.note else []),
-            rf"\end{{{kind}}}",
+            rf"\end{{{'table*' if wide else 'table'}}}",
         ]
         return "\n".join(parts) + "\n"
 
-    @staticmethod
-    def _width(heads: Sequence[str], cells: Sequence[Sequence[str]]) -> float:
-        """Estimated width in points."""
-        columns = zip(*cells, strict=True) if cells else ([] for _ in heads)
-        found = 0.0
-        for head, column in zip(heads, columns, strict=True):
-            texts = [_wrapped(head, list(column)), *column]
-            found += _CHARACTER * max(len(line) for text in texts for line in text.replace("`", "").split("\n"))
-        return found + _SPACE * (len(heads) - 1)
-
     def html(self) -> str:
         """A table element in a box that scrolls on a narrow screen."""
-        align = [f' class="{a}"' for a in self._align()]
-        head = "".join(
-            f"<th{a} scope='col'>{_html(str(c))}</th>" for a, c in zip(align, self.shown.columns, strict=True)
-        )
-        rows = "\n".join(
-            "<tr>" + "".join(f"<td{a}>{_html(str(v))}</td>" for a, v in zip(align, row, strict=True)) + "</tr>"
-            for row in self.shown.to_numpy().tolist()
-        )
+
+        align = self._align()
+
+        def row(tag: str, values: Iterable[Any]) -> str:
+            cells = zip(align, map(str, values), strict=True)
+            return "".join(f'<{tag} class="{side}">{_html(text)}</{tag}>' for side, text in cells)
+
+        rows = "\n".join(f"<tr>{row('td', values)}</tr>" for values in self.shown.to_numpy().tolist())
         note = f'<p class="note">{_html(self.note)}</p>' if self.note else ""
         return (
             f'<div class="table"><table><caption>{_html(self.caption)}</caption>\n'
-            f"<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody></table></div>{note}"
+            f"<thead><tr>{row('th', self.shown.columns)}</tr></thead>\n<tbody>\n{rows}\n</tbody></table></div>{note}"
         )
 
     def _align(self) -> list[str]:
@@ -152,12 +133,18 @@ class Table:
 
     def save(self, base: Path, label: str) -> None:
         """Write ``base``.csv, .md, .tex and, where there are intervals to drop, _short.tex."""
-        write_text(base.with_name(f"{base.name}.csv"), self.csv())
-        write_text(base.with_name(f"{base.name}.md"), self.markdown())
-        write_text(base.with_name(f"{base.name}.tex"), self.tex(label))
-        short = self.short()
-        if not short.shown.equals(self.shown.astype(str)):
-            write_text(base.with_name(f"{base.name}_short.tex"), short.tex(f"{label}_short"))
+        files = {".csv": self.csv(), ".md": self.markdown(), ".tex": self.tex(label)}
+        if not (short := self.short()).shown.equals(self.shown.astype(str)):
+            files["_short.tex"] = short.tex(f"{label}_short")
+        for ending, text in files.items():
+            write_text(base.with_name(base.name + ending), text)
+
+
+def _width(columns: Sequence[Sequence[str]]) -> float:
+    """Estimated width in points."""
+    texts = [[_wrapped(head, cells), *cells] for head, *cells in columns]
+    longest = [max(len(line) for text in column for line in text.replace("`", "").split("\n")) for column in texts]
+    return _CHARACTER * sum(longest) + _SPACE * (len(columns) - 1)
 
 
 def _wrapped(head: str, cells: Sequence[str]) -> str:
@@ -170,7 +157,7 @@ def _stack(text: str, column: str) -> str:
     """Lines on top of each other."""
     if "\n" not in text:
         return text
-    if "p{" in column:
+    if column == _TEXT:
         return text.replace("\n", r"\newline ")
     lines = text.replace("\n", r" \\ {}")  # {}: a bracket that follows is text, not an argument
     return rf"\shortstack[{column}]{{{lines}}}"

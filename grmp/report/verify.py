@@ -30,9 +30,7 @@ def verify(results: Path, reference: Path, tolerance: float) -> dict[str, Any]:
     """
     for folder in (results, reference):
         if not (folder / "scores.csv").is_file():
-            raise UserError(
-                f"{folder / 'scores.csv'} not found; run `dvc repro` first, or name the folder of a reference"
-            )
+            raise UserError(f"{folder / 'scores.csv'} not found; run `dvc repro`, or name the folder of a reference")
     before, after = _scores(reference), _scores(results).reindex(_scores(reference).index)
     apart = ~np.isclose(before, after, rtol=0, atol=tolerance, equal_nan=True)
     different = []

@@ -80,12 +80,12 @@ def test_selected_rows_and_columns():
 
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs TeX")
 def test_no_table_is_wider_than_a_page(executed: Path, tmp_path: Path):
-    """Every table of every notebook compiles with array and booktabs alone, and none is wider than the page."""
+    """Every table of every notebook compiles with booktabs and tabularx alone, and none is wider than the page."""
     files = sorted((executed / "results/tables").glob("*/*.tex"))
     assert len(files) > 15
     inputs = "\\clearpage\n".join(f"\\input{{{file}}}\n" for file in files)
     (tmp_path / "all.tex").write_text(
-        "\\documentclass[10pt,twocolumn]{article}\n\\usepackage[T1]{fontenc}\\usepackage{array,booktabs}\n"
+        "\\documentclass[10pt,twocolumn]{article}\n\\usepackage[T1]{fontenc}\\usepackage{booktabs,tabularx}\n"
         "\\setlength{\\textwidth}{496pt}\\setlength{\\columnsep}{20pt}\n"
         f"\\begin{{document}}\n{inputs}\\end{{document}}\n"
     )
