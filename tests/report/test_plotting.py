@@ -95,11 +95,10 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_an_interval_far_wider_than_the_splits_ends_in_an_arrow():
     figure = Figure()
     axis = figure.subplots()
-    scores = pd.DataFrame({"position": [0, 0, 1, 1], "series": "a", "value": [0.0, 0.1, 0.0, 0.2]})
-    middles = pd.DataFrame(
-        {"position": [0, 1], "series": "a", "value": [0.05, 0.1], "low": [-9, 0.0], "high": [9, 0.2]}
-    )
-    draw_splits(axis, scores, middles, [0, 1], line_styles("a"), horizontal=True)
+    scores = pd.DataFrame({"shots": [0, 0, 1, 1], "method": "a", "srcc": [0.0, 0.1, 0.0, 0.2]})
+    middles = pd.DataFrame({"shots": [0, 1], "method": "a", "median": [0.05, 0.1]})
+    middles = middles.assign(median_low=[-9, 0.0], median_high=[9, 0.2])
+    draw_splits(axis, scores, middles, "shots", "srcc", [0, 1], line_styles("a"), horizontal=True)
     assert axis.get_xlim()[1] < 0.5, "the wide interval does not set the scale"
     arrows = [line.get_marker() for line in axis.lines if line.get_marker() in "<>"]
     assert sorted(arrows) == ["<", ">"], "one interval is cut, the other is not"
