@@ -15,7 +15,6 @@ from grmp.clip.model import tokenize
 from small.photographs import KINDS
 
 SCENES = ("animal", "cityscape", "human", "indoor", "landscape", "night", "plant", "still_life", "others")
-ZERO_SHOT = ("a photo with high quality.", "a photo with low quality.")
 
 _CONTENT = ("a photo of a {}", "a photo of a {}.", "an image of a {}", "{}")
 _PAIRS = (("high quality", "low quality"), ("good quality", "bad quality"), ("good photo", "bad photo"))

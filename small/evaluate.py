@@ -6,68 +6,39 @@ and how often the score falls when a photograph is distorted more. The test part
 
 import argparse
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from scipy.io import loadmat
 from scipy.stats import pearsonr, spearmanr
 from tqdm import tqdm
 
-from grmp.clip import model as clip
-from grmp.clip import shipped
 from grmp.data.simulated.distortions import LEVELS, distort
 from grmp.finetune import scorer
-from small.captions import ZERO_SHOT
-from small.features import crop
-from small.photographs import biq2021, read, shrink
+from grmp.metrics import bootstrap
+from small.photographs import biq2021, read
 
 RESAMPLES = 1000
 KINDS = ("gaussian_blur", "white_noise", "jpeg")
 CLEAN = 40  # best-rated photographs of BIQ2021's training part that are distorted
 
 
-class Score:
-    """Log-odds of the better quality."""
-
-    def __init__(self, name: str) -> None:  # noqa: D107
-        if name == shipped.SCORER:
-            self.model = scorer.photo()
-        else:
-            backbone = shipped.load(name)
-            self.model = scorer.QualityModel.of(backbone.weights, backbone.shape, clip.tokenize(ZERO_SHOT))
-
-    @torch.inference_mode()
-    def __call__(self, images: Iterable[np.ndarray]) -> np.ndarray:
-        """(B,) scores of images (H, W, 3) uint8, by their centre crop."""
-        crops = np.stack([crop(shrink(image), None) for image in images])
-        x = clip.pixels(torch.from_numpy(crops).permute(0, 3, 1, 2), self.model.clip.shape)
-        return self.model.logit(x).numpy()
+Scores = Callable[[Sequence[Path | np.ndarray]], np.ndarray]  # of a model, in [0, 1]
 
 
-def scores(score: Score, paths: list[Path], what: str) -> np.ndarray:
-    """(N,) scores of files."""
-    parts = [paths[i : i + 32] for i in range(0, len(paths), 32)]
-    return np.concatenate([score([read(p) for p in part]) for part in tqdm(parts, what, mininterval=5)])
+def measured(score: np.ndarray, mos: np.ndarray) -> dict[str, object]:
+    """SRCC and PLCC with 95 % bootstrap intervals over images: [value, low, high]; no curve is fitted."""
+    found: dict[str, object] = {"images": len(mos)}
+    for name, statistic in (("srcc", spearmanr), ("plcc", pearsonr)):
 
+        def of(rows: np.ndarray, statistic: Callable[..., Sequence[float]] = statistic) -> float:
+            return float(statistic(score[rows], mos[rows])[0])
 
-def plcc(score: np.ndarray, mos: np.ndarray) -> float:
-    """Pearson's correlation of the probability of the better text with MOS; no curve is fitted."""
-    return float(pearsonr(1 / (1 + np.exp(-score)), mos)[0])
-
-
-def interval(statistic: Callable[[np.ndarray, np.ndarray], float], score: np.ndarray, mos: np.ndarray) -> list[float]:
-    """[value, low, high] with a 95 % bootstrap interval over images."""
-    rng = np.random.default_rng(0)
-    draws = [rng.integers(0, len(mos), len(mos)) for _ in range(RESAMPLES)]
-    low, high = np.quantile([statistic(score[d], mos[d]) for d in draws], [0.025, 0.975])
-    return [round(float(v), 4) for v in (statistic(score, mos), low, high)]
-
-
-def srcc(score: np.ndarray, mos: np.ndarray) -> float:
-    """Spearman's rank correlation."""
-    return float(spearmanr(score, mos)[0])
+        rows = np.arange(len(mos))
+        ends = bootstrap((rows,), of, 0.95, RESAMPLES, seed=0, vectorized=False)
+        found[name] = [round(float(v), 4) for v in (of(rows), *ends)]
+    return found
 
 
 def livec(folder: Path) -> tuple[list[Path], np.ndarray]:
@@ -79,7 +50,7 @@ def livec(folder: Path) -> tuple[list[Path], np.ndarray]:
     return [by_name[names[i].lower()] for i in rows], mos[rows].astype(float)
 
 
-def agreement(score: Score, folder: Path) -> dict[str, float]:
+def agreement(score: Scores, folder: Path) -> dict[str, float]:
     """Share of pairs of levels (clean and 1 to 5) of KADID-10k's distortions where the heavier one scores lower."""
     photographs = biq2021(folder, "train")
     paths = [photographs.paths[i] for i in np.argsort(-photographs.mos, kind="stable")[:CLEAN]]
@@ -94,21 +65,15 @@ def agreement(score: Score, folder: Path) -> dict[str, float]:
 
 def evaluate(name: str, biq: Path | None, challenge: Path | None, read_test: bool) -> dict[str, object]:
     """All measurements that the folders allow."""
-    score, out = Score(name), {}
+    score, out = scorer.load(name, "cpu").score, dict[str, object]()
     if challenge:
         paths, mos = livec(challenge)
-        of = scores(score, paths, "LIVE Challenge")
-        out["LIVE Challenge"] = {"images": len(mos), "srcc": interval(srcc, of, mos), "plcc": interval(plcc, of, mos)}
+        out["LIVE Challenge"] = measured(score(paths), mos)
     if biq:
         out["pairs of levels"] = agreement(score, biq)
         if read_test:
             test = biq2021(biq, "test")
-            of = scores(score, test.paths, "BIQ2021, test part")
-            out["BIQ2021 test"] = {
-                "images": len(of),
-                "srcc": interval(srcc, of, test.mos),
-                "plcc": interval(plcc, of, test.mos),
-            }
+            out["BIQ2021 test"] = measured(score(test.paths), test.mos)
     return out
 
 

@@ -29,6 +29,7 @@ from tqdm import tqdm
 from grmp.clip import model as clip
 from grmp.clip import stem
 from grmp.clip.model import Shape, Tensors
+from grmp.finetune.scorer import TEXTS
 from small import captions as texts
 from small.photographs import KINDS, VERSIONS, biq2021, held_out
 
@@ -346,7 +347,7 @@ class Trainer:
     @torch.no_grad()
     def measure(self, p: Tensors) -> dict[str, float]:
         """On held-out photographs: zero-shot SRCC by two wordings, and the share of version pairs in the right order."""
-        tokens = self.captions.rows(clip.tokenize([*texts.ZERO_SHOT, *clip.prompted_texts(texts._PAIRS[0], 4)]))
+        tokens = self.captions.rows(clip.tokenize([*TEXTS, *clip.prompted_texts(texts._PAIRS[0], 4)]))
         text = clip.text_embedding(p, tokens, SHAPE)
         images = torch.cat(
             [embed(p, self.data, self.data.clean(0, part)) for part in np.array_split(self.out, min(16, len(self.out)))]

@@ -70,11 +70,11 @@ def read(path: Path, needed: Sequence[str], instead: Sequence[str] = ()) -> pd.D
 def numbers(path: Path, table: pd.DataFrame, column: str) -> pd.Series:
     """A column of ``read`` as numbers, with a decimal point or comma.
 
-    Raises UserError if a cell is no finite number, or a decimal comma was taken as a separator, or might have been.
+    Raises UserError if a cell is not a finite number, or a decimal comma was taken as a separator, or might have been.
     """
     values = table[column]
     for wrong, reason in (
-        (~values.map(lambda v: bool(NUMBER.fullmatch(v))).astype(bool), "has no numeric rating"),
+        (~values.map(lambda v: bool(NUMBER.fullmatch(v))).astype(bool), f"'{column}' is not a number"),
         (
             values.str.contains(",") & values.str.contains(".", regex=False).any(),
             "has a comma where others have a point",

@@ -44,6 +44,7 @@ BATCH = 64  # images on a GPU
 LARGEST = 4096  # side of a prepared image in pixels; a file that states more is corrupt
 NEEDED = ("visual.", "logit_scale")  # tensors to store: the text tower is represented by the two embeddings
 TEXT, HEAD = "text", "visual.head."
+TEXTS = ("a photo with high quality.", "a photo with low quality.")  # of a CLIP that has not been fine-tuned
 REMEDY = "give a file that `grmp train` wrote"
 
 
@@ -203,5 +204,5 @@ def _zero_shot(name: str, device: torch.device) -> QualityModel:
     clip = shipped.load(name).to(device)
     scale = {"low": 0, "high": 1, "higher_better": True}
     card = {"size": 244, "aspect": "squash", "scale": scale, "method": "zero_shot", "sha256": clip.sha256}
-    tokens = tokenize(["a photo with high quality.", "a photo with low quality."]).to(device)
+    tokens = tokenize(TEXTS).to(device)
     return replace(QualityModel.of(clip.weights, clip.shape, tokens), card=card)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import yaml
 
@@ -162,9 +161,7 @@ def _read(path: Path, truth: pd.DataFrame, key: RunKey) -> pd.DataFrame:
     """``truth`` with the column ``score``: each test image of each split predicted once."""
     found = tables.read(path, ("split", "image", "score"))
     for column in ("split", "score"):
-        found[column] = pd.to_numeric(found[column], errors="coerce")
-        if (wrong := ~np.isfinite(found[column])).any():
-            raise UserError(f"{path}, line {wrong.idxmax()}: '{column}' is not a number")
+        found[column] = tables.numbers(path, found, column)
     if (twice := found.duplicated(["split", "image"])).any():
         one = found.loc[twice.idxmax()]
         raise UserError(

@@ -6,6 +6,7 @@ has no text tower; it knows the words of its training captions (docs/models.md) 
 follows from its pixels alone.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,16 +37,19 @@ def explain(path: Path, model: QualityModel, out: Path, pair: tuple[str, str] | 
 
     Raises UserError if the image cannot be read, or the CLIP knows none of the words in which the texts of ``pair`` differ.
     """
-    prepared = model.prepare(path)
-    if isinstance(prepared, str):
-        raise UserError(f"{path}: {prepared}")
-    image, shape = decode.load(path, displayed=True), model.clip.shape
+    try:
+        image = decode.open_any(path)
+    except decode.FAULTS as error:
+        raise UserError(f"{path}: {decode.why(error)}") from None
+    prepared, shape = model.prepare(np.asarray(image)), model.clip.shape
+    assert not isinstance(prepared, str)  # it is open already
     x = pixels(torch.from_numpy(prepared).to(model.text.device), shape)
     maps, _ = relevance(model, x)
     picture = overlay(image, maps[0].cpu().numpy(), shape.image_size / model.card["size"], model.card["aspect"])
     found = {"quality": float(model.quality(prepared)[0])}
-    for (good, bad), texts in (WORDS | ({pair: pair} if pair else {})).items():
-        found[f"{good} / {bad}"] = agrees(image, texts)
+    shown = WORDS | ({pair: pair} if pair else {})
+    shares = agrees(image, list(shown.values()))
+    found |= {f"{good} / {bad}": share for (good, bad), share in zip(shown, shares, strict=True)}
     found["colourful / dull"] = colourful(np.asarray(image))
     with whole(out) as beside:
         picture.save(beside, format="PNG")
@@ -66,17 +70,19 @@ def overlay(image: Image.Image, relevance: np.ndarray, share: float, aspect: str
 
 
 @torch.no_grad()
-def agrees(image: Image.Image, texts: tuple[str, str]) -> float:
-    """Probability that the first text describes the image, not the second."""
-    clip, tokens = shipped.load(CLIP).prompted(), tokenize(texts)
-    different = set(tokens[0].tolist()) ^ set(tokens[1].tolist())
-    if not different & set(shipped.read(CLIP)[0][shipped.IDS].tolist()):
-        raise UserError(
-            f"{CLIP} has never read the words of '{texts[0]}' and '{texts[1]}'; it knows blurry, noisy, dark, pale"
-        )
+def agrees(image: Image.Image, pairs: Sequence[tuple[str, str]]) -> list[float]:
+    """For each pair of texts the probability that the first one describes the image, not the second."""
+    clip, known = shipped.load(CLIP).prompted(), set(shipped.read(CLIP)[0][shipped.IDS].tolist())
     whole_image = decode.fit(image, clip.shape.image_size, "squash")
-    x = pixels(torch.from_numpy(whole_image.copy())[None], clip.shape)
-    return float(clip.quality(x, clip.text(tokens))[0])
+    embedded, shares = clip.image(pixels(torch.from_numpy(whole_image.copy())[None], clip.shape)), []
+    for texts in pairs:
+        tokens = tokenize(texts)
+        if not (set(tokens[0].tolist()) ^ set(tokens[1].tolist())) & known:
+            raise UserError(
+                f"{CLIP} has never read the words of '{texts[0]}' and '{texts[1]}'; it knows blurry, noisy, dark, pale"
+            )
+        shares.append(float(clip.logits(embedded, clip.text(tokens)).softmax(-1)[0, 0]))
+    return shares
 
 
 def colourful(rgb: np.ndarray) -> float:

@@ -59,6 +59,7 @@ def score(given: Sequence[Path], wanted: Wanted, out: Path | None = None, html: 
             f"--below {wanted.below:g}: ratings of this model are {model.scale.low:g} to {model.scale.high:g}"
         )
     notes = out and out.with_name(f".{out.name}.{sha256_of([model.card['sha256'], wanted.crops])[:16]}.notes")
+    limit = None if wanted.below is None else model.scale.quality(np.array([wanted.below]))[0]
     kept: list[tuple[Path, Row]] = []
     unread = below = 0
     least, most = np.inf, -np.inf
@@ -66,8 +67,8 @@ def score(given: Sequence[Path], wanted: Wanted, out: Path | None = None, html: 
         unread += bool(trouble)
         least, most = np.fmin(least, float(row["quality"])), np.fmax(most, float(row["quality"]))
         remarks.update(concerns(path, model.card["size"], model.card["aspect"], model.clip.shape.patch_size))
-        if wanted.below is not None:
-            if not _worse(model, row, wanted.below):
+        if limit is not None:
+            if not float(row["quality"]) < limit:
                 continue
             below += 1
         kept.append((path, row))
@@ -136,11 +137,6 @@ def _rows(model: QualityModel, paths: list[Path], wanted: Wanted, notes: Path | 
             if crops:
                 row |= {"crops_mean": float(np.mean(crops)), "crops_min": float(np.min(crops))}
             yield row, trouble
-
-
-def _worse(model: QualityModel, row: Row, rating: float) -> bool:
-    quality = float(model.scale.quality(np.array([rating]))[0])
-    return float(row["quality"]) < quality
 
 
 def _line(row: Row, as_json: bool, first: bool) -> str:

@@ -24,7 +24,7 @@ from grmp.use.settings import own
 BATCH = 64  # images in memory at a time
 
 
-def select(folder: Path, count: int, seed: int, backbone: str = "") -> tuple[pd.DataFrame, int, list[str]]:
+def select(folder: Path, count: int, seed: int) -> tuple[pd.DataFrame, int, list[str]]:
     """Choose ``count`` images below a folder.
 
     Returns
@@ -40,7 +40,7 @@ def select(folder: Path, count: int, seed: int, backbone: str = "") -> tuple[pd.
     Raises UserError if the folder has no or too few images.
     """
     paths = find([folder])
-    embeddings, quality, tiny, unread = look(paths, backbone)
+    embeddings, quality, tiny, unread = look(paths)
     known = [path for path in paths if path not in unread]
     group = duplicates.groups(tiny)
     _, first, sizes = np.unique(group, return_index=True, return_counts=True)
@@ -67,9 +67,9 @@ def choose(embeddings: np.ndarray, quality: np.ndarray, count: int, seed: int) -
     return np.asarray(kmeans_plusplus(x, count, random_state=seed)[1])
 
 
-def look(paths: Sequence[Path], backbone: str = "") -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[Path, str]]:
+def look(paths: Sequence[Path]) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[Path, str]]:
     """Of the images that can be read embeddings (N, E), zero-shot quality (N,) and thumbnails; and why others cannot."""
-    params, _ = own(backbone)
+    params, _ = own()
     method, device = params.methods["zero_shot"], choose_device("auto", cpus())
     assert isinstance(method, ZeroShot)
     clip = shipped.load(params.backbone.name).to(device).prompted()  # type: ignore[union-attr]

@@ -66,8 +66,8 @@ def change(table: Path, text: str, into: str) -> None:
     [
         ("image,", "name,", "no column 'image'; its columns are name, mos, reference"),
         (",mos", ",score", "no column 'mos'"),
-        ("p11.png,5.0", "p11.png,good", "line 2: has no numeric rating"),
-        ("p11.png,5.0", "p11.png,inf", "line 2: has no numeric rating"),
+        ("p11.png,5.0", "p11.png,good", "line 2: 'mos' is not a number"),
+        ("p11.png,5.0", "p11.png,inf", "line 2: 'mos' is not a number"),
         ("p10.png", "p11.png", "line 3: rates an image a second time"),
         ("p09.png", "", "line 4: has no image name"),
         ("p11.png", "q11.png", "1 of 12 images are not below .*: q11.png"),

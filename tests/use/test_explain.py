@@ -38,9 +38,9 @@ def test_words_follow_the_degradation():
         (("bright", "dark"), ImageEnhance.Brightness(image).enhance(0.3)),
     ):
         texts = explain.WORDS[pair]
-        assert explain.agrees(worse, texts) < explain.agrees(image, texts)
+        assert explain.agrees(worse, [texts]) < explain.agrees(image, [texts])
     with pytest.raises(UserError, match="has never read the words"):
-        explain.agrees(image, ("a colourful photo", "a dull photo"))
+        explain.agrees(image, [("a colourful photo", "a dull photo")])
 
 
 def test_colourfulness():
