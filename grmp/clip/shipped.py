@@ -2,6 +2,7 @@
 
     weights/stem.safetensors      the frozen stem, which all of them share
     weights/<name>.safetensors    everything else of one CLIP; of the token embedding the rows of the words it was trained on
+    weights/<name>/fomaml.safetensors    meta-learned prompts of one CLIP
     weights/photo.safetensors     everything else of the default scorer, which grmp/finetune/scorer.py loads
     weights/index.json            sha256 of each file
 
@@ -30,7 +31,7 @@ REMEDY = "install the package again"
 
 def names(folder: Path = FOLDER) -> list[str]:
     """The CLIPs that are shipped."""
-    return sorted(set(_index(folder)) - {"stem", SCORER})
+    return sorted(part for part in _index(folder) if part not in ("stem", SCORER) and "/" not in part)
 
 
 def load(name: str, folder: Path = FOLDER) -> Backbone:
@@ -52,14 +53,30 @@ def read(name: str, folder: Path = FOLDER) -> tuple[Tensors, dict[str, Any], str
 
     Raises UserError if a file is missing, is corrupt or does not have the recorded sha256.
     """
-    index, tensors = _index(folder), Tensors()
-    for part in ("stem", name):
-        path = folder / f"{part}.safetensors"
-        if not path.is_file() or sha256(path) != index.get(part):
-            raise UserError(f"{path} is missing or corrupt (its sha256 is not the recorded one); {REMEDY}")
-        found, metadata = checkpoints.read(path, REMEDY, "")
-        tensors |= {n: t if n == IDS else t.float() for n, t in found.items()}
-    return tensors, metadata, hashlib.sha256((index["stem"] + index[name]).encode()).hexdigest()
+    index, (shared, _), (own, metadata) = _index(folder), _part("stem", folder), _part(name, folder)
+    return shared | own, metadata, hashlib.sha256((index["stem"] + index[name]).encode()).hexdigest()
+
+
+def prompts(name: str, variant: str, into: Path, folder: Path = FOLDER) -> None:
+    """Write the meta-learned prompts of a shipped CLIP to the file ``into``, as `grmp pretrain` does.
+
+    Raises UserError if it has none of this variant, or the file is corrupt.
+    """
+    if f"{name}/{variant}" not in _index(folder):
+        raise UserError(
+            f"{name} has no meta-learned prompts '{variant}'; choose --method last_blocks, ridge or zero_shot, or a pipeline "
+            "with its own prompts: --params PIPELINE/params.yaml"
+        )
+    checkpoints.save(into, *_part(f"{name}/{variant}", folder))
+
+
+def _part(part: str, folder: Path) -> tuple[Tensors, dict[str, Any]]:
+    """Tensors in float32 and metadata of one file."""
+    path = folder / f"{part}.safetensors"
+    if not path.is_file() or sha256(path) != _index(folder).get(part):
+        raise UserError(f"{path} is missing or corrupt (its sha256 is not the recorded one); {REMEDY}")
+    found, metadata = checkpoints.read(path, REMEDY, "")
+    return {n: t if n == IDS else t.float() for n, t in found.items()}, metadata
 
 
 def pack(name: str, shape: Shape, tensors: Tensors, known: torch.Tensor, folder: Path = FOLDER) -> None:
@@ -71,15 +88,16 @@ def pack(name: str, shape: Shape, tensors: Tensors, known: torch.Tensor, folder:
 
 
 def write(name: str, tensors: Tensors, metadata: dict[str, Any], folder: Path = FOLDER) -> None:
-    """Write a model's files, in float16 and the stem apart, and record their sha256."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write a model's files, in float16 and the stem (of prompts: none) apart, and record their sha256."""
     half = {n: t if n == IDS else t.half() for n, t in tensors.items()}
     shared = {n: t for n, t in half.items() if n.startswith(stem.PREFIX)}
-    source = {"source": "EfficientNet-Lite0, ImageNet, Apache-2.0"}
-    checkpoints.save(folder / "stem.safetensors", shared, source)
-    checkpoints.save(folder / f"{name}.safetensors", {n: t for n, t in half.items() if n not in shared}, metadata)
     index = _index(folder) if (folder / "index.json").is_file() else {}
-    index |= {part: sha256(folder / f"{part}.safetensors") for part in ("stem", name)}
+    if shared:
+        source = {"source": "EfficientNet-Lite0, ImageNet, Apache-2.0"}
+        checkpoints.save(folder / "stem.safetensors", shared, source)
+        index["stem"] = sha256(folder / "stem.safetensors")
+    checkpoints.save(folder / f"{name}.safetensors", {n: t for n, t in half.items() if n not in shared}, metadata)
+    index[name] = sha256(folder / f"{name}.safetensors")
     write_json(folder / "index.json", index)
 
 

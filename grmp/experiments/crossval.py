@@ -160,14 +160,11 @@ def begin(params: Params, root: Path, rated: Dataset, splits: Splits) -> RunCont
 
 
 def context_of(start: RunContext, name: str) -> RunContext:
-    """The same under the settings of the method; checks that its prompts exist."""
+    """The same under the settings of the method; checks that its prompts exist, or unpacks those of the package."""
     settings = start.params.for_method(name)
     if variant := settings.learned_start(name):
         if isinstance(settings.backbone, ShippedBackbone) and not (start.root / checkpoints.PATH).is_file():
-            raise UserError(
-                f"method '{name}' starts from meta-learned prompts, which {settings.backbone.name} does not have; choose "
-                "--method last_blocks, ridge or zero_shot, or a pipeline with its own prompts: --params PIPELINE/params.yaml"
-            )
+            shipped.prompts(settings.backbone.name, variant, start.root / f"models/prompts/{variant}.safetensors")
         checkpoints.load_prompts(start.root, variant, start.backbone, settings.prompts)
     return replace(start, params=settings)
 

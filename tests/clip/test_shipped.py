@@ -1,7 +1,9 @@
 """Shipped CLIPs: float16 files that are verified, and a token embedding with the known words only."""
 
 import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,11 +13,12 @@ from skimage import data
 from skimage.filters import gaussian
 from skimage.transform import resize
 
+import grmp.params
 from grmp.clip import checkpoints, shipped, stem
 from grmp.clip import model as clip
 from grmp.clip.build import build
 from grmp.errors import UserError
-from grmp.params import ShippedBackbone
+from grmp.params import ShippedBackbone, load
 from tests.clip.test_stem import seeded_state
 from tests.golden import weights
 
@@ -68,6 +71,20 @@ def test_damage_and_wrong_names_are_refused(packed):
     (folder / "index.json").unlink()
     with pytest.raises(UserError, match=r"index\.json is missing"):
         shipped.load("one", folder)
+
+
+@pytest.mark.parametrize("name", shipped.names())
+def test_prompts_are_verified_and_fit_their_clip(name, tmp_path):
+    folder = shutil.copytree(shipped.FOLDER, tmp_path / "weights")
+    shipped.prompts(name, "fomaml", tmp_path / "models/prompts/fomaml.safetensors", folder)
+    wanted = load(Path(grmp.params.__file__).with_name("own.yaml")).prompts
+    (found,) = checkpoints.load_prompts(tmp_path, "fomaml", shipped.load(name), wanted)
+    assert {t.dtype for t in found.values()} == {torch.float32}
+    with pytest.raises(UserError, match=f"{name} has no meta-learned prompts 'maml'; choose --method last_blocks"):
+        shipped.prompts(name, "maml", tmp_path / "p.safetensors", folder)
+    (folder / name / "fomaml.safetensors").write_bytes(b"0")
+    with pytest.raises(UserError, match=r"its sha256 is not the recorded one"):
+        shipped.prompts(name, "fomaml", tmp_path / "p.safetensors", folder)
 
 
 @pytest.mark.parametrize("name", shipped.names())

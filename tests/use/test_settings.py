@@ -6,11 +6,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from grmp.cli import app
+from grmp.clip import shipped
+from grmp.data.custom import read
+from grmp.data.splits import Splits
 from grmp.errors import UserError
+from grmp.experiments import crossval
 from grmp.finetune.scorer import load
+from grmp.methods import tune
 from grmp.use.settings import DEFAULT, METHOD, own
 
 
@@ -50,6 +56,12 @@ def test_the_default_is_the_stronger_clip_and_a_method_that_it_has_everything_fo
 def test_dead_ends_name_the_way_out(photos: Path):
     with pytest.raises(UserError, match=r"no CLIP 'large'; --backbone is one of .*small-rated, openai"):
         own("large")
-    asked = CliRunner().invoke(app, ["train", str(photos), "--method", "grmp", "--folds", "2"])
-    assert isinstance(asked.exception, UserError)
-    assert "which small-rated does not have; choose --method last_blocks" in str(asked.exception)
+
+
+def test_grmp_starts_from_the_prompts_of_the_package(photos: Path):
+    params, root = own("small")
+    rated = read(photos, params.data.size, params.data.aspect, None, True)
+    start = crossval.begin(params, root, rated, Splits(np.arange(10)[None]))
+    _, data = tune.split_data(crossval.context_of(start, "grmp"), params.methods["grmp"])
+    kept = load_file(shipped.FOLDER / "small/fomaml.safetensors")
+    assert all(t.float().equal(data(0).prompts[n]) for n, t in kept.items())
