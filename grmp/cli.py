@@ -110,6 +110,16 @@ def run_one(
 
 
 @app.command()
+def continual(params: ParamsFile = HERE) -> None:
+    """Learn one database after another, and test on all databases so far after each step."""
+    loaded = load(params)
+    from grmp.experiments.continual import continual as run
+
+    with lock(params.parent, "continual"):
+        run(loaded, params.parent)
+
+
+@app.command()
 @app.command("look", hidden=True)
 def attribution(database: str, params: ParamsFile = HERE) -> None:
     """Compute relevance maps and embeddings of test images, before and after fine-tuning."""

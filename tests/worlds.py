@@ -34,6 +34,7 @@ def settings(**changes: dict[str, Any]) -> dict[str, Any]:
         "adapt": {"tuned_blocks": 1, "threads": 1, "scenes": ["dog", "house"]},
         "run": {name: dict(EMPTY) for name in ("ablation", "full", "cross")},
         "inner_curves": {"variants": ["fomaml"], "databases": ["pre", "target"], "counts": [0, 1, 2]},
+        "continual": {"sequence": [], "method": "last_blocks", "shots": 6, "splits": 2, "clusters": 3},
         "attribution": {"shots": 6, "pictures": 2},
         "evaluate": {"resamples": 100},
     }

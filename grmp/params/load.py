@@ -22,6 +22,7 @@ from grmp.params.schema import (
     Adapt,
     AnyVariant,
     Attribution,
+    Continual,
     Data,
     Evaluate,
     InnerCurves,
@@ -62,6 +63,7 @@ class Params(Group):
     ablations: dict[str, Ablation]
     run: Run
     inner_curves: InnerCurves
+    continual: Continual
     attribution: Attribution
     evaluate: Evaluate
     report: Report
@@ -127,7 +129,8 @@ class Params(Group):
                 found |= {*view.pretrain_views}
             if name == view.pretrain.target and view.pretrain.select == "target":
                 found.add(view.pretrain_views[1])
-        if not found or any(name in pair.split(ACROSS) for g in self.run.grids().values() for pair in g.databases):
+        pairs = [pair for grid in self.run.grids().values() for pair in grid.databases]
+        if not found or any(name in pair.split(ACROSS) for pair in [*pairs, *self.continual.sequence]):
             found |= {self.under(protocol).data.resize for protocol in self.protocols}
         return sorted(found)
 
@@ -161,6 +164,18 @@ class Params(Group):
             need(protocol_.meta, self.variants, f"protocols.{name}.meta")
         for name in self.inner_curves.variants:
             need(name, self.pretrain.variants, "inner_curves.variants (of pretrain.variants)")
+        continual = self.continual
+        for name in continual.sequence:
+            need(name, self.data.databases, "continual.sequence (of data.databases)")
+        if continual.sequence and len({*continual.sequence}) < max(2, len(continual.sequence)):
+            raise ValueError("continual.sequence needs two databases or more, each of them once")
+        need(
+            continual.method,
+            [n for n, m in self.methods.items() if isinstance(m, Tune)],
+            "continual.method (of kind tune)",
+        )
+        if continual.splits > self.splits.count:
+            raise ValueError(f"continual.splits is {continual.splits}, but splits.count is {self.splits.count}")
         for name in self.attribution.methods:
             need(name, self.methods, "attribution.methods")
         for name in self.pretrain.databases + self.inner_curves.databases:

@@ -297,6 +297,16 @@ class InnerCurves(Group):
     counts: Annotated[list[Natural], Field(min_length=1)]  # inner steps after which the query images are scored
 
 
+class Continual(Group):
+    """Databases that are learned one after another (grmp/experiments/continual.py)."""
+
+    sequence: list[str]  # in the order in which they are learned; empty: nothing is run
+    method: str  # of kind tune: what is trained
+    shots: Shots
+    splits: Positive  # how many, from the first
+    clusters: Positive  # centroids of each database in the gate
+
+
 class Attribution(Group):
     """Which models are explained, on the databases of ``run.few_shot``."""
 

@@ -128,6 +128,10 @@ class Results:
         """Inner-loop curves: ``start, database, seen, task, steps, query_loss, query_srcc, pictures``."""
         return self.csv(f"results/inner_curves/{variant}.csv", ["start", "database", "task"])
 
+    def continual(self) -> pd.DataFrame | None:
+        """One database after another: ``strategy, split, step, learned, database, srcc, images``."""
+        return self.csv("results/continual.csv", ["strategy", "learned", "database"])
+
     def attribution(self, database: str) -> tuple[pd.DataFrame, dict[str, np.ndarray]] | None:
         """Scores and embeddings of every test image, and the arrays with the maps of some of them; or None.
 

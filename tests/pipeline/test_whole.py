@@ -44,6 +44,7 @@ def test_every_stage_ran_and_left_its_results(world):
         "pretrain",
         "sweep",
         "inner_curves",
+        "continual",
         "attribution",
         "collect",
         "notebooks",

@@ -23,6 +23,7 @@ SMALLER = {
         "cross": {"databases": ["sim_syn1_to_sim_wild"], "methods": ["ridge"], "shots": [10]},
     },
     "inner_curves": {"databases": ["sim_syn1"], "counts": [0, 1]},
+    "continual": {"splits": 1},
     "attribution": {"methods": ["grmp"], "shots": 10, "pictures": 1},
     "evaluate": {"resamples": 200},
 }

@@ -23,6 +23,7 @@ OTHERS = [  # those whose cells tests run in their own process
     "meta_training",
     "full_supervision",
     "cross_dataset",
+    "continual",
     "ablation",
     "gradient",
     "selection",
@@ -69,6 +70,7 @@ def settings() -> dict:
         },
         "ablations": {},
         "inner_curves": {"variants": ["reptile"], "databases": ["pre", "alpha"], "counts": [0, 1, 2]},
+        "continual": {"sequence": list(DATABASES), "method": "grmp", "shots": 25, "splits": 4, "clusters": 2},
         "attribution": {"methods": ["meta", "grmp"], "shots": 25, "split": 0, "pictures": 2},
         "evaluate": {
             "resamples": 200,
@@ -200,6 +202,20 @@ def make_steps(world: Path) -> None:
     pd.DataFrame(rows, columns=columns).to_csv(path, index=False)
 
 
+def make_continual(world: Path) -> None:
+    """results/continual.csv: only sequential fine-tuning forgets."""
+    rng, names = np.random.default_rng(7), list(DATABASES)
+    rows = [
+        (strategy, split, step, names[step], name, 0.8 + rng.uniform(0, 0.01) - lost * 0.1 * (step - i), 40)
+        for strategy, lost in (("gate", 0), ("sequential", 1), ("joint", 0))
+        for split in range(4)
+        for step in range(len(names))
+        for i, name in enumerate(names[: step + 1])
+    ]
+    columns = ["strategy", "split", "step", "learned", "database", "srcc", "images"]
+    pd.DataFrame(rows, columns=columns).to_csv(world / "results/continual.csv", index=False)
+
+
 def make_look(world: Path, database: str, index: pd.DataFrame) -> None:
     """results/attribution/<database>: maps and embeddings of noise, for three models."""
     rng, models = np.random.default_rng(6), ["before", "meta", "grmp"]
@@ -246,6 +262,7 @@ def make_world(world: Path) -> Path:
             make_record(world, "gamma", method, share, index, seed=7)
         make_record(world, CROSS, method, 50, index, seed=8)
     make_steps(world)
+    make_continual(world)
     for seed, variant in enumerate(VARIANTS):
         rng = np.random.default_rng(seed)
         rows = [

@@ -1,0 +1,120 @@
+"""The ``continual`` stage: databases come one after another, and a model is to learn the new one without forgetting the old.
+
+Step t adds database t of ``continual.sequence``: K labels of its training side. After each step the model is tested on all
+databases so far, as in Continual Learning for BIQA (Zhang et al., arXiv 2102.09717). What is trained is that of one method
+of kind ``tune``, in three ways:
+
+    sequential   goes on from the model of the step before
+    joint        starts anew, with the labels of all databases so far together
+    gate         one model for each database, starting anew; a gate weighs their scores (grmp/finetune/gate.py)
+
+Epochs are fixed under any protocol, so nothing is learned from test labels.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm import trange
+
+from grmp.clip.model import Tensors
+from grmp.data.crops import place
+from grmp.errors import UserError
+from grmp.experiments.preflight import check
+from grmp.files import write_text
+from grmp.finetune.gate import Gate
+from grmp.finetune.loop import finetune
+from grmp.finetune.scorer import QualityModel
+from grmp.finetune.types import Subset
+from grmp.methods import tune
+from grmp.methods.context import RunContext, embeddings, open_context
+from grmp.metrics import srcc
+from grmp.params import Params, RunKey, Tune
+
+COLUMNS = ["strategy", "split", "step", "learned", "database", "srcc", "images"]
+
+
+def continual(params: Params, root: Path) -> None:
+    """Write ``results/continual.csv``, one row per strategy, split, step and database; without rows if the sequence is empty.
+
+    Raises UserError if a database is missing, has too few labels or other image sizes than the others, or training fails.
+    """
+    rows = []
+    if params.continual.sequence:
+        contexts = opened(params, root)
+        for split in trange(params.continual.splits, desc="continual", unit="split", disable=None):
+            rows += [(strategy, split, *row) for strategy, *row in steps(contexts, split)]
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    write_text(root / "results/continual.csv", table.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
+
+
+def opened(params: Params, root: Path) -> dict[str, RunContext]:
+    """What each database of the sequence brings, in order; checked before anything is trained."""
+    settings = params.continual
+    keys = [RunKey(params.protocol, name, settings.method, settings.shots) for name in settings.sequence]
+    check(params, root, keys)
+    contexts = {key.database: open_context(params, root, key) for key in keys}
+    sizes = {name: ctx.source.images.shape[-1] for name, ctx in contexts.items()}
+    if len(set(sizes.values())) > 1:
+        found = ", ".join(f"{name} {size} x {size}" for name, size in sizes.items())
+        raise UserError(f"continual.sequence: images are prepared at different sizes ({found}); run: dvc repro prepare")
+    return contexts
+
+
+def steps(contexts: dict[str, RunContext], split: int) -> Iterator[tuple[str, int, str, str, float, int]]:
+    """(strategy, step, database learned, database tested, SRCC, test images) of one split."""
+
+    @cache
+    def model(*stages: tuple[str, ...]) -> QualityModel:
+        """What learned these databases, one group after another."""
+        before = model(*stages[:-1]).clip.weights if stages[1:] else None
+        return learn([contexts[name] for name in stages[-1]], split, before)
+
+    @cache
+    def scores(database: str, *stages: tuple[str, ...]) -> np.ndarray:
+        ctx, learned = contexts[database], model(*stages)
+        return learned.clip.score(ctx.inputs(ctx.source), ctx.splits.test(split), learned.text)
+
+    @cache
+    def features(name: str, labelled: bool) -> np.ndarray:
+        ctx = contexts[name]
+        rows = ctx.splits.train(split, ctx.shots) if labelled else ctx.splits.test(split)
+        return embeddings(ctx, ctx.inputs(ctx.source)[rows]).numpy()
+
+    names = tuple(contexts)
+    for step, new in enumerate(names):
+        seen, params = names[: step + 1], contexts[new].params
+        gate = Gate.fit({name: features(name, True) for name in seen}, params.continual.clusters, params.adapt.seed)
+        for name in seen:
+            found = {
+                "gate": gate.score(name, features(name, False), {n: scores(name, (n,)) for n in seen}),
+                "sequential": scores(name, *((n,) for n in seen)),
+                "joint": scores(name, seen),
+            }
+            quality = contexts[name].quality[contexts[name].splits.test(split)]
+            for strategy, score in found.items():
+                yield strategy, step, new, name, srcc(quality, score)[0], len(quality)
+
+
+def learn(contexts: Sequence[RunContext], split: int, start: Tensors | None) -> QualityModel:
+    """A model of the K labels of every context together; ``start`` are all its tensors [default: where the method starts]."""
+    ctx = contexts[-1]
+    method = ctx.params.methods[ctx.params.continual.method]
+    assert isinstance(method, Tune)  # checked when the settings are read
+    texts, data = tune.split_data(ctx, method)
+    rows = [c.splits.train(split, c.shots) for c in contexts]
+    images = np.concatenate([c.inputs(c.source)[r] for c, r in zip(contexts, rows, strict=True)])
+    quality = np.concatenate([c.quality[r] for c, r in zip(contexts, rows, strict=True)])
+    train = Subset(place(images, ctx.device), quality, np.arange(len(images)))
+    # its scores are not used: one image, none of the test side
+    given = replace(data(split), train=train, test=replace(train, rows=train.rows[:1]), keep=True)
+    given = given if start is None else replace(given, prompts=start)
+    adapt = ctx.params.adapt.model_copy(update={"select": "fixed"})
+    (found,) = finetune(ctx.backbone, texts, method, adapt, [given])
+    if found.failure or found.tensors is None:
+        names = ", ".join(c.source.name for c in contexts)
+        raise UserError(f"continual, split {split}, {names}: {found.failure}; lower adapt.learning_rate")
+    return QualityModel.of(found.tensors, ctx.backbone.shape, texts.quality)

@@ -1,0 +1,73 @@
+"""One database after another: table and figure of the notebook ``continual``."""
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from grmp.metrics import interval
+from grmp.report.plotting import label_left, legend, line_styles, panels, styled
+from grmp.report.results import Results, title
+from grmp.report.table import Table, triples, with_interval
+
+STRATEGIES = {"sequential": "sequential fine-tuning", "gate": "one model each, gated", "joint": "joint training"}
+MEASURES = ("accuracy", "plasticity", "stability", "forgetting")
+
+
+def measures(table: pd.DataFrame) -> pd.DataFrame:
+    """``strategy, split`` and MEASURES (columns) from results/continual.csv; the note of ``summary`` defines them."""
+    rows, last = [], table["step"].max()
+    for (strategy, split), part in table.groupby(["strategy", "split"], sort=False):
+        final = part[part["step"] == last].set_index("database")["srcc"]
+        is_new = part["learned"] == part["database"]
+        best = part[part["step"] < last].groupby("database")["srcc"].max()
+        forgotten = best - final[best.index]
+        values = (final, part.loc[is_new, "srcc"], part.loc[~is_new, "srcc"], forgotten)
+        rows.append((strategy, split, *(v.mean(skipna=False) for v in values)))
+    return pd.DataFrame(rows, columns=["strategy", "split", *MEASURES])
+
+
+def summary(results: Results) -> Table | None:
+    """Median over splits of each measure per strategy with its interval; None if nothing was run."""
+    table, settings, evaluate = results.continual(), results.params.continual, results.params.evaluate
+    if table is None or table.empty:
+        return None
+    found = measures(table)
+    rows = []
+    for strategy in STRATEGIES:
+        for name in MEASURES:
+            values = found.loc[found["strategy"] == strategy, name]
+            one = interval(values, evaluate.level, evaluate.resamples, evaluate.seed)
+            rows.append((strategy, name, one["median"], one["median_low"], one["median_high"]))
+    data = pd.DataFrame(rows, columns=["strategy", "measure", "median", "median_low", "median_high"])
+    cells = data.assign(cell=[with_interval(*three) for three in triples(data, "median")])
+    shown = cells.pivot(index="strategy", columns="measure", values="cell").loc[list(STRATEGIES), list(MEASURES)]
+    shown = shown.rename(index=STRATEGIES, columns=str.capitalize).rename_axis("Strategy").reset_index()
+    text = (
+        f"Median over {settings.splits} splits, with its interval if there are several. {results.label(settings.method)}, "
+        f"{settings.shots} labels of each database, in the order {', '.join(map(title, settings.sequence))}. Accuracy: mean "
+        "SRCC over all databases after the last step. Plasticity: on the database just learned, mean over steps. Stability: "
+        "on those learned before, mean over steps. Forgetting: the best SRCC before the last step minus that after it, mean "
+        "over all databases but the last."
+    )
+    return Table(data, shown, "One database after another", text)
+
+
+@styled
+def curves(results: Results) -> Figure | None:
+    """SRCC on each database (panels) after each step: median over splits, every split a dot; None if nothing was run."""
+    table, names = results.continual(), results.params.continual.sequence
+    if table is None or table.empty:
+        return None
+    figure, axes = panels(len(names), 2.0, 4, 0.3, sharex=True, sharey=True)
+    styles = line_styles(["", *STRATEGIES])
+    for axis, name in zip(axes, names, strict=True):
+        for place, (strategy, label) in enumerate(STRATEGIES.items()):
+            part = table[(table["database"] == name) & (table["strategy"] == strategy)]
+            shift, style = 0.12 * (place - 1), styles[strategy]
+            axis.plot(part["step"] + shift, part["srcc"], ".", color=style["color"], alpha=0.5, markersize=3)
+            middle = part.groupby("step")["srcc"].median()
+            axis.plot(middle.index + shift, middle, label=label, **style)
+        axis.set_title(title(name))
+        axis.set_xticks(range(len(names)), [f"+ {title(n)}" for n in names], rotation=30, ha="right")
+    label_left(axes, "SRCC")
+    legend(figure, axes, 3)
+    return figure

@@ -1,0 +1,26 @@
+# %% [markdown]
+# # One database after another
+#
+# A model learns a few labels of one database, then of the next. After each step it is tested on all databases so far:
+# does it learn the new one, and does it keep the old ones?
+
+# %% tags=["parameters"]
+root: str = "."  # pipeline folder: the folder of params.yaml
+
+# %%
+from grmp.report import NotebookPage, continual
+
+page = NotebookPage("continual", root)
+empty = "Nothing was run, or continual.sequence of params.yaml is empty."
+
+# %%
+page.table("measures", continual.summary(page.results), empty, "continual")
+
+# %%
+page.figure(
+    "curves",
+    continual.curves(page.results),
+    "SRCC on each database (panels) after each step: median over splits, every split a dot.",
+    alt="One panel per database: SRCC after each step, one line per strategy; the table above summarizes them.",
+    stage="continual",
+)

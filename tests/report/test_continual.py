@@ -1,0 +1,48 @@
+"""Accuracy, plasticity, stability and forgetting are what their definitions say."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from grmp.report import continual
+from grmp.report.results import Results
+from tests.report.sample import make_settings
+from tests.report.test_few_shot import texts_apart
+
+
+def test_measures_of_known_numbers():
+    """Three databases; the first falls from 0.9 over 0.7 to 0.5, the second rises from 0.6 to 0.8."""
+    rows = [
+        (0, "a", "a", 0.9),
+        (1, "b", "a", 0.7),
+        (1, "b", "b", 0.6),
+        (2, "c", "a", 0.5),
+        (2, "c", "b", 0.8),
+        (2, "c", "c", 0.3),
+    ]
+    table = pd.DataFrame(rows, columns=["step", "learned", "database", "srcc"]).assign(strategy="gate", split=0)
+    (found,) = continual.measures(table).itertuples()
+    assert found.accuracy == pytest.approx((0.5 + 0.8 + 0.3) / 3)
+    assert found.plasticity == pytest.approx((0.9 + 0.6 + 0.3) / 3)
+    assert found.stability == pytest.approx((0.7 + 0.5 + 0.8) / 3)
+    assert found.forgetting == pytest.approx(((0.9 - 0.5) + (0.6 - 0.8)) / 2)
+
+
+def test_only_what_forgets_is_said_to_forget(collected: Path):
+    table = continual.summary(Results.open(collected))
+    forgotten = table.data.query("measure == 'forgetting'").set_index("strategy")["median"]
+    assert forgotten["sequential"] == pytest.approx(0.15, abs=0.02)
+    assert forgotten[["gate", "joint"]].abs().max() < 0.02
+    assert list(table.shown["Strategy"]) == list(continual.STRATEGIES.values())
+
+
+def test_labels_of_the_figure_do_not_overlap(collected: Path):
+    assert texts_apart(continual.curves(Results.open(collected)))
+
+
+def test_nothing_run_is_no_figure_and_no_error(tmp_path: Path):
+    make_settings(tmp_path)
+    empty = Results.open(tmp_path)
+    assert continual.summary(empty) is None
+    assert continual.curves(empty) is None
