@@ -11,11 +11,12 @@ from PIL import Image
 from skimage import data
 
 from bench import __main__ as bench
-from bench import alternatives, false_positives, growth, intervals, rounding
+from bench import alternatives, false_positives, growth, intervals, related, rounding
 from bench.measure import timed
 from bench.work import WORK, Setting
 from grmp.methods.context import open_context
 from grmp.params import RunKey, load
+from grmp.report.plotting import save
 from tests import worlds
 from tests.finetune.test_loop import SHAPE
 
@@ -137,3 +138,19 @@ def test_a_schedule_that_rounding_decides_is_told_from_a_stable_one(tmp_path):
         found[rate] = rounding.stability(changed, "random_prompts", 3)[1]
     assert found[1e-3] < 0.005
     assert not found[10.0] < 0.1
+
+
+def test_every_point_of_the_related_papers_is_in_a_file_with_its_source(tmp_path):
+    needs = pd.read_csv(related.DOCS / "related.csv")
+    published = pd.read_csv(related.PUBLISHED, dtype=str)
+    assert needs["source"].notna().all()
+    figure = related.draw(needs, published)
+    papers = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    for axis, quantity in zip(figure.axes[:-1], related.NEEDS, strict=True):
+        (line,) = axis.lines
+        shown = {p: x for p, x in zip(papers, line.get_xdata(), strict=True) if not pd.isna(x)}
+        assert shown == needs[needs["quantity"] == quantity].dropna().set_index("paper")["value"].to_dict()
+    assert related.reported("DEIQT, 50 labels", published)["livec"] == 0.667
+    assert related.reported("DEIQT, 80 %", published)["livec"] == 0.875
+    save(figure, tmp_path / "related")  # the committed figure is up to date: python -m bench.related
+    assert (tmp_path / "related.svg").read_bytes() == (related.DOCS / "_static/related.svg").read_bytes()
