@@ -65,14 +65,14 @@ def growth(table: pd.DataFrame, path: Path) -> None:
 
 @styled
 def alternatives(table: pd.DataFrame, path: Path) -> None:
-    """Images per second of each scorer, with its time as a multiple of that of `grmp score`."""
+    """Processor time per image of each scorer, and how many times that of `grmp score` it is, with its interval."""
     figure, axis = plt.subplots(figsize=(5, 2.2), layout="constrained")
-    bars = axis.barh(table["scorer"], table["images_per_second"])
-    ratios = zip(table["ratio"], table["ratio_low"], table["ratio_high"], strict=True)
-    axis.bar_label(bars, [f"{r:.2g} x [{low:.2g}, {high:.2g}]" for r, low, high in ratios], padding=3, fontsize=7)
+    bars = axis.barh(table["scorer"], table["cpu_ms_per_image"])
+    ratios = zip(table["cpu_ratio"], table["cpu_ratio_low"], table["cpu_ratio_high"], strict=True)
+    axis.bar_label(bars, [f"{r:.3g} x [{low:.3g}, {high:.3g}]" for r, low, high in ratios], padding=3, fontsize=7)
     axis.invert_yaxis()
-    axis.margins(x=0.25)
-    axis.set_xlabel("images per second; labels: time as a multiple of grmp score's")
-    figure.suptitle(f"{table['images'].iloc[0]} photographs, {table['threads'].iloc[0]} CPU threads", fontsize=8)
+    axis.margins(x=0.3)
+    axis.set_xlabel("milliseconds of one processor core per image")
+    figure.suptitle(f"{table['images'].iloc[0]} photographs: {table['machine'].iloc[0]}", fontsize=8)
     figure.savefig(path, dpi=150)
     plt.close(figure)

@@ -8,10 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import scipy  # imports its parts when they are used: scipy.stats takes longer than most notebooks need for the rest
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
-from scipy.optimize import OptimizeWarning, curve_fit
-from scipy.special import expit
 
 METRICS = ("srcc", "krcc", "plcc", "plcc_fit", "rmse")
 FEWEST = 5  # images; a rank correlation of fewer is meaningless
@@ -23,7 +21,7 @@ Array = NDArray[np.float64]
 
 def logistic(x: Array, high: float, low: float, middle: float, width: float) -> Array:
     """VQEG's four-parameter logistic: low + (high - low) / (1 + exp(-(x - middle) / |width|))."""
-    return low + (high - low) * expit((np.asarray(x, float) - middle) / max(abs(width), 1e-12))
+    return low + (high - low) * scipy.special.expit((np.asarray(x, float) - middle) / max(abs(width), 1e-12))
 
 
 def fit_logistic(quality: ArrayLike, score: ArrayLike) -> Array | None:
@@ -41,10 +39,12 @@ def fit_logistic(quality: ArrayLike, score: ArrayLike) -> Array | None:
     starts += [[q.mean() + 2 * width * slope, q.mean() - 2 * width * slope, 0.0, width] for width in (2.0, 20.0)]
     best, least = None, np.inf
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", OptimizeWarning)  # the covariance, which is not used, may be undefined
+        warnings.simplefilter(
+            "ignore", scipy.optimize.OptimizeWarning
+        )  # the covariance, which is not used, may be undefined
         for start in starts:
             try:
-                found, _ = curve_fit(logistic, x, q, p0=start, maxfev=20000)
+                found, _ = scipy.optimize.curve_fit(logistic, x, q, p0=start, maxfev=20000)
             except RuntimeError:
                 continue
             error = float(np.sum((logistic(x, *found) - q) ** 2))
@@ -65,7 +65,7 @@ def srcc(quality: ArrayLike, score: ArrayLike) -> tuple[float, str]:
         return np.nan, f"{np.count_nonzero(~np.isfinite(s))} of {len(s)} predictions are not finite"
     if np.ptp(s) < CONSTANT or np.ptp(q) < CONSTANT:
         return np.nan, "constant predictions" if np.ptp(s) < CONSTANT else "constant ratings"
-    return float(stats.spearmanr(q, s).statistic), "ok"
+    return float(scipy.stats.spearmanr(q, s).statistic), "ok"
 
 
 def scores(quality: ArrayLike, score: ArrayLike, low: float, high: float) -> dict[str, float | str]:
@@ -89,8 +89,8 @@ def scores(quality: ArrayLike, score: ArrayLike, low: float, high: float) -> dic
         return found | {"status": status}
     found |= {
         "srcc": rank,
-        "krcc": float(stats.kendalltau(q, s).statistic),
-        "plcc": float(stats.pearsonr(q, s).statistic),
+        "krcc": float(scipy.stats.kendalltau(q, s).statistic),
+        "plcc": float(scipy.stats.pearsonr(q, s).statistic),
     }
     fit = fit_logistic(q, s)
     if fit is None:
@@ -101,7 +101,7 @@ def scores(quality: ArrayLike, score: ArrayLike, low: float, high: float) -> dic
     if np.corrcoef(s, fitted)[0, 1] < 0:
         return found | {"status": "the logistic fit decreases: predictions run against quality"}
     rmse = float(np.sqrt(np.mean((fitted - q) ** 2)) * abs(high - low))
-    return found | {"plcc_fit": float(stats.pearsonr(q, fitted).statistic), "rmse": rmse, "status": "ok"}
+    return found | {"plcc_fit": float(scipy.stats.pearsonr(q, fitted).statistic), "rmse": rmse, "status": "ok"}
 
 
 def bootstrap(
@@ -117,7 +117,7 @@ def bootstrap(
     ``vectorized`` is as in :func:`scipy.stats.bootstrap`. A statistic that returns an array gives arrays.
     """
     rng = np.random.default_rng(seed)
-    found = stats.bootstrap(
+    found = scipy.stats.bootstrap(
         samples,
         statistic,
         n_resamples=resamples,
@@ -217,8 +217,8 @@ def two_way(
 
 def _t(x: Array, variance: float, freedom: float, level: float) -> dict[str, float]:
     mean, error = float(x.mean()), float(np.sqrt(variance))
-    half = float(stats.t.ppf(0.5 + level / 2, freedom)) * error
-    p = float(2 * stats.t.sf(abs(mean) / error, freedom)) if error else float(mean == 0)
+    half = float(scipy.stats.t.ppf(0.5 + level / 2, freedom)) * error
+    p = float(2 * scipy.stats.t.sf(abs(mean) / error, freedom)) if error else float(mean == 0)
     return {"low": mean - half, "high": mean + half, "p": p}
 
 

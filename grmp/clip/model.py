@@ -19,8 +19,11 @@ Letters: B images, L tokens, D width, P prompt tokens, M context tokens, C texts
 """
 
 import math
+import runpy
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.metadata import distribution
 
 import numpy as np
 import torch
@@ -171,11 +174,17 @@ def map_images(
     return torch.cat(found)
 
 
+@cache
+def _tokenizer() -> Callable[[list[str]], Tensor]:
+    """open_clip's tokenizer by itself: the package also imports torchvision and torch's compiler, which takes seconds."""
+    path = distribution("open_clip_torch").locate_file("open_clip/tokenizer.py")
+    tokenize: Callable[[list[str]], Tensor] = runpy.run_path(str(path))["tokenize"]
+    return tokenize
+
+
 def tokenize(texts: Sequence[str]) -> Tensor:
     """(C, 77) token ids by CLIP's own tokenizer."""
-    from open_clip.tokenizer import SimpleTokenizer
-
-    return SimpleTokenizer()(list(texts))
+    return _tokenizer()(list(texts))
 
 
 def prompted_texts(classes: Sequence[str], context_tokens: int) -> list[str]:

@@ -3,7 +3,7 @@
 import math
 
 import numpy as np
-from scipy.stats import pearsonr, spearmanr
+import scipy
 
 from grmp.params import Adapt
 
@@ -22,7 +22,8 @@ class EarlyStopping:
         """Take the scores of an epoch (None if it was not evaluated), possibly lower ``rate``; True: training stops."""
         if scores is not None:
             self.waited += epoch >= 0
-            both = float(pearsonr(scores, self.quality)[0] + spearmanr(scores, self.quality)[0])
+            correlations = scipy.stats.pearsonr, scipy.stats.spearmanr
+            both = float(sum(correlation(scores, self.quality)[0] for correlation in correlations))
             both = -math.inf if math.isnan(both) else both  # constant scores: anything else is better
             if both > self.best_sum or not len(self.best):
                 self.best, self.best_sum, self.waited = scores, both, 0

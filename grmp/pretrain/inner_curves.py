@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import scipy
 import torch
-from scipy.stats import spearmanr
 from torch import Tensor
 
 from grmp.clip import checkpoints, stem_cache
@@ -83,7 +83,7 @@ def walk(
                 logits = clip.logits(clip.image(pixels(query[0], backbone.shape)), clip.quality_text(tokens))
             scores = logits.softmax(-1)[:, 0].cpu().numpy()
             varied = np.ptp(scores) > 0 and np.ptp(truth) > 0
-            srcc = float(spearmanr(scores, truth)[0]) if varied else float("nan")
+            srcc = float(scipy.stats.spearmanr(scores, truth)[0]) if varied else float("nan")
             found.append((taken, float(task_loss(logits, query[1])), srcc))
         if taken < max(counts):
             images, targets = support[taken % len(support)]

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy
 import torch
-from scipy.stats import spearmanr
 from torch import Tensor
 from tqdm import tqdm
 
@@ -277,7 +277,7 @@ def target_srcc(backbone: Backbone, prompts: Tensors, tokens: Tensor, target: Da
     clip, rows = backbone.prompted(prompts), np.flatnonzero(~index.isin(databases.excluded(target.name, index)))
     with torch.no_grad():
         text = clip.quality_text(tokens)
-    return float(spearmanr(clip.score(images, rows, text), target.index["quality"].to_numpy()[rows])[0])
+    return float(scipy.stats.spearmanr(clip.score(images, rows, text), target.index["quality"].to_numpy()[rows])[0])
 
 
 def _identity(params: Params, name: str, loaded: dict[str, list[Dataset]], backbone: Backbone) -> str:

@@ -4,7 +4,6 @@ import textwrap
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 
 from grmp.report.plotting import PAGE, draw_splits, label_left, legend, medians, method_styles, panels, styled
@@ -28,6 +27,8 @@ def by_distortion(results: Results, methods: list[str], shots: int | str) -> pd.
 @styled
 def heat_map(results: Results, methods: list[str], shots: int | str) -> Figure | None:
     """SRCC per distortion type (rows) and method (columns), one panel per database; each cell shows its value."""
+    import seaborn as sns  # takes a second, and no other figure needs it
+
     table = by_distortion(results, methods, shots).dropna(subset=methods, how="all")
     if table.empty:
         return None
