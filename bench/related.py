@@ -1,4 +1,4 @@
-"""What the related papers need against what they report: docs/_static/related.svg from docs/related.csv and published.csv.
+"""What the related papers need against what they report: docs/_static/related.png from docs/related.csv and published.csv.
 
 python -m bench.related
 """
@@ -61,5 +61,5 @@ def draw(needs: pd.DataFrame, published: pd.DataFrame) -> Figure:
 
 if __name__ == "__main__":
     save(draw(pd.read_csv(DOCS / "related.csv"), pd.read_csv(PUBLISHED, dtype=str)), DOCS / "_static/related")
-    for other in ("png", "pdf"):
+    for other in ("svg", "pdf"):
         (DOCS / f"_static/related.{other}").unlink()
