@@ -39,10 +39,9 @@ Examples:
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=HELP)
 app.add_typer(use)  # evaluate, select, rate
 
-Protocol = Annotated[str, typer.Option(help="a protocol of params.yaml [default: the first one]", show_default=False)]
-Model = Annotated[
-    str, typer.Option(help="a file written by grmp train, or the name of a shipped model (docs/models.md)")
-]
+Protocol = Annotated[str, typer.Option(help="a protocol of params.yaml", show_default="the first one")]
+Model = Annotated[str, typer.Option(help="a file written by grmp train, or a shipped model (docs/models.md)")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON, one object per line")]
 DEFAULT = "photo"  # the model that scores unless another one is named
 
@@ -50,7 +49,7 @@ DEFAULT = "photo"  # the model that scores unless another one is named
 @app.command()
 def backbone(
     params: ParamsFile = HERE,
-    origin: Annotated[Path | None, typer.Option("--from", help="a file with the weights [default: download]")] = None,
+    origin: Annotated[Path | None, typer.Option("--from", help="weights", show_default="download")] = None,
 ) -> None:
     """Download and verify CLIP's weights, or copy those of a CLIP that the package ships."""
     loaded = load(params)
@@ -134,8 +133,7 @@ def attribution(database: str, params: ParamsFile = HERE) -> None:
 def sweep(
     params: ParamsFile = HERE,
     workers: Annotated[
-        int,
-        typer.Option("--workers", "-j", min=0, help="parallel processes or Slurm jobs; 0: one per GPU or per CPU core"),
+        int, typer.Option("--workers", "-j", min=0, help="processes or Slurm jobs; 0: one per GPU or CPU core")
     ] = 0,
     dry: Annotated[bool, typer.Option("--dry", help="list the runs and their estimated time, compute nothing")] = False,
     time_limit: Annotated[float, typer.Option(min=0, help="minutes that one run may take; 0: no limit")] = 0,
@@ -175,46 +173,27 @@ def sweep(
 @app.command()
 def train(
     ratings: Annotated[Path, typer.Argument(help="CSV above its images: image, mos and optionally reference")],
-    out: Annotated[
-        Path | None, typer.Option("-o", help="the model [default: RATINGS.safetensors]", show_default=False)
-    ] = None,
+    out: Annotated[Path | None, typer.Option("-o", help="the model", show_default="RATINGS.safetensors")] = None,
     backbone: Annotated[
-        str,
-        typer.Option(
-            help="small, small-rated or openai (600 MB to download) [default: small-rated]", show_default=False
-        ),
+        str, typer.Option(help="small, small-rated or openai (600 MB to download)", show_default="small-rated")
     ] = "",
-    method: Annotated[
-        str, typer.Option(help="what to train [default: last_blocks; with --params: grmp]", show_default=False)
-    ] = "",
+    method: Annotated[str, typer.Option(help="what to train", show_default="last_blocks; with --params: grmp")] = "",
     against: Annotated[
-        list[str] | None,
-        typer.Option(help="baselines to compare against [default: zero_shot, ridge]", show_default=False),
+        list[str] | None, typer.Option(help="baselines to compare against", show_default="zero_shot, ridge")
     ] = None,
     scale: Annotated[
-        tuple[float, float] | None,
-        typer.Option(help="minimum and maximum of the rating scale [default: observed range]", show_default=False),
+        tuple[float, float] | None, typer.Option(help="ends of the rating scale", show_default="observed range")
     ] = None,
-    lower_is_better: Annotated[
-        bool, typer.Option("--lower-is-better", help="a lower rating means a better image")
-    ] = False,
+    lower_is_better: Annotated[bool, typer.Option("--lower-is-better", help="low ratings are good")] = False,
     folds: Annotated[int, typer.Option(min=0, help="folds of cross-validation; 0: none")] = 5,
     resume: Annotated[
-        Path | None,
-        typer.Option(
-            "--continue", help="a model whose method, CLIP and scale to keep, with more ratings", show_default=False
-        ),
+        Path | None, typer.Option("--continue", help="a model whose method, CLIP and scale to keep, with more ratings")
     ] = None,
     keep_duplicates: Annotated[
         bool, typer.Option("--keep-duplicates", help="images that look alike may be on both sides of a fold")
     ] = False,
     protocol: Protocol = "",
-    params: Annotated[
-        Path | None,
-        typer.Option(
-            help="a pipeline's params.yaml: its CLIP and prompts [default: none is needed]", show_default=False
-        ),
-    ] = None,
+    params: Annotated[Path | None, typer.Option(help="a pipeline's params.yaml: its CLIP and prompts")] = None,
 ) -> None:
     """Train a model on your own rated images and estimate its quality by cross-validation.
 
@@ -238,13 +217,12 @@ def train(
     from grmp.use.suggest import SHOWN, unrated
 
     others, path = against or ["zero_shot", "ridge"], out or ratings.with_suffix(".safetensors")
-    rated = read(ratings, loaded.data.size, loaded.data.aspect, scale, not lower_is_better, not keep_duplicates)
+    data = loaded.data
+    rated = read(ratings, data.size, data.aspect, scale, not lower_is_better, not keep_duplicates)
     low, high = rated.info["scale"]["low"], rated.info["scale"]["high"]
     print(f"{len(rated.index)} rated images of {rated.info['sources']} sources, scale {low:g} to {high:g}", flush=True)
-    others_to_rate = (
-        unrated(ratings, rated, loaded.data.size, loaded.data.aspect, loaded.splits.seed) if folds else None
-    )
-    found, later = crossval.train(loaded, root, rated, path, method, others, folds, others_to_rate)
+    to_rate = unrated(ratings, rated, data.size, data.aspect, loaded.splits.seed) if folds else None
+    found, later = crossval.train(loaded, root, rated, path, method, others, folds, to_rate)
     if folds:
         print(crossval.summary(found, loaded, method))
     if later:
@@ -259,22 +237,16 @@ def train(
 def score(
     images: Annotated[list[Path], typer.Argument(help="image files, and folders to search for images; or video files")],
     model: Model = DEFAULT,
-    out: Annotated[
-        Path | None, typer.Option("-o", help="file to write [default: standard output]", show_default=False)
-    ] = None,
+    out: Annotated[Path | None, typer.Option("-o", help="file to write", show_default="standard output")] = None,
     below: Annotated[
         float | None, typer.Option(help="only images predicted worse than this rating; exit code 3 if there are any")
     ] = None,
-    worst: Annotated[
-        int, typer.Option(min=0, help="print only this many images, worst first; 0: all, in input order")
-    ] = 0,
-    crops: Annotated[
-        int, typer.Option(min=0, help="also score this many crops of each image at its own resolution")
-    ] = 0,
-    html: Annotated[Path | None, typer.Option(help="also write a page with thumbnails", show_default=False)] = None,
+    worst: Annotated[int, typer.Option(min=0, help="only this many images, worst first; 0: all, in order")] = 0,
+    crops: Annotated[int, typer.Option(min=0, help="also score this many crops of each image in full size")] = 0,
+    html: Annotated[Path | None, typer.Option(help="also write a page with thumbnails")] = None,
     frames: Annotated[int, typer.Option(min=1, help="of a video: how many frames are scored")] = 32,
     as_json: AsJson = False,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Score images: quality in [0, 1] (higher is better), its percentile, and a predicted rating with its interval."""
     from grmp.use.score import Wanted
@@ -315,12 +287,8 @@ def _score_videos(videos: list[Path], model: str, out: Path | None, frames: int,
 def explain(
     image: Annotated[Path, typer.Argument(help="an image file")],
     model: Model = DEFAULT,
-    out: Annotated[
-        Path | None, typer.Option("-o", help="PNG file to write [default: IMAGE.explained.png]", show_default=False)
-    ] = None,
-    text: Annotated[
-        tuple[str, str] | None, typer.Option(help="two texts of your own to choose between", show_default=False)
-    ] = None,
+    out: Annotated[Path | None, typer.Option("-o", help="PNG file", show_default="IMAGE.explained.png")] = None,
+    text: Annotated[tuple[str, str] | None, typer.Option(help="two texts of your own to choose between")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show which patches of an image lower its score (red) or raise it (blue), and words that describe it."""
@@ -339,9 +307,7 @@ def explain(
 @app.command(epilog="Example: grmp export --onnx photo.onnx")
 def export(
     onnx: Annotated[Path, typer.Option(help="file to write")],
-    model: Annotated[
-        str, typer.Argument(help="a file written by grmp train, or the name of a shipped model")
-    ] = DEFAULT,
+    model: Annotated[str, typer.Argument(help="a file written by grmp train, or a shipped model")] = DEFAULT,
 ) -> None:
     """Write a model as ONNX, for programs without torch: image tower, text embeddings and preprocessing."""
     from grmp.finetune.scorer import load as read
@@ -354,11 +320,9 @@ def export(
 @app.command(epilog="Example: grmp serve, then: curl --data-binary @photo.jpg http://127.0.0.1:8000/score")
 def serve(
     model: Model = DEFAULT,
-    host: Annotated[
-        str, typer.Option(help="address to listen on; the default accepts this machine only")
-    ] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="address; the default accepts this machine only")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="port to listen on")] = 8000,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Answer POST /score with the score, the interval and the version of the model; /docs describes it."""
     import uvicorn
@@ -420,8 +384,7 @@ def collect(params: ParamsFile = HERE) -> None:
 @app.command()
 def verify(
     reference: Annotated[
-        Path | None,
-        typer.Argument(help="a folder with results [default: the reference of this pipeline]", show_default=False),
+        Path | None, typer.Argument(help="a folder with results", show_default="the reference of this pipeline")
     ] = None,
     params: ParamsFile = HERE,
     tolerance: Annotated[float, typer.Option(min=0, help="largest accepted difference of SRCC and PLCC")] = 0.005,

@@ -30,20 +30,17 @@ def card(entry: Database, dataset: Dataset | None) -> str:
             + f"; scores {mos.min():.2f} .. {mos.max():.2f}, mean {mos.mean():.2f}, sd {mos.std(ddof=0):.2f}"
         )
         if pixels := dataset.info.get("pixels"):
-            lines.append(
-                "  pixels     " + ", ".join(f"{word} {pixels[word]}" for word in ("smallest", "median", "largest"))
-            )
+            lines.append("  pixels     smallest {smallest}, median {median}, largest {largest}".format(**pixels))
         if decoder := dataset.info.get("decoder"):
-            lines.append("  decoded by " + ", ".join(f"{name} {version}" for name, version in sorted(decoder.items())))
+            lines.append("  decoded by " + ", ".join(f"{name} {version}" for name, version in decoder.items()))
         if t["reference"].notna().any():
             types = f", {t['distortion'].nunique()} distortion types" if t["distortion"].notna().any() else ""
             lines.append(f"  sources    {t['reference'].nunique()} source images{types}")
     if entry.sources:
         lines += [f"  download   {size(entry.download)}; about {size(entry.disk)} unpacked"]
         lines += [f"  by hand    {entry.by_hand}; then: grmp data fetch {entry.name} --from PATH"]
-    return "\n".join(
-        [*lines, f"  page       {entry.page}", f"  terms      {entry.terms}", f"  cite       {entry.citation}"]
-    )
+    lines += [f"  page       {entry.page}", f"  terms      {entry.terms}", f"  cite       {entry.citation}"]
+    return "\n".join(lines)
 
 
 def size(count: int) -> str:

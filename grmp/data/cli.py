@@ -96,9 +96,8 @@ def prepare(
     allowed = max(allow_missing, data.allow_missing)
     for name in [databases.get(n).name for n in names or data.databases]:
         with lock(params.parent, f"prepare-{name}"):
-            table = prepare_one(
-                name, folder / "raw", folder / "prepared", data.size, data.aspect, allowed, keep, loaded.views(name)
-            )
+            raw, prepared, ways = folder / "raw", folder / "prepared", loaded.views(name)
+            table = prepare_one(name, raw, prepared, data.size, data.aspect, allowed, keep, ways)
             for view in views:
                 left_out = [] if view.data.keep_excluded else databases.excluded(name, table["image"])
                 path = folder / f"splits/{name}/{view.protocol}.csv"

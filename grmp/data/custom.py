@@ -42,9 +42,7 @@ def read(
     table = _table(path)
     low, high = bounds or (float(table["mos"].min()), float(table["mos"].max()))
     if bounds and not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise UserError(
-            f"--scale {low:g} {high:g}: give the lower end first; use --lower-is-better if low ratings are good"
-        )
+        raise UserError(f"--scale {low:g} {high:g}: give the lower end first; --lower-is-better turns the scale around")
     if low == high:
         raise UserError(f"{path}: all ratings are {low:g}; there is nothing to learn from them")
     outside = table[~table["mos"].between(low, high)]
@@ -60,15 +58,11 @@ def read(
     named = source_ids(index)
     joined = duplicates.groups(images, named) if merge else named
     if (sources := joined.max() + 1) < (before := named.max() + 1):
-        first = np.unique(joined, return_index=True)[1]
-        index["reference"] = index["image"].to_numpy()[first][joined]
-        alike = [
-            f"{index['image'][i]} and {index['image'][j]}" for i, j in enumerate(first[joined]) if named[i] != named[j]
-        ]
-        print(
-            f"{path}: {before} sources are counted as {sources}, because images look alike: {_some(alike)}; "
-            "--keep-duplicates keeps them apart"
-        )
+        first, names = np.unique(joined, return_index=True)[1][joined], index["image"].to_numpy()
+        index["reference"] = names[first]
+        alike = [f"{names[i]} and {names[j]}" for i, j in enumerate(first) if named[i] != named[j]]
+        print(f"{path}: {before} sources are counted as {sources}, because images look alike: {_some(alike)}; ", end="")
+        print("--keep-duplicates keeps them apart")
     info = {"size": size, "aspect": aspect, "scale": asdict(scale), "sources": int(sources)}
     return Dataset(path.stem, index, images, info | {"merged": int(before - sources)})
 
@@ -101,9 +95,8 @@ def _images(path: Path, names: list[str], size: int, aspect: str) -> np.ndarray:
         read = list(tqdm(reading, desc=f"read {path.name}", total=len(names), unit="image", disable=None))
     broken = [f"{name} ({why})" for name, why in zip(names, read, strict=True) if isinstance(why, str)]
     if broken:
-        raise UserError(
-            f"{path}: {len(broken)} of {len(names)} images cannot be used: {_some(broken)}; replace or remove them"
-        )
+        count = f"{len(broken)} of {len(names)} images"
+        raise UserError(f"{path}: {count} cannot be used: {_some(broken)}; replace or remove them")
     for line in remarks(paths, size, aspect):
         print(f"{path}: {line}")
     return np.stack([image for image in read if not isinstance(image, str)])

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from grmp.errors import UserError
+from grmp.errors import UserError, one_line
 from grmp.files import read_json
 
 COLUMNS = ["image", "mos", "quality", "mos_std", "reference", "distortion", "level"]
@@ -52,7 +52,7 @@ def load(folder: Path, view: str = "pillow") -> Dataset:
     except FileNotFoundError as error:
         raise UserError(f"{error.filename} not found; {remedy}") from None
     except Exception as error:  # a corrupt array header makes numpy raise anything
-        raise UserError(f"{folder} is corrupt ({' '.join(str(error).split())[:200]}); {remedy}") from None
+        raise UserError(f"{folder} is corrupt ({one_line(error)}); {remedy}") from None
     if list(index.columns) != COLUMNS or images.dtype != np.uint8 or images.shape[:2] != (len(index), 3):
         raise UserError(f"{folder}: table and images do not belong together; {remedy}")
     return Dataset(folder.name, index, images, info)

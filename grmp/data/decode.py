@@ -69,9 +69,8 @@ def load(path: Path | bytes, displayed: bool) -> Image.Image:
     data = path if isinstance(path, bytes) else path.read_bytes()
     with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
         if opened.width * opened.height > MAX_PIXELS:
-            raise Unsupported(
-                f"too large: {opened.width} x {opened.height} pixels; reduce it, or set GRMP_MAX_PIXELS above {MAX_PIXELS}"
-            )
+            area = f"{opened.width} x {opened.height} pixels"
+            raise Unsupported(f"too large: {area}; reduce it, or set GRMP_MAX_PIXELS above {MAX_PIXELS}")
         if _raw(opened):
             raise Unsupported("a camera's raw file or a preview; convert it to JPEG, PNG or TIFF")
         if not displayed:
@@ -140,9 +139,7 @@ def _displayed(opened: Image.Image) -> Image.Image:
     image, profile = opened, opened.info.get("icc_profile")
     alpha = None
     if _tags(opened).get(PLANES) == 2 and max(_tags(opened).get(BITS, (8,))) > 8:
-        raise Unsupported(
-            "a TIFF with separate planes of 16 bits, which Pillow misreads; save it with interleaved channels"
-        )
+        raise Unsupported("a TIFF with separate planes of 16 bits, which Pillow misreads; save it interleaved")
     if image.mode == "I" or image.mode.startswith("I;16"):
         image = Image.fromarray(np.round(np.clip(np.asarray(image), 0, 65535) / 257).astype(np.uint8))
         image = ImageChops.invert(image) if _tags(opened).get(PHOTOMETRIC) == 0 else image  # 0 is white

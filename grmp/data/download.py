@@ -133,9 +133,8 @@ def download(remote: Remote, target: Path, limit: int, min_rate: float = 0) -> P
 
 def _resume(remote: Remote, part: Path, limit: int, min_rate: float) -> None:
     """Complete ``part``. urllib3 retries connections and busy servers, honouring Retry-After; we resume broken bodies."""
-    retry = Retry(
-        ATTEMPTS, read=0, backoff_factor=BACKOFF, status_forcelist=(429, 500, 502, 503, 504), retry_after_max=300
-    )
+    busy = (429, 500, 502, 503, 504)
+    retry = Retry(ATTEMPTS, read=0, backoff_factor=BACKOFF, status_forcelist=busy, retry_after_max=300)
     retry.raise_on_status = False
     best, idle = 0, 0
     with requests.Session() as session, tqdm(unit="B", unit_scale=True, desc=part.stem, disable=None) as bar:
@@ -175,9 +174,8 @@ def _attempt(session: requests.Session, remote: Remote, part: Path, limit: int, 
             return False
         if answer.status_code not in (200, 206):
             raise SourceFailed(f"answered {answer.status_code} {answer.reason}")
-        if "text/html" in answer.headers.get("Content-Type", "") and not urlsplit(remote.url).path.endswith(
-            (".html", "/")
-        ):
+        page = "text/html" in answer.headers.get("Content-Type", "")
+        if page and not urlsplit(remote.url).path.endswith((".html", "/")):
             raise SourceFailed("answered with a web page instead of the file")
         if answer.status_code == 200:  # the server does not support ranges: from the start
             have = 0
@@ -228,9 +226,7 @@ def unpack(archive: Path, folder: Path, limit: int) -> None:
             with archive.open("rb") as file:
                 start = file.read(512)
             if start[:4] == b"Rar!" or archive.suffix.lower() in (".rar", ".7z"):
-                raise UserError(
-                    f"cannot unpack {archive} from Python; unpack it yourself and give the folder with --from"
-                )
+                raise UserError(f"cannot unpack {archive}; unpack it yourself and give the folder with --from")
             page = start.lstrip()[:1] == b"<"
             raise SourceFailed("is a web page, not an archive" if page else "is not a complete zip or tar archive")
     except tarfile.FilterError as error:

@@ -35,9 +35,8 @@ def receipt(name: str, raw: Path) -> dict[str, Any] | None:
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{path} is corrupt; delete it and run: grmp data fetch {name}") from None
     if not unchanged:
-        raise UserError(
-            f"{folder} has changed since it was fetched; delete {path} to accept it, and the folder too to fetch it again"
-        )
+        remedy = f"delete {path} to accept it, and the folder too to fetch it again"
+        raise UserError(f"{folder} has changed since it was fetched; {remedy}")
     return found
 
 
@@ -136,9 +135,8 @@ def _local(entry: Database, origin: Path, staging: Path) -> tuple[str, list[dict
         try:
             _place(path, path.name, staging, entry)
         except SourceFailed as error:
-            raise UserError(
-                f"--from {path}: it {error}; get it again, or unpack it yourself and give the folder"
-            ) from None
+            remedy = "get it again, or unpack it yourself and give the folder"
+            raise UserError(f"--from {path}: it {error}; {remedy}") from None
     return f"from {origin}", [{"file": p.name, "size": p.stat().st_size, "sha256": sha256(p)} for p in inside]
 
 
@@ -234,9 +232,8 @@ def _verified(file: File, target: Path, stated: str, min_rate: float, again: boo
     target.unlink(missing_ok=True)
     if again:  # the file may have changed between the two halves
         return _verified(file, target, stated, min_rate, again=False)
-    raise SourceFailed(
-        f"{target.name} has sha256 {digest}, expected {wanted}: corrupt, or published anew; if you trust it, use --from"
-    )
+    why = "corrupt, or published anew; if you trust it, use --from"
+    raise SourceFailed(f"{target.name} has sha256 {digest}, expected {wanted}: {why}")
 
 
 def _seen(checksums: Path) -> dict[str, str]:
@@ -264,8 +261,6 @@ def check_disk(entries: list[Database], raw: Path) -> tuple[int, int]:
     raw.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(raw).free
     if need > free:
-        names = ", ".join(e.name for e in missing)
-        raise UserError(
-            f"{names}: needs {need / 1e9:.1f} GB at {raw}, {free / 1e9:.1f} GB free; free some space or fetch fewer databases"
-        )
+        space = f"needs {need / 1e9:.1f} GB at {raw}, {free / 1e9:.1f} GB free"
+        raise UserError(f"{', '.join(e.name for e in missing)}: {space}; free some or fetch fewer databases")
     return down, need

@@ -35,9 +35,8 @@ def find(given: Sequence[Path], left_out: Counter[str] | None = None) -> list[Pa
             apart.update(PurePath(p).suffix.lower() or "without ending" for p, _ in files if path / p not in known)
             left_out.update(apart)
             if not inside:
-                raise UserError(
-                    f"{path} has no images ({tally(apart) or 'it is empty'}); readable: {', '.join(ENDINGS)}"
-                )
+                what = tally(apart) or "it is empty"
+                raise UserError(f"{path} has no images ({what}); readable: {', '.join(ENDINGS)}")
         for one in inside:
             if (place := one.resolve()) in found:
                 left_out["given twice"] += 1

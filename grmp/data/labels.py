@@ -10,7 +10,7 @@ import pandas as pd
 from grmp.data.databases._entry import Database
 from grmp.data.decode import median_side
 from grmp.data.tables import plain
-from grmp.errors import UserError
+from grmp.errors import UserError, one_line
 from grmp.files import listing
 
 COLUMNS = ["image", "mos", "quality", "mos_std", "reference", "distortion", "level", "set"]
@@ -34,10 +34,8 @@ def read(entry: Database, folder: Path, keep_excluded: bool = False) -> pd.DataF
         except UserError:
             raise
         except Exception as error:  # a corrupt file makes parsers raise anything
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
-            raise UserError(
-                f"{entry.name}: cannot read its score file ({reader.__name__}: {reason}); fetch it again"
-            ) from None
+            why = f"{reader.__name__}: {one_line(error)}"
+            raise UserError(f"{entry.name}: cannot read its score file ({why}); fetch it again") from None
     raise UserError(f"{entry.name}: no score file below {folder}; see {entry.page}: {entry.by_hand}")
 
 
@@ -62,9 +60,8 @@ def _table(entry: Database, found: pd.DataFrame, keep_excluded: bool) -> pd.Data
     scale = (t["mos"] - entry.scores.low) / (entry.scores.high - entry.scores.low)
     quality = (scale if entry.scores.higher_better else 1 - scale).round(9) + 0.0  # no -0.0
     if not quality.between(0, 1).all():
-        raise UserError(
-            f"{entry.name}: scores outside {entry.scores.low:g}..{entry.scores.high:g}; get the official score file"
-        )
+        bounds = f"{entry.scores.low:g}..{entry.scores.high:g}"
+        raise UserError(f"{entry.name}: scores outside {bounds}; get the official score file")
     return t.assign(quality=quality).sort_values("image", ignore_index=True)[COLUMNS]
 
 
@@ -104,8 +101,5 @@ def locate(names: Sequence[str], folder: Path, prefer: str) -> list[Path | None]
 def resized(entry: Database, paths: Sequence[Path | None]) -> str:
     """Why these files are a copy of the database with smaller images; empty if they are not."""
     side = median_side([path for path in paths if path is not None]) if entry.side else 0
-    if side >= entry.side:
-        return ""
-    return (
-        f"its images have a shorter side of {side} pixels, those of {entry.name} {entry.side} or more: a resized copy"
-    )
+    stated = f"those of {entry.name} {entry.side} or more: a resized copy"
+    return "" if side >= entry.side else f"its images have a shorter side of {side} pixels, {stated}"

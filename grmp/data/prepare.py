@@ -77,18 +77,15 @@ def prepare(
         table = _without(table, sorted(unusable), work, views)
     images = np.load(work / array(views[0]), mmap_mode="r")
     copies = len(images) - len({hashlib.sha256(image).digest() for image in images})
-    sizes = {"x".join(map(str, size)) for size in pixels[pixels[:, 0] > 0, :2]}
-    small = int(np.sum(pixels[pixels[:, 0] > 0, :2].min(1) < entry.side))
-    for trouble, text in (
-        (copies, f"{copies} of {len(images)} images are copies of others; see {entry.page} for the original"),
-        (small, f"{small} images have a shorter side below the official {entry.side} pixels"),
-        (
-            entry.pixels and sizes != {entry.pixels},
-            f"images of {', '.join(sorted(sizes)[:5])}; official are {entry.pixels}",
-        ),
-    ):
-        if trouble:
-            print(f"{name}: {text}")
+    areas = pixels[pixels[:, 0] > 0, :2]
+    sizes = {"x".join(map(str, area)) for area in areas}
+    small = int(np.sum(areas.min(1) < entry.side))
+    if copies:
+        print(f"{name}: {copies} of {len(images)} images are copies of others; see {entry.page} for the original")
+    if small:
+        print(f"{name}: {small} images have a shorter side below the official {entry.side} pixels")
+    if entry.pixels and sizes != {entry.pixels}:
+        print(f"{name}: images of {', '.join(sorted(sizes)[:5])}; official are {entry.pixels}")
     write_text(work / "index.csv", table[COLUMNS].to_csv(index=False, lineterminator="\n"))
     hashes = {file: sha256(work / file) for file in ("index.csv", *map(array, views))}
     info = options | {
@@ -102,7 +99,7 @@ def prepare(
         "left_out": left_out,
         "corrupt": complaints,
         "copies": copies,
-        "pixels": _sizes(pixels[pixels[:, 0] > 0, :2]),
+        "pixels": _sizes(areas),
         "decoder": decoder,
         "identity": identity,
         "sha256": hashes,

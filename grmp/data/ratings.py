@@ -70,9 +70,8 @@ def _of_pairs(path: Path, pairs: pd.DataFrame) -> pd.DataFrame:
             raise UserError(f"{path}, line {wrong.idxmax()}: {reason}")
     names = sorted({*pairs["better"], *pairs["worse"]})
     better, worse = (pd.Index(names).get_indexer(pairs[side]) for side in ("better", "worse"))
-    parts, part = connected_components(
-        coo_array((np.ones(len(pairs)), (better, worse)), (len(names),) * 2), directed=False
-    )
+    links = coo_array((np.ones(len(pairs)), (better, worse)), (len(names),) * 2)
+    parts, part = connected_components(links, directed=False)
     if parts > 1:
         one, other = names[int(np.argmax(part == 0))], names[int(np.argmax(part == 1))]
         raise UserError(f"{path}: nothing links {one} to {other}; compare images of the {parts} separate groups")

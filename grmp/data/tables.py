@@ -36,9 +36,8 @@ def read(path: Path, needed: Sequence[str], instead: Sequence[str] = ()) -> pd.D
     lines, start, first = io.StringIO(_text(path), newline=""), 0, "\n"
     while re.fullmatch(r'("?sep=.)?[\s,;|"]*', first) and first:  # blank, or Excel's own first line
         start, first = start + 1, lines.readline()
-    heads = {
-        mark: [cell.strip().lower() for cell in next(csv.reader([first], delimiter=mark), [])] for mark in SEPARATORS
-    }
+    rows_of = {mark: next(csv.reader([first], delimiter=mark), []) for mark in SEPARATORS}
+    heads = {mark: [cell.strip().lower() for cell in row] for mark, row in rows_of.items()}
     if instead and any(set(instead) <= set(head) for head in heads.values()):
         needed = instead
     mark = max(heads, key=lambda m: (sum(name in heads[m] for name in needed), len(heads[m])))
@@ -73,12 +72,10 @@ def numbers(path: Path, table: pd.DataFrame, column: str) -> pd.Series:
     Raises UserError if a cell is not a finite number, or a decimal comma was taken as a separator, or might have been.
     """
     values = table[column]
+    mixed = values.str.contains(",") & values.str.contains(".", regex=False).any()
     for wrong, reason in (
         (~values.map(lambda v: bool(NUMBER.fullmatch(v))).astype(bool), f"'{column}' is not a number"),
-        (
-            values.str.contains(",") & values.str.contains(".", regex=False).any(),
-            "has a comma where others have a point",
-        ),
+        (mixed, "has a comma where others have a point"),
     ):
         if wrong.any():
             line = wrong.idxmax()
@@ -117,9 +114,7 @@ def _text(path: Path) -> str:
             text = data.decode(encoding)
             if "\0" not in text and what.startswith("not"):
                 if encoding == "cp1252":
-                    print(
-                        f"{path} is not in UTF-8 and is read as Windows-1252; save it as UTF-8 if names are not found"
-                    )
+                    print(f"{path} is not UTF-8 and is read as Windows-1252; save it as UTF-8 if names are not found")
                 return text
     raise UserError(f"{path} cannot be read as CSV: it is {what}; save it as CSV in UTF-8")
 

@@ -32,12 +32,8 @@ def examine(params_file: Path) -> Iterator[Finding]:
         yield "settings", "FAIL", str(error)
     if params:
         yield "settings", "ok", f"{params_file}: {len(params.run.run_keys())} runs"
-    recent = "ok" if sys.version_info >= (3, 11) else "FAIL"
-    yield (
-        "Python",
-        recent,
-        f"{platform.python_version()} on {platform.system()} {platform.machine()}; 3.11 or newer needed",
-    )
+    python = f"{platform.python_version()} on {platform.system()} {platform.machine()}; 3.11 or newer needed"
+    yield "Python", "ok" if sys.version_info >= (3, 11) else "FAIL", python
     yield _packages()
     yield _gpu(params)
     memory = psutil.virtual_memory()
@@ -46,19 +42,16 @@ def examine(params_file: Path) -> Iterator[Finding]:
     if params:
         yield from _databases(params, params_file.parent)
         yield _weights(params, params_file.parent)
+    folder = params_file.parent.resolve()
     try:
-        with (
-            tempfile.TemporaryDirectory(prefix=".doctor.", dir=params_file.parent) as place,
-            lock(Path(place), "doctor"),
-        ):
-            yield "locks", "ok", f"{params_file.parent.resolve()} can be written and locked"
+        with tempfile.TemporaryDirectory(prefix=".doctor.", dir=folder) as place, lock(Path(place), "doctor"):
+            yield "locks", "ok", f"{folder} can be written and locked"
     except (OSError, UserError) as error:
-        yield "locks", "FAIL", f"{params_file.parent.resolve()} cannot be written and locked: {one_line(error)}"
-    partitions = reachable()
-    yield (
-        "cluster",
-        *(("ok", f"Slurm: {partitions}") if partitions else ("note", "no Slurm; grmp sweep uses this machine")),
-    )
+        yield "locks", "FAIL", f"{folder} cannot be written and locked: {one_line(error)}"
+    if partitions := reachable():
+        yield "cluster", "ok", f"Slurm: {partitions}"
+    else:
+        yield "cluster", "note", "no Slurm; grmp sweep uses this machine"
 
 
 def _packages() -> Finding:

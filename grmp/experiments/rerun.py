@@ -31,9 +31,8 @@ class Comparison:
 
     def lines(self) -> str:
         """As text; a record may come from elsewhere, so control characters are removed."""
-        return "\n".join(
-            [*map(plain, self.changed), f"{self.verdict}: largest difference of a score {self.largest:.3g}"]
-        )
+        verdict = f"{self.verdict}: largest difference of a score {self.largest:.3g}"
+        return "\n".join([*map(plain, self.changed), verdict])
 
 
 def rerun(params: Params, root: Path, folder: Path) -> Comparison:
@@ -87,9 +86,8 @@ def restore(params: Params, key: RunKey, recorded: dict[str, Any], threads: int)
         raise UserError(f"{key}: its record was written by a version with other settings ({reason})") from None
     now = identity.parameters(made, key)
     if different := sorted(k for k in now.keys() | recorded.keys() if now.get(k) != recorded.get(k)):
-        raise UserError(
-            f"{key}: its record was written by a version with other settings: {plain(', '.join(different))}"
-        )
+        names = plain(", ".join(different))
+        raise UserError(f"{key}: its record was written by a version with other settings: {names}")
     return made
 
 

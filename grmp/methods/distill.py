@@ -129,10 +129,8 @@ def prepare(ctx: RunContext, method: Distill) -> Splitwise:
     def one(split: int, taught: SplitResult) -> SplitResult:
         if taught.failure:
             return taught
-        seed = ctx.params.adapt.seed, split
-        network, result = learn(
-            ctx.source.images, learned.test(split), taught.scores, shape, method.fit, seed, ctx.device
-        )
+        seed, rows = (ctx.params.adapt.seed, split), learned.test(split)
+        network, result = learn(ctx.source.images, rows, taught.scores, shape, method.fit, seed, ctx.device)
         if result.failure:
             return result
         test = ctx.tested.test(split)

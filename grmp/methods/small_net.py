@@ -73,9 +73,8 @@ def fit(
             loss = F.smooth_l1_loss(model(inputs(members, epoch)), targets[members])
             value = float(loss.detach())
             if not math.isfinite(value):
-                return SplitResult(
-                    failure=f"loss is not finite at epoch {epoch}, batch {number}, learning rate {rate:g}"
-                )
+                place = f"epoch {epoch}, batch {number}, learning rate {rate:g}"
+                return SplitResult(failure=f"loss is not finite at {place}")
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()

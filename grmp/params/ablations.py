@@ -28,10 +28,8 @@ def generate(name: str, ablation: Ablation, groups: dict[str, Any], methods: dic
             raise UserError(f"ablations.{name}: the method '{method}' is already defined; rename one of the two")
         change = {"set": changed | {ablation.key: value}} if group else {field: value}
         methods[method] = base | change | {"label": ablation.label.replace("{}", _text(value))}
-    points: list[tuple[Any, str]] = [
-        (own, ablation.base),
-        *((v, n) for n, v in {**ablation.also, **values}.items() if v != own),
-    ]
+    others = ablation.also | values
+    points: list[tuple[Any, str]] = [(own, ablation.base), *((v, n) for n, v in others.items() if v != own)]
     if all(isinstance(value, int | float) for value, _ in points):
         last = 0 if ablation.key == "prompts.visual_layers" else None  # there, 0 stands for all layers
         points.sort(key=lambda point: math.inf if point[0] == last else point[0])

@@ -19,6 +19,7 @@ Positive = Annotated[int, Field(gt=0)]
 Natural = Annotated[int, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+Value = int | float | str | list[str]  # of a setting that an ablation or a method changes
 
 
 @dataclass(frozen=True)
@@ -215,15 +216,12 @@ class Tune(Method):
 
     kind: Literal["tune"]
     prompts: str  # one of STARTS ("random": context and visual prompts), a variant, or "meta"
-    train: list[
-        Literal["context", "visual_prompts", "blocks", "lora", "norms", "all"]
-    ]  # blocks, lora: the last adapt.tuned_blocks
+    # blocks, lora: the last adapt.tuned_blocks
+    train: list[Literal["context", "visual_prompts", "blocks", "lora", "norms", "all"]]
     rule: str  # a name in RULES of grmp/finetune/gradient_rules.py
     strength: Annotated[float, Field(ge=0)]  # lambda of the rule
     teacher: Literal["clip", "quality"] = "clip"  # of the semantic loss: frozen, or trained on all labels (a control)
-    set: dict[str, int | float | str | list[str]] = Field(
-        default_factory=dict
-    )  # values of adapt.* and prompts.* of its own
+    set: dict[str, Value] = Field(default_factory=dict)  # values of adapt.* and prompts.* of its own
 
     @model_validator(mode="after")
     def _known_groups(self) -> "Tune":
@@ -259,8 +257,8 @@ class Ablation(Group):
     key: str  # a key of the method (strength), or one of adapt.* and prompts.*
     title: str  # the setting in words
     label: str  # of the generated methods; {} stands for the value
-    values: list[int | float | str] | dict[str, int | float | str | list[str]]  # values, or method name: value
-    also: dict[str, int | float | str | list[str]] = Field(default_factory=dict)  # points that are methods already
+    values: list[int | float | str] | dict[str, Value]  # values, or method name: value
+    also: dict[str, Value] = Field(default_factory=dict)  # points that are methods already
     points: list[tuple[Any, str]] = Field(default_factory=list)  # (value, method), with the base; never written by hand
 
 

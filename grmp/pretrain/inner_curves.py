@@ -37,9 +37,7 @@ def measure(params: Params, root: Path, name: str) -> None:
         raise UserError(f"variant '{name}' is not defined in params.yaml; known: {', '.join(sorted(params.variants))}")
     variant = params.variants[name]
     if not isinstance(variant, Variant):
-        raise UserError(
-            f"variant '{name}' is not meta-learned, so it has no inner steps; remove it from inner_curves.variants"
-        )
+        raise UserError(f"variant '{name}' has no inner steps; remove it from inner_curves.variants")
     params = params.under(variant.protocol)
     settings, p = params.pretrain, params.prompts
     backbone = checkpoints.load(root, choose_device(params.adapt.device, settings.threads), params.backbone.normalize)
@@ -52,15 +50,13 @@ def measure(params: Params, root: Path, name: str) -> None:
 
     rows = []
     for number, database in enumerate(params.inner_curves.databases):
-        sides = [dataset.load(root / "data/prepared" / database, view) for view in params.pretrain_views]
-        images = [stem_cache.inputs(root, side, backbone) for side in sides]
-        for index, task in enumerate(tasks_of(database, sides[0].index)):
+        views = [dataset.load(root / "data/prepared" / database, view) for view in params.pretrain_views]
+        images = [stem_cache.inputs(root, view, backbone) for view in views]
+        for index, task in enumerate(tasks_of(database, views[0].index)):
             drawn = draw(task, one_query, np.random.default_rng([settings.seed, number, index]))
             # centre crops: a measurement draws nothing
-            support, (query,) = (
-                [load(of_side, *b, size, device) for b in batches]
-                for of_side, batches in zip(images, drawn, strict=True)
-            )
+            sides = zip(images, drawn, strict=True)
+            support, (query,) = ([load(array, *b, size, device) for b in batches] for array, batches in sides)
             for kind, theta in starts.items():
                 inner = Inner({n: t[None].to(device) for n, t in theta.items()}, variant.inner, variant.inner_rate)
                 for taken, loss, srcc in walk(backbone, tokens, inner, support, query, params.inner_curves.counts):

@@ -86,9 +86,7 @@ def load(
     """Images (B, 3, size, size) uint8, or features of a stem, and targets (B,); centre crops without ``rng``."""
     margin = spare(images, size)
     if margin < 0:
-        raise UserError(
-            f"images of {images.shape[-1]} pixels are smaller than the backbone's {size}; increase data.size"
-        )
+        raise UserError(f"images of {images.shape[-1]} pixels are smaller than the backbone's {size}; raise data.size")
     crops = centre(rows, margin)
     if rng is not None:
         draws = rng.integers(0, [margin + 1, margin + 1, 2], size=(len(rows), 3))

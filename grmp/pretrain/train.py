@@ -62,12 +62,8 @@ def pretrain(params: Params, root: Path, name: str) -> None:
     images = {d: _place(sides, device) for d, sides in given.items()}
     learned = [_learn(params, name, loaded, images, backbone, tokens, seed, c) for seed, c in enumerate(kept)]
     write_text(root / "results/pretrain" / f"{name}.csv", pd.DataFrame(learned[0].rows).to_csv(index=False))
-    metadata = {
-        "identity": identity,
-        "backbone": backbone.sha256,
-        "variant": variant.model_dump(),
-        "pretrain": settings.model_dump(),
-    }
+    stated = {"variant": variant.model_dump(), "pretrain": settings.model_dump()}
+    metadata = {"identity": identity, "backbone": backbone.sha256} | stated
     checkpoints.save(target, checkpoints.joined([state.prompts for state in learned]), metadata)
     for checkpoint in kept:
         checkpoint.path.unlink(missing_ok=True)
@@ -183,13 +179,8 @@ class MetaLearner:
         self, theta: Tensors, variant: Variant, settings: Pretrain, backbone: Backbone, tokens: Tensor, dropout: float
     ) -> None:
         """Start from ``theta``."""
-        self.variant, self.settings, self.backbone, self.tokens, self.dropout = (
-            variant,
-            settings,
-            backbone,
-            tokens,
-            dropout,
-        )
+        self.variant, self.settings, self.backbone = variant, settings, backbone
+        self.tokens, self.dropout = tokens, dropout
         self.independent = variant.reset == "task"
         self.outer = meta.Outer(theta, variant.outer, variant.outer_rate)
         self.inner, self.directions = self._inner(1), list[Tensors]()

@@ -43,9 +43,7 @@ def realigned(files: Files) -> pd.DataFrame | None:
             f"{other['name'].iloc[0]}; get the official files"
         )
     if table["reference"].isna().any():
-        raise UserError(
-            f"{path.parent}: neither refnames_all.mat (982 names) nor the info.txt files name all references"
-        )
+        raise UserError(f"{path.parent}: neither refnames_all.mat (982 names) nor info.txt files name all references")
     return table[original == 0]
 
 
