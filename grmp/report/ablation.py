@@ -33,14 +33,12 @@ def value_text(key: str, value: Any) -> str:
 
 
 @styled
-def sweep_figure(
-    results: Results, found: list[Ablation], databases: list[str], shots: int | str, metric: str = "srcc"
-) -> Figure | None:
+def sweep_figure(results: Results, found: list[Ablation], databases: list[str], shots: int | str) -> Figure | None:
     """Medians with intervals and every split a dot, against one setting at a time; one column per database.
 
     The filled marker is the value that all other experiments use. With one database, two settings share a row.
     """
-    scores, summary = at(results.scores, shots=shots), at(results.summary, shots=shots, metric=metric)
+    scores, summary = at(results.scores, shots=shots), at(results.summary, shots=shots, metric="srcc")
     names = {name for s in found for _, name in s.points if name != s.base}
     if not found or not scores["method"].isin(names).any():
         return None
@@ -50,10 +48,10 @@ def sweep_figure(
         figure = Figure((PAGE, 1.45 * len(found) + 0.15), layout="constrained")
         axes = list(figure.subplots(len(found), len(databases), squeeze=False, sharey="col").ravel())
     for axis, (one, database) in zip(axes, [(s, d) for s in found for d in databases], strict=True):
-        draw_sweep(results, axis, one, at(scores, database=database), at(summary, database=database), metric)
+        draw_sweep(results, axis, one, at(scores, database=database), at(summary, database=database), "srcc")
         spec = axis.get_subplotspec()
         if spec is not None and spec.is_first_col():
-            axis.set_ylabel(metric.upper())
+            axis.set_ylabel("SRCC")
     for axis, database in zip(axes, databases, strict=False):
         axis.set_title(f"{title(database)}, {shots} labels")
     return figure
@@ -78,13 +76,11 @@ def draw_sweep(
     axis.set_ylabel("")
 
 
-def sweep_table(
-    results: Results, found: list[Ablation], databases: list[str], shots: int | str, metric: str = "srcc"
-) -> Table:
+def sweep_table(results: Results, found: list[Ablation], databases: list[str], shots: int | str) -> Table:
     """Every value of every sweep: the median, and the mean paired difference to the default value."""
-    summary = at(results.summary, shots=shots, metric=metric)
+    summary = at(results.summary, shots=shots, metric="srcc")
     asked = [(s.title, name, s.base) for s in found for _, name in s.points if name != s.base]
-    paired = at(effects(results, asked, metric), shots=shots)
+    paired = at(effects(results, asked), shots=shots)
     rows, shown, missing = [], [], []
     for one in found:
         for (value, name), database in ((point, d) for point in one.points for d in databases):
@@ -103,7 +99,7 @@ def sweep_table(
                 difference = signed(*effect[["mean", "low", "high"]].iloc[0])
             shown.append((one.title, text, title(database), score, difference))
     columns = ["setting", "value", "method", "database", "shots", "median", "median_low", "median_high"]
-    frame = pd.DataFrame(shown, columns=["Setting", "Value", "Database", metric.upper(), "Difference"])
+    frame = pd.DataFrame(shown, columns=["Setting", "Value", "Database", "SRCC", "Difference"])
     repeated = frame[["Setting", "Value"]].eq(frame[["Setting", "Value"]].shift()).all(axis=1)
     frame["Value"] = frame["Value"].mask(repeated, "")
     frame["Setting"] = merged(frame["Setting"])

@@ -24,7 +24,7 @@ COLUMNS = [*QUESTION, "database", "shots", *DIFFERENCE, "differences"]
 MARGIN = 0.02  # SRCC; the smallest difference of interest
 
 
-def effects(results: Results, comparisons: Iterable[Comparison], metric: str = "srcc") -> pd.DataFrame:
+def effects(results: Results, comparisons: Iterable[Comparison]) -> pd.DataFrame:
     """One row per (comparison, database, shots): ``pairs.Differences.of`` the two runs.
 
     A missing run, or two runs that may not be compared (``pairs.incomparable``), give no row.
@@ -37,24 +37,24 @@ def effects(results: Results, comparisons: Iterable[Comparison], metric: str = "
         if a is None or b is None or incomparable(results.params, a.run, b.run):
             continue
         row = {"question": question, "method": method, "against": against, "database": database, "shots": shots}
-        found.append(row | differences.of([(a, b)], metric))
+        found.append(row | differences.of([(a, b)], "srcc"))
     return pd.DataFrame(found, columns=COLUMNS)
 
 
-def answers(results: Results, metric: str = "srcc") -> pd.DataFrame:
+def answers(results: Results) -> pd.DataFrame:
     """The rows of pairs.csv with few labels, each with its ``differences``, one per split; those of a mean are not drawn."""
     rows, scores = results.pairs, results.scores
-    rows = rows[(rows["metric"] == metric) & few_labels(rows)].reset_index(drop=True)
+    rows = rows[(rows["metric"] == "srcc") & few_labels(rows)].reset_index(drop=True)
     apart = []
     for r in rows.itertuples():
         part = at(scores, database=r.database, shots=r.shots)
-        a, b = (at(part, method=m).set_index("split")[metric].astype(float) for m in (r.method, r.against))
+        a, b = (at(part, method=m).set_index("split")["srcc"].astype(float) for m in (r.method, r.against))
         apart.append((a - b).dropna().tolist())
     return rows.assign(differences=apart)
 
 
 @styled
-def forest(results: Results, table: pd.DataFrame, metric: str = "srcc", shared: bool = False) -> Figure | None:
+def forest(results: Results, table: pd.DataFrame, shared: bool = False) -> Figure | None:
     """Mean paired differences with their intervals over other images, one panel per question; every split is a dot.
 
     The grey band marks differences below ``MARGIN``. ``shared`` puts all questions on one axis, below headings.
@@ -67,14 +67,14 @@ def forest(results: Results, table: pd.DataFrame, metric: str = "srcc", shared: 
         figure = Figure((COLUMN * 1.4, 0.17 * (len(table) + len(parts)) + 0.5), layout="constrained")
         axis = figure.subplots()
         _panel(axis, results, table, headings=len(parts) > 1)
-        axis.set_xlabel(f"difference of {metric.upper()}")
+        axis.set_xlabel("difference of SRCC")
         return figure
     figure, axes = panels(len(parts), 0.19 * max(map(len, parts)) + 0.75, 2)
     for axis, part in zip(axes, parts, strict=True):
         _panel(axis, results, part, headings=False)
         first = part.iloc[0]
         axis.set_title(textwrap.fill(first["question"][:1].upper() + first["question"][1:], 40))
-        axis.set_xlabel(f"{metric.upper()}: {results.label(first['method'])} −\n{results.label(first['against'])}")
+        axis.set_xlabel(f"SRCC: {results.label(first['method'])} −\n{results.label(first['against'])}")
     return figure
 
 
@@ -130,7 +130,7 @@ def effect_table(results: Results, table: pd.DataFrame, comparisons: Sequence[Co
     return Table(data, effect_columns(results, data), caption, join(text, not_run(absent)))
 
 
-def answer_table(results: Results, table: pd.DataFrame, metric: str = "srcc") -> Table:
+def answer_table(results: Results, table: pd.DataFrame) -> Table:
     """``answers`` as a table: the questions of params.yaml."""
     data = table.drop(columns="differences")
     shown = effect_columns(results, data)
@@ -144,7 +144,7 @@ def answer_table(results: Results, table: pd.DataFrame, metric: str = "srcc") ->
         "first protocol. Holm's correction covers the primary endpoints; everything else is exploratory."
     )
     text = join(text, OTHER_IMAGES_NOTE, not_run(absent))
-    return Table(data, shown, f"Paired differences of {metric.upper()}", text)
+    return Table(data, shown, "Paired differences of SRCC", text)
 
 
 def not_run(absent: Sequence[str]) -> str:

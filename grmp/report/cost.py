@@ -44,11 +44,11 @@ def cost_table(results: Results) -> Table:
 
 
 @styled
-def cost_figure(results: Results, shots: int | str, metric: str = "srcc") -> Figure | None:
+def cost_figure(results: Results, shots: int | str) -> Figure | None:
     """Median accuracy against trained parameters, seconds per split and, on a GPU, peak memory; one column per database."""
     keys, grid = ["database", "method", "shots"], results.grid
     cost = at(results.cost, protocol=results.params.protocol, shots=shots)
-    middle = at(results.summary, metric=metric, shots=shots)
+    middle = at(results.summary, metric="srcc", shots=shots)
     both = cost.merge(middle[[*keys, "splits", "median", "median_low", "median_high"]], on=keys)
     memory = _megabytes(both["peak_bytes"]).where(both["device"] != "cpu")  # on a CPU it is mostly the libraries'
     both = both.assign(seconds=both["seconds"] / both["splits"], memory=memory)
@@ -70,7 +70,7 @@ def cost_figure(results: Results, shots: int | str, metric: str = "srcc") -> Fig
         axis.set_title(title(database))
         if part.empty:
             note(axis, "not run")
-    label_left(axes, metric.upper())
+    label_left(axes, "SRCC")
     legend(figure, axes, 3)
     return figure
 

@@ -9,7 +9,7 @@ from grmp.report.results import Results, at, title
 from grmp.report.table import Table, join, merged, missing_runs, triples, with_interval
 
 
-def matrix(results: Results, shots: int | str, metric: str = "srcc") -> Table | None:
+def matrix(results: Results, shots: int | str) -> Table | None:
     """Median over splits: rows are training databases, columns are test databases; None if the grid is empty.
 
     The diagonal holds within-database runs with the same number of labels, tested on 20 % of the images instead of all.
@@ -18,7 +18,7 @@ def matrix(results: Results, shots: int | str, metric: str = "srcc") -> Table | 
     ends = list(dict.fromkeys(end for pair in grid.databases for end in pair.split(ACROSS)))
     if not grid.databases or not grid.methods:
         return None
-    keyed = at(results.summary, metric=metric, shots=shots).set_index(["database", "method"])
+    keyed = at(results.summary, metric="srcc", shots=shots).set_index(["database", "method"])
     shown, data = [], []
     for method in grid.methods:
         for source in dict.fromkeys(pair.split(ACROSS)[0] for pair in grid.databases):
@@ -29,33 +29,33 @@ def matrix(results: Results, shots: int | str, metric: str = "srcc") -> Table | 
                 if (database, method) in keyed.index:
                     three = triples(keyed.loc[[(database, method)]], "median")[0]
                     row[f"tested on {title(target)}"] = with_interval(*three)
-                    data.append((database, method, shots, metric, *three))
+                    data.append((database, method, shots, "srcc", *three))
             shown.append(row)
     frame = pd.DataFrame(shown)
     frame["Method"] = merged(frame["Method"])
     wanted = [key for key in results.run_keys(grid.shots, "cross") if key.protocol in grid.protocols]
     text = (
-        f"Median {metric.upper()} over {results.params.splits.count} training sets. Off the diagonal, all images of the other "
+        f"Median SRCC over {results.params.splits.count} training sets. Off the diagonal, all images of the other "
         "database are tested; on the diagonal, the test images only. –: not run or not in the grid."
     )
     columns = ["database", "method", "shots", "metric", "median", "median_low", "median_high"]
     table = pd.DataFrame(data, columns=columns)
-    return Table(table, frame, f"{metric.upper()} across databases", join(text, missing_runs(results, wanted)))
+    return Table(table, frame, "SRCC across databases", join(text, missing_runs(results, wanted)))
 
 
 @styled
-def transfer(results: Results, metric: str = "srcc") -> Figure | None:
+def transfer(results: Results) -> Figure | None:
     """SRCC on the other database for every pair and method, every split a dot; None for a single pair (see the table)."""
     grid = results.params.run.cross
     scores = results.scores[results.scores["database"].isin(grid.databases)]
     if scores.empty or len(grid.databases) < 2:
         return None
-    scores, middles = (at(table, shots=grid.shots[-1]) for table in (scores, at(results.summary, metric=metric)))
+    scores, middles = (at(table, shots=grid.shots[-1]) for table in (scores, at(results.summary, metric="srcc")))
     figure = Figure((min(PAGE, 2.6 + 1.1 * len(grid.databases)), 2.3), layout="constrained")
     axis = figure.subplots()
     styles = method_styles(results.params, grid.methods)
-    draw_splits(axis, scores, middles, "database", metric, grid.databases, styles)
+    draw_splits(axis, scores, middles, "database", "srcc", grid.databases, styles)
     axis.set_xticks(range(len(grid.databases)), [title(d).replace(" → ", " →\n") for d in grid.databases])
-    axis.set_ylabel(metric.upper())
+    axis.set_ylabel("SRCC")
     figure.legend(loc="outside right center")
     return figure

@@ -13,18 +13,7 @@ from grmp.metrics import srcc
 from grmp.report.plotting import GREY, draw_splits, label_left, legend, method_styles, note, panels, styled
 from grmp.report.published import BLANK, PAPER, published_scores
 from grmp.report.results import Results, at, title
-from grmp.report.table import (
-    PUBLISHED_NOTE,
-    SPLITS_NOTE,
-    Table,
-    amount,
-    incomplete,
-    join,
-    merged,
-    missing_runs,
-    number,
-    with_interval,
-)
+from grmp.report.table import SPLITS_NOTE, Table, amount, join, merged, missing_runs, number, with_interval
 
 Shots = Sequence[int | str]
 CAPTIONS = {
@@ -32,6 +21,7 @@ CAPTIONS = {
     "full": "Training on {} of the labels",
     "cross": "Cross-database evaluation with {} labels",
 }
+PUBLISHED_NOTE = "Published values are quoted from their papers, with other splits, images and backbones."
 COLUMNS = ["database", "method", "shots", "metric", "median", "median_low", "median_high", "origin"]
 
 
@@ -60,9 +50,8 @@ def score_table(
                     if one["scored"] < one["splits"]:
                         cell += f" ({one['scored']:.0f} of {one['splits']:.0f} splits)"
                     row[head] = f"**{cell}**" if method == best[k, metric] else cell
-                    data.append(
-                        (database, method, k, metric, *one[["median", "median_low", "median_high"]], "this run")
-                    )
+                    values = one[["median", "median_low", "median_high"]]
+                    data.append((database, method, k, metric, *values, "this run"))
             shown.append(row)
         theirs = published_scores(results, kind, database, shots)
         for name in theirs["method"].drop_duplicates():
@@ -82,11 +71,17 @@ def score_table(
         SPLITS_NOTE,
         PUBLISHED_NOTE if frame["Method"].str.endswith(", published").any() else "",
         f"n.p.: {BLANK}." if (frame == "n.p.").to_numpy().any() else "",
-        incomplete(summary[summary["database"].isin(grid.databases) & summary["shots"].isin(shots)]),
+        _incomplete(summary[summary["database"].isin(grid.databases) & summary["shots"].isin(shots)]),
         missing_runs(results, [key for key in results.run_keys(shots, kind) if key.method in names]),
     )
     caption = CAPTIONS[kind].format(", ".join(amount(k) for k in shots))
     return Table(pd.DataFrame(data, columns=COLUMNS), frame, caption, text)
+
+
+def _incomplete(summary: pd.DataFrame) -> str:
+    """A sentence with every run in which some split has no score."""
+    rows = summary[(summary["metric"] == "srcc") & (summary["scored"] < summary["splits"])]
+    return "; ".join(f"{r.database}, {r.method}, {r.shots}: {r.status}" for r in rows.itertuples())
 
 
 def _best(keyed: pd.DataFrame, database: str, methods: Sequence[str], shots: int | str, metric: str) -> str | None:

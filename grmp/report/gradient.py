@@ -47,12 +47,10 @@ def _name(rule: str) -> str:
 
 
 @styled
-def strength(
-    results: Results, full: str, databases: list[str], shots: int | str, metric: str = "srcc"
-) -> Figure | None:
+def strength(results: Results, full: str, databases: list[str], shots: int | str) -> Figure | None:
     """The score and the final semantic loss against λ."""
     one = ablation_of(results.params, full, "strength")
-    scores, summary = at(results.scores, shots=shots), at(results.summary, shots=shots, metric=metric)
+    scores, summary = at(results.scores, shots=shots), at(results.summary, shots=shots, metric="srcc")
     names = [name for _, name in one.points]
     if len(one.points) < 2 or scores[scores["method"].isin(names)]["method"].nunique() < 2:
         return None
@@ -60,11 +58,11 @@ def strength(
     figure = Figure((PAGE if len(databases) > 1 else PAGE / 2, 3.1), layout="constrained")
     grid = figure.subplots(2, len(databases), squeeze=False, sharex="col")
     for axes, database in zip(grid.T, databases, strict=True):
-        draw_sweep(results, axes[0], one, at(scores, database=database), at(summary, database=database), metric)
+        draw_sweep(results, axes[0], one, at(scores, database=database), at(summary, database=database), "srcc")
         ends = at(last, database=database)
         draw_sweep(results, axes[1], one, ends, medians(ends, "database", "semantic_loss"), "semantic_loss")
         axes[0].set(title=f"{title(database)}, {shots} labels", xlabel="")
-    grid[0, 0].set_ylabel(metric.upper())
+    grid[0, 0].set_ylabel("SRCC")
     grid[1, 0].set_ylabel("semantic loss,\nlast epoch")
     return figure
 
@@ -88,17 +86,14 @@ def angles(results: Results, methods: Sequence[str], databases: Sequence[str], s
 
     Lines are running means over ``WINDOW`` epochs, since the angle varies with the batch; the thick line is their mean.
     """
-    found = {
-        (d, m): one.history.dropna(subset="angle_deg")
-        for d in databases
-        for m in methods
-        if (one := results.record(d, m, shots)) is not None
-    }
+    cells = [(d, m) for d in databases for m in methods]
+    records = {cell: results.record(*cell, shots) for cell in cells}
+    found = {cell: one.history.dropna(subset="angle_deg") for cell, one in records.items() if one is not None}
     if not any(len(history) for history in found.values()):
         return None
     styles = line_styles(results.params.methods)
-    figure, axes = panels(len(databases) * len(methods), 1.45, min(4, len(methods)), 0.1, sharex=True, sharey=True)
-    for axis, (database, name) in zip(axes, [(d, m) for d in databases for m in methods], strict=True):
+    figure, axes = panels(len(cells), 1.45, min(4, len(methods)), 0.1, sharex=True, sharey=True)
+    for axis, (database, name) in zip(axes, cells, strict=True):
         history, colour = found.get((database, name), pd.DataFrame()), styles[name]["color"]
         axis.axhline(90, color="black", linewidth=0.7)
         axis.set_title(f"{results.label(name)}\n{title(database)}, {shots} labels", fontsize=6.5)
@@ -115,11 +110,11 @@ def angles(results: Results, methods: Sequence[str], databases: Sequence[str], s
     return figure
 
 
-def rule_table(results: Results, full: str, databases: list[str], shots: int | str, metric: str = "srcc") -> Table:
+def rule_table(results: Results, full: str, databases: list[str], shots: int | str) -> Table:
     """Each rule: what it does, the score, and the losses and the angle in the last epoch, per database."""
     points = ablation_of(results.params, full, "rule").points
     names = [name for _, name in points]
-    summary = at(results.summary, shots=shots, metric=metric)
+    summary = at(results.summary, shots=shots, metric="srcc")
     ends = last_losses(results, databases, names, shots)
     rows, shown, missing = [], [], []
     for rule, name in points:
@@ -138,7 +133,7 @@ def rule_table(results: Results, full: str, databases: list[str], shots: int | s
             shown.append((*head, number(end["task_loss"]), number(end["semantic_loss"]), number(end["angle_deg"], 1)))
     columns = ["rule", "strength", "method", "database", "shots", "median", "median_low", "median_high"]
     data = pd.DataFrame(rows, columns=[*columns, "task_loss", "semantic_loss", "angle_deg"])
-    heads = ["Rule", "λ", "Effect on the step", "Database", metric.upper(), "Task loss", "Semantic loss", "Angle"]
+    heads = ["Rule", "λ", "Effect on the step", "Database", "SRCC", "Task loss", "Semantic loss", "Angle"]
     frame = pd.DataFrame(shown, columns=heads)
     repeated = frame[heads[:3]].eq(frame[heads[:3]].shift()).all(axis=1)
     frame[heads[:3]] = frame[heads[:3]].mask(repeated, "")

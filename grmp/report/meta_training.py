@@ -111,8 +111,8 @@ def _task_panels(table: pd.DataFrame, label: str) -> tuple[Figure, list[Any]]:
 
 
 @styled
-def inner_curves_figure(results: Results, variant: str, database: str, measure: str = "query_loss") -> Figure | None:
-    """A measure on query images against inner steps, from both starts; one panel per distortion type."""
+def inner_curves_figure(results: Results, variant: str, database: str) -> Figure | None:
+    """Query loss against inner steps, from both starts; one panel per distortion type."""
     table = results.inner_curves(variant)
     if table is None or database not in set(table["database"]):
         return None
@@ -122,9 +122,9 @@ def inner_curves_figure(results: Results, variant: str, database: str, measure: 
     for axis, (_, one) in zip(axes, table.groupby("task"), strict=True):
         for start, part in one.groupby("start", sort=False):
             style = STARTS[start] | {"markersize": 3, "linewidth": 0.9}
-            axis.plot(part["steps"].map(counts.index), part[measure], **style)
+            axis.plot(part["steps"].map(counts.index), part["query_loss"], **style)
         axis.set_xticks(range(len(counts)), [str(k) for k in counts])
-    label_left(axes, {"query_loss": "query loss", "query_srcc": "query SRCC"}[measure])
+    label_left(axes, "query loss")
     legend(figure, axes, 2)
     return figure
 

@@ -16,20 +16,8 @@ from grmp.files import read_json
 from grmp.params import ACROSS, Grid, Params, RunKey
 from grmp.report.collect import COLUMNS
 
-TEXTS = [
-    "protocol",
-    "database",
-    "method",
-    "against",
-    "distortion",
-    "status",
-    "identity",
-    "record",
-    "reason",
-    "question",
-    "role",
-    "rule",
-]
+TEXTS = ["protocol", "database", "method", "against", "distortion", "question", "role", "rule"]
+TEXTS += ["status", "identity", "record", "reason"]
 COST = ["protocol", "database", "method", "shots", "seconds", "device", "threads", "trained_values", "peak_bytes"]
 NAMES = {  # databases in print
     "live": "LIVE", "csiq": "CSIQ", "tid2013": "TID2013", "kadid10k": "KADID-10k", "koniq10k": "KonIQ-10k",

@@ -43,11 +43,11 @@ def unpaired(a: np.ndarray, b: np.ndarray, level: float, resamples: int, seed: i
     return float(apart(a, b)) if fewest else np.nan, *ends
 
 
-def both_ways(results: Results, one: str, other: str, metric: str = "srcc") -> pd.DataFrame:
+def both_ways(results: Results, one: str, other: str) -> pd.DataFrame:
     """One row per run under both protocols: medians with intervals, and ``one`` minus ``other`` (``gain``)."""
     settings, both, rows = results.params.evaluate, [results.under(p) for p in (one, other)], []
-    sides = [{k: g[metric].to_numpy(float) for k, g in each.scores.groupby(CELL)} for each in both]
-    middles = [at(each.summary, metric=metric).set_index(CELL) for each in both]
+    sides = [{k: g["srcc"].to_numpy(float) for k, g in each.scores.groupby(CELL)} for each in both]
+    middles = [at(each.summary, metric="srcc").set_index(CELL) for each in both]
     for cell in (key[1:] for key in results.params.run.run_keys() if key.protocol == one):
         if cell not in sides[0] or cell not in sides[1]:
             continue
@@ -60,9 +60,9 @@ def both_ways(results: Results, one: str, other: str, metric: str = "srcc") -> p
     return pd.DataFrame(rows, columns=[*CELL, *ends])
 
 
-def protocol_table(results: Results, one: str, other: str, metric: str = "srcc") -> Table:
+def protocol_table(results: Results, one: str, other: str) -> Table:
     """Medians under two protocols and their difference."""
-    data = both_ways(results, one, other, metric)
+    data = both_ways(results, one, other)
     shown = pd.DataFrame(
         {
             "Database": merged(title(d) for d in data["database"]),
@@ -77,19 +77,19 @@ def protocol_table(results: Results, one: str, other: str, metric: str = "srcc")
     keys = results.params.run.run_keys()
     wanted = [key._replace(protocol=p) for key in keys if key.protocol == one for p in (one, other)]
     text = (
-        f"Median {metric.upper()} over splits. The two protocols draw different splits (departure 15) and may include "
+        "Median SRCC over splits. The two protocols draw different splits (departure 15) and may include "
         "different images (departure 14). The difference is therefore one of medians, and its interval is unpaired. It "
         "includes all departures, not only the selection of the epoch."
     )
-    caption = f"{metric.upper()} under the {one} and the {other} protocol"
+    caption = f"SRCC under the {one} and the {other} protocol"
     missing = missing_runs(results, [key for key in wanted if key in keys])
     return Table(data.assign(protocol=one), shown, caption, join(text, SPLITS_NOTE, missing))
 
 
 @styled
-def protocol_figure(results: Results, one: str, other: str, shots: int | str, metric: str = "srcc") -> Figure | None:
+def protocol_figure(results: Results, one: str, other: str, shots: int | str) -> Figure | None:
     """Medians under both protocols, joined by a line: ``one`` hollow, ``other`` filled; one panel per database."""
-    data = both_ways(results, one, other, metric)
+    data = both_ways(results, one, other)
     data = data[data["shots"] == shots]
     if data.empty:
         return None
@@ -111,7 +111,7 @@ def protocol_figure(results: Results, one: str, other: str, shots: int | str, me
         axis.set_ylim(len(part) - 0.4, -0.6)
         axis.grid(axis="y", visible=False)
         axis.set_title(title(database))
-        axis.set_xlabel(metric.upper())
+        axis.set_xlabel("SRCC")
         axis.locator_params(axis="x", nbins=5)
     legend(figure, axes, 2)
     return figure
@@ -123,12 +123,12 @@ def readers(params: Params) -> list[tuple[str, str]]:
     return [(name, one.base) for one in declared for value, name in one.points if value == "test" and name != one.base]
 
 
-def reading_table(results: Results, metric: str = "srcc") -> Table | None:
+def reading_table(results: Results) -> Table | None:
     """The gain from selecting the epoch on the test split, all else equal: paired over splits; None if not run."""
     asked = [("epoch selected on the test split", name, base) for name, base in readers(results.params)]
-    data = effects(results, asked, metric).drop(columns=["question", "differences"])
+    data = effects(results, asked).drop(columns=["question", "differences"])
     if data.empty:
         return None
-    text = f"Exploratory. Paired differences of {metric.upper()} on the same splits"
+    text = "Exploratory. Paired differences of SRCC on the same splits"
     caption = "Gain from selecting the epoch on the test split"
     return Table(data, effect_columns(results, data), caption, join(text, OTHER_IMAGES_NOTE))

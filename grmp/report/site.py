@@ -20,6 +20,7 @@ import pandas as pd
 from grmp.errors import UserError
 from grmp.files import read_json, whole_folder
 from grmp.params import Params
+from grmp.report.results import Results
 from grmp.report.table import with_interval
 
 LIBRARY = Path(__file__).parents[1]
@@ -63,8 +64,7 @@ def landing_page(params: Params, results: Path) -> str:
     """What was done, on what, and what came out; every number is read from ``results``."""
     grid, keys = params.run.few_shot, params.run.run_keys()
     done = sum((key.folder(results.parent) / "run.json").is_file() for key in keys)
-    infos = {name: results.parent / f"data/prepared/{name}/info.json" for name in grid.databases}
-    simulated = [name for name, info in infos.items() if info.is_file() and read_json(info)["kind"] == "simulated"]
+    simulated = [name for name in grid.databases if Results(results.parent, params).simulated(name)]
     parts = [
         f"# {params.report.title}",
         "GRMP-IQA predicts the perceived quality of an image with CLIP, from a few rated images. This site compares "
@@ -99,9 +99,8 @@ def _main_numbers(params: Params, results: Path) -> str:
     if not questions or not (results / "pairs.csv").is_file():
         return ""
     where = f"protocol == {params.protocol!r} and shots == {str(grid.shots[-1])!r} and metric == 'srcc'"
-    summary, pairs = (
-        pd.read_csv(results / name, dtype={"shots": str}).query(where) for name in ("summary.csv", "pairs.csv")
-    )
+    tables = (results / "summary.csv", results / "pairs.csv")
+    summary, pairs = (pd.read_csv(path, dtype={"shots": str}).query(where) for path in tables)
     method = questions[-1].method
     label = {name: entry.label for name, entry in params.methods.items()}
     median = ("median", "median_low", "median_high")
@@ -111,10 +110,9 @@ def _main_numbers(params: Params, results: Path) -> str:
         name = f"{label[pair.method]} minus {label[pair.against]}"
         rows.append([name, *(_value(pairs, d, ("mean", "low", "high"), **about) for d in grid.databases)])
     shown = pd.DataFrame(rows, columns=[f"{grid.shots[-1]} labels", *grid.databases])
-    brackets = (
-        f"{100 * params.evaluate.level:g} % interval, of a median over splits, of a difference over splits and images"
-    )
-    return f"{shown.to_markdown(index=False)}\n\nDifferences are paired by split. Brackets: {brackets}."
+    level = f"{100 * params.evaluate.level:g} % interval"
+    note = f"Brackets: {level}, of a median over splits, of a difference over splits and images."
+    return f"{shown.to_markdown(index=False)}\n\nDifferences are paired by split. {note}"
 
 
 def _value(table: pd.DataFrame, database: str, columns: Sequence[str], **where: str) -> str:
@@ -149,33 +147,23 @@ def _output(
         return [] if text.startswith('<p class="caption">') else [output]
     if note["kind"] == "hole":
         return [output]
-    base = f"{note['kind']}s/{notebook}/{note['name']}"
-    files = sorted(
-        path.name
-        for path in (results / base).parent.glob(f"{note['name']}*")
-        if path.stem.removesuffix("_short") == note["name"]
-    )
-    links = " ".join(
-        _link(f"{note['kind']}s/{notebook}/{file}", file.removeprefix(note["name"]).lstrip("._")) for file in files
-    )
-    caption = ""
+    folder, name, caption = f"{note['kind']}s/{notebook}", note["name"], ""
+    files = sorted(path for path in (results / folder).glob(f"{name}*") if path.stem.removesuffix("_short") == name)
+    links = " ".join(_link(f"{folder}/{file.name}", file.name.removeprefix(name).lstrip("._")) for file in files)
     if note["kind"] == "figure":
         size = f'width="{note["width"]}" height="{note["height"]}"'
-        text = f'<img src="../../{base}.svg" alt="{html.escape(note["alt"])}" {size} loading="lazy">'
+        text = f'<img src="../../{folder}/{name}.svg" alt="{html.escape(note["alt"])}" {size} loading="lazy">'
         caption = html.escape(note["caption"])
     given = ", ".join(f"<code>{p['name']} = {html.escape(p['value'])}</code>" for p in settings) or "none"
-    read = [
-        _link(f.removeprefix("results/"), f) if f.startswith("results/") else f for f in note["read"] + note["records"]
-    ]
+    places = [*note["read"], *note["records"]]
+    read = [_link(p.removeprefix("results/"), p) if p.startswith("results/") else p for p in places]
     origin = (
         f"<p>Stage <code>notebooks</code>, notebook <code>{notebook}</code>; parameters: {given}; read: "
         f"{', '.join(read) or 'the settings only'}; versions: {html.escape(note['line'])}</p>"
     )
     details = f'<details class="provenance"><summary>Provenance</summary>{origin}</details>'
-    shown = {
-        "text/html": f"<figure>{text}<figcaption>{caption} {links}</figcaption></figure>{details}",
-        "text/plain": note["caption"],
-    }
+    figure = f"<figure>{text}<figcaption>{caption} {links}</figcaption></figure>{details}"
+    shown = {"text/html": figure, "text/plain": note["caption"]}
     return [{"output_type": "display_data", "metadata": {}, "data": shown}]
 
 
@@ -190,9 +178,8 @@ def files_page(results: Path) -> str:
     groups: dict[str, list[str]] = {}
     for record in sorted(results.glob("runs/*/*/*/*/run.json")):
         place = record.relative_to(results)
-        groups.setdefault("/".join(place.parts[1:4]), []).append(
-            f'<a href="../{place.as_posix()}">{place.parts[4]}</a>'
-        )
+        link = f'<a href="../{place.as_posix()}">{place.parts[4]}</a>'
+        groups.setdefault("/".join(place.parts[1:4]), []).append(link)
     parts = ["# Files", "Tables: " + ", ".join(f'<a href="../{path.name}">{path.name}</a>' for path in tables)]
     parts += ["## Run records", "\n".join(f"* {group}: {', '.join(links)}" for group, links in groups.items())]
     merged = results / "params.yaml"  # with what params.yaml extends
@@ -203,11 +190,8 @@ def files_page(results: Path) -> str:
 
 def reference_page(package: str) -> str:
     """The docstrings of the modules of one package."""
-    parts = [f"# grmp.{package}"]
-    for module in [
-        f"grmp.{package}",
-        *sorted(m.name for m in walk_packages([str(LIBRARY / package)], f"grmp.{package}.")),
-    ]:
+    parts, name = [f"# grmp.{package}"], f"grmp.{package}"
+    for module in [name, *sorted(m.name for m in walk_packages([str(LIBRARY / package)], f"{name}."))]:
         heading = f"## {module.removeprefix(f'grmp.{package}.')}\n\n" if len(parts) > 1 else ""
         parts.append(f"{heading}```{{eval-rst}}\n.. automodule:: {module}\n   :members:\n   :ignore-module-all:\n```")
     return "\n\n".join(parts)

@@ -33,7 +33,6 @@ OTHER_IMAGES_NOTE = (
     "two-way bootstrap for a number of labels, the corrected resampled t-test for shares of them. The column Over splits is a "
     "percentile bootstrap over the splits of these images alone, and too narrow for that. Nothing covers other databases."
 )
-PUBLISHED_NOTE = "Published values are quoted from their papers, with other splits, images and backbones."
 
 
 @dataclass(frozen=True)
@@ -244,12 +243,6 @@ def missing_runs(results: Results, keys: Iterable[RunKey]) -> str:
         f"–: {len(commands)} runs are missing; run {how}, then `dvc repro`." if commands else "",
         f"–: in no grid: add {unknown} to run.ablation in params.yaml, then run `dvc repro`." if unknown else "",
     )
-
-
-def incomplete(summary: pd.DataFrame) -> str:
-    """A sentence with every run in which some split has no score."""
-    rows = summary[(summary["metric"] == "srcc") & (summary["scored"] < summary["splits"])]
-    return "; ".join(f"{r.database}, {r.method}, {r.shots}: {r.status}" for r in rows.itertuples())
 
 
 def join(*parts: str) -> str:
