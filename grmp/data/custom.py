@@ -17,7 +17,7 @@ from grmp.data.labels import candidates
 from grmp.data.scale import Scale
 from grmp.data.splits import Splits
 from grmp.device import cpus
-from grmp.errors import UserError
+from grmp.errors import UserError, some
 
 FEWEST = 10  # rated images
 FOLD = 5  # sources per fold, at least
@@ -61,7 +61,7 @@ def read(
         first, names = np.unique(joined, return_index=True)[1][joined], index["image"].to_numpy()
         index["reference"] = names[first]
         alike = [f"{names[i]} and {names[j]}" for i, j in enumerate(first) if named[i] != named[j]]
-        print(f"{path}: {before} sources are counted as {sources}, because images look alike: {_some(alike)}; ", end="")
+        print(f"{path}: {before} sources are counted as {sources}, because images look alike: {some(alike)}; ", end="")
         print("--keep-duplicates keeps them apart")
     info = {"size": size, "aspect": aspect, "scale": asdict(scale), "sources": int(sources)}
     return Dataset(path.stem, index, images, info | {"merged": int(before - sources)})
@@ -96,7 +96,7 @@ def _images(path: Path, names: list[str], size: int, aspect: str) -> np.ndarray:
     broken = [f"{name} ({why})" for name, why in zip(names, read, strict=True) if isinstance(why, str)]
     if broken:
         count = f"{len(broken)} of {len(names)} images"
-        raise UserError(f"{path}: {count} cannot be used: {_some(broken)}; replace or remove them")
+        raise UserError(f"{path}: {count} cannot be used: {some(broken)}; replace or remove them")
     for line in remarks(paths, size, aspect):
         print(f"{path}: {line}")
     return np.stack([image for image in read if not isinstance(image, str)])
@@ -112,19 +112,15 @@ def locate(table: Path, names: list[str]) -> list[Path]:
     for name, matches in zip(names, candidates(names, folder), strict=True):
         matches = [folder / name] if (folder / name).is_file() else matches
         if len(matches) > 1:
-            which = _some(sorted(str(p.relative_to(folder)) for p in matches))
+            which = some(sorted(str(p.relative_to(folder)) for p in matches))
             raise UserError(f"{table}: {name} may be {which}; write more of its path")
         missing += [] if matches else [name]
         for path in matches:
             if (other := found.setdefault(path.resolve(), name)) != name:
                 raise UserError(f"{table}: {other} and {name} are the same file; give one mean rating per image")
     if missing:
-        raise UserError(f"{table}: {len(missing)} of {len(names)} images are not below {folder}: {_some(missing)}")
+        raise UserError(f"{table}: {len(missing)} of {len(names)} images are not below {folder}: {some(missing)}")
     return list(found)
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
 def folds(index: pd.DataFrame, count: int, seed: int) -> Splits:

@@ -239,14 +239,12 @@ def _verified(file: File, target: Path, stated: str, min_rate: float, again: boo
 def _seen(checksums: Path) -> dict[str, str]:
     """The first checksums seen of files whose publisher states none: address -> sha256."""
     try:
-        seen = read_json(checksums)
-        if isinstance(seen, dict) and all(isinstance(digest, str) for digest in seen.values()):
-            return seen
+        return dict(read_json(checksums))
     except FileNotFoundError:
         return {}
-    except ValueError:
-        pass
-    raise UserError(f"{checksums} is corrupt; restore it from git, or delete it to trust the next downloads")
+    except (ValueError, TypeError):
+        remedy = "restore it from git, or delete it to trust the next downloads"
+        raise UserError(f"{checksums} is corrupt; {remedy}") from None
 
 
 def check_disk(entries: list[Database], raw: Path) -> tuple[int, int]:

@@ -22,7 +22,7 @@ from grmp.data.dataset import COLUMNS, array
 from grmp.data.decode import FAULTS, jpeg_complaint, load, resized, side, versions, why
 from grmp.data.fetch import receipt
 from grmp.device import cpus
-from grmp.errors import UserError
+from grmp.errors import UserError, some
 from grmp.files import read_json, sha256, sha256_of, write_json, write_text
 
 BLOCK = 64  # images that a thread takes at a time
@@ -64,15 +64,13 @@ def prepare(
     _refuse(name, table, unusable, allow_missing)  # before decoding, which may take an hour
     if reason := labels.resized(entry, paths):
         raise UserError(f"{name}: {reason}; get the original, see {entry.page}")
-    sides = {view: side(view, size) for view in views}
-    _decode(name, paths, work, identity, sides, size, aspect, unusable)
+    unusable |= _decode(name, paths, work, identity, views, size, aspect)
     _refuse(name, table, unusable, allow_missing)
     left_out = [table["image"][i] for i in sorted(unusable)]
     pixels = np.load(work / "pixels.npy")  # width, height, complaint
     complaints = [name for name, found in zip(table["image"], pixels[:, 2], strict=True) if found]
     if complaints:
-        some = ", ".join(complaints[:5]) + (", ..." if len(complaints) > 5 else "")
-        print(f"{name}: {len(complaints)} images have corrupt JPEG data and are used as decoded: {some}")
+        print(f"{name}: {len(complaints)} images have corrupt JPEG data and are used as decoded: {some(complaints)}")
     if unusable:
         table = _without(table, sorted(unusable), work, views)
     images = np.load(work / array(views[0]), mmap_mode="r")
@@ -132,20 +130,14 @@ def _up_to_date(target: Path, identity: str) -> dict[str, Any] | None:
 
 
 def _decode(
-    name: str,
-    paths: list[Path | None],
-    work: Path,
-    identity: str,
-    sides: dict[str, int],
-    size: int,
-    aspect: str,
-    unusable: dict[int, str],
-) -> None:
-    """Write a memory-mapped array (N, 3, S, S) of each view to ``work``; add the reasons of corrupt images to ``unusable``.
+    name: str, paths: list[Path | None], work: Path, identity: str, views: Sequence[str], size: int, aspect: str
+) -> dict[int, str]:
+    """Write a memory-mapped array (N, 3, S, S) of each view to ``work``; return the reasons of corrupt images by position.
 
     ``pixels.npy`` (N, 3) gets the original width and height, and 1 where libjpeg complains of an image that it decodes.
     """
     plan, noted, count = work / "plan", work / "done", len(paths)
+    sides, corrupt = {view: side(view, size) for view in views}, dict[int, str]()
     if not (plan.is_file() and plan.read_text() == identity):
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
@@ -183,21 +175,21 @@ def _decode(
         tqdm(total=len(todo) * BLOCK, desc=f"prepare {name}", unit="image", disable=None) as bar,
     ):
         for start, failed in zip(todo, pool.map(block, todo), strict=True):
-            unusable.update(failed)
+            corrupt |= failed
             if not failed:  # a corrupt image is read again next time: it may have been replaced
                 for part in (pixels, *images.values()):
                     part.flush()  # images are on disk before the note that says so
                 note.write(f"{start}\n")
                 note.flush()
             bar.update(BLOCK)
+    return corrupt
 
 
 def _refuse(name: str, table: pd.DataFrame, unusable: dict[int, str], allowed: int) -> None:
     if len(unusable) > allowed:
-        some = ", ".join(f"{table['image'][i]} ({unusable[i]})" for i in sorted(unusable)[:5])
-        some += ", ..." if len(unusable) > 5 else ""
+        named = some([f"{table['image'][i]} ({unusable[i]})" for i in sorted(unusable)])
         raise UserError(
-            f"{name}: {len(unusable)} of {len(table)} images are missing or corrupt: {some}; "
+            f"{name}: {len(unusable)} of {len(table)} images are missing or corrupt: {named}; "
             f"fetch it again, or continue without them: grmp data prepare {name} --allow-missing {len(unusable)}"
         )
 

@@ -4,6 +4,7 @@ import importlib
 import json
 import pkgutil
 import reprlib
+from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -136,50 +137,40 @@ class Params(Group):
 
     @model_validator(mode="after")
     def _names_exist(self) -> "Params":
-        for grid_name, grid in self.run.grids().items():
-            for protocol in grid.protocols:
-                need(protocol, self.protocols, f"run.{grid_name}.protocols")
-            for name in grid.methods:
-                need(name, self.methods, f"run.{grid_name}.methods")
-            for pair in grid.databases:
-                for name in pair.split(ACROSS):
-                    need(name, self.data.databases, f"run.{grid_name}.databases (of data.databases)")
-        for pair_ in self.evaluate.pairs + self.report.parts:
-            for name in (pair_.method, pair_.against):
-                need(name, self.methods, "evaluate.pairs and report.parts")
+        databases, pairs = self.data.databases, self.evaluate.pairs + self.report.parts
+        of_databases, both = "(of data.databases)", self.pretrain.databases + self.inner_curves.databases
+        tuned = [name for name, method in self.methods.items() if isinstance(method, Tune)]
+        named: list[tuple[str, Iterable[str], Iterable[str]]] = [
+            ("evaluate.pairs and report.parts", [n for p in pairs for n in (p.method, p.against)], self.methods),
+            ("pretrain.variants", self.pretrain.variants, self.variants),
+            ("inner_curves.variants (of pretrain.variants)", self.inner_curves.variants, self.pretrain.variants),
+            ("attribution.methods", self.attribution.methods, self.methods),
+            (f"continual.sequence {of_databases}", self.continual.sequence, databases),
+            ("continual.method (of kind tune)", [self.continual.method], tuned),
+            (f"pretrain.databases and inner_curves.databases {of_databases}", both, databases),
+        ]
+        for name, grid in self.run.grids().items():
+            ends = [end for pair in grid.databases for end in pair.split(ACROSS)]
+            named.append((f"run.{name}.protocols", grid.protocols, self.protocols))
+            named.append((f"run.{name}.methods", grid.methods, self.methods))
+            named.append((f"run.{name}.databases {of_databases}", ends, databases))
+        named += [(f"ablations.{name}.also", one.also, self.methods) for name, one in self.ablations.items()]
+        named += [(f"variants.{name}.protocol", [v.protocol], self.protocols) for name, v in self.variants.items()]
+        named += [(f"protocols.{name}.meta", [p.meta], self.variants) for name, p in self.protocols.items()]
+        for where, names, known in named:
+            for name in names:
+                need(name, known, where)
         for name, method in self.methods.items():
             try:
                 method.check(self)
             except ValueError as error:
                 raise ValueError(f"methods.{name}.{error}") from None
             self.for_method(name)
-        for name, ablation in self.ablations.items():
-            for method_ in ablation.also:
-                need(method_, self.methods, f"ablations.{name}.also")
-        for name in self.pretrain.variants:
-            need(name, self.variants, "pretrain.variants")
-        for name, variant in self.variants.items():
-            need(variant.protocol, self.protocols, f"variants.{name}.protocol")
-        for name, protocol_ in self.protocols.items():
-            need(protocol_.meta, self.variants, f"protocols.{name}.meta")
-        for name in self.inner_curves.variants:
-            need(name, self.pretrain.variants, "inner_curves.variants (of pretrain.variants)")
-        continual = self.continual
-        for name in continual.sequence:
-            need(name, self.data.databases, "continual.sequence (of data.databases)")
-        if continual.sequence and len({*continual.sequence}) < max(2, len(continual.sequence)):
+        sequence = self.continual.sequence
+        if sequence and len({*sequence}) < max(2, len(sequence)):
             raise ValueError("continual.sequence needs two databases or more, each of them once")
-        need(
-            continual.method,
-            [n for n, m in self.methods.items() if isinstance(m, Tune)],
-            "continual.method (of kind tune)",
-        )
-        if continual.splits > self.splits.count:
-            raise ValueError(f"continual.splits is {continual.splits}, but splits.count is {self.splits.count}")
-        for name in self.attribution.methods:
-            need(name, self.methods, "attribution.methods")
-        for name in self.pretrain.databases + self.inner_curves.databases:
-            need(name, self.data.databases, "pretrain.databases and inner_curves.databases (of data.databases)")
+        if self.continual.splits > self.splits.count:
+            raise ValueError(f"continual.splits is {self.continual.splits}, but splits.count is {self.splits.count}")
         return self
 
 
