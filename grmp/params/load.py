@@ -13,34 +13,10 @@ import yaml
 from pydantic import Field, SerializeAsAny, ValidationError, model_validator
 
 from grmp.errors import UserError, one_line
+from grmp.params import schema
 from grmp.params.ablations import expanded, generate
 from grmp.params.grid import ACROSS, Group, Run, RunKey
-from grmp.params.schema import (
-    DEPARTING,
-    META,
-    STARTS,
-    Ablation,
-    Adapt,
-    AnyVariant,
-    Attribution,
-    Continual,
-    Data,
-    Evaluate,
-    InnerCurves,
-    Method,
-    Paths,
-    Pretrain,
-    PretrainedBackbone,
-    Prompts,
-    Protocol,
-    Report,
-    ShippedBackbone,
-    Splits,
-    Tune,
-    departures,
-    need,
-    protocol_model,
-)
+from grmp.params.schema import META, STARTS, Ablation, Method, Protocol, Tune, departures, need, protocol_model
 
 G = TypeVar("G", bound=Group)
 EXTERNAL = "external.yaml"  # beside params.yaml: the methods that `grmp evaluate --add` has added
@@ -52,29 +28,29 @@ class Params(Group):
 
     protocol: str  # the protocol whose values are in the groups
     protocols: Annotated[dict[str, SerializeAsAny[Protocol]], Field(min_length=1)]
-    paths: Paths
-    data: Data
-    splits: Splits
-    backbone: Annotated[PretrainedBackbone | ShippedBackbone, Field(discriminator="source")]
-    prompts: Prompts
-    pretrain: Pretrain
-    variants: dict[str, AnyVariant]
-    adapt: Adapt
+    paths: schema.Paths
+    data: schema.Data
+    splits: schema.Splits
+    backbone: Annotated[schema.PretrainedBackbone | schema.ShippedBackbone, Field(discriminator="source")]
+    prompts: schema.Prompts
+    pretrain: schema.Pretrain
+    variants: dict[str, schema.AnyVariant]
+    adapt: schema.Adapt
     methods: dict[str, SerializeAsAny[Method]]  # those that the ablations generate come last
     ablations: dict[str, Ablation]
     run: Run
-    inner_curves: InnerCurves
-    continual: Continual
-    attribution: Attribution
-    evaluate: Evaluate
-    report: Report
+    inner_curves: schema.InnerCurves
+    continual: schema.Continual
+    attribution: schema.Attribution
+    evaluate: schema.Evaluate
+    report: schema.Report
 
     def under(self, protocol: str) -> "Params":
         """The same settings under another protocol of the file. Raises UserError if the file does not define it."""
         if protocol not in self.protocols:
             raise UserError(f"protocol '{protocol}' is not defined; known: {', '.join(self.protocols)}")
         values = self.protocols[protocol]
-        groups = {g: getattr(self, g).model_copy(update=getattr(values, g).model_dump()) for g in DEPARTING}
+        groups = {g: getattr(self, g).model_copy(update=getattr(values, g).model_dump()) for g in schema.DEPARTING}
         return self.model_copy(update={"protocol": protocol, **groups})
 
     def for_run(self, key: RunKey) -> "Params":
@@ -100,8 +76,8 @@ class Params(Group):
             group, _, field = key.partition(".")
             groups[group][field] = value
         try:
-            adapt = _validated(Adapt, groups["adapt"], "adapt.")
-            prompts = _validated(Prompts, groups["prompts"], "prompts.")
+            adapt = _validated(schema.Adapt, groups["adapt"], "adapt.")
+            prompts = _validated(schema.Prompts, groups["prompts"], "prompts.")
         except UserError as error:
             raise UserError(f"methods.{name}.set: {error}") from None
         return self.model_copy(update={"adapt": adapt, "prompts": prompts})
@@ -268,7 +244,7 @@ def _checked(raw: dict[str, Any]) -> Params:
         raise UserError("key 'protocols' is missing; it holds the values of docs/departures.md for each protocol")
     name, kind = next(iter(protocols)), protocol_model()
     first, groups = _validated(kind, protocols[name], f"protocols.{name}."), {}
-    for group, settings in DEPARTING.items():
+    for group, settings in schema.DEPARTING.items():
         for key in sorted(departures(settings).keys() & raw.get(group, {}).keys()):
             raise UserError(f"key '{group}.{key}' belongs to the protocols: protocols.{name}.{group}.{key}")
         groups[group] = raw.get(group, {}) | getattr(first, group).model_dump()

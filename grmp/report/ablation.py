@@ -81,23 +81,17 @@ def sweep_table(results: Results, found: list[Ablation], databases: list[str], s
     summary = at(results.summary, shots=shots, metric="srcc")
     asked = [(s.title, name, s.base) for s in found for _, name in s.points if name != s.base]
     paired = at(effects(results, asked), shots=shots)
-    rows, shown, missing = [], [], []
+    rows, shown, keys = [], [], []
     for one in found:
         for (value, name), database in ((point, d) for point in one.points for d in databases):
-            row = at(summary, database=database, method=name)
-            effect = at(paired, question=one.title, method=name, against=one.base, database=database)
             text = value_text(one.key, value).replace("\n", " ")
-            score = difference = "–"
-            if row.empty:
-                missing.append(RunKey(results.params.protocol, database, name, shots))
-            else:
-                score = with_interval(*triples(row, "median")[0])
-                rows.append((one.key, text, name, database, shots, *triples(row, "median")[0]))
-            if name == one.base:
-                difference = "default"
-            elif len(effect):
-                difference = signed(*effect[["mean", "low", "high"]].iloc[0])
-            shown.append((one.title, text, title(database), score, difference))
+            medians = triples(at(summary, database=database, method=name), "median")
+            rows += [(one.key, text, name, database, shots, *three) for three in medians]
+            effect = at(paired, question=one.title, method=name, against=one.base, database=database)
+            difference = signed(*effect[["mean", "low", "high"]].iloc[0]) if len(effect) else "–"
+            score = with_interval(*medians[0]) if medians else "–"
+            shown.append((one.title, text, title(database), score, "default" if name == one.base else difference))
+            keys.append(RunKey(results.params.protocol, database, name, shots))
     columns = ["setting", "value", "method", "database", "shots", "median", "median_low", "median_high"]
     frame = pd.DataFrame(shown, columns=["Setting", "Value", "Database", "SRCC", "Difference"])
     repeated = frame[["Setting", "Value"]].eq(frame[["Setting", "Value"]].shift()).all(axis=1)
@@ -106,7 +100,7 @@ def sweep_table(results: Results, found: list[Ablation], databases: list[str], s
     text = join(
         "Median over splits with its interval, and the mean paired difference to the default value (exploratory; its interval "
         "covers other images).",
-        missing_runs(results, missing),
+        missing_runs(results, keys),
     )
     if not found:
         text = "No ablation of params.yaml changes a single setting; declare one under ablations."

@@ -16,11 +16,16 @@ from matplotlib.figure import Figure
 from grmp.report.pairs import ALL, CELL, DIFFERENCE, Differences, few_labels, incomparable
 from grmp.report.plotting import COLUMN, GREY, draw_splits, line_styles, panels, styled
 from grmp.report.results import Results, at, title
-from grmp.report.table import OTHER_IMAGES_NOTE, Table, amount, join, merged, p_value, side, signed, span
+from grmp.report.table import Table, amount, join, merged, p_value, side, signed, span
 
 Comparison = tuple[str, str, str]  # question, method, against
 QUESTION = ["question", "method", "against"]
 COLUMNS = [*QUESTION, "database", "shots", *DIFFERENCE, "differences"]
+OTHER_IMAGES_NOTE = (
+    "Brackets after a mean, p and the column Interval cover other images of the same database as well as other splits: a "
+    "two-way bootstrap for a number of labels, the corrected resampled t-test for shares of them. The column Over splits is a "
+    "percentile bootstrap over the splits of these images alone, and too narrow for that. Nothing covers other databases."
+)
 MARGIN = 0.02  # SRCC; the smallest difference of interest
 
 

@@ -18,7 +18,7 @@ def matrix(results: Results, shots: int | str) -> Table | None:
     ends = list(dict.fromkeys(end for pair in grid.databases for end in pair.split(ACROSS)))
     if not grid.databases or not grid.methods:
         return None
-    keyed = at(results.summary, metric="srcc", shots=shots).set_index(["database", "method"])
+    summary = at(results.summary, metric="srcc", shots=shots)
     shown, data = [], []
     for method in grid.methods:
         for source in dict.fromkeys(pair.split(ACROSS)[0] for pair in grid.databases):
@@ -26,8 +26,7 @@ def matrix(results: Results, shots: int | str) -> Table | None:
             for target in ends:
                 database = target if source == target else f"{source}{ACROSS}{target}"
                 row[f"tested on {title(target)}"] = "–"
-                if (database, method) in keyed.index:
-                    three = triples(keyed.loc[[(database, method)]], "median")[0]
+                for three in triples(at(summary, database=database, method=method), "median"):
                     row[f"tested on {title(target)}"] = with_interval(*three)
                     data.append((database, method, shots, "srcc", *three))
             shown.append(row)

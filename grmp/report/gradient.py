@@ -116,19 +116,14 @@ def rule_table(results: Results, full: str, databases: list[str], shots: int | s
     names = [name for _, name in points]
     summary = at(results.summary, shots=shots, metric="srcc")
     ends = last_losses(results, databases, names, shots)
-    rows, shown, missing = [], [], []
+    rows, shown = [], []
     for rule, name in points:
         strength = getattr(results.params.methods[name], "strength", 0.0)
         for database in databases:
-            row = at(summary, database=database, method=name)
+            medians = triples(at(summary, database=database, method=name), "median")
             end = at(ends, database=database, method=name)[["task_loss", "semantic_loss", "angle_deg"]].median()
-            score = "–"
-            if row.empty:
-                missing.append(RunKey(results.params.protocol, database, name, shots))
-            else:
-                three = triples(row, "median")[0]
-                score = with_interval(*three)
-                rows.append((rule, strength, name, database, shots, *three, *end))
+            rows += [(rule, strength, name, database, shots, *three, *end) for three in medians]
+            score = with_interval(*medians[0]) if medians else "–"
             head = (_name(rule), f"{strength:g}", RULES.get(rule, ("", ""))[1], title(database), score)
             shown.append((*head, number(end["task_loss"]), number(end["semantic_loss"]), number(end["angle_deg"], 1)))
     columns = ["rule", "strength", "method", "database", "shots", "median", "median_low", "median_high"]
@@ -138,4 +133,5 @@ def rule_table(results: Results, full: str, databases: list[str], shots: int | s
     repeated = frame[heads[:3]].eq(frame[heads[:3]].shift()).all(axis=1)
     frame[heads[:3]] = frame[heads[:3]].mask(repeated, "")
     text = "Medians over splits; losses and angle (degrees) are those of the last epoch in which they were recorded."
-    return Table(data, frame, f"Gradient rules, {shots} labels", join(text, missing_runs(results, missing)))
+    keys = [RunKey(results.params.protocol, database, name, shots) for name in names for database in databases]
+    return Table(data, frame, f"Gradient rules, {shots} labels", join(text, missing_runs(results, keys)))

@@ -181,10 +181,9 @@ class Results:
 
     def missing(self, keys: Iterable[RunKey] | None = None) -> list[RunKey]:
         """Those of ``keys`` that have no scores [default: all runs of all grids]."""
-        scores = self.table("scores.csv")
-        done = set(zip(*(scores[c] for c in RunKey._fields), strict=True))
+        done = set(self.table("scores.csv")[list(RunKey._fields)].astype(str).itertuples(index=False, name=None))
         asked = self.params.run.run_keys() if keys is None else keys
-        return [key for key in asked if key not in done and self.params.methods[key.method].computed]
+        return [k for k in asked if tuple(map(str, k)) not in done and self.params.methods[k.method].computed]
 
 
 def title(database: str) -> str:

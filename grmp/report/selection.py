@@ -8,11 +8,10 @@ from matplotlib.figure import Figure
 
 from grmp.metrics import bootstrap
 from grmp.params import Params
-from grmp.report.comparisons import effect_columns, effects
+from grmp.report.comparisons import OTHER_IMAGES_NOTE, effect_columns, effects
 from grmp.report.plotting import legend, line_styles, panels, styled
 from grmp.report.results import Results, at, title
 from grmp.report.table import (
-    OTHER_IMAGES_NOTE,
     SPLITS_NOTE,
     Table,
     amount,

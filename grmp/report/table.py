@@ -28,11 +28,6 @@ SPLITS_NOTE = (
     "Intervals are over splits: they reflect variation across random splits of one database, not generalization to other "
     "images or databases."
 )
-OTHER_IMAGES_NOTE = (
-    "Brackets after a mean, p and the column Interval cover other images of the same database as well as other splits: a "
-    "two-way bootstrap for a number of labels, the corrected resampled t-test for shares of them. The column Over splits is a "
-    "percentile bootstrap over the splits of these images alone, and too narrow for that. Nothing covers other databases."
-)
 
 
 @dataclass(frozen=True)
