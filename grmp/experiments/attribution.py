@@ -7,7 +7,6 @@ sum is kept as ``gap``). So a map states which patches raise the score above tha
 lower it. The embeddings are shown on their first two principal components.
 """
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +17,10 @@ from torch import Tensor
 from grmp.clip.model import pixels, tokenize
 from grmp.data.crops import centre, crop, spare
 from grmp.errors import UserError
+from grmp.experiments.learn import tuned
 from grmp.files import whole, write_text
-from grmp.finetune.loop import finetune
 from grmp.finetune.scorer import QualityModel
-from grmp.finetune.types import TEACHER_SCENE, SplitData
+from grmp.finetune.types import TEACHER_SCENE
 from grmp.methods import tune
 from grmp.methods.context import RunContext, open_context
 from grmp.params import Params, RunKey, Tune
@@ -81,9 +80,14 @@ def attribution(params: Params, root: Path, database: str) -> None:
             raise UserError(f"attribution.methods: '{name}' is not a method of kind tune; see methods in params.yaml")
     for name in settings.methods:
         context = open_context(params, root, RunKey(params.protocol, database, name, settings.shots))
-        models |= _models(context, name, settings.split, before=not models)
+        method, shape = context.params.methods[name], context.backbone.shape
+        assert isinstance(method, Tune)  # checked above
+        texts, job = tune.split_data(context, method)
+        data = job(settings.split)
+        models.setdefault(BEFORE, QualityModel.of(context.backbone.weights | data.prompts, shape, texts.quality))
+        models[name] = tuned(context, name, texts, data, "choose another attribution.split")
     rows = context.tested.test(settings.split)
-    index, images, shape = context.target.index.iloc[rows], context.target.images, context.backbone.shape
+    index, images = context.target.index.iloc[rows], context.target.images
     chosen = ends(index["quality"].to_numpy(), settings.pictures)
     shown = crop(images, centre(rows[chosen], spare(images, shape.image_size)), shape.image_size)
     given = context.inputs(context.target)
@@ -118,23 +122,3 @@ def _scenes(context: RunContext, images: np.ndarray, rows: np.ndarray) -> list[s
     text = clip.text(tokenize([TEACHER_SCENE.format(s) for s in scenes]).to(context.device))
     found = clip.map(lambda x: clip.logits(clip.image(x), text).argmax(-1), images, rows)
     return [scenes[i] for i in found.tolist()]
-
-
-def _models(context: RunContext, name: str, split: int, before: bool) -> dict[str, QualityModel]:
-    """The model of the method after fine-tuning on one split and, if wanted, the model before it."""
-    method, shape = context.params.methods[name], context.backbone.shape
-    assert isinstance(method, Tune)  # checked by attribution()
-    texts, job = tune.split_data(context, method)
-    data = replace(job(split), keep=True)
-    start = context.backbone.weights | data.prompts
-    found = {BEFORE: QualityModel.of(start, shape, texts.quality)} if before else {}
-    (ready,) = tune.with_teachers(context, method, texts, [data])
-    if not isinstance(ready, SplitData):
-        raise UserError(
-            f"attribution: the teacher of {name}, split {split}: {ready.failure}; choose another attribution.split"
-        )
-    (result,) = finetune(context.backbone, texts, method, context.params.adapt, [ready])
-    if result.failure:
-        raise UserError(f"attribution: {name}, split {split}: {result.failure}; choose another attribution.split")
-    assert result.tensors is not None  # keep=True
-    return found | {name: QualityModel.of(result.tensors, shape, texts.quality)}

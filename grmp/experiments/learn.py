@@ -12,7 +12,7 @@ from grmp.clip.model import tokenize
 from grmp.errors import UserError
 from grmp.finetune.loop import finetune
 from grmp.finetune.scorer import QualityModel
-from grmp.finetune.types import SplitData
+from grmp.finetune.types import SplitData, Texts
 from grmp.methods import tune
 from grmp.methods.context import embeddings
 from grmp.methods.ridge import Ridge, fit
@@ -29,7 +29,11 @@ def learn(ctx: RunContext, name: str) -> QualityModel:
     """The model of a method whose kind is one of ``KINDS``, trained on the training side of the first split."""
     method = ctx.params.methods[name]
     if isinstance(method, Tune):
-        return _tuned(ctx, name, method)
+        texts, job = tune.split_data(ctx, method)
+        first = job(0)
+        # a split needs a test image; its score is not used
+        alone = replace(first, test=replace(first.train, rows=first.train.rows[:1]))
+        return tuned(ctx, name, texts, alone, "lower adapt.learning_rate")
     clip = ctx.backbone.prompted()
     if isinstance(method, ZeroShot):
         return QualityModel.of(ctx.backbone.weights, clip.shape, tokenize(method.templates).to(ctx.device))
@@ -40,16 +44,17 @@ def learn(ctx: RunContext, name: str) -> QualityModel:
     return QualityModel(clip, torch.tensor([*weights, intercept], dtype=torch.float32, device=ctx.device))
 
 
-def _tuned(ctx: RunContext, name: str, method: Tune) -> QualityModel:
-    texts, job = tune.split_data(ctx, method)
-    first = job(0)
-    # a split needs a test image; its score is not used
-    alone = replace(first, test=replace(first.train, rows=first.train.rows[:1]), keep=True)
-    (ready,) = tune.with_teachers(ctx, method, texts, [alone])
-    if not isinstance(ready, SplitData):
-        raise UserError(f"the teacher of {name}: {ready.failure}; lower adapt.learning_rate")
-    (found,) = finetune(ctx.backbone, texts, method, ctx.params.adapt, [ready])
+def tuned(ctx: RunContext, name: str, texts: Texts, data: SplitData, remedy: str) -> QualityModel:
+    """The model after fine-tuning the method ``name`` (kind tune) on one split.
+
+    Raises UserError, which ends in ``remedy``, if the training of the method or of its teacher fails.
+    """
+    method = ctx.params.methods[name]
+    assert isinstance(method, Tune)
+    (found,) = tune.with_teachers(ctx, method, texts, [replace(data, keep=True)])
+    if isinstance(found, SplitData):
+        (found,) = finetune(ctx.backbone, texts, method, ctx.params.adapt, [found])
     if found.failure:
-        raise UserError(f"{name}: {found.failure}; lower adapt.learning_rate")
+        raise UserError(f"{name}, split {data.split}: {found.failure}; {remedy}")
     assert found.tensors is not None  # keep=True
     return QualityModel.of(found.tensors, ctx.backbone.shape, texts.quality)

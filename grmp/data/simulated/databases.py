@@ -33,13 +33,6 @@ SIZE = 224  # pixels, what the small CLIP reads
 RATERS = 20
 RATER_SD = 0.6  # of one rating, before it is rounded to 1, 2, 3, 4 or 5
 
-_PHOTOGRAPHS = {  # files of skimage/data, by the database that shows distortions of crops of them
-    "sim_pre1": ("astronaut.png", "brick.png", "chelsea.png", "ihc.png"),
-    "sim_pre2": ("coins.png", "gravel.png", "hubble_deep_field.jpg", "retina.jpg"),
-    "sim_syn1": ("coffee.png", "grass.png"),
-    "sim_wild": ("camera.png", "moon.png", "motorcycle_left.png", "rocket.jpg"),
-}
-
 
 @dataclass(frozen=True)
 class Content:
@@ -53,17 +46,19 @@ class Content:
 class _Design:
     """What a database consists of; without kinds, distortions are mixed and every image has its own content."""
 
+    photographs: tuple[str, ...]  # files of skimage/data; rendered scenes make up the rest
     contents: int
     kinds: tuple[str, ...] = ()
     crops: int = 1  # of each photograph
 
 
+# LIVE's five types, with displaced patches instead of packet loss (fast fading)
+LIVE_KINDS = ("gaussian_blur", "jpeg2000", "jpeg", "white_noise", "non_eccentricity_patch")
 _DESIGNS = {
-    "sim_pre1": _Design(4, KINDS),
-    "sim_pre2": _Design(4, KINDS),
-    # LIVE's five types, with displaced patches instead of packet loss (fast fading)
-    "sim_syn1": _Design(24, ("gaussian_blur", "jpeg2000", "jpeg", "white_noise", "non_eccentricity_patch")),
-    "sim_wild": _Design(500, crops=4),
+    "sim_pre1": _Design(("astronaut.png", "brick.png", "chelsea.png", "ihc.png"), 4, KINDS),
+    "sim_pre2": _Design(("coins.png", "gravel.png", "hubble_deep_field.jpg", "retina.jpg"), 4, KINDS),
+    "sim_syn1": _Design(("coffee.png", "grass.png"), 24, LIVE_KINDS),
+    "sim_wild": _Design(("camera.png", "moon.png", "motorcycle_left.png", "rocket.jpg"), 500, crops=4),
 }
 NAMES: tuple[str, ...] = tuple(_DESIGNS)
 
@@ -138,7 +133,7 @@ def _pictures(name: str, number: int) -> Iterator[tuple[dict[str, object], np.nd
 def _labelled(name: str, number: int) -> tuple[Content, str]:
     """A content of a database and its name in file names: crops of photographs first, then rendered scenes."""
     crops = _DESIGNS[name].crops
-    photographs = [(file, crop) for file in _PHOTOGRAPHS[name] for crop in range(crops)]
+    photographs = [(file, crop) for file in _DESIGNS[name].photographs for crop in range(crops)]
     if number < len(photographs):
         file, crop = photographs[number]
         content = _photograph(file, crop)

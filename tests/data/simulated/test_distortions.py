@@ -4,7 +4,6 @@ from skimage import data
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from grmp.data.simulated.distortions import KINDS, LEVELS, distort
-from grmp.errors import UserError
 
 RANDOM = {
     "motion_blur",
@@ -89,18 +88,3 @@ def test_known_values() -> None:
     assert set(np.unique(distort(picture, "quantization", 5, 0))) <= {0, 128, 255}
     flatter = distort(picture, "contrast_change", 2, 0)  # 0.55 of the range about the mean of 100
     assert (flatter[0, 0, 0], flatter[0, 31, 0]) == (45, 155)
-
-
-@pytest.mark.parametrize(
-    ("kind", "level", "shape", "names"),
-    [
-        ("blurr", 1, (64, 64, 3), "unknown distortion 'blurr'; choose one of: gaussian_blur"),
-        ("jpeg", 0, (64, 64, 3), "level 0 does not exist"),
-        ("jpeg", 6, (64, 64, 3), "level 6 does not exist"),
-        ("jpeg", 1, (64, 64), "shape"),
-        ("jpeg", 1, (31, 64, 3), "at least 32"),
-    ],
-)
-def test_faults_are_named(kind: str, level: int, shape: tuple[int, ...], names: str) -> None:
-    with pytest.raises(UserError, match=names):
-        distort(np.zeros(shape, np.uint8), kind, level, 0)
