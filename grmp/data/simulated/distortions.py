@@ -16,6 +16,7 @@ from skimage.restoration import denoise_tv_chambolle
 
 Picture = np.ndarray  # (H, W, 3) uint8 outside, float32 in [0, 1] within
 LEVELS = (1, 2, 3, 4, 5)
+HSV, LAB = (cv2.COLOR_RGB2HSV, cv2.COLOR_HSV2RGB), (cv2.COLOR_RGB2Lab, cv2.COLOR_Lab2RGB)
 
 
 def distort(image: Picture, kind: str, level: int, seed: int) -> Picture:
@@ -49,11 +50,16 @@ def _convert(image: Picture, code: int) -> Picture:
     return cv2.cvtColor(image, code)
 
 
-# Blurs
-
-
-def _gaussian_blur(image: Picture, sigma: float, rng: np.random.Generator) -> Picture:
+def _blurred(image: Picture, sigma: float) -> Picture:
     return cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
+
+
+def _scaled(image: Picture, there: int, back: int, *factors: float) -> Picture:
+    """Each channel of another colour space multiplied by a factor."""
+    return _convert(_convert(image, there) * np.array(factors, np.float32), back)
+
+
+# Blurs
 
 
 def _lens_blur(image: Picture, radius: float, rng: np.random.Generator) -> Picture:
@@ -78,7 +84,7 @@ def _motion_blur(image: Picture, length: float, rng: np.random.Generator) -> Pic
 
 def _color_diffusion(image: Picture, sigma: float, rng: np.random.Generator) -> Picture:
     lab = _convert(image, cv2.COLOR_RGB2Lab)
-    lab[..., 1:] = cv2.GaussianBlur(lab[..., 1:], (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
+    lab[..., 1:] = _blurred(lab[..., 1:], sigma)
     return _convert(lab, cv2.COLOR_Lab2RGB)
 
 
@@ -96,18 +102,6 @@ def _color_quantization(image: Picture, colors: float, rng: np.random.Generator)
     return _like(np.asarray(indexed.convert("RGB")))
 
 
-def _color_saturation_1(image: Picture, factor: float, rng: np.random.Generator) -> Picture:
-    hsv = _convert(image, cv2.COLOR_RGB2HSV)
-    hsv[..., 1] *= factor
-    return _convert(hsv, cv2.COLOR_HSV2RGB)
-
-
-def _color_saturation_2(image: Picture, factor: float, rng: np.random.Generator) -> Picture:
-    lab = _convert(image, cv2.COLOR_RGB2Lab)
-    lab[..., 1:] *= factor
-    return _convert(lab, cv2.COLOR_Lab2RGB)
-
-
 # Compression
 
 
@@ -119,10 +113,6 @@ def _encoded(image: Picture, **options: object) -> Picture:
 
 def _jpeg2000(image: Picture, ratio: float, rng: np.random.Generator) -> Picture:
     return _encoded(image, format="JPEG2000", quality_mode="rates", quality_layers=[ratio], irreversible=True)
-
-
-def _jpeg(image: Picture, quality: float, rng: np.random.Generator) -> Picture:
-    return _encoded(image, format="JPEG", quality=int(quality))
 
 
 # Noise
@@ -143,29 +133,10 @@ def _impulse_noise(image: Picture, share: float, rng: np.random.Generator) -> Pi
     return np.where(draw < share / 2, 0, np.where(draw > 1 - share / 2, 1, image)).astype(np.float32)
 
 
-def _multiplicative_noise(image: Picture, sd: float, rng: np.random.Generator) -> Picture:
-    return image * (1 + sd * rng.standard_normal(image.shape, np.float32))
-
-
 def _denoise(image: Picture, sd: float, rng: np.random.Generator) -> Picture:
     """Noise, and the flat patches that its removal by total variation leaves (Chambolle 2004)."""
     noisy = np.clip(_white_noise(image, sd, rng), 0, 1)
     return denoise_tv_chambolle(noisy, weight=1.2 * sd, max_num_iter=40, channel_axis=-1)
-
-
-# Brightness
-
-
-def _brighten(image: Picture, amount: float, rng: np.random.Generator) -> Picture:
-    return image ** (1 / (1 + amount))
-
-
-def _darken(image: Picture, amount: float, rng: np.random.Generator) -> Picture:
-    return image ** (1 + amount)
-
-
-def _mean_shift(image: Picture, amount: float, rng: np.random.Generator) -> Picture:
-    return image + amount * rng.choice([-1, 1])
 
 
 # Space
@@ -200,10 +171,6 @@ def _pixelate(image: Picture, cell: float, rng: np.random.Generator) -> Picture:
     return (sums / areas[..., None])[y[:, None], x]
 
 
-def _quantization(image: Picture, values: float, rng: np.random.Generator) -> Picture:
-    return np.round(image * (values - 1)) / (values - 1)
-
-
 def _color_block(image: Picture, count: float, rng: np.random.Generator) -> Picture:
     side = max(4, min(image.shape[:2]) // 8)
     result = image.copy()
@@ -213,44 +180,35 @@ def _color_block(image: Picture, count: float, rng: np.random.Generator) -> Pict
     return result
 
 
-# Sharpness and contrast
-
-
-def _high_sharpen(image: Picture, amount: float, rng: np.random.Generator) -> Picture:
-    return image + amount * (image - cv2.GaussianBlur(image, (0, 0), 1.0, borderType=cv2.BORDER_REFLECT))
-
-
-def _contrast_change(image: Picture, factor: float, rng: np.random.Generator) -> Picture:
-    mean = image.mean((0, 1))
-    return mean + factor * (image - mean)
-
-
 # In KADID-10k's order, 1 to 25: the function, and its argument for the five levels in the function's own unit.
 _TABLE: dict[str, tuple[Callable[[Picture, float, np.random.Generator], Picture], tuple[float, ...]]] = {
-    "gaussian_blur": (_gaussian_blur, (0.6, 1.0, 1.6, 2.6, 4.5)),
+    "gaussian_blur": (lambda x, sigma, rng: _blurred(x, sigma), (0.6, 1.0, 1.6, 2.6, 4.5)),
     "lens_blur": (_lens_blur, (1, 1.7, 2.7, 4.3, 7)),
     "motion_blur": (_motion_blur, (3, 5, 9, 13, 21)),
     "color_diffusion": (_color_diffusion, (2, 4, 8, 14, 28)),
     "color_shift": (_color_shift, (0.8, 1.6, 3, 5, 9)),
     "color_quantization": (_color_quantization, (64, 32, 16, 8, 4)),
-    "color_saturation_1": (_color_saturation_1, (0.7, 0.5, 0.3, 0.15, 0)),
-    "color_saturation_2": (_color_saturation_2, (1.4, 2, 3, 5, 9)),
+    "color_saturation_1": (lambda x, factor, rng: _scaled(x, *HSV, 1, factor, 1), (0.7, 0.5, 0.3, 0.15, 0)),
+    "color_saturation_2": (lambda x, factor, rng: _scaled(x, *LAB, 1, factor, factor), (1.4, 2, 3, 5, 9)),
     "jpeg2000": (_jpeg2000, (14, 26, 45, 80, 140)),
-    "jpeg": (_jpeg, (45, 28, 15, 8, 4)),
+    "jpeg": (lambda x, quality, rng: _encoded(x, format="JPEG", quality=int(quality)), (45, 28, 15, 8, 4)),
     "white_noise": (_white_noise, (0.04, 0.07, 0.11, 0.17, 0.27)),
     "white_noise_in_color_component": (_white_noise_in_color_component, (0.04, 0.07, 0.11, 0.17, 0.27)),
     "impulse_noise": (_impulse_noise, (0.005, 0.015, 0.04, 0.09, 0.2)),
-    "multiplicative_noise": (_multiplicative_noise, (0.08, 0.14, 0.24, 0.4, 0.7)),
+    "multiplicative_noise": (
+        lambda x, sd, rng: x * (1 + sd * rng.standard_normal(x.shape, np.float32)),
+        (0.08, 0.14, 0.24, 0.4, 0.7),
+    ),
     "denoise": (_denoise, (0.03, 0.06, 0.1, 0.16, 0.26)),
-    "brighten": (_brighten, (0.15, 0.35, 0.7, 1.3, 2.5)),
-    "darken": (_darken, (0.15, 0.35, 0.7, 1.3, 2.5)),
-    "mean_shift": (_mean_shift, (0.06, 0.11, 0.18, 0.27, 0.4)),
+    "brighten": (lambda x, amount, rng: x ** (1 / (1 + amount)), (0.15, 0.35, 0.7, 1.3, 2.5)),
+    "darken": (lambda x, amount, rng: x ** (1 + amount), (0.15, 0.35, 0.7, 1.3, 2.5)),
+    "mean_shift": (lambda x, amount, rng: x + amount * rng.choice([-1, 1]), (0.06, 0.11, 0.18, 0.27, 0.4)),
     "jitter": (_jitter, (0.3, 0.5, 0.9, 1.6, 3)),
     "non_eccentricity_patch": (_non_eccentricity_patch, (5, 12, 25, 50, 100)),
     "pixelate": (_pixelate, (2, 3, 4, 6, 10)),
-    "quantization": (_quantization, (14, 10, 7, 4, 3)),
+    "quantization": (lambda x, values, rng: np.round(x * (values - 1)) / (values - 1), (14, 10, 7, 4, 3)),
     "color_block": (_color_block, (1, 3, 6, 10, 18)),
-    "high_sharpen": (_high_sharpen, (0.7, 1.5, 3, 6, 14)),
-    "contrast_change": (_contrast_change, (0.75, 0.55, 0.4, 0.27, 0.15)),
+    "high_sharpen": (lambda x, amount, rng: x + amount * (x - _blurred(x, 1.0)), (0.7, 1.5, 3, 6, 14)),
+    "contrast_change": (lambda x, factor, rng: (m := x.mean((0, 1))) + factor * (x - m), (0.75, 0.55, 0.4, 0.27, 0.15)),
 }
 KINDS: tuple[str, ...] = tuple(_TABLE)
