@@ -9,7 +9,7 @@ LOCKFILE = 'import yaml; from dvc.schema import COMPILED_LOCKFILE_SCHEMA as chec
 RECOVER = { python -m json.tool $(RWLOCK) || rm -f $(RWLOCK); \
 	test ! -e dvc.lock || python -c $(LOCKFILE) || git checkout dvc.lock || rm dvc.lock; } >/dev/null 2>&1
 .DEFAULT_GOAL := help
-.PHONY: help install demo real real-quick paper small-clip bench reference test test-all lint format recover lock clean
+.PHONY: help install demo real real-quick paper cell small-clip bench reference test test-all lint format recover lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -52,6 +52,14 @@ real-quick: install ## 50 labels of LIVE Challenge, seven methods, the sound pro
 
 paper: install ## the paper: download the databases and run everything (use a GPU)
 	@$(RECOVER) && dvc repro
+
+# make cell IN=demo TARGET=sim_wild LEARN="sim_pre1 sim_pre2" does the same with simulated databases
+IN ?= .
+TARGET ?= koniq10k
+LEARN ?= tid2013 kadid10k
+cell: install ## one cell of the paper: GRMP-IQA, 50 labels of KonIQ-10k (10 GB to download; use a GPU)
+	@cd $(IN) && grmp data fetch $(TARGET) $(LEARN) && grmp data prepare $(TARGET) $(LEARN) && \
+		grmp backbone && grmp pretrain fomaml && grmp run $(TARGET) grmp 50
 
 small-clip: install ## retrain the shipped CLIPs, hours on 2 cores: make small-clip FROM=/path/to/BIQ2021
 	@test -n "$(FROM)" || { echo "error: pass BIQ2021's folder: make small-clip FROM=/path/to/BIQ2021" >&2; exit 1; }

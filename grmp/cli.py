@@ -106,6 +106,14 @@ def run_one(
     computed, _, _ = run(loaded, params.parent, key)
     if not computed:
         print(f"{key}: up to date; nothing to do")
+    from grmp.experiments.record import read_record
+    from grmp.metrics import interval, srcc
+
+    splits, settings = read_record(key.folder(params.parent)).predictions.groupby("split"), loaded.evaluate
+    each = [srcc(part["quality"], part["score"])[0] for _, part in splits]
+    found = interval(each, settings.level, settings.resamples, settings.seed)
+    median = f"{found['median']:.3f} [{found['median_low']:.3f}, {found['median_high']:.3f}]"
+    print(f"{key}: median SRCC {median} over {found['scored']:g} of {found['splits']:g} splits")
 
 
 @app.command()
