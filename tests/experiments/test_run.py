@@ -4,11 +4,16 @@ import os
 import shutil
 from types import SimpleNamespace
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 import yaml
+from scipy.stats import spearmanr
+from typer.testing import CliRunner
 
 from grmp import methods, params
+from grmp.cli import app
 from grmp.clip import checkpoints
 from grmp.errors import UserError
 from grmp.experiments import identity
@@ -144,3 +149,14 @@ def test_a_record_from_other_weights_is_not_replaced_without_notice(world, capsy
     checkpoints.save(path, {name: t * (1.01 if "proj" in name else 1) for name, t in weights.items()}, card)
     run(loaded, world.parent, key, progress=False)
     assert f"{key}: replaces a record that was computed from another backbone" in capsys.readouterr().out
+
+
+def test_the_command_prints_the_median(world):
+    command, folder = ["run", "target", "ridge", "6", "--params", str(world)], world.parent
+    for first in ("", "sound-target-ridge-6: up to date"):
+        said = CliRunner().invoke(app, command, catch_exceptions=False).output
+        assert said.startswith(first)
+    table = pd.read_csv(folder / "results/runs/sound/target/ridge/6/predictions.csv")
+    each = [spearmanr(part["quality"], part["score"])[0] for _, part in table.groupby("split")]
+    assert f"median SRCC {np.median(each):.3f} [" in said
+    assert f"over {len(each)} of {len(each)} splits" in said
