@@ -3,6 +3,8 @@
 Every command does one thing, and imports what it needs only when it runs: ``grmp --help`` imports no torch.
 """
 
+import contextlib
+import json
 import os
 import shlex
 import sys
@@ -46,7 +48,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="print JSON, one object per
 DEFAULT = "photo"  # the model that scores unless another one is named
 
 
-@app.command()
+@app.command(epilog="Example: grmp backbone --from ViT-B-16.pt")
 def backbone(
     params: ParamsFile = HERE,
     origin: Annotated[Path | None, typer.Option("--from", help="weights", show_default="download")] = None,
@@ -59,7 +61,7 @@ def backbone(
         build(loaded, params.parent, origin)
 
 
-@app.command()
+@app.command(epilog="Example: grmp pretrain fomaml")
 def pretrain(
     variant: Annotated[str, typer.Argument(help="a variant of params.yaml, e.g. fomaml")], params: ParamsFile = HERE
 ) -> None:
@@ -74,7 +76,7 @@ def pretrain(
         run(loaded, params.parent, variant)
 
 
-@app.command("inner-curves")
+@app.command("inner-curves", epilog="Example: grmp inner-curves fomaml")
 @app.command("steps", hidden=True)
 def inner_curves(variant: str, params: ParamsFile = HERE) -> None:
     """Measure what a few inner steps gain on each distortion type, from meta-learned and from random prompts."""
@@ -85,7 +87,7 @@ def inner_curves(variant: str, params: ParamsFile = HERE) -> None:
         measure(loaded, params.parent, variant)
 
 
-@app.command("run")
+@app.command("run", epilog="Example: grmp run livec grmp 50 --protocol published")
 @app.command("adapt", hidden=True)
 def run_one(
     database: Annotated[str, typer.Argument(help="a database, or a_to_b: train on a, test on all of b")],
@@ -116,7 +118,7 @@ def run_one(
     print(f"{key}: median SRCC {median} over {found['scored']:g} of {found['splits']:g} splits")
 
 
-@app.command()
+@app.command(epilog="Example: grmp continual")
 def continual(params: ParamsFile = HERE) -> None:
     """Learn one database after another, and test on all databases so far after each step."""
     loaded = load(params)
@@ -126,7 +128,7 @@ def continual(params: ParamsFile = HERE) -> None:
         run(loaded, params.parent)
 
 
-@app.command()
+@app.command(epilog="Example: grmp attribution livec")
 @app.command("look", hidden=True)
 def attribution(database: str, params: ParamsFile = HERE) -> None:
     """Compute relevance maps and embeddings of test images, before and after fine-tuning."""
@@ -137,7 +139,7 @@ def attribution(database: str, params: ParamsFile = HERE) -> None:
         run(loaded, params.parent, database)
 
 
-@app.command()
+@app.command(epilog="Example: grmp sweep -j 2")
 def sweep(
     params: ParamsFile = HERE,
     workers: Annotated[
@@ -178,7 +180,7 @@ def sweep(
     print(f"{run(params, workers, wanted, time_limit * 60 or None, command, allow_failed)} runs computed")
 
 
-@app.command()
+@app.command(epilog="Example: grmp train photos/ratings.csv --scale 1 5")
 def train(
     ratings: Annotated[Path, typer.Argument(help="CSV above its images: image, mos and optionally reference")],
     out: Annotated[Path | None, typer.Option("-o", help="the model", show_default="RATINGS.safetensors")] = None,
@@ -200,12 +202,13 @@ def train(
     keep_duplicates: Annotated[
         bool, typer.Option("--keep-duplicates", help="images that look alike may be on both sides of a fold")
     ] = False,
+    as_json: AsJson = False,
     protocol: Protocol = "",
     params: Annotated[Path | None, typer.Option(help="a pipeline's params.yaml: its CLIP and prompts")] = None,
 ) -> None:
     """Train a model on your own rated images and estimate its quality by cross-validation.
 
-    It starts from a CLIP that comes with the package and needs no network. Example: grmp train photos/ratings.csv --scale 1 5
+    It starts from a CLIP that comes with the package and needs no network.
     """
     from grmp.use.settings import METHOD, own, settings_of
 
@@ -226,16 +229,20 @@ def train(
 
     others, path = against or ["zero_shot", "ridge"], out or ratings.with_suffix(".safetensors")
     data = loaded.data
-    rated = read(ratings, data.size, data.aspect, scale, not lower_is_better, not keep_duplicates)
-    low, high = rated.info["scale"]["low"], rated.info["scale"]["high"]
-    print(f"{len(rated.index)} rated images of {rated.info['sources']} sources, scale {low:g} to {high:g}", flush=True)
-    to_rate = unrated(ratings, rated, data.size, data.aspect, loaded.splits.seed) if folds else None
-    found, later = crossval.train(loaded, root, rated, path, method, others, folds, to_rate)
-    if folds:
-        print(crossval.summary(found, loaded, method))
-    if later:
-        print(f"rate next, where the folds disagree most: {', '.join(later[:SHOWN])}")
-    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB; score images with: grmp score IMAGES --model {path}")
+    with contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
+        rated = read(ratings, data.size, data.aspect, scale, not lower_is_better, not keep_duplicates)
+        low, high, count = rated.info["scale"]["low"], rated.info["scale"]["high"], len(rated.index)
+        print(f"{count} rated images of {rated.info['sources']} sources, scale {low:g} to {high:g}", flush=True)
+        to_rate = unrated(ratings, rated, data.size, data.aspect, loaded.splits.seed) if folds else None
+        found, later = crossval.train(loaded, root, rated, path, method, others, folds, to_rate)
+        if folds:
+            print(crossval.summary(found, loaded, method))
+        if later:
+            print(f"rate next, where the folds disagree most: {', '.join(later[:SHOWN])}")
+        print(f"{path}: {path.stat().st_size / 1e6:.1f} MB; score images with: grmp score IMAGES --model {path}")
+    if as_json:
+        rows = json.loads(found.reset_index().to_json(orient="records"))
+        print(json.dumps({"model": str(path), "images": count, "comparison": rows, "rate_next": later[:SHOWN]}))
 
 
 @app.command(
@@ -300,8 +307,6 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Show which patches of an image lower its score (red) or raise it (blue), and words that describe it."""
-    import json
-
     from grmp.finetune.scorer import load as read
     from grmp.use.explain import explain as run
 
@@ -341,7 +346,7 @@ def serve(
     uvicorn.run(service(read(model, device)), host=host, port=port)
 
 
-@app.command()
+@app.command(epilog="Example: grmp rerun results/runs/sound/livec/grmp/50")
 def rerun(
     record: Annotated[Path, typer.Argument(help="a folder below results/runs")], params: ParamsFile = HERE
 ) -> None:
@@ -354,7 +359,7 @@ def rerun(
         sys.exit(1)
 
 
-@app.command("params")
+@app.command("params", epilog="Example: grmp params --output results/params.yaml")
 def print_params(
     params: ParamsFile = HERE,
     output: Annotated[Path | None, typer.Option("--output", help="write to this file instead of printing")] = None,
@@ -370,7 +375,7 @@ def print_params(
         print(merged(params), end="")
 
 
-@app.command()
+@app.command(epilog="Example: grmp doctor --params demo/params.yaml")
 def doctor(params: ParamsFile = HERE) -> None:
     """Check whether this machine can run what params.yaml asks for; exit code 1 if it cannot."""
     from grmp.experiments.doctor import doctor as run
@@ -379,7 +384,7 @@ def doctor(params: ParamsFile = HERE) -> None:
         sys.exit(1)
 
 
-@app.command()
+@app.command(epilog="Example: grmp collect, then: grmp notebooks")
 def collect(params: ParamsFile = HERE) -> None:
     """Compute scores, medians, intervals and paired differences from the run records."""
     loaded = load(params)
@@ -389,7 +394,7 @@ def collect(params: ParamsFile = HERE) -> None:
         run(loaded, params.parent / "results")
 
 
-@app.command()
+@app.command(epilog="Example: grmp verify --tolerance 0.01")
 def verify(
     reference: Annotated[
         Path | None, typer.Argument(help="a folder with results", show_default="the reference of this pipeline")
@@ -400,8 +405,6 @@ def verify(
 ) -> None:
     """Compare fresh results with the reference in the repository; exit code 1 if they differ."""
     loaded = load(params)
-    import json
-
     from grmp.report.verify import lines, reference_folder
     from grmp.report.verify import verify as run
 
@@ -411,7 +414,7 @@ def verify(
         sys.exit(1)
 
 
-@app.command()
+@app.command(epilog="Example: grmp notebooks few_shot -p 'shots=[50]'")
 @app.command("notebook", hidden=True)
 def notebooks(
     name: Annotated[str, typer.Argument(help="one notebook [default: all of report.notebooks, in parallel]")] = "",
@@ -429,7 +432,7 @@ def notebooks(
         execute_all(params)
 
 
-@app.command()
+@app.command(epilog="Example: grmp site, then open results/site/index.html")
 @app.command("report", hidden=True)
 def site(params: ParamsFile = HERE) -> None:
     """Build the website in results/site/ with every table, figure and notebook."""

@@ -1,12 +1,16 @@
 """The command line: quick to start, no torch where nothing is trained, errors in one line."""
 
+import re
 import resource
+import shlex
 import subprocess
 import sys
 
 import pytest
+import typer
 
-from grmp.cli import main
+from grmp.cli import app, main
+from grmp.data.cli import app as data
 from tests.conftest import ROOT
 
 
@@ -53,3 +57,15 @@ def test_errors_are_one_line_and_exit_1(arguments, words, tmp_path, monkeypatch,
     assert error.count("\n") == 1
     assert words in error
     assert [p.name for p in tmp_path.iterdir()] == ["params.yaml"]
+
+
+@pytest.mark.parametrize("group", [app, data])
+def test_every_command_has_an_example_that_it_understands(group: typer.Typer):
+    for name, command in typer.main.get_command(group).commands.items():
+        if command.hidden or hasattr(command, "commands"):
+            continue
+        words = re.search(r"Examples?: grmp (?:data )?(.*)", command.epilog or "")
+        assert words, name
+        first = shlex.split(re.split(r" · |[,;] ", words[1])[0])
+        assert first[0] == name
+        command.make_context(name, first[1:])

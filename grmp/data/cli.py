@@ -24,7 +24,7 @@ def load(params: Path) -> "Params":
     return read(params)
 
 
-@app.command("list")
+@app.command("list", epilog="Example: grmp data list --params demo/params.yaml")
 def list_(params: ParamsFile = HERE) -> None:
     """List the known databases with their sizes, and which of them are here."""
     from grmp.data import databases
@@ -48,7 +48,7 @@ def list_(params: ParamsFile = HERE) -> None:
         print(f"{params}: {len(wanted)} databases, {size(down)} to download, {size(disk)} unpacked")
 
 
-@app.command()
+@app.command(epilog="Example: grmp data fetch livec --from ChallengeDB_release")
 def fetch(
     names: Names = None,
     origin: Annotated[
@@ -77,7 +77,7 @@ def fetch(
             fetching.fetch(entry.name, raw, origin, 1000 * min_rate)
 
 
-@app.command()
+@app.command(epilog="Example: grmp data prepare livec")
 def prepare(
     names: Names = None,
     allow_missing: Annotated[
@@ -105,7 +105,7 @@ def prepare(
             splits.make_official(table, folder / f"splits/{name}/official.csv", loaded.splits.seed)
 
 
-@app.command()
+@app.command(epilog="Example: grmp data show koniq10k")
 def show(name: str, params: ParamsFile = HERE) -> None:
     """Print the card of a database and, if it is prepared, save a contact sheet of its images from worst to best."""
     from grmp.data import databases, dataset

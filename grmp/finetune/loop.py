@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from grmp.clip import lora, stem
 from grmp.clip.model import Backbone, PromptDropout, PromptedCLIP, Shape, Tensors, pixels, semantic_loss, task_loss
@@ -121,7 +122,7 @@ class Finetuner:
         settings, method, active, everyone = self.settings, self.method, self.active, list(self.active.splits)
         if settings.select == "test":
             self._evaluate(-1)
-        for epoch in range(settings.epochs):
+        for epoch in tqdm(range(settings.epochs), "epochs", leave=False, delay=5, disable=None):
             splits = active.splits
             batches = [draw_batches(s.data.train.rows, settings, s.rng) for s in splits]
             rates = torch.tensor([s.rate for s in splits], device=self.device)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
 from grmp.errors import UserError, one_line
 from grmp.experiments.record import EXCLUDED, Record, Run, read_records
@@ -34,7 +35,7 @@ def score_table(records: list[Record], ranges: dict[str, tuple[float, float]]) -
     ``ranges`` are the databases' score ranges; rmse is NaN for a database that is not there.
     """
     rows = []
-    for record in records:
+    for record in tqdm(records, "scores", unit="run", delay=5, disable=None):
         low, high = ranges.get(record.target, (math.nan, math.nan))
         by_split = dict(iter(record.predictions.groupby("split")))
         for split, status in enumerate(record.run.status):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jinja2
 import numpy as np
+from tqdm import tqdm
 
 from grmp.data import decode
 from grmp.data.scale import Scale
@@ -21,8 +22,9 @@ BINS = 20
 def write(path: Path, scored: Sequence[tuple[Path, dict]], scale: Scale, meaning: str) -> None:
     """Write the page for (file, row of ``grmp score``); images without a score are counted, not shown."""
     shown = sorted((s for s in scored if np.isfinite(s[1]["quality"])), key=lambda s: s[1]["quality"])
+    files = [file for file, _ in shown]
     with ThreadPoolExecutor(cpus()) as pool:
-        thumbnails = list(pool.map(thumbnail, [file for file, _ in shown]))
+        thumbnails = list(tqdm(pool.map(thumbnail, files), "thumbnails", len(files), delay=5, disable=None))
     cards = []
     for (_, row), image in zip(shown, thumbnails, strict=True):
         ends = sorted(scale.quality(np.array([row["low"], row["high"]])))  # on [0, 1], for the bar

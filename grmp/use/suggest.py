@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
 from grmp.data.custom import locate
 from grmp.data.dataset import COLUMNS, Dataset
@@ -24,7 +25,7 @@ def unrated(table: Path, rated: Dataset, size: int, aspect: str, seed: int) -> D
     drawn = sorted(np.random.default_rng(seed).permutation(len(paths))[:MOST])
     with ThreadPoolExecutor(cpus()) as pool:
         read = partial(try_image, size=size, aspect=aspect, displayed=True)
-        images = list(pool.map(read, [paths[i] for i in drawn]))
+        images = list(tqdm(pool.map(read, [paths[i] for i in drawn]), "read others", len(drawn), delay=5, disable=None))
     good = [(paths[i], image) for i, image in zip(drawn, images, strict=True) if not isinstance(image, str)]
     if not good:
         return None
