@@ -6,7 +6,6 @@ those of the pipeline folder; each whose sha256 differs from the record is repor
 
 import tempfile
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import numpy as np
 
 from grmp.errors import UserError, one_line
 from grmp.experiments import identity
-from grmp.experiments.record import CorruptRecord, Record, plain, read_record
+from grmp.experiments.record import CorruptRecord, Record, Run, plain, read_record
 from grmp.experiments.run import run
 from grmp.params import Params, RunKey, validate
 
@@ -93,18 +92,12 @@ def restore(params: Params, key: RunKey, recorded: dict[str, Any], threads: int)
 
 def compare(old: Record, new: Record) -> Comparison:
     """Compare scores row by row."""
+    now = _facts(new.run)
     changed = [
-        f"input {name}: sha256 {digest[:12]} in the record, {new.run.inputs.get(name, 'none')[:12]} now"
-        for name, digest in sorted(old.run.inputs.items())
-        if new.run.inputs.get(name) != digest
+        f"{what}: {was} in the record, {now.get(what, 'none')} now"
+        for what, was in _facts(old.run).items()
+        if now.get(what) != was
     ]
-    changed += [
-        f"version of {name}: {was} in the record, {_now(name, new)} now"
-        for name, was in sorted(old.run.versions.items())
-        if _now(name, new) != was
-    ]
-    if old.run.device != new.run.device:
-        changed.append(f"device: {old.run.device} in the record, {new.run.device} now")
     a, b = old.predictions, new.predictions
     if list(a["split"]) != list(b["split"]) or list(a["image"]) != list(b["image"]):
         return Comparison("differs: other images were tested", np.nan, changed)
@@ -120,8 +113,8 @@ def compare(old: Record, new: Record) -> Comparison:
     return Comparison("within tolerance" if largest <= TOLERANCE else "differs", largest, changed)
 
 
-def _now(name: str, new: Record) -> str:
-    try:
-        return new.run.versions.get(name) or version(name)
-    except (PackageNotFoundError, ValueError):  # the latter: not the name of a package
-        return "not installed"
+def _facts(run: Run) -> dict[str, str]:
+    """What a run was computed from, and with what."""
+    inputs = {f"input {name}": f"sha256 {digest[:12]}" for name, digest in sorted(run.inputs.items())}
+    versions = {f"version of {name}": number for name, number in sorted(run.versions.items())}
+    return inputs | versions | {"device": run.device}

@@ -21,7 +21,7 @@ STARTS: dict[str, dict[str, Any]] = {
 def _losses(results: Results) -> pd.DataFrame:
     """The losses of all pre-trained variants, with a column ``variant``."""
     tables = [t.assign(variant=v) for v in results.params.pretrain.variants if (t := results.pretrain(v)) is not None]
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["variant", "database"])
 
 
 def _styles(results: Results) -> dict[str, dict[str, Any]]:
@@ -31,16 +31,12 @@ def _styles(results: Results) -> dict[str, dict[str, Any]]:
 
 def loss_table(results: Results) -> Table:
     """Mean query loss over tasks in the first and the last epoch, per variant and database."""
-    rows, absent = [], []
-    for name in results.params.pretrain.variants:
-        table = results.pretrain(name)
-        if table is None:
-            absent.append(f"pretrain@{name}")
-            continue
-        for database, part in table.groupby("database"):
-            by = part.pivot(index="task", columns="epoch", values="query_loss")
-            first, last = by.iloc[:, 0], by.iloc[:, -1]
-            rows.append((name, database, *by.shape, first.mean(), last.mean(), int((last < first).sum())))
+    table, rows = _losses(results), []
+    for (name, database), part in table.groupby(["variant", "database"], sort=False):
+        by = part.pivot(index="task", columns="epoch", values="query_loss")
+        first, last = by.iloc[:, 0], by.iloc[:, -1]
+        rows.append((name, database, *by.shape, first.mean(), last.mean(), int((last < first).sum())))
+    absent = [f"pretrain@{name}" for name in results.params.pretrain.variants if name not in set(table["variant"])]
     columns = ["variant", "database", "tasks", "epochs", "first query loss", "last query loss", "tasks whose loss fell"]
     data = pd.DataFrame(rows, columns=columns)
     shown = data.astype(object)

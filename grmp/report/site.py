@@ -20,7 +20,7 @@ import pandas as pd
 from grmp.errors import UserError
 from grmp.files import read_json, whole_folder
 from grmp.params import Params
-from grmp.report.results import Results
+from grmp.report.results import Results, at
 from grmp.report.table import with_interval
 
 LIBRARY = Path(__file__).parents[1]
@@ -64,7 +64,8 @@ def landing_page(params: Params, results: Path) -> str:
     """What was done, on what, and what came out; every number is read from ``results``."""
     grid, keys = params.run.few_shot, params.run.run_keys()
     done = sum((key.folder(results.parent) / "run.json").is_file() for key in keys)
-    simulated = [name for name in grid.databases if Results(results.parent, params).simulated(name)]
+    read = Results(results.parent, params)
+    simulated = [name for name in grid.databases if read.simulated(name)]
     parts = [
         f"# {params.report.title}",
         "GRMP-IQA predicts the perceived quality of an image with CLIP, from a few rated images. This site compares "
@@ -74,8 +75,7 @@ def landing_page(params: Params, results: Path) -> str:
     if simulated:
         how = "by a full-reference metric with rater noise"
         parts.append(f"The ratings of {_listed(simulated)} are **simulated** {how}.")
-    parts.append(_main_figure(results))
-    parts.append(_main_numbers(params, results))
+    parts += [_main_figure(results), _main_numbers(read)]
     claims = results / "tables/summary/claims.csv"
     left = pd.read_csv(claims).query("verdict == 'not run'")["claim"].unique() if claims.is_file() else []
     if len(left):
@@ -93,34 +93,29 @@ def _main_figure(results: Path) -> str:
     return f'<figure><a href="notebooks/few_shot.html">{image}</a><figcaption>{caption}</figcaption></figure>'
 
 
-def _main_numbers(params: Params, results: Path) -> str:
+def _main_numbers(results: Results) -> str:
     """SRCC of the last method that ``evaluate.pairs`` asks about, and the first three questions with their answers."""
-    grid, questions = params.run.few_shot, params.evaluate.pairs[:3]
-    if not questions or not (results / "pairs.csv").is_file():
+    grid, questions = results.grid, results.params.evaluate.pairs[:3]
+    if not questions or results.pairs.empty:
         return ""
-    where = f"protocol == {params.protocol!r} and shots == {str(grid.shots[-1])!r} and metric == 'srcc'"
-    tables = (results / "summary.csv", results / "pairs.csv")
-    summary, pairs = (pd.read_csv(path, dtype={"shots": str}).query(where) for path in tables)
-    method = questions[-1].method
-    label = {name: entry.label for name, entry in params.methods.items()}
-    median = ("median", "median_low", "median_high")
-    rows = [[f"SRCC of {label[method]}, median", *(_value(summary, d, median, method=method) for d in grid.databases)]]
+    summary, pairs = (at(t, shots=grid.shots[-1], metric="srcc") for t in (results.summary, results.pairs))
+    medians = at(summary, method=questions[-1].method)
+    rows = [
+        (f"SRCC of {results.label(questions[-1].method)}, median", medians, ["median", "median_low", "median_high"])
+    ]
     for pair in questions:
-        about = {"method": pair.method, "against": pair.against}
-        name = f"{label[pair.method]} minus {label[pair.against]}"
-        rows.append([name, *(_value(pairs, d, ("mean", "low", "high"), **about) for d in grid.databases)])
-    shown = pd.DataFrame(rows, columns=[f"{grid.shots[-1]} labels", *grid.databases])
-    level = f"{100 * params.evaluate.level:g} % interval"
+        name = f"{results.label(pair.method)} minus {results.label(pair.against)}"
+        rows.append((name, at(pairs, method=pair.method, against=pair.against), ["mean", "low", "high"]))
+    cells = [[name, *(_value(at(part, database=d)[ends]) for d in grid.databases)] for name, part, ends in rows]
+    shown = pd.DataFrame(cells, columns=[f"{grid.shots[-1]} labels", *grid.databases])
+    level = f"{100 * results.params.evaluate.level:g} % interval"
     note = f"Brackets: {level}, of a median over splits, of a difference over splits and images."
     return f"{shown.to_markdown(index=False)}\n\nDifferences are paired by split. {note}"
 
 
-def _value(table: pd.DataFrame, database: str, columns: Sequence[str], **where: str) -> str:
-    """One number of a table of ``collect`` with its interval, or "not run"."""
-    rows = table[(table[["database", *where]] == pd.Series({"database": database} | where)).all(axis=1)]
-    if rows.empty:
-        return "not run"
-    return with_interval(*(rows.iloc[0][name] for name in columns))
+def _value(rows: pd.DataFrame) -> str:
+    """A number with its interval, or "not run"."""
+    return with_interval(*rows.iloc[0]) if len(rows) else "not run"
 
 
 def render_notebook(results: Path, name: str) -> str:

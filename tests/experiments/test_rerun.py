@@ -102,7 +102,7 @@ def test_what_changed_is_named_and_no_control_character_printed(world):
     assert found.verdict == "identical"
     told = found.lines().splitlines()
     assert len(told) == 5
-    assert "version of no-such-package: 2.0??[31m in the record, not installed now" in told
+    assert "version of no-such-package: 2.0??[31m in the record, none now" in told
     assert any(line.startswith("version of torch: 1.0 in the record") for line in told)
     assert "device: cuda in the record, cpu now" in told
 
