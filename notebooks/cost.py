@@ -6,7 +6,7 @@
 # %% tags=["parameters"]
 root: str = "."  # pipeline folder: the folder of params.yaml
 protocol: str = ""  # of params.yaml; empty: the first one
-shots: int = 0  # number of labeled images; 0: the largest of params.yaml
+shots: int = 0  # number of labelled images; 0: the largest of params.yaml
 
 # %%
 from grmp.report import NotebookPage, cost

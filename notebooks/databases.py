@@ -18,7 +18,7 @@ page.table("databases", databases.database_table(page.results))
 
 # %%
 page.figure(
-    "opinions",
+    "ratings",
     databases.histograms(page.results),
     "Distribution of the ratings on each database's own scale; the title gives the number of images.",
     alt="One histogram per database: number of images against rating.",

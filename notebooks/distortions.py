@@ -8,7 +8,7 @@
 root: str = "."  # pipeline folder: the folder of params.yaml
 protocol: str = ""  # of params.yaml; empty: the first one
 methods: list[str] = []  # at most six; empty: zero-shot, GRMP-IQA, and GRMP-IQA without its parts
-shots: int = 0  # number of labeled images; 0: the largest of params.yaml
+shots: int = 0  # number of labelled images; 0: the largest of params.yaml
 
 # %%
 from grmp.report import NotebookPage, distortions

@@ -1,13 +1,13 @@
 # %% [markdown]
 # # Few-shot evaluation
 #
-# Accuracy after fine-tuning with few labeled images, and the contribution of each part of the method. Values are
+# Accuracy after fine-tuning with few labelled images, and the contribution of each part of the method. Values are
 # medians over seeded splits; every dot is one split. Published numbers are included where they could be read.
 
 # %% tags=["parameters"]
 root: str = "."  # pipeline folder: the folder of params.yaml
 protocol: str = ""  # of params.yaml; empty: the first one
-shots: list[int] = []  # numbers of labeled images; empty: those of params.yaml
+shots: list[int] = []  # numbers of labelled images; empty: those of params.yaml
 methods: list[str] = []  # rows of the table; empty: those of params.yaml
 metrics: list[str] = ["srcc", "plcc"]  # columns of the table
 
@@ -31,7 +31,7 @@ for metric in ("srcc", "plcc"):
     page.figure(
         f"curves_{metric}",
         few_shot.curves(page.results, "few_shot", shots, metric),
-        f"{metric.upper()} for each number of labeled images (shaded groups): median over splits with its interval, every "
+        f"{metric.upper()} for each number of labelled images (shaded groups): median over splits with its interval, every "
         "split a dot.",
         alt=f"One panel per database: {metric.upper()} by number of labels, one marker per method; the table lists the values.",
         stage="sweep",

@@ -34,7 +34,7 @@ if len(shots) > 1:
     page.figure(
         "data_efficiency",
         few_shot.curves(page.results, "full", shots),
-        "SRCC for each labeled share of the training set: median over splits with its interval, every split a dot.",
+        "SRCC for each labelled share of the training set: median over splits with its interval, every split a dot.",
         alt="One panel per database: SRCC by share of labels, one marker per method; the table above lists the values.",
         stage="sweep",
     )

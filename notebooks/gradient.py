@@ -29,7 +29,7 @@ page.figure(
     "strength",
     gradient.strength(page.results, method, databases, labels),
     f"Top: SRCC against λ, {labels} labels, median over splits with its interval, every split a dot; 0 is no rule, the filled "
-    "marker the published value. Bottom: semantic loss on the labeled images in the last epoch, the distance to the scene "
+    "marker the published value. Bottom: semantic loss on the labelled images in the last epoch, the distance to the scene "
     "predictions of CLIP.",
     alt="Two rows of panels, one column per database: SRCC and the final semantic loss against λ.",
     stage="sweep",

@@ -8,7 +8,7 @@
 root: str = "."  # pipeline folder: the folder of params.yaml
 protocol: str = ""  # of params.yaml; empty: the first one
 methods: list[str] = []  # at most five; empty: the first and the last four of params.yaml
-shots: int = 0  # number of labeled images; 0: the largest of params.yaml
+shots: int = 0  # number of labelled images; 0: the largest of params.yaml
 split: int = 0  # the split shown
 method: str = "grmp"  # the method whose failures are shown
 images: int = 6  # failures per database
@@ -52,7 +52,7 @@ page.figure(
 # %% [markdown]
 # ## Agreement between splits
 #
-# An image in the test sets of several splits is scored by several models, each fine-tuned with other labeled images.
+# An image in the test sets of several splits is scored by several models, each fine-tuned with other labelled images.
 
 # %%
 page.table("agreement", predictions.agreement_table(page.results, methods, run.databases, shots))

@@ -9,7 +9,7 @@
 root: str = "."  # pipeline folder: the folder of params.yaml
 one: str = "published"  # a protocol of params.yaml
 other: str = "sound"  # the protocol it is compared with
-shots: int = 0  # number of labeled images in the figure; 0: the smallest of params.yaml
+shots: int = 0  # number of labelled images in the figure; 0: the smallest of params.yaml
 
 # %%
 from grmp.report import NotebookPage, selection

@@ -1,6 +1,6 @@
 """Small networks of one's own beside CLIP: a seeded start, and a fixed schedule of AdamW on quality or on a teacher's scores.
 
-The loss is Huber's (smooth L1) and the rate falls along a cosine to zero, so there is nothing to choose on any picture.
+The loss is Huber's (smooth L1) and the rate falls along a cosine to zero, so there is nothing to choose on any image.
 """
 
 import math

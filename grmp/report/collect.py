@@ -84,9 +84,9 @@ def collect(params: Params, results: Path) -> None:
         print(f"left out: results/runs/{row.record}: {row.reason}")
 
 
-def score_range(world: Path, database: str) -> tuple[float, float] | None:
+def score_range(root: Path, database: str) -> tuple[float, float] | None:
     """Score range of a prepared database, from its info.json; None where it is not prepared here."""
-    path = world / "data/prepared" / database / "info.json"
+    path = root / "data/prepared" / database / "info.json"
     try:
         low, high = read_json(path)["range"]
         return float(low), float(high)
@@ -100,7 +100,7 @@ def score_range(world: Path, database: str) -> tuple[float, float] | None:
 def distortion_table(records: list[Record], kinds: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """SRCC within one distortion type (``level`` empty) and within one level, one row a run and split.
 
-    A group of fewer than five test pictures has no correlation, and a ``status`` that says so.
+    A group of fewer than five test images has no correlation, and a ``status`` that says so.
     """
     rows = []
     for record in records:

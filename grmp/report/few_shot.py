@@ -111,7 +111,7 @@ def curves(results: Results, kind: str, shots: Shots, metric: str = "srcc") -> F
         _draw_published(axis, at(published_scores(results, kind, database, shots), metric=metric), shots)
         axis.set_title(title(database))
         axis.set_xticks(range(len(shots)), [amount(k) for k in shots])
-        axis.set_xlabel("labeled share of the training set" if "pct" in str(shots[0]) else "labeled images")
+        axis.set_xlabel("labelled share of the training set" if "pct" in str(shots[0]) else "labelled images")
         if part.empty:
             note(axis, "not run")
     label_left(axes, metric.upper())

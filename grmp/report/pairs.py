@@ -26,11 +26,11 @@ COLUMNS = ["question", *CELL, "against", "metric", *DIFFERENCE, "role", "p_holm"
 RESAMPLES = 400  # of the images; enough for a standard error
 
 
-def index_of(world: Path, database: str) -> pd.DataFrame | None:
+def index_of(root: Path, database: str) -> pd.DataFrame | None:
     """``image, reference, distortion, level`` of a prepared database, or None where it is not here."""
     try:
         texts = dict.fromkeys(("image", "reference", "distortion"), str)
-        index = pd.read_csv(world / "data/prepared" / database / "index.csv", dtype=texts)
+        index = pd.read_csv(root / "data/prepared" / database / "index.csv", dtype=texts)
         return index[["image", "reference", "distortion", "level"]]
     except FileNotFoundError:
         return None
@@ -44,7 +44,7 @@ class Differences:
     """Compares records of one pipeline folder."""
 
     params: Params
-    world: Path
+    root: Path
     scores: dict[RunKey, pd.DataFrame]  # rows of scores.csv
     _drawn: dict[str, tuple[pd.Index, np.ndarray, int] | None] = field(default_factory=dict)
     _resampled: dict[tuple[RunKey, str], np.ndarray] = field(default_factory=dict)
@@ -77,7 +77,7 @@ class Differences:
     def _draw(self, database: str) -> tuple[pd.Index, np.ndarray, int] | None:
         """Names of the images, how often each is drawn, and the number of sources."""
         if database not in self._drawn:
-            self._drawn[database], index = None, index_of(self.world, database)
+            self._drawn[database], index = None, index_of(self.root, database)
             if index is not None:
                 sources = source_ids(index)
                 weights = draw(sources, RESAMPLES, [self.params.evaluate.seed, *database.encode()])
@@ -97,14 +97,14 @@ class Differences:
         return self._resampled[key]
 
 
-def pair_table(params: Params, world: Path, records: Iterable[Record], scores: pd.DataFrame) -> pd.DataFrame:
+def pair_table(params: Params, root: Path, records: Iterable[Record], scores: pd.DataFrame) -> pd.DataFrame:
     """Every question of ``evaluate.pairs`` in every cell where both sides have been run, and the mean over cells (``ALL``).
 
     The mean of SRCC under the first protocol is the primary endpoint of a question; these alone are tested, as one family
     (``p_holm``). All other rows are exploratory. A comparison that may not be made has a status that says why and no number.
     """
     by_cell, rows = {record.cell: record for record in records}, []
-    differences = Differences(params, world, dict(iter(scores.groupby(CELL))))
+    differences = Differences(params, root, dict(iter(scores.groupby(CELL))))
     few = params.run.few_shot
     for pair in params.evaluate.pairs:
         groups = {c: [c] for c in by_cell if c.method == pair.method and c._replace(method=pair.against) in by_cell}
@@ -139,7 +139,7 @@ def few_labels(rows: pd.DataFrame) -> pd.Series:
 def incomparable(params: Params, a: Run, b: Run) -> str:
     """Why two runs may not be compared, or an empty string.
 
-    They must have seen the same pictures, splits and backbone, and may differ in the settings of adaptation only where one of
+    They must have seen the same images, splits and backbone, and may differ in the settings of adaptation only where one of
     the two methods sets a value for itself (``set``).
     """
     for name in SAME_INPUTS:

@@ -65,8 +65,8 @@ def test_each_figure_names_what_was_read_for_it(executed: Path):
     scatter = notes(executed, "predictions")["figure", "scatter"]
     wanted = [f"results/runs/sound/{d}/{m}/50/run.json" for d in DATABASES for m in METHODS]
     assert sorted(scatter["records"]) == sorted(wanted)
-    opinions = notes(executed, "databases")["figure", "opinions"]
-    assert sorted(opinions["read"]) == [f"data/prepared/{d}" for d in (*sorted(DATABASES), "pre")]
+    ratings = notes(executed, "databases")["figure", "ratings"]
+    assert sorted(ratings["read"]) == [f"data/prepared/{d}" for d in (*sorted(DATABASES), "pre")]
 
 
 def test_a_table_names_the_records_of_its_rows(executed: Path):
@@ -81,7 +81,7 @@ SCORES = {"results/scores.csv", "results/summary.csv"}
 READ = {  # what each output must name: files, or prefixes that end in /
     ("summary", "claims"): {"results/summary.csv", "results/pairs.csv"},
     ("databases", "databases"): {"data/prepared/alpha"},
-    ("databases", "opinions"): {"data/prepared/alpha"},
+    ("databases", "ratings"): {"data/prepared/alpha"},
     ("databases", "samples"): {"data/prepared/alpha"},
     ("databases", "backbone"): {"results/backbone.json"},
     ("meta_training", "losses"): {"results/pretrain/reptile.csv"},

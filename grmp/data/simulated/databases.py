@@ -146,11 +146,11 @@ def _labelled(name: str, number: int) -> tuple[Content, str]:
 
 def _row(name: str, content: Content, picture: np.ndarray, kind: str, level: int | str) -> dict[str, object]:
     noise = RATER_SD * np.random.default_rng(_seed("raters", name)).standard_normal(RATERS)
-    opinions = np.clip(np.round(quality(picture, content.picture) + noise), 1, 5)
+    ratings = np.clip(np.round(quality(picture, content.picture) + noise), 1, 5)
     return {
         "image": name,
-        "mos": round(float(opinions.mean()), 4),
-        "mos_std": round(float(opinions.std(ddof=1)), 4),
+        "mos": round(float(ratings.mean()), 4),
+        "mos_std": round(float(ratings.std(ddof=1)), 4),
         "reference": content.reference,
         "distortion": kind,
         "level": level,
