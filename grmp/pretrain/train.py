@@ -273,20 +273,14 @@ def target_srcc(backbone: Backbone, prompts: Tensors, tokens: Tensor, target: Da
 
 def _identity(params: Params, name: str, loaded: dict[str, list[Dataset]], backbone: Backbone) -> str:
     """Digest of everything that determines the learned prompts."""
-    return sha256_of(
-        {
-            "variant": params.variants[name].model_dump(),
-            "pretrain": params.pretrain.model_dump(),
-            "prompts": params.prompts.model_dump(),
-            "databases": {
-                d: [s.info["views"][v] for s, v in zip(sides, params.pretrain_views[-len(sides) :], strict=True)]
-                for d, sides in loaded.items()
-            },
-            "backbone": backbone.sha256,
-            "normalize": params.backbone.normalize,
-            "code": code_digest("grmp.pretrain.train"),
-        }
-    )
+    groups = {"variant": params.variants[name], "pretrain": params.pretrain, "prompts": params.prompts}
+    views = params.pretrain_views
+    images = {
+        d: [s.info["views"][v] for s, v in zip(sides, views[-len(sides) :], strict=True)] for d, sides in loaded.items()
+    }
+    used = {group: values.model_dump() for group, values in groups.items()} | {"databases": images}
+    used |= {"backbone": backbone.sha256, "normalize": params.backbone.normalize}
+    return sha256_of(used | {"code": code_digest("grmp.pretrain.train")})
 
 
 def _up_to_date(path: Path, identity: str) -> bool:

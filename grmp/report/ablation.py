@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from grmp.params import Ablation, Params, RunKey
 from grmp.report.comparisons import Comparison, effects
 from grmp.report.plotting import PAGE, draw_splits, line_styles, note, panels, styled
-from grmp.report.results import Results, at, title
-from grmp.report.table import Table, join, merged, missing_runs, signed, triples, with_interval
+from grmp.report.results import Results, at, title, triples
+from grmp.report.table import Table, join, merged, missing_runs, signed, with_interval
 
 
 def parts(params: Params) -> list[Comparison]:

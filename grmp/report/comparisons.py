@@ -107,24 +107,20 @@ def _panel(axis: Axes, results: Results, table: pd.DataFrame, headings: bool) ->
 
 def effect_columns(results: Results, data: pd.DataFrame) -> pd.DataFrame:
     """The columns that all tables of differences share."""
-    columns: dict[str, Sequence[str]] = {"Question": merged(data["question"])} if "question" in data else {}
     names = [f"{results.label(a)} − {results.label(b)}" for a, b in zip(data["method"], data["against"], strict=True)]
-    won = zip(data["won"], data["scored"], strict=True)
-    return pd.DataFrame(
-        columns
-        | {
-            "Difference": merged(names),
-            "Database": [title(d) for d in data["database"]],
-            "Labels": [amount(k) for k in data["shots"]],
-            "Mean": [signed(*v) for v in zip(data["mean"], data["low"], data["high"], strict=True)],
-            "Over splits": [span(*v) for v in zip(data["mean_low"], data["mean_high"], strict=True)],
-            "Won": ["–" if pd.isna(w) else f"{w:.0f} of {n:.0f}" for w, n in won],
-            "p": [p_value(p) for p in data["p"]],
-            "Interval": [
-                side(*v) for v in zip(data["low"], data["high"], data.get("status", ["ok"] * len(data)), strict=True)
-            ],
-        }
-    )
+    won, status = zip(data["won"], data["scored"], strict=True), data.get("status", pd.Series("ok", data.index))
+    shown: dict[str, Sequence[str]] = {"Question": merged(data["question"])} if "question" in data else {}
+    shown |= {
+        "Difference": merged(names),
+        "Database": [title(d) for d in data["database"]],
+        "Labels": [amount(k) for k in data["shots"]],
+        "Mean": [signed(*v) for v in zip(data["mean"], data["low"], data["high"], strict=True)],
+        "Over splits": [span(*v) for v in zip(data["mean_low"], data["mean_high"], strict=True)],
+        "Won": ["–" if pd.isna(w) else f"{w:.0f} of {n:.0f}" for w, n in won],
+        "p": [p_value(p) for p in data["p"]],
+        "Interval": [side(*v) for v in zip(data["low"], data["high"], status, strict=True)],
+    }
+    return pd.DataFrame(shown)
 
 
 def effect_table(results: Results, table: pd.DataFrame, comparisons: Sequence[Comparison], caption: str) -> Table:

@@ -5,8 +5,8 @@ from matplotlib.figure import Figure
 
 from grmp.metrics import interval
 from grmp.report.plotting import label_left, legend, line_styles, panels, styled
-from grmp.report.results import Results, title
-from grmp.report.table import Table, triples, with_interval
+from grmp.report.results import Results, title, triples
+from grmp.report.table import Table, with_interval
 
 STRATEGIES = {"sequential": "sequential fine-tuning", "gate": "one model each, gated", "joint": "joint training"}
 MEASURES = ("accuracy", "plasticity", "stability", "forgetting")

@@ -5,8 +5,8 @@ from matplotlib.figure import Figure
 
 from grmp.params import ACROSS
 from grmp.report.plotting import PAGE, draw_splits, method_styles, styled
-from grmp.report.results import Results, at, title
-from grmp.report.table import Table, join, merged, missing_runs, triples, with_interval
+from grmp.report.results import Results, at, title, triples
+from grmp.report.table import Table, join, merged, missing_runs, with_interval
 
 
 def matrix(results: Results, shots: int | str) -> Table | None:

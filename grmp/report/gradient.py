@@ -10,8 +10,8 @@ from grmp.params import Ablation, Params, RunKey
 from grmp.report.ablation import draw_sweep
 from grmp.report.comparisons import Comparison
 from grmp.report.plotting import GREY, PAGE, label_left, line_styles, medians, note, panels, styled
-from grmp.report.results import Results, at, title
-from grmp.report.table import Table, join, missing_runs, number, triples, with_interval
+from grmp.report.results import Results, at, title, triples
+from grmp.report.table import Table, join, missing_runs, number, with_interval
 
 RULES = {
     "none": ("No rule", "task gradient only"),

@@ -198,6 +198,11 @@ def at(table: pd.DataFrame, **where: Any) -> pd.DataFrame:
     return table
 
 
+def triples(table: pd.DataFrame, name: str) -> list[tuple[float, float, float]]:
+    """Value, low and high of each row: columns ``name``, ``name_low``, ``name_high``."""
+    return list(table[[name, f"{name}_low", f"{name}_high"]].itertuples(index=False, name=None))
+
+
 def read_table(path: Path) -> pd.DataFrame:
     """A table of ``collect``; UserError if it is corrupt or of another version."""
     try:

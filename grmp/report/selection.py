@@ -10,19 +10,8 @@ from grmp.metrics import bootstrap
 from grmp.params import Params
 from grmp.report.comparisons import OTHER_IMAGES_NOTE, effect_columns, effects
 from grmp.report.plotting import legend, line_styles, panels, styled
-from grmp.report.results import Results, at, title
-from grmp.report.table import (
-    SPLITS_NOTE,
-    Table,
-    amount,
-    join,
-    merged,
-    missing_runs,
-    side,
-    signed,
-    triples,
-    with_interval,
-)
+from grmp.report.results import Results, at, title, triples
+from grmp.report.table import SPLITS_NOTE, Table, amount, join, merged, missing_runs, side, signed, with_interval
 
 CELL = ["database", "method", "shots"]
 

@@ -195,11 +195,6 @@ def signed(value: float, low: float, high: float) -> str:
     return f"+{text}" if pd.notna(value) and value > 0 else text
 
 
-def triples(table: pd.DataFrame, name: str) -> list[tuple[float, float, float]]:
-    """Value, low and high of each row: columns ``name``, ``name_low``, ``name_high``."""
-    return list(table[[name, f"{name}_low", f"{name}_high"]].itertuples(index=False, name=None))
-
-
 def amount(shots: int | str) -> str:
     """A number of labels, or a share of the training set: ``50``, ``20 %``."""
     return str(shots).replace("pct", " %")

@@ -52,12 +52,9 @@ def _scores(folder: Path) -> pd.DataFrame:
 
 def _conclusions(folder: Path) -> dict[str, str]:
     """Of every comparison, where its interval lies."""
-    return {
-        f"{r.metric.upper()} of {r.protocol} {r.database} {r.shots}, {r.method} - {r.against}": side(
-            r.low, r.high, r.status
-        )
-        for r in read_table(folder / "pairs.csv").itertuples()
-    }
+    rows = list(read_table(folder / "pairs.csv").itertuples())
+    names = [f"{r.metric.upper()} of {r.protocol} {r.database} {r.shots}, {r.method} - {r.against}" for r in rows]
+    return dict(zip(names, [side(r.low, r.high, r.status) for r in rows], strict=True))
 
 
 def lines(found: dict[str, Any]) -> str:
