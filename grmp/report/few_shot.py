@@ -36,42 +36,39 @@ def score_table(
         return None
     grid, params = results.params.run.grids()[kind], results.params
     names = [m for m in grid.methods if not methods or m in methods]
-    keyed = results.summary.set_index(["database", "method", "shots", "metric"])
+    summary = results.summary
+    summary = summary[summary["database"].isin(grid.databases) & summary["shots"].isin(shots)]
+    heads = {(k, m): f"{m.upper()}, {amount(k)}" for m in metrics for k in shots}
     data, shown = [], []
     for database in grid.databases:
-        heads = {(k, m): f"{m.upper()}, {amount(k)}" for m in metrics for k in shots}
-        best = {(k, m): _best(keyed, database, names, k, m) for k, m in heads}
+        ours = {(r.method, r.shots, r.metric): r for r in at(summary, database=database).itertuples()}
         for method in names:
             row = {"Database": title(database), "Method": results.label(method)} | dict.fromkeys(heads.values(), "–")
             for (k, metric), head in heads.items():
-                if (database, method, k, metric) in keyed.index:
-                    one = keyed.loc[(database, method, k, metric)]
-                    cell = with_interval(one["median"], one["median_low"], one["median_high"])
-                    if one["scored"] < one["splits"]:
-                        cell += f" ({one['scored']:.0f} of {one['splits']:.0f} splits)"
-                    row[head] = f"**{cell}**" if method == best[k, metric] else cell
-                    values = one[["median", "median_low", "median_high"]]
-                    data.append((database, method, k, metric, *values, "this run"))
+                if one := ours.get((method, k, metric)):
+                    three = one.median, one.median_low, one.median_high
+                    partly = f" ({one.scored:.0f} of {one.splits:.0f} splits)" if one.scored < one.splits else ""
+                    cell = with_interval(*three) + partly
+                    row[head] = f"**{cell}**" if method == _best(ours, names, k, metric) else cell
+                    data.append((database, method, k, metric, *three, "this run"))
             shown.append(row)
         theirs = published_scores(results, kind, database, shots)
         for name in theirs["method"].drop_duplicates():
             row = {"Database": title(database), "Method": f"{name}, published"} | dict.fromkeys(heads.values(), "n.p.")
             for (k, metric), head in heads.items():
-                part = theirs[(theirs["method"] == name) & (theirs["shots"] == k) & (theirs["metric"] == metric)]
-                if part["value"].notna().any():
-                    row[head] = number(part["value"].iloc[0])
-                    data.append((database, name, k, metric, part["value"].iloc[0], np.nan, np.nan, "published"))
+                for value in at(theirs, method=name, shots=k, metric=metric)["value"].dropna()[:1]:
+                    row[head] = number(value)
+                    data.append((database, name, k, metric, value, np.nan, np.nan, "published"))
             shown.append(row)
     frame = pd.DataFrame(shown)
     frame["Database"] = merged(frame["Database"])
-    summary = results.summary
     text = join(
         f"Median over {params.splits.count} splits with its {round(100 * params.evaluate.level)}% bootstrap interval, protocol "
         f"{params.protocol}. Columns: metric and number (or share) of labels. Bold: highest median, not a significance test.",
         SPLITS_NOTE,
         PUBLISHED_NOTE if frame["Method"].str.endswith(", published").any() else "",
         f"n.p.: {BLANK}." if (frame == "n.p.").to_numpy().any() else "",
-        _incomplete(summary[summary["database"].isin(grid.databases) & summary["shots"].isin(shots)]),
+        _incomplete(summary),
         missing_runs(results, [key for key in results.run_keys(shots, kind) if key.method in names]),
     )
     caption = CAPTIONS[kind].format(", ".join(amount(k) for k in shots))
@@ -84,11 +81,9 @@ def _incomplete(summary: pd.DataFrame) -> str:
     return "; ".join(f"{r.database}, {r.method}, {r.shots}: {r.status}" for r in rows.itertuples())
 
 
-def _best(keyed: pd.DataFrame, database: str, methods: Sequence[str], shots: int | str, metric: str) -> str | None:
+def _best(ours: dict[Any, Any], methods: Sequence[str], shots: int | str, metric: str) -> str | None:
     """The method with the highest median if there are two to compare."""
-    cells = {m: (database, m, shots, metric) for m in methods}
-    medians = {m: keyed.loc[cell, "median"] for m, cell in cells.items() if cell in keyed.index}
-    medians = {m: value for m, value in medians.items() if pd.notna(value)}
+    medians = {m: one.median for m in methods if (one := ours.get((m, shots, metric))) and pd.notna(one.median)}
     return max(medians, key=lambda m: medians[m]) if len(medians) > 1 else None
 
 
