@@ -25,9 +25,8 @@ def scatter(results: Results, methods: Sequence[str], shots: int, split: int) ->
     databases = [d for d in results.grid.databases if any(key[0] == d for key in records)]
     if not databases:
         return None
-    styles, scores = line_styles(results.params.methods), results.scores
-    size = (COLUMN if len(methods) == 1 else PAGE, 1.45 * len(databases) + 0.25)
-    figure = Figure(size, layout="constrained")
+    styles, scores = line_styles(results.params.methods), at(results.scores, shots=shots, split=split)
+    figure = Figure((COLUMN if len(methods) == 1 else PAGE, 1.45 * len(databases) + 0.25), layout="constrained")
     grid = figure.subplots(len(databases), len(methods), squeeze=False, sharex=True, sharey=True)
     for axes, database in zip(grid, databases, strict=True):
         axes[0].set_ylabel(f"{title(database)}\n{results.rating(database)}")
@@ -41,8 +40,7 @@ def scatter(results: Results, methods: Sequence[str], shots: int, split: int) ->
             part = record.predictions[record.predictions["split"] == split]
             x, y = part["score"].to_numpy(), part["quality"].to_numpy()
             axis.plot(x, y, "o", color=styles[name]["color"], alpha=0.45, markersize=2.2, mew=0)
-            row = at(scores, database=database, method=name, shots=shots, split=split)
-            lines = [f"SRCC {row['srcc'].iloc[0]:.3f}"] if len(row) else []
+            lines = [f"SRCC {value:.3f}" for value in at(scores, database=database, method=name)["srcc"]]
             fit = fit_logistic(y, x) if np.isfinite(x).all() and np.ptp(x) > 0 else None
             if fit is not None and abs(fit[3]) > STEEP * np.ptp(x):
                 line = np.linspace(x.min(), x.max(), 200)
@@ -153,16 +151,15 @@ def agreement(results: Results, method: str, databases: list[str], shots: int | 
 def agreement_table(results: Results, methods: list[str], databases: list[str], shots: int | str) -> Table:
     """How far the predictions for an image vary from split to split, and how far they are from its rating."""
     rows = []
-    for database in databases:
-        for name in methods:
-            one = results.record(database, name, shots)
-            table = by_image(fitted(one)) if one is not None else pd.DataFrame({"tested": []})
-            several = table[table["tested"] > 1]
-            if several.empty:
-                rows.append((database, name, *[np.nan] * 4))
-                continue
+    keys = [RunKey(results.params.protocol, d, m, shots) for d in databases for m in methods]
+    for _, database, name, _ in keys:
+        one = results.record(database, name, shots)
+        table = by_image(fitted(one)) if one is not None else pd.DataFrame({"tested": []})
+        several, found = table[table["tested"] > 1], [np.nan] * 4
+        if len(several):
             rmse = float(np.sqrt(np.mean((several["mean"] - several["quality"]) ** 2)))
-            rows.append((database, name, len(several), several["tested"].mean(), several["sd"].median(), rmse))
+            found = [len(several), several["tested"].mean(), several["sd"].median(), rmse]
+        rows.append((database, name, *found))
     data = pd.DataFrame(rows, columns=["database", "method", "images", "times", "sd", "rmse"])
     shown = pd.DataFrame({"Database": merged(data["database"].map(title)), "Method": data["method"].map(results.label)})
     for head, column, digits in (
@@ -173,5 +170,4 @@ def agreement_table(results: Results, methods: list[str], databases: list[str], 
         "Images in more than one test set; predictions on the scale of quality, [0, 1], by each split's logistic fit. SD: "
         "standard deviation of an image's predictions, median over images. RMSE: of the mean prediction."
     )
-    keys = [RunKey(results.params.protocol, d, m, shots) for d in databases for m in methods]
     return Table(data, shown, f"Agreement between splits, {shots} labels", join(text, missing_runs(results, keys)))

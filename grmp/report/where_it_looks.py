@@ -11,6 +11,7 @@ from grmp.report.results import Results, title
 from grmp.report.table import Table, join, merged, not_run, number
 
 SCENES = 7  # most frequent scenes that get a marker of their own
+MEASURES = {"srcc": "SRCC", "maps_alike": "Map correlation", "gap": "Gap", "axis_1": "PC 1", "axis_2": "PC 2"}
 MAP = "RdBu"  # blue raises the score, red lowers it
 
 
@@ -105,13 +106,9 @@ def model_table(results: Results, databases: list[str]) -> Table:
             gap = float(np.abs(gaps[i]).max() / max(np.abs(maps_[i].sum((1, 2))).max(), 1e-12))
             along = [abs(table[f"{axis}_{model}"].corr(table["quality"], "spearman")) for axis in "xy"]
             rows.append((database, _label(results, str(model)), len(table), srcc, alike, gap, *along))
-    columns = ["database", "model", "images", "srcc", "maps_alike", "gap", "axis_1", "axis_2"]
-    data = pd.DataFrame(rows, columns=columns)
-    heads = ["Database", "Model", "Images", "SRCC", "Map correlation", "Gap", "PC 1", "PC 2"]
-    shown = data.astype(object).set_axis(heads, axis=1)
-    shown["Database"] = merged(title(d) for d in data["database"])
-    for head, column in zip(heads[3:], columns[3:], strict=True):
-        shown[head] = [number(v) for v in data[column]]
+    data = pd.DataFrame(rows, columns=["database", "model", "images", *MEASURES])
+    shown = pd.DataFrame({"Database": merged(data["database"].map(title)), "Model": data["model"]})
+    shown = shown.assign(Images=data["images"]).join(data[list(MEASURES)].map(number).rename(columns=MEASURES))
     text = (
         "Test images of one split. SRCC: of the scores with the ratings. Map correlation: mean correlation with the map of the "
         "same image before fine-tuning. Gap: completeness error of integrated gradients, as a share of the largest sum of a "
