@@ -8,6 +8,8 @@ import pandas as pd
 from grmp.data import tables
 from grmp.errors import UserError
 
+PRIOR = 4  # ratings for which the spread over all images stands, in the spread of one
+
 
 def read(path: Path) -> pd.DataFrame:
     """The table ``path`` with one row per rated image: ``image``, ``mos`` and further columns; the index is its line, if any.
@@ -43,15 +45,16 @@ def read(path: Path) -> pd.DataFrame:
 def weights(table: pd.DataFrame) -> np.ndarray | None:
     """(N,) weights of mean ratings, 1 on average; None if nothing is known of their spread.
 
-    The inverse of a variance, v + mean(v): v = ``mos_std``^2 / ``raters`` is that of a mean rating, and its mean over images
-    stands for the error of a model. An image whose raters agree by chance (v = 0) so counts at most twice as much as one of
-    average spread. An image with a single rating has the mean variance of the others.
+    The inverse of a variance, v + mean(v), where v is that of a mean rating and its mean over images stands for the error of
+    a model: v = ``mos_std``^2 or, where the number of ``raters`` is known, that over it. Few raters say little about their
+    spread: the variance over all images counts as ``PRIOR`` ratings of each.
     """
     if "mos_std" not in table or not table["mos_std"].max() > 0:
         return None
-    squared = table["mos_std"].to_numpy(float) ** 2
-    count = table["raters"].to_numpy(float) if "raters" in table else 1
-    v = np.where(np.isnan(squared), np.nanmean(squared), squared) / count
+    v = np.nan_to_num(table["mos_std"].to_numpy(float) ** 2)  # NaN: one rating
+    if "raters" in table and table["raters"].max() > 1:
+        count = table["raters"].to_numpy(float)
+        v = ((count - 1) * v + PRIOR * np.average(v, weights=count - 1)) / (count - 1 + PRIOR) / count
     found = 1 / (v + v.mean())
     return np.asarray(found / found.mean())
 

@@ -32,9 +32,9 @@ def test_votes_are_averaged_over_raters(tmp_path: Path):
 
 
 def test_weights_are_inverse_variances():
-    """v = 4/4, 8/4 and, of the single rating, the mean square 6: means 3; 1 / (3 + v) are 1/4, 1/5, 1/9."""
+    """The variance of all is 6, those of the images (3 * 4 + 4 * 6) / 7, (3 * 8 + 4 * 6) / 7 and 6: v is 9/7, 12/7 and 6."""
     table = pd.DataFrame({"mos_std": [2, np.sqrt(8), np.nan], "raters": [4, 4, 1]})
-    expected = np.array([1 / 4, 1 / 5, 1 / 9])
+    expected = 1 / (3 + np.array([9 / 7, 12 / 7, 6]))
     assert ratings.weights(table) == pytest.approx(expected / expected.mean())
     assert ratings.weights(table.assign(mos_std=np.nan)) is None
     assert ratings.weights(table.assign(mos_std=0.0)) is None
