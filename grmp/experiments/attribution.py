@@ -7,6 +7,8 @@ sum is kept as ``gap``). So a map states which patches raise the score above tha
 lower it. The embeddings are shown on their first two principal components.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from torch import Tensor
 
 from grmp.clip.model import pixels, tokenize
 from grmp.data.crops import centre, crop, spare
+from grmp.device import cpus
 from grmp.errors import UserError
 from grmp.experiments.learn import tuned
 from grmp.files import whole, write_text
@@ -100,7 +103,11 @@ def attribution(params: Params, root: Path, database: str) -> None:
         xy, explained[name] = principal(embedded.numpy())
         table[[f"x_{name}", f"y_{name}"]] = xy
         table[f"score_{name}"] = both.softmax(-1)[:, 0].cpu().numpy()
-        maps[name] = [t.cpu().numpy() for t in relevance(model, pixels(shown.to(context.device), shape))]
+        with ThreadPoolExecutor(
+            cpus()
+        ) as pool:  # image by image, so that no number depends on how many cores there are
+            parts = pool.map(partial(relevance, model), pixels(shown.to(context.device), shape).split(1))
+        maps[name] = [torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True)]
     folder = root / "results/attribution"
     write_text(folder / f"{database}.csv", table.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
     with whole(folder / f"{database}.npz") as beside, beside.open("wb") as file:

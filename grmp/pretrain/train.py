@@ -6,7 +6,9 @@ seeded with (seed, epoch, database, task), so an interrupted run that resumes af
 
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from grmp.code import code_digest
 from grmp.data import databases, dataset
 from grmp.data.crops import Images, place
 from grmp.data.dataset import Dataset
-from grmp.device import choose_device, fits
+from grmp.device import choose_device, cpus, fits
 from grmp.errors import UserError
 from grmp.files import sha256_of, whole, write_text
 from grmp.params import Params, Pretrain, Triplets, Variant
@@ -60,7 +62,10 @@ def pretrain(params: Params, root: Path, name: str) -> None:
 
     given = {d: [stem_cache.inputs(root, side, backbone) for side in sides] for d, sides in loaded.items()}
     images = {d: _place(sides, device) for d, sides in given.items()}
-    learned = [_learn(params, name, loaded, images, backbone, tokens, seed, c) for seed, c in enumerate(kept)]
+    # runs are independent; on a CPU as many at a time as there are cores for, which changes no number
+    learn = partial(_learn, params, name, loaded, images, backbone, tokens)
+    with ThreadPoolExecutor(1 if device.type == "cuda" else max(1, cpus() // settings.threads)) as pool:
+        learned = list(pool.map(learn, range(len(kept)), kept))
     write_text(root / "results/pretrain" / f"{name}.csv", pd.DataFrame(learned[0].rows).to_csv(index=False))
     stated = {"variant": variant.model_dump(), "pretrain": settings.model_dump()}
     metadata = {"identity": identity, "backbone": backbone.sha256} | stated

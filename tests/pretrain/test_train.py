@@ -10,10 +10,11 @@ import torch
 from grmp.clip.model import Backbone, random_prompts, tokenize
 from grmp.data.dataset import Dataset
 from grmp.errors import UserError
-from grmp.params import Variant
-from grmp.pretrain import meta
+from grmp.params import Variant, load
+from grmp.pretrain import meta, train
 from grmp.pretrain.tasks import Task
 from grmp.pretrain.train import Checkpoint, MetaLearner, State, target_srcc
+from tests import worlds
 from tests.golden import weights
 from tests.worlds import SHAPE
 
@@ -102,3 +103,13 @@ def test_support_and_query_read_arrays_of_their_own():
         assert first.shape[2:] == second.shape[2:] == (size, size)
     with pytest.raises(UserError, match="smaller than the backbone's"):
         learner().batches(task, [support, query[..., :-1]], np.random.default_rng(0))
+
+
+def test_runs_side_by_side_are_those_one_after_another(monkeypatch, tmp_path):
+    prompts = []
+    for cores in (1, 2):
+        file = worlds.build(tmp_path / str(cores), pretrain={"seeds": 2, "epochs": 1})
+        monkeypatch.setattr(train, "cpus", lambda cores=cores: cores)
+        train.pretrain(load(file), file.parent, "fomaml")
+        prompts.append((file.parent / "models/prompts/fomaml.safetensors").read_bytes())
+    assert prompts[0] == prompts[1]
