@@ -61,7 +61,7 @@ def score(given: Sequence[Path], wanted: Wanted, out: Path | None = None, html: 
     notes = out and out.with_name(f".{out.name}.{sha256_of([model.card['sha256'], wanted.crops])[:16]}.notes")
     limit = None if wanted.below is None else model.scale.quality(np.array([wanted.below]))[0]
     kept: list[tuple[Path, Row]] = []
-    unread = below = 0
+    unread = below = shown = 0
     least, most = np.inf, -np.inf
     for path, (row, trouble) in zip(paths, _rows(model, paths, wanted, notes), strict=True):
         unread += bool(trouble)
@@ -71,9 +71,11 @@ def score(given: Sequence[Path], wanted: Wanted, out: Path | None = None, html: 
             if not float(row["quality"]) < limit:
                 continue
             below += 1
-        kept.append((path, row))
+        if out or wanted.worst or html:  # else rows are not kept: memory does not grow with them
+            kept.append((path, row))
         if not (out or wanted.worst):
-            print(_line(row, wanted.as_json, first=len(kept) == 1), end="", flush=True)
+            print(_line(row, wanted.as_json, first=not shown), end="", flush=True)
+            shown += 1
     if wanted.worst:
         kept = sorted(kept, key=lambda one: float(np.nan_to_num(float(one[1]["quality"]), nan=np.inf)))[: wanted.worst]
     text = "".join(_line(row, wanted.as_json, first=i == 0) for i, (_, row) in enumerate(kept))
