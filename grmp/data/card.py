@@ -16,31 +16,26 @@ def card(entry: Database, dataset: Dataset | None) -> str:
     """Counts, range, terms and citation as lines of text; measured values if the database is prepared."""
     scores = entry.scores
     better = "MOS, higher is better" if scores.higher_better else "DMOS, lower is better"
-    lines = [
-        entry.title,
-        f"  name       {entry.name} ({entry.kind})",
-        f"  images     {scores.count or 'as rendered'}",
-        f"  scores     {scores.low:g} .. {scores.high:g} ({better})",
-    ]
+    facts = {"name": f"{entry.name} ({entry.kind})", "images": f"{scores.count or 'as rendered'}"}
+    facts["scores"] = f"{scores.low:g} .. {scores.high:g} ({better})"
     if dataset is not None:
         t, mos, left_out = dataset.index, dataset.index["mos"], len(dataset.info.get("left_out", []))
-        lines.append(
-            f"  prepared   {len(t)} images of {dataset.images.shape[2]} x {dataset.images.shape[3]}"
-            + (f", {left_out} left out" if left_out else "")
-            + f"; scores {mos.min():.2f} .. {mos.max():.2f}, mean {mos.mean():.2f}, sd {mos.std(ddof=0):.2f}"
-        )
+        count = f"{len(t)} images of {dataset.images.shape[2]} x {dataset.images.shape[3]}"
+        count += f", {left_out} left out" if left_out else ""
+        spread = f"mean {mos.mean():.2f}, sd {mos.std(ddof=0):.2f}"
+        facts["prepared"] = f"{count}; scores {mos.min():.2f} .. {mos.max():.2f}, {spread}"
         if pixels := dataset.info.get("pixels"):
-            lines.append("  pixels     smallest {smallest}, median {median}, largest {largest}".format(**pixels))
+            facts["pixels"] = "smallest {smallest}, median {median}, largest {largest}".format(**pixels)
         if decoder := dataset.info.get("decoder"):
-            lines.append("  decoded by " + ", ".join(f"{name} {version}" for name, version in decoder.items()))
+            facts["decoded by"] = ", ".join(f"{name} {version}" for name, version in decoder.items())
         if t["reference"].notna().any():
             types = f", {t['distortion'].nunique()} distortion types" if t["distortion"].notna().any() else ""
-            lines.append(f"  sources    {t['reference'].nunique()} source images{types}")
+            facts["sources"] = f"{t['reference'].nunique()} source images{types}"
     if entry.sources:
-        lines += [f"  download   {size(entry.download)}; about {size(entry.disk)} unpacked"]
-        lines += [f"  by hand    {entry.by_hand}; then: grmp data fetch {entry.name} --from PATH"]
-    lines += [f"  page       {entry.page}", f"  terms      {entry.terms}", f"  cite       {entry.citation}"]
-    return "\n".join(lines)
+        facts["download"] = f"{size(entry.download)}; about {size(entry.disk)} unpacked"
+        facts["by hand"] = f"{entry.by_hand}; then: grmp data fetch {entry.name} --from PATH"
+    facts |= {"page": entry.page, "terms": entry.terms, "cite": entry.citation}
+    return "\n".join([entry.title, *(f"  {name:<10} {text}" for name, text in facts.items())])
 
 
 def size(count: int) -> str:

@@ -35,14 +35,6 @@ RATER_SD = 0.6  # of one rating, before it is rounded to 1, 2, 3, 4 or 5
 
 
 @dataclass(frozen=True)
-class Content:
-    """A clean image, (SIZE, SIZE, 3) uint8, and the name of its source."""
-
-    reference: str
-    picture: np.ndarray
-
-
-@dataclass(frozen=True)
 class _Design:
     """What a database consists of; without kinds, distortions are mixed and every image has its own content."""
 
@@ -119,42 +111,38 @@ def _make(name: str, images: Path, numbers: Iterable[int]) -> list[dict[str, obj
 
 def _pictures(name: str, number: int) -> Iterator[tuple[dict[str, object], np.ndarray]]:
     """Rows of scores.csv and the images of one content."""
-    content, label = _labelled(name, number)
+    source, label, clean = _content(name, number)
     if not _DESIGNS[name].kinds:
         file = f"{label}_mix.png"
-        yield _row(file, content, picture := _mixed(content.picture, file), "", ""), picture
+        image = _mixed(clean, file)
+        yield {"image": file, **_rated(image, clean, file), "reference": source, "distortion": "", "level": ""}, image
     for kind in _DESIGNS[name].kinds:
         for level in LEVELS:
             file = f"{label}_{KINDS.index(kind) + 1:02d}_{level}.png"
-            picture = distort(content.picture, kind, level, seed=_seed(file))
-            yield _row(file, content, picture, kind, level), picture
+            image = distort(clean, kind, level, seed=_seed(file))
+            row = {"image": file, **_rated(image, clean, file), "reference": source}
+            yield row | {"distortion": kind, "level": level}, image
 
 
-def _labelled(name: str, number: int) -> tuple[Content, str]:
-    """A content of a database and its name in file names: crops of photographs first, then rendered scenes."""
+def _content(name: str, number: int) -> tuple[str, str, np.ndarray]:
+    """Source, name in file names and clean image (SIZE, SIZE, 3) of a content: crops of photographs, then rendered scenes."""
     crops = _DESIGNS[name].crops
     photographs = [(file, crop) for file in _DESIGNS[name].photographs for crop in range(crops)]
     if number < len(photographs):
         file, crop = photographs[number]
-        content = _photograph(file, crop)
-        return content, content.reference if crops == 1 else f"{content.reference}-crop{crop}"
+        source = Path(file).stem
+        return source, source if crops == 1 else f"{source}-crop{crop}", _photograph(file, crop)
     place = number - len(photographs)
     kind = list(RENDERERS)[place % len(RENDERERS)]
-    reference = f"{kind.replace(' ', '-')}-{name.removeprefix('sim_')}-{place:04d}"
-    return Content(reference, render_scene(kind, SIZE, np.random.default_rng(_seed(reference)))), reference
+    source = f"{kind.replace(' ', '-')}-{name.removeprefix('sim_')}-{place:04d}"
+    return source, source, render_scene(kind, SIZE, np.random.default_rng(_seed(source)))
 
 
-def _row(name: str, content: Content, picture: np.ndarray, kind: str, level: int | str) -> dict[str, object]:
+def _rated(picture: np.ndarray, clean: np.ndarray, name: str) -> dict[str, float]:
+    """Mean and standard deviation of the simulated raters."""
     noise = RATER_SD * np.random.default_rng(_seed("raters", name)).standard_normal(RATERS)
-    ratings = np.clip(np.round(quality(picture, content.picture) + noise), 1, 5)
-    return {
-        "image": name,
-        "mos": round(float(ratings.mean()), 4),
-        "mos_std": round(float(ratings.std(ddof=1)), 4),
-        "reference": content.reference,
-        "distortion": kind,
-        "level": level,
-    }
+    ratings = np.clip(np.round(quality(picture, clean) + noise), 1, 5)
+    return {"mos": round(float(ratings.mean()), 4), "mos_std": round(float(ratings.std(ddof=1)), 4)}
 
 
 def _mixed(picture: np.ndarray, name: str) -> np.ndarray:
@@ -166,7 +154,7 @@ def _mixed(picture: np.ndarray, name: str) -> np.ndarray:
     return picture
 
 
-def _photograph(file: str, crop: int) -> Content:
+def _photograph(file: str, crop: int) -> np.ndarray:
     """A square crop of random place, scale and flip, reduced to SIZE; never enlarged."""
     rng = np.random.default_rng(_seed("crop", file, str(crop)))
     photograph = _read(file)
@@ -176,8 +164,7 @@ def _photograph(file: str, crop: int) -> Content:
     square = photograph[y : y + side, x : x + side]
     if rng.random() < 0.5:
         square = square[:, ::-1]
-    small = cv2.resize(np.ascontiguousarray(square), (SIZE, SIZE), interpolation=cv2.INTER_AREA)
-    return Content(Path(file).stem, small)
+    return cv2.resize(np.ascontiguousarray(square), (SIZE, SIZE), interpolation=cv2.INTER_AREA)
 
 
 @cache

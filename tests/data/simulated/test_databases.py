@@ -58,7 +58,7 @@ def test_the_picture_is_the_distortion_it_is_named_for(rendered: Path) -> None:
     # JPEG draws nothing at random, so that the file can be made again from the clean crop alone
     coffee = table[(table.reference == "coffee") & (table.distortion == "jpeg")].sort_values("level")
     pictures = [np.asarray(Image.open(rendered / "images" / name)) for name in coffee.image]
-    clean = world._photograph("coffee.png", 0).picture
+    clean = world._photograph("coffee.png", 0)
     assert all(np.array_equal(p, distort(clean, "jpeg", level, 0)) for level, p in enumerate(pictures, 1))
 
 
