@@ -62,13 +62,13 @@ def draw_crops(
         generator = torch.Generator().manual_seed(batches * epoch + batch)
         top, left, _ = torch.randint(max(1, margin), (3,), generator=generator).tolist()
         return [(int(r), top, left, left < margin // 2) for r in rows]
-    view = epoch % settings.views if settings.views else epoch
-    out = []
-    for row in rows:
-        rng = np.random.default_rng([settings.seed, seed, int(row), view])
-        top, left, flip = rng.integers(0, [margin + 1, margin + 1, 2])
-        out.append((int(row), int(top), int(left), bool(flip)))
-    return out
+    return per_image(rows, margin, (settings.seed, seed), epoch % settings.views if settings.views else epoch)
+
+
+def per_image(rows: np.ndarray, margin: int, seed: tuple[int, int], view: int) -> list[Crop]:
+    """A random crop of each image, from a generator of its own."""
+    draws = (np.random.default_rng([*seed, int(row), view]).integers(0, [margin + 1, margin + 1, 2]) for row in rows)
+    return [(int(row), int(top), int(left), bool(flip)) for row, (top, left, flip) in zip(rows, draws, strict=True)]
 
 
 def draw_batches(rows: np.ndarray, settings: "Adapt", rng: np.random.Generator) -> list[np.ndarray]:

@@ -88,18 +88,14 @@ def learn(
     import torch
 
     from grmp.clip.model import pixels
-    from grmp.data.crops import crop
+    from grmp.data.crops import crop, per_image
     from grmp.methods.small_net import fit, fresh, start_at
 
     margin = images.shape[-1] - shape.image_size
 
     def inputs(members: np.ndarray, epoch: int) -> Tensor:
-        crops = []
-        for row in rows[members]:
-            rng = np.random.default_rng([*seed, int(row), epoch])
-            y, x, flip = rng.integers(0, [margin + 1, margin + 1, 2])
-            crops.append((int(row), int(y), int(x), bool(flip)))
-        return pixels(crop(images, crops, shape.image_size).to(device), shape)
+        x = crop(images, per_image(rows[members], margin, seed, epoch), shape.image_size)
+        return pixels(x.to(device), shape)
 
     targets = torch.from_numpy(scores.astype(np.float32)).to(device)
     network = fresh(student, torch.Generator().manual_seed(1000 * seed[0] + seed[1]), device)
