@@ -19,15 +19,13 @@ def card(entry: Database, dataset: Dataset | None) -> str:
     facts = {"name": f"{entry.name} ({entry.kind})", "images": f"{scores.count or 'as rendered'}"}
     facts["scores"] = f"{scores.low:g} .. {scores.high:g} ({better})"
     if dataset is not None:
-        t, mos, left_out = dataset.index, dataset.index["mos"], len(dataset.info.get("left_out", []))
+        t, mos, info = dataset.index, dataset.index["mos"], dataset.info
         count = f"{len(t)} images of {dataset.images.shape[2]} x {dataset.images.shape[3]}"
-        count += f", {left_out} left out" if left_out else ""
+        count += f", {len(info['left_out'])} left out" if info["left_out"] else ""
         spread = f"mean {mos.mean():.2f}, sd {mos.std(ddof=0):.2f}"
         facts["prepared"] = f"{count}; scores {mos.min():.2f} .. {mos.max():.2f}, {spread}"
-        if pixels := dataset.info.get("pixels"):
-            facts["pixels"] = "smallest {smallest}, median {median}, largest {largest}".format(**pixels)
-        if decoder := dataset.info.get("decoder"):
-            facts["decoded by"] = ", ".join(f"{name} {version}" for name, version in decoder.items())
+        facts["pixels"] = "smallest {smallest}, median {median}, largest {largest}".format(**info["pixels"])
+        facts["decoded by"] = ", ".join(f"{name} {version}" for name, version in info["decoder"].items())
         if t["reference"].notna().any():
             types = f", {t['distortion'].nunique()} distortion types" if t["distortion"].notna().any() else ""
             facts["sources"] = f"{t['reference'].nunique()} source images{types}"

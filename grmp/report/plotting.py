@@ -120,12 +120,7 @@ def draw_splits(
     horizontal
         Positions from top to bottom instead of from left to right.
     """
-    step = 0.8 / len(styles)
-    place = {
-        (position, name): i + (j - (len(styles) - 1) / 2) * step
-        for i, position in enumerate(positions)
-        for j, name in enumerate(styles)
-    }
+    names, places, step = list(styles), {position: i for i, position in enumerate(positions)}, 0.8 / len(styles)
     scores = scores[scores["method"].isin(styles) & scores[by].isin(positions)].dropna(subset=value)
     middles = middles[middles["method"].isin(styles) & middles[by].isin(positions)]
     # an interval that is much wider than the splits are spread ends in an arrow, so that it does not hide the others
@@ -133,13 +128,14 @@ def draw_splits(
     reach = 0.5 * np.ptp(known) if horizontal and len(scores) else np.inf
     least, most = (known.min() - reach, known.max() + reach) if len(known) else (-np.inf, np.inf)
     for name, style in styles.items():
+        shift = (names.index(name) - (len(names) - 1) / 2) * step
         colour, label = style["color"], style.get("label")
         dots, markers = scores[scores["method"] == name], middles[middles["method"] == name]
-        at = [place[position, name] + 0.3 * step for position in dots[by]]
+        at = dots[by].map(places) + shift + 0.3 * step
         x, y = (dots[value], at) if horizontal else (at, dots[value])
         axis.scatter(x, y, s=2.4**2, color=colour, alpha=0.5, linewidth=0, zorder=3)
         for position, middle, low, high in markers[[by, "median", "median_low", "median_high"]].itertuples(index=False):
-            along = place[position, name]
+            along = places[position] + shift
             line = axis.hlines if horizontal else axis.vlines
             line(along, max(low, least), min(high, most), color=colour, linewidth=1.1)
             for end, arrow in ((least, "<"), (most, ">")):
