@@ -9,7 +9,7 @@ LOCKFILE = 'import yaml; from dvc.schema import COMPILED_LOCKFILE_SCHEMA as chec
 RECOVER = { python -m json.tool $(RWLOCK) || rm -f $(RWLOCK); \
 	test ! -e dvc.lock || python -c $(LOCKFILE) || git checkout dvc.lock || rm dvc.lock; } >/dev/null 2>&1
 .DEFAULT_GOAL := help
-.PHONY: help install demo real real-quick paper cell small-clip bench reference test test-all lint format recover lock clean
+.PHONY: help install demo real real-quick paper cell small-clip bench reference test test-all rehearsal lint format recover lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -86,6 +86,9 @@ test: lint ## linter, type checker and all but the slow tests
 
 test-all: lint ## all tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+rehearsal: install ## the paper's settings in miniature, every stage and page; meaningless numbers (needs GRMP_SHARED)
+	@python -m tests.pipeline.rehearsal $(TO)
 
 recover: ## repair what a killed dvc repro left half-written
 	@$(RECOVER)
