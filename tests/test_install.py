@@ -115,7 +115,6 @@ def test_a_wheel_in_an_empty_environment_scores_an_image(photos: Path):
     assert str(place) in alone(python, "-c", "import grmp; print(grmp.__file__)")
     assert "photos/3.png" in alone(grmp, "score", "photos/3.png")
     alone(grmp, "train", "photos/ratings.csv", "--method", "ridge", "--folds", "0")
-    alone(grmp, "explain", "photos/3.png")
     alone(grmp, "export", "--onnx", "photo.onnx")
     assert json.loads(alone(grmp, "rate", "photos", "--json"))["images"] == 10
     alone(python, "-c", "from grmp.clip.shipped import Path, prompts; prompts('small', 'fomaml', Path('p'))")

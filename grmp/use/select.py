@@ -10,16 +10,14 @@ import pandas as pd
 from sklearn.cluster import kmeans_plusplus
 from tqdm import tqdm
 
-from grmp.clip import shipped
-from grmp.clip.model import tokenize
 from grmp.data import duplicates
 from grmp.data.decode import try_image
 from grmp.data.find import find, printable
-from grmp.device import choose_device, cpus
+from grmp.device import cpus
 from grmp.errors import UserError
 from grmp.files import claim, write_text
-from grmp.methods.zero_shot import ZeroShot
-from grmp.use.settings import own
+from grmp.finetune.scorer import load
+from grmp.use.settings import DEFAULT
 
 BATCH = 64  # images in memory at a time
 
@@ -69,12 +67,8 @@ def choose(embeddings: np.ndarray, quality: np.ndarray, count: int, seed: int) -
 
 def look(paths: Sequence[Path]) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[Path, str]]:
     """Of the images that can be read embeddings (N, E), zero-shot quality (N,) and thumbnails; and why others cannot."""
-    params, _ = own()
-    method, device = params.methods["zero_shot"], choose_device("auto", cpus())
-    assert isinstance(method, ZeroShot)
-    clip = shipped.load(params.backbone.name).to(device).prompted()  # type: ignore[union-attr]
-    text = clip.text(tokenize(method.templates).to(device)).detach().cpu()
-    read = partial(try_image, size=params.data.size, aspect=params.data.aspect, displayed=True)
+    model = load(DEFAULT)
+    read = partial(try_image, size=model.card["size"], aspect=model.card["aspect"], displayed=True)
     found, tiny, unread = [], [], dict[Path, str]()
     with ThreadPoolExecutor(cpus()) as pool, tqdm(total=len(paths), desc="look", unit="image", disable=None) as bar:
         for start in range(0, len(paths), BATCH):
@@ -84,12 +78,12 @@ def look(paths: Sequence[Path]) -> tuple[np.ndarray, np.ndarray, np.ndarray, dic
             good = [image for image in images if not isinstance(image, str)]
             if good:
                 tiny += [reduced(image) for image in good]
-                found.append(clip.map(clip.image, np.stack(good), np.arange(len(good))).numpy())
+                found.append(model.clip.map(model.clip.image, np.stack(good), np.arange(len(good))).numpy())
             bar.update(len(some))
     if not found:
         raise UserError(f"none of the {len(paths)} images can be read; the first: {next(iter(unread.values()))}")
     embeddings = np.concatenate(found)
-    return embeddings, embeddings @ (text[0] - text[1]).numpy(), np.stack(tiny), unread
+    return embeddings, embeddings @ (model.text[0] - model.text[1]).cpu().numpy(), np.stack(tiny), unread
 
 
 def reduced(image: np.ndarray) -> np.ndarray:
