@@ -6,10 +6,16 @@ shared prompts, and what ridge, panel and distill have beside CLIP. ``select: te
 tests/experiments/test_cost.py compares the counts with those of bench/results/cpu.csv, which are of what was executed.
 """
 
+import json
 import time
 from collections.abc import Mapping
+from importlib.resources import files
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
+from safetensors import safe_open
+from threadpoolctl import threadpool_limits
 
 from grmp.data import databases
 from grmp.experiments.progress import duration
@@ -43,16 +49,18 @@ def tower(params: Params) -> Tower:
 
         found = open_clip.get_model_config(params.backbone.model)["vision_cfg"]
         return Tower(found["layers"], found["width"], 1 + (found.get("image_size", 224) // found["patch_size"]) ** 2)
-    from grmp.clip import shipped
-
-    shape = shipped.load(params.backbone.name).shape
-    return Tower(shape.vision_layers, shape.vision_width, 1 + (shape.image_size // shape.patch_size) ** 2)
+    file = files("grmp.clip") / f"weights/{params.backbone.name}.safetensors"
+    with safe_open(file, framework="np") as opened:  # not grmp.clip.shipped, which imports torch
+        shape = json.loads(opened.metadata()["grmp"])["config"]
+    return Tower(shape["vision_layers"], shape["vision_width"], 1 + (shape["image_size"] // shape["patch_size"]) ** 2)
 
 
 def images(root: Path, name: str) -> int:
     """Number of images: of the prepared database, or as published; 0 if neither is known."""
     path = root / "data/prepared" / name / "info.json"
-    return int(read_json(path)["count"]) if path.is_file() else databases.get(name).scores.count
+    if path.is_file():
+        return int(read_json(path)["count"])
+    return databases.known()[name].scores.count if name in databases.known() else 0
 
 
 def operations(params: Params, root: Path, key: RunKey, clip: Tower) -> float:
@@ -90,15 +98,19 @@ def pretraining(params: Params, clip: Tower) -> float:
 
 def speed(threads: int, gpu: bool, precision: str) -> float:
     """Operations per second to expect of a process on this machine: one large matrix product, times the share reached."""
-    import torch
+    size, seconds = 8192 if gpu else 1024, []
+    a: Any
+    if gpu:
+        import torch
 
-    torch.set_num_threads(threads)
-    size, device, dtype = (8192, "cuda", getattr(torch, precision)) if gpu else (1024, "cpu", torch.float32)
-    a, seconds = torch.rand(size, size, device=device, dtype=dtype), []
-    for _ in range(5):
-        start = time.perf_counter()
-        (a @ a)[0, 0].item()  # waits for a GPU
-        seconds.append(time.perf_counter() - start)
+        a = torch.rand(size, size, device="cuda", dtype=getattr(torch, precision))
+    else:
+        a = np.random.default_rng(0).random((size, size), np.float32)
+    with threadpool_limits(threads):
+        for _ in range(5):
+            start = time.perf_counter()
+            (a @ a)[0, 0].item()  # waits for a GPU
+            seconds.append(time.perf_counter() - start)
     return 2 * size**3 / min(seconds) * (REACHED_GPU if gpu else REACHED_CPU)
 
 

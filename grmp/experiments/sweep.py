@@ -154,10 +154,13 @@ def plan(params_file: Path, workers: int = 0, cluster: Cluster = None) -> str:
         speed = {name: cost.speed(params.adapt.threads, gpu, name) for name in set(precision.values())}
         seconds |= {key: runs[key] / speed[precision[key]] for key in counted}
         footnote = f"; {len(counted)} of them by counted operations (no record)\n{cost.on_h100(params, runs, clip)}"
-    lines = [f"{key}  about {duration(seconds[key])}{', counted' if key in counted else ''}" for key in keys]
-    total = sum(seconds.values())
-    times = f": about {duration(total)} in one process, {duration(total / parallel)} in {parallel}" if keys else ""
-    return "\n".join([*lines, f"{len(keys)} runs to compute{times}{footnote}"])
+    ends = {key: ", counted" if key in counted else "" for key in keys}
+    times = {k: f"about {duration(s)}{ends[k]}" if s else "unknown before `prepare`" for k, s in seconds.items()}
+    lines, total = [f"{key}  {times[key]}" for key in keys], sum(seconds.values())
+    if not total:
+        return "\n".join([*lines, f"{len(keys)} runs to compute"])
+    footnote = f": about {duration(total)} in one process, {duration(total / parallel)} in {parallel}{footnote}"
+    return "\n".join([*lines, f"{len(keys)} runs to compute{footnote}"])
 
 
 def places(device: str, workers: int, threads: int = 1) -> list[str | None]:

@@ -153,6 +153,11 @@ def test_dry_lists_and_estimates_and_computes_nothing(world):
     text = sweep.plan(world, workers=2)
     assert text.count(", counted") == 4
     assert "4 of them by counted operations (no record)" in text
+    shutil.move(world.parent / "data/prepared", world.parent / "apart")
+    unprepared = sweep.plan(world, workers=2)
+    assert unprepared.count("unknown before `prepare`") == 4
+    assert unprepared.endswith("4 runs to compute")
+    shutil.move(world.parent / "apart", world.parent / "data/prepared")
     run(loaded, world.parent, RunKey("sound", "target", "ridge", 6), progress=False)
     text = sweep.plan(world, workers=2)
     assert "sound-target-ridge-12  about" in text
