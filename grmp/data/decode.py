@@ -22,6 +22,8 @@ import simplejpeg
 from PIL import ExifTags, Image, ImageChops, ImageCms, UnidentifiedImageError, features
 from tqdm import tqdm
 
+from grmp.data.metadata import without_corrupt, without_optional
+
 # by content; none that starts another program
 FORMATS: tuple[str, ...] = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF")
 ENDINGS: tuple[str, ...] = (".bmp", ".jpg", ".jpeg", ".jfif", ".png", ".webp", ".tif", ".tiff", ".gif", ".avif")
@@ -29,6 +31,14 @@ MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV
 SAME = 2  # grey levels by which a profile of sRGB may differ from littlecms' own
 LARGE = 4  # times the prepared size
 NEW_SUBFILE_TYPE, BITS, PHOTOMETRIC, PLANES, DNG_VERSION = 254, 258, 262, 284, 50706  # TIFF tags
+SIGNATURES = {
+    b"\xff\xd8\xff": "JPEG",
+    b"\x89PNG": "PNG",
+    b"GIF8": "GIF",
+    b"BM": "BMP",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+}
 MAX_PIXELS = int(os.environ.get("GRMP_MAX_PIXELS", 178_956_970))
 TURNS = {  # EXIF orientation -> what brings the image upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -67,6 +77,20 @@ def load(path: Path | bytes, displayed: bool) -> Image.Image:
     corrupt. Corrupt metadata are ignored.
     """
     data = path if isinstance(path, bytes) else path.read_bytes()
+    try:
+        return _load(data, displayed)
+    except Unsupported:
+        raise
+    except FAULTS as error:
+        if (repaired := without_corrupt(data, FORMATS)) != data:
+            return _load(repaired, displayed)
+        kind = next((kind for start, kind in SIGNATURES.items() if data.startswith(start)), "")
+        if kind and isinstance(error, UnidentifiedImageError):
+            raise ValueError(f"a {kind} that is cut or has a corrupt header") from error
+        raise
+
+
+def _load(data: bytes, displayed: bool) -> Image.Image:
     with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
         if opened.width * opened.height > MAX_PIXELS:
             area = f"{opened.width} x {opened.height} pixels"
@@ -123,11 +147,11 @@ def remarks(paths: Sequence[Path], size: int, aspect: str, patch: int = 16) -> l
 
 
 def jpeg_complaint(data: bytes) -> str:
-    """What libjpeg warns of when it decodes ``data``, which Pillow does not pass on; empty for other formats."""
+    """What libjpeg warns of when it decodes the pixels of ``data``, which Pillow does not pass on; empty for other formats."""
     if data[:2] != b"\xff\xd8":
         return ""
     try:  # at an eighth of the size: all entropy-coded data are read, little else is computed
-        simplejpeg.decode_jpeg(data, colorspace="GRAY", min_height=1, min_width=1)
+        simplejpeg.decode_jpeg(without_optional(data), colorspace="GRAY", min_height=1, min_width=1)
     except ValueError as error:
         return str(error)
     return ""

@@ -7,9 +7,10 @@ import numpy as np
 from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
+from tqdm import tqdm
 
 NEAR = 8  # of the 64 bits of a hash may differ
+BLOCK = 2048  # images compared with all others at a time
 FLAT = 8  # grey levels; the hash of an image without content says nothing
 
 
@@ -22,11 +23,13 @@ def groups(images: np.ndarray, sources: np.ndarray | None = None, near: bool = T
     kinds += [] if sources is None else [sources]
     edges = [np.column_stack([np.unique(kind, return_index=True)[1][kind], np.arange(len(images))]) for kind in kinds]
     if near:
-        shown = [Image.fromarray(image.transpose(1, 2, 0)).convert("L") for image in images]
-        bits = np.array([imagehash.phash(image).hash.ravel() for image in shown], float)
-        textured = np.flatnonzero([np.ptp(np.asarray(image.resize((16, 16)), int)) > FLAT for image in shown])
-        if len(textured):
-            tree = cKDTree(bits[textured])
-            edges.append(textured[tree.query_pairs(NEAR + 0.5, p=1, output_type="ndarray")])
+        shown = (Image.fromarray(np.moveaxis(image, 0, 2)).convert("L") for image in images)
+        signs = np.zeros((len(images), 64), np.float32)  # of the 64 bits; 0 for an image without texture
+        for i, image in enumerate(tqdm(shown, "copies", len(images), disable=None, delay=5)):
+            if np.ptp(np.asarray(image.resize((16, 16)), int)) > FLAT:
+                signs[i] = np.where(imagehash.phash(image).hash.ravel(), 1, -1)
+        for i in range(0, len(images), BLOCK):  # signs that agree minus signs that differ
+            row, other = np.nonzero(signs[i : i + BLOCK] @ signs.T >= 64 - 2 * NEAR)
+            edges.append(np.column_stack([row + i, other]))
     start, end = np.concatenate(edges).T
     return connected_components(coo_array((np.ones(len(start)), (start, end)), (len(images),) * 2))[1]

@@ -5,7 +5,6 @@ not grow with the database. An interrupted run continues with the blocks that ar
 when it is complete.
 """
 
-import hashlib
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ from grmp.code import code_digest
 from grmp.data import databases, labels
 from grmp.data.dataset import COLUMNS, array
 from grmp.data.decode import FAULTS, jpeg_complaint, load, resized, side, versions, why
+from grmp.data.duplicates import groups
 from grmp.data.fetch import receipt
 from grmp.device import cpus
 from grmp.errors import UserError, some
@@ -74,12 +74,16 @@ def prepare(
     if unusable:
         table = _without(table, sorted(unusable), work, views)
     images = np.load(work / array(views[0]), mmap_mode="r")
-    copies = len(images) - len({hashlib.sha256(image).digest() for image in images})
+    copies = len(images) - len(set(groups(images, near=False)))
+    # distorted versions of one reference look alike by design, and are never in two parts of a split
+    alike = len(images) - len(set(groups(images))) - copies if entry.kind == "authentic" else 0
     areas = pixels[pixels[:, 0] > 0, :2]
     sizes = {"x".join(map(str, area)) for area in areas}
     small = int(np.sum(areas.min(1) < entry.side))
     if copies:
         print(f"{name}: {copies} of {len(images)} images are copies of others; see {entry.page} for the original")
+    if alike:
+        print(f"{name}: {alike} images look like another one (perceptual hash), and splits may part them")
     if small:
         print(f"{name}: {small} images have a shorter side below the official {entry.side} pixels")
     if entry.pixels and sizes != {entry.pixels}:
@@ -97,6 +101,7 @@ def prepare(
         "left_out": left_out,
         "corrupt": complaints,
         "copies": copies,
+        "alike": alike,
         "pixels": _sizes(areas),
         "decoder": decoder,
         "identity": identity,

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
+from skimage import data
 
 from grmp.data import databases, dataset, decode, fetch
 from grmp.data.prepare import prepare
@@ -119,3 +120,14 @@ def test_copies_and_sizes_get_a_comment(fetched, capsys, monkeypatch):
     said = capsys.readouterr().out
     assert "toy: 2 of 9 images are copies of others" in said
     assert "toy: images of 30x20; official are 512x384" in said
+
+
+def test_photographs_that_look_alike_are_counted(fetched, capsys, monkeypatch):
+    """A photograph and its copy of half the size; the others are noise."""
+    photo = Image.fromarray(data.coffee())
+    photo.save(fetched / "raw/toy/deep/er/P3.PNG")
+    photo.reduce(2).save(fetched / "raw/toy/deep/er/P4.PNG")
+    refetch(fetched)
+    monkeypatch.setitem(databases.known(), "toy", replace(databases.get("toy"), kind="authentic"))
+    prepare("toy", fetched / "raw", fetched / "prepared", 64, "squash")
+    assert "toy: 1 images look like another one" in capsys.readouterr().out

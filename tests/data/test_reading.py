@@ -83,12 +83,18 @@ def press() -> bytes:
     return profile(b"CMYK", {b"A2B0": table}, b"Lab ")
 
 
-def png(image: np.ndarray, chunk: bytes, content: bytes) -> bytes:
-    """A PNG file with one more chunk behind its header."""
+def png(image: np.ndarray, chunk: bytes, content: bytes, flaw: int = 0, **options: object) -> bytes:
+    """A PNG file with one more chunk behind its header, whose checksum is wrong with a ``flaw``."""
     out = io.BytesIO()
-    Image.fromarray(image).save(out, "PNG")
-    whole = struct.pack(">I", len(content)) + chunk + content + struct.pack(">I", zlib.crc32(chunk + content))
-    return out.getvalue()[:33] + whole + out.getvalue()[33:]
+    Image.fromarray(image).save(out, "PNG", **options)
+    check = struct.pack(">I", zlib.crc32(chunk + content) ^ flaw)
+    return out.getvalue()[:33] + struct.pack(">I", len(content)) + chunk + content + check + out.getvalue()[33:]
+
+
+def jpeg(marker: int, content: bytes) -> bytes:
+    """A JPEG file with one more segment at its start."""
+    whole = pil(PHOTO, "JPEG", quality=97, subsampling=0)
+    return whole[:2] + bytes([255, marker]) + struct.pack(">H", len(content) + 2) + content + whole[2:]
 
 
 def pil(image: np.ndarray | Image.Image, kind: str, **options: object) -> bytes:
@@ -200,6 +206,16 @@ SHOWN: dict[str, tuple[bytes, np.ndarray]] = {  # bytes of the file, and what a 
     "EXIF orientation, WebP": (pil(BACK.copy(), "WEBP", lossless=True, exif=ORIENTED), RGB),
     "EXIF orientation, TIFF": (pil(BACK.copy(), "TIFF", exif=ORIENTED), RGB),
     "EXIF orientation, AVIF": (pil(BACK.copy(), "AVIF", quality=99, subsampling="4:4:4", exif=ORIENTED), RGB),
+    "wrong checksum of a PNG's text": (png(RGB, b"tEXt", b"Comment\0x", flaw=1), RGB),
+    "a PNG's text of 100 MB": (png(RGB, b"zTXt", b"Comment\0\0" + zlib.compress(bytes(10**8))), RGB),
+    **{
+        f"empty {chunk.decode()}": (png(RGB, chunk, b""), RGB)
+        for chunk in (b"iCCP", b"gAMA", b"cHRM", b"pHYs", b"tRNS")
+    },
+    "empty gAMA beside a profile": (png(SWAPPED, b"gAMA", b"", icc_profile=matrix(True, 2.2)), RGB),
+    "a segment of JFIF without content": (jpeg(0xE0, b"JFIF\0"), RGB),
+    "a segment of Adobe without content": (jpeg(0xEE, b"Adobe\0"), RGB),
+    "a part of a profile in JPEG": (jpeg(0xE2, b"ICC_PROFILE\0\1\2" + bytes(99)), RGB),
     "corrupt EXIF": (pil(PHOTO, "PNG", exif=b"Exif\0\0MM\0\x0a\0\0\0\x08"), RGB),
 }
 

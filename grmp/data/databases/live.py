@@ -71,6 +71,7 @@ LIVE = Database(
     ),
     readers=(realigned, mirror_list),
     parse=parse,
+    side=480,
     shared={"tid2013": tuple(KODAK.split())},
     disk=1_400_000_000,
     page="http://live.ece.utexas.edu/research/quality/subjective.htm",

@@ -42,6 +42,7 @@ PIPAL = Database(
     sources=(pyiqa("pipal.tar", 6_000_000_000, pyiqa_table("PIPAL")), waterloo("PIPAL", 6_000_000_000, LIST)),
     readers=(train_label, mirror_list, mirror_train_part),
     parse=parse,
+    pixels="288x288",
     disk=8_000_000_000,
     page="https://www.jasongt.com/projectpages/pipal.html",
     by_hand="download Train_Ref, Distortion_1 to Distortion_4 and Train_Label from the page into one folder",

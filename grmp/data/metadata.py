@@ -1,0 +1,52 @@
+"""Metadata of JPEG and PNG files that cannot be parsed, which must not keep the pixels from being read."""
+
+import io
+from collections.abc import Iterator, Sequence
+
+from PIL import Image
+
+PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
+START_OF_SCAN, APPLICATION, COMMENT = 0xDA, range(0xE0, 0xF0), 0xFE  # markers of JPEG
+JFIF, ADOBE = 0xE0, 0xEE  # say how components are stored
+Part = tuple[bytes, bool]  # bytes of a file, and whether they are optional
+
+
+def parts(data: bytes) -> Iterator[Part]:
+    """The chunks of a PNG, the segments of a JPEG and its scans as one; of other formats the whole file."""
+    if data.startswith(PNG):
+        yield PNG, False
+        at = len(PNG)
+        while at < len(data):
+            end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+            yield data[at:end], bool(data[at + 4 : at + 5].islower())  # lower case: ancillary
+            at = end
+    elif data.startswith(JPEG):
+        yield JPEG, False
+        at = len(JPEG)
+        while data[at : at + 1] == b"\xff" and at + 4 <= len(data) and (marker := data[at + 1]) != START_OF_SCAN:
+            end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+            yield data[at:end], marker in APPLICATION or marker == COMMENT
+            at = end
+        yield data[at:], False
+    else:
+        yield data, False
+
+
+def without_corrupt(data: bytes, formats: Sequence[str]) -> bytes:
+    """The file without each optional part with which Pillow cannot open it. ``formats`` are those to recognize."""
+    found = list(parts(data))
+
+    def parses(one: int) -> bool:
+        try:
+            only = b"".join(part for i, (part, optional) in enumerate(found) if i == one or not optional)
+            Image.open(io.BytesIO(only), formats=formats).close()
+        except Exception:  # corrupt metadata raise anything
+            return False
+        return True
+
+    return b"".join(part for i, (part, optional) in enumerate(found) if not optional or parses(i))
+
+
+def without_optional(data: bytes) -> bytes:
+    """The file without optional parts, but those that say how the components of a JPEG are stored."""
+    return b"".join(part for part, optional in parts(data) if not optional or part[1] in (JFIF, ADOBE))
