@@ -10,7 +10,7 @@ from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
 NEAR = 8  # of the 64 bits of a hash may differ
-BLOCK = 2048  # images compared with all others at a time
+BLOCK = 2048  # hashes compared with all others at a time
 FLAT = 8  # grey levels; the hash of an image without content says nothing
 
 
@@ -28,8 +28,10 @@ def groups(images: np.ndarray, sources: np.ndarray | None = None, near: bool = T
         for i, image in enumerate(tqdm(shown, "copies", len(images), disable=None, delay=5)):
             if np.ptp(np.asarray(image.resize((16, 16)), int)) > FLAT:
                 signs[i] = np.where(imagehash.phash(image).hash.ravel(), 1, -1)
-        for i in range(0, len(images), BLOCK):  # signs that agree minus signs that differ
-            row, other = np.nonzero(signs[i : i + BLOCK] @ signs.T >= 64 - 2 * NEAR)
-            edges.append(np.column_stack([row + i, other]))
+        hashes, first, which = np.unique(signs, axis=0, return_index=True, return_inverse=True)
+        edges.append(np.column_stack([first[which], np.arange(len(images))])[signs.any(1)])
+        for i in range(0, len(hashes), BLOCK):  # signs that agree minus signs that differ
+            one, other = np.nonzero(hashes[i : i + BLOCK] @ hashes.T >= 64 - 2 * NEAR)
+            edges.append(np.column_stack([first[one + i], first[other]]))
     start, end = np.concatenate(edges).T
     return connected_components(coo_array((np.ones(len(start)), (start, end)), (len(images),) * 2))[1]

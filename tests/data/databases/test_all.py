@@ -107,7 +107,7 @@ def serve(site: Site, entry: Database, label: str, shared: Path, folder: Path) -
 @pytest.mark.parametrize(("name", "label"), CASES)
 def test_fetch_prepare_split(name, label, shared, site, tmp_path, monkeypatch, capsys):
     raw, out = tmp_path / "data/raw", tmp_path / "data/prepared"
-    entry = replace(databases.get(name), side=0)  # the miniatures are small
+    entry = replace(databases.get(name), side=0, disk=0)  # the miniatures are small
     monkeypatch.setitem(databases.known(), name, entry)
     if label == "--from":  # as the publisher has it
         (tmp_path / "origin").mkdir()
