@@ -1,7 +1,7 @@
 """Metadata of JPEG and PNG files that cannot be parsed, which must not keep the pixels from being read."""
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from PIL import Image
 
@@ -32,7 +32,7 @@ def parts(data: bytes) -> Iterator[Part]:
         yield data, False
 
 
-def without_corrupt(data: bytes, formats: Sequence[str]) -> bytes:
+def without_corrupt(data: bytes, formats: tuple[str, ...]) -> bytes:
     """The file without each optional part with which Pillow cannot open it. ``formats`` are those to recognize."""
     found = list(parts(data))
 
