@@ -53,7 +53,7 @@ def select(
     from grmp.use import select as run
 
     out = out or folder / "ratings.csv"
-    run.check(out)
+    run.check(folder, out)
     table, seen, unread = run.select(folder, count, seed)
     run.write(table, out)
     alike = table["duplicates"].sum()

@@ -93,8 +93,9 @@ def reduced(image: np.ndarray) -> np.ndarray:
     return blocks.mean(axis=(2, 4)).astype(np.uint8)
 
 
-def check(out: Path) -> None:
-    """See that the table can be written. Raises UserError if it exists: it may hold ratings."""
+def check(folder: Path, out: Path) -> None:
+    """See that there are images and the table can be written. Raises UserError if it exists: it may hold ratings."""
+    find([folder])  # before the folder of the table is made
     if out.exists():
         raise UserError(f"{out} exists and may hold ratings; move it away or name another file with -o")
     claim(out)
