@@ -29,7 +29,7 @@ def scatter(results: Results, methods: Sequence[str], shots: int, split: int) ->
     figure = Figure((COLUMN if len(methods) == 1 else PAGE, 1.45 * len(databases) + 0.25), layout="constrained")
     grid = figure.subplots(len(databases), len(methods), squeeze=False, sharex=True, sharey=True)
     for axes, database in zip(grid, databases, strict=True):
-        axes[0].set_ylabel(f"{title(database)}\n{results.rating(database)}")
+        axes[0].set_ylabel(f"{title(database)}\n{results.rating(database, scaled=True)}")
         for axis, name in zip(axes, methods, strict=True):
             axis.set_ylim(-0.05, 1.05)
             record = records.get((database, name))
@@ -134,7 +134,7 @@ def agreement(results: Results, method: str, databases: list[str], shots: int | 
     colour = line_styles(results.params.methods)[method]["color"]
     for axis, database in zip(axes, databases, strict=True):
         axis.set_title(f"{title(database)}, {shots} labels")
-        axis.set_xlabel(f"{results.rating(database)}, scaled to [0, 1]")
+        axis.set_xlabel(f"{results.rating(database, scaled=True)}, scaled to [0, 1]")
         table = by_image(fitted(records[database])) if database in records else pd.DataFrame({"tested": []})
         table = table[table["tested"] > 1]
         if table.empty:

@@ -168,9 +168,12 @@ class Results:
         info = self.json(f"data/prepared/{database}/info.json") or {}
         return bool(info.get("kind") == "simulated")
 
-    def rating(self, database: str) -> str:
-        """What the ratings of a database are called on axes and in tables."""
-        return "simulated rating" if self.simulated(database) else "MOS"
+    def rating(self, database: str, scaled: bool = False) -> str:
+        """What the ratings of a database are called on axes and in tables; ``scaled``: as quality, higher is better."""
+        if self.simulated(database):
+            return "simulated rating"
+        info = self.json(f"data/prepared/{database}/info.json") or {}
+        return "MOS" if info.get("higher_better", True) else "reversed DMOS" if scaled else "DMOS"
 
     # --------------------------------------------------------------------------------------------------------------- runs
 

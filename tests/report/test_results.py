@@ -17,6 +17,15 @@ def test_names_in_print(collected: Path):
     assert [results.rating(d) for d in ("alpha", "gamma")] == ["simulated rating", "MOS"]
 
 
+def test_ratings_of_which_lower_is_better_are_dmos(tmp_path: Path, collected: Path):
+    (tmp_path / "params.yaml").write_bytes((collected / "params.yaml").read_bytes())
+    (tmp_path / "data/prepared/live").mkdir(parents=True)
+    (tmp_path / "data/prepared/live/info.json").write_text('{"kind": "synthetic", "higher_better": false}')
+    results = Results.open(tmp_path)
+    assert results.rating("live") == "DMOS"
+    assert results.rating("live", scaled=True) == "reversed DMOS"  # what predictions of quality are compared with
+
+
 def test_what_is_read_is_noted_and_what_is_missing_is_none(collected: Path):
     results = Results.open(collected)
     assert results.missing([RunKey("sound", "alpha", "grmp", 25), RunKey("sound", "alpha", "grmp", 7)]) == [
