@@ -159,44 +159,33 @@ class QualityModel:
         checkpoints.save(path, tensors, self.card | {"config": self.clip.shape.as_dict()})
 
 
-def load(model: str | Path = shipped.SCORER, device: "torch.device | str" = "auto") -> QualityModel:
+def load(
+    model: str | Path = shipped.SCORER, device: torch.device | str = "auto", folder: Path = shipped.FOLDER
+) -> QualityModel:
     """A shipped scorer by its name, a shipped CLIP (zero-shot) by its name, or the model in a file that ``grmp train`` wrote.
 
-    Raises UserError if it is missing, corrupt, or something else.
+    The score of the shipped scorer is MOS on BIQ2021's scale (docs/models.md). Raises UserError if the model is missing,
+    corrupt, or something else. ``folder`` has the shipped models.
     """
     device = choose_device(device, 1) if isinstance(device, str) else device
-    if str(model) in shipped.names():
+    if str(model) in shipped.names(folder):
         return _zero_shot(str(model), device)
     if str(model) == shipped.SCORER:
-        return photo(device)
-    tensors, card = checkpoints.read(Path(model), REMEDY, first="")
-    card |= {"sha256": sha256(Path(model))}
-    return _checked(tensors, card, device, f"{model} is not a quality model", REMEDY)
-
-
-def photo(device: torch.device | str = "cpu", folder: Path = shipped.FOLDER) -> QualityModel:
-    """The shipped scorer (docs/models.md); its score is MOS on BIQ2021's scale. Raises UserError if a file is corrupt."""
-    tensors, card, digest = shipped.read(shipped.SCORER, folder)
-    trouble = f"{folder / shipped.SCORER}.safetensors does not fit this version"
-    return _checked(tensors, card | {"sha256": digest}, device, trouble, shipped.REMEDY)
-
-
-def _checked(
-    tensors: Tensors, card: dict[str, Any], device: torch.device | str, trouble: str, remedy: str
-) -> QualityModel:
-    """A model whose tensors and card fit each other; UserError if they do not."""
+        (tensors, card, digest), remedy = shipped.read(shipped.SCORER, folder), shipped.REMEDY
+    else:
+        (tensors, card), digest, remedy = checkpoints.read(Path(model), REMEDY, first=""), sha256(Path(model)), REMEDY
     try:
         shape, text = Shape(**card["config"]), tensors.pop(TEXT).to(device)
-        model = QualityModel(PromptedCLIP({n: t.to(device) for n, t in tensors.items()}, shape), text, card)
+        clip = PromptedCLIP({n: t.to(device) for n, t in tensors.items()}, shape)
+        found = QualityModel(clip, text, card | {"sha256": digest})
         fits = isinstance(card["size"], int) and 0 < shape.patch_size <= shape.image_size <= card["size"] <= LARGEST
         if not (fits and card["aspect"] in ("squash", "keep")):
             raise ValueError("its card does not match its shape")
-        model.judge(
-            model.quality(np.zeros((1, 3, card["size"], card["size"]), np.uint8))
-        )  # what is missing or does not fit
+        found.judge(found.quality(np.zeros((1, 3, card["size"], card["size"]), np.uint8)))  # what does not fit fails
     except (KeyError, TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
-        raise UserError(f"{trouble} ({' '.join(str(error).split())[:120]}); {remedy}") from None
-    return model
+        reason = " ".join(str(error).split())[:120]
+        raise UserError(f"{model} is not a quality model of this version ({reason}); {remedy}") from None
+    return found
 
 
 def _zero_shot(name: str, device: torch.device) -> QualityModel:

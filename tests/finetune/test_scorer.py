@@ -19,7 +19,8 @@ from grmp import load
 from grmp.clip import shipped, stem
 from grmp.clip.model import PromptedCLIP
 from grmp.errors import UserError
-from grmp.finetune.scorer import HEAD, photo
+from grmp.finetune.scorer import HEAD
+from grmp.finetune.scorer import load as load_from
 
 
 def test_files_bytes_arrays_and_images_score_the_same(tmp_path: Path):
@@ -97,11 +98,11 @@ def test_a_corrupt_or_incompatible_file_is_one_line(tmp_path):
     shutil.copytree(shipped.FOLDER, folder)
     tensors, card, _ = shipped.read(shipped.SCORER)
     shipped.write(shipped.SCORER, {n: t for n, t in tensors.items() if n != "visual.proj"}, card, folder)
-    with pytest.raises(UserError, match=r"photo\.safetensors does not fit this version .*; install the package again$"):
-        photo(folder=folder)
+    with pytest.raises(UserError, match=r"photo is not a quality model of this version .*; install the package again$"):
+        load_from(folder=folder)
     (folder / "photo.safetensors").write_bytes(b"x")
     with pytest.raises(UserError, match=r"photo\.safetensors is missing or corrupt .*; install the package again$"):
-        photo(folder=folder)
+        load_from(folder=folder)
 
 
 def test_importing_load_imports_no_torch():

@@ -122,7 +122,7 @@ def test_features_training_and_packing(biq2021, tmp_path, monkeypatch):
     torch.testing.assert_close(joined.logit(x), odds, rtol=1e-3, atol=1e-3)
     shipped.write(shipped.SCORER, tensors | {scorer.TEXT: joined.text}, card, tmp_path / "weights")
     assert shipped.names(tmp_path / "weights") == ["one"]
-    assert scorer.photo(folder=tmp_path / "weights").card["percentiles"] == card["percentiles"]
+    assert scorer.load(device="cpu", folder=tmp_path / "weights").card["percentiles"] == card["percentiles"]
 
 
 def test_joining_weights_make_the_score_follow_mos():
