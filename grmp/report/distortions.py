@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from grmp.report.plotting import PAGE, draw_splits, label_left, legend, medians, method_styles, panels, styled
-from grmp.report.results import Results, at, title
+from grmp.report.results import Results, at, kind_title, title
 from grmp.report.table import Table, merged, number
 
 
@@ -44,7 +44,7 @@ def heat_map(results: Results, methods: list[str], shots: int | str) -> Figure |
     for axis, (database, part) in zip(axes, found.items(), strict=False):
         values = part[methods].to_numpy(float)
         texts = np.vectorize(lambda v: number(v, 2))(values)
-        rows = [d.replace("_", " ") for d in part["distortion"]]
+        rows = [kind_title(kind) for kind in part["distortion"]]
         sns.heatmap(
             values, vmin=low, vmax=1, cmap="cividis", annot=texts, fmt="", annot_kws={"fontsize": 6}, cbar=False,
             xticklabels=names, yticklabels=rows, ax=axis,
@@ -85,7 +85,7 @@ def distortion_table(results: Results, methods: list[str], shots: int | str, pai
     """The values of the heat map, and the mean difference over splits between the two methods of ``pair``."""
     data = by_distortion(results, methods, shots)
     shown = pd.DataFrame({"Database": merged(data["database"].map(title))})
-    shown["Distortion"] = [kind.replace("_", " ") for kind in data["distortion"]]
+    shown["Distortion"] = [kind_title(kind) for kind in data["distortion"]]
     for name in methods:
         shown[results.label(name)] = [number(v) for v in data[name].astype(float)]
     text = "Median SRCC over splits on the test images of one distortion type, all levels together."

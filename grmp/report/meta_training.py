@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from grmp.report.plotting import COLOURS, label_left, legend, line_styles, panels, styled
-from grmp.report.results import Results, title
+from grmp.report.results import Results, kind_title, title
 from grmp.report.table import Table, join, merged, not_run, number
 
 STARTS: dict[str, dict[str, Any]] = {
@@ -100,7 +100,7 @@ def _task_panels(table: pd.DataFrame, label: str) -> tuple[Figure, list[Any]]:
     tasks = sorted(table["task"].unique())
     figure, axes = panels(len(tasks), 1.05, 5, 0.4, sharex=True, sharey=True)
     for axis, task in zip(axes, tasks, strict=True):
-        axis.set_title(textwrap.fill(task.replace("_", " "), 22), fontsize=6.5)
+        axis.set_title(textwrap.fill(kind_title(task), 22), fontsize=6.5)
     for axis in axes[-5:]:
         axis.set_xlabel(label)
     return figure, axes

@@ -25,6 +25,10 @@ NAMES = {  # databases in print
     "sim_pre1": "Simulated, first half", "sim_pre2": "Simulated, second half", "sim_syn1": "Simulated, LIVE-like",
     "sim_wild": "Simulated, in the wild",
 }  # fmt: skip
+KINDS = {  # distortion types that have code names
+    "jp2k": "JPEG 2000", "wn": "white noise", "gblur": "Gaussian blur", "fastfading": "fast fading", "awgn": "white noise",
+    "fnoise": "pink noise",
+}  # fmt: skip
 ORDERS = {0: "Reptile", 1: "First-order MAML", 2: "MAML"}
 
 
@@ -192,6 +196,11 @@ class Results:
 def title(database: str) -> str:
     """A database's name in print; ``koniq10k_to_livec`` is ``KonIQ-10k → LIVE Challenge``."""
     return " → ".join(NAMES.get(name, name) for name in database.split(ACROSS))
+
+
+def kind_title(kind: str) -> str:
+    """A distortion type in print, without the number by which it is sorted."""
+    return KINDS.get(kind, kind.lstrip("0123456789 ").replace("_", " "))
 
 
 def at(table: pd.DataFrame, **where: Any) -> pd.DataFrame:
