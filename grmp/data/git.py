@@ -64,17 +64,13 @@ def _last(text: bytes) -> str:
 
 def tree_id(folder: Path) -> str:
     """git's id of a folder's content: sha1 over names, modes and contents of everything below."""
-    return _tree(folder).hex()
-
-
-def _tree(folder: Path) -> bytes:
     entries = []
     for path in folder.iterdir():
         if path.is_dir():
-            entries.append((path.name.encode() + b"/", b"40000", _tree(path)))
+            entries.append((path.name.encode() + b"/", b"40000", bytes.fromhex(tree_id(path))))
         else:
             content = path.read_bytes()
             mode = b"100755" if path.stat().st_mode & 0o100 else b"100644"
             entries.append((path.name.encode(), mode, hashlib.sha1(b"blob %d\0" % len(content) + content).digest()))
     body = b"".join(mode + b" " + name.rstrip(b"/") + b"\0" + digest for name, mode, digest in sorted(entries))
-    return hashlib.sha1(b"tree %d\0" % len(body) + body).digest()
+    return hashlib.sha1(b"tree %d\0" % len(body) + body).hexdigest()
