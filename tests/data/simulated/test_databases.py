@@ -104,7 +104,7 @@ def test_databases_can_be_split_by_source(scores: dict[str, pd.DataFrame]) -> No
 
 
 def test_quality_has_known_ends() -> None:
-    clean = world._photograph("chelsea.png", 0).picture
+    clean = world._photograph("chelsea.png", 0)
     assert world.quality(clean, clean) == 5
     assert world.quality(255 - clean, clean) < 2
 
@@ -117,7 +117,7 @@ def test_faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(pd.DataFrame, "to_csv", full)
-    monkeypatch.setattr(world, "_DESIGNS", {"sim_syn1": world._Design(1, ("jpeg",))})
+    monkeypatch.setattr(world, "_DESIGNS", {"sim_syn1": world._Design(("coffee.png",), 1, ("jpeg",))})
     with pytest.raises(UserError, match="No space left on device; free some space"):
         world.render("sim_syn1", tmp_path / "full")
     assert list(tmp_path.iterdir()) == []
