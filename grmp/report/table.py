@@ -211,7 +211,7 @@ def side(low: float, high: float, status: str = "ok") -> str:
     if status != "ok":
         return status
     if pd.isna(low):
-        return "too few splits"
+        return "too few splits or runs"
     return "above 0" if low > 0 else "below 0" if high < 0 else "includes 0"
 
 
