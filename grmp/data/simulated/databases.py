@@ -38,8 +38,8 @@ RATER_SD = 0.6  # of one rating, before it is rounded to 1, 2, 3, 4 or 5
 class _Design:
     """What a database consists of; without kinds, distortions are mixed and every image has its own content."""
 
-    photographs: tuple[str, ...]  # files of skimage/data; rendered scenes make up the rest
     contents: int
+    photographs: tuple[str, ...]  # files of skimage/data; rendered scenes make up the rest
     kinds: tuple[str, ...] = ()
     crops: int = 1  # of each photograph
 
@@ -47,10 +47,10 @@ class _Design:
 # LIVE's five types, with displaced patches instead of packet loss (fast fading)
 LIVE_KINDS = ("gaussian_blur", "jpeg2000", "jpeg", "white_noise", "non_eccentricity_patch")
 _DESIGNS = {
-    "sim_pre1": _Design(("astronaut.png", "brick.png", "chelsea.png", "ihc.png"), 4, KINDS),
-    "sim_pre2": _Design(("coins.png", "gravel.png", "hubble_deep_field.jpg", "retina.jpg"), 4, KINDS),
-    "sim_syn1": _Design(("coffee.png", "grass.png"), 24, LIVE_KINDS),
-    "sim_wild": _Design(("camera.png", "moon.png", "motorcycle_left.png", "rocket.jpg"), 500, crops=4),
+    "sim_pre1": _Design(4, ("astronaut.png", "brick.png", "chelsea.png", "ihc.png"), KINDS),
+    "sim_pre2": _Design(4, ("coins.png", "gravel.png", "hubble_deep_field.jpg", "retina.jpg"), KINDS),
+    "sim_syn1": _Design(24, ("coffee.png", "grass.png"), LIVE_KINDS),
+    "sim_wild": _Design(500, ("camera.png", "moon.png", "motorcycle_left.png", "rocket.jpg"), crops=4),
 }
 NAMES: tuple[str, ...] = tuple(_DESIGNS)
 

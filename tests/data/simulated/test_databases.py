@@ -117,7 +117,7 @@ def test_faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(pd.DataFrame, "to_csv", full)
-    monkeypatch.setattr(world, "_DESIGNS", {"sim_syn1": world._Design(("coffee.png",), 1, ("jpeg",))})
+    monkeypatch.setattr(world, "_DESIGNS", {"sim_syn1": world._Design(1, ("coffee.png",), ("jpeg",))})
     with pytest.raises(UserError, match="No space left on device; free some space"):
         world.render("sim_syn1", tmp_path / "full")
     assert list(tmp_path.iterdir()) == []
