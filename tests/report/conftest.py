@@ -2,12 +2,14 @@
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
 from grmp.params import load
+from grmp.pool import work
 from grmp.report.collect import collect
 from grmp.report.notebook import execute
 from grmp.report.results import Results
@@ -51,8 +53,9 @@ def executed(collected: Path, tmp_path_factory: pytest.TempPathFactory, worker_i
     with FileLock(world.with_suffix(".lock")):
         if not world.exists():
             beside = shutil.copytree(collected, world.with_suffix(".partial"), dirs_exist_ok=True)
-            for name in NOTEBOOKS:
-                execute(name, beside / "params.yaml")
+            # two at a time: the other process of the test run waits for them, too
+            ended = list(work(partial(execute, params_file=beside / "params.yaml"), NOTEBOOKS, [None, None]))
+            assert {state for _, state, _ in ended} == {"done"}, ended
             notes = {name: run_here(name, beside) for name in OTHERS}
             (beside / "notes.json").write_text(json.dumps(notes))
             beside.rename(world)
