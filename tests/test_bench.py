@@ -11,7 +11,7 @@ from PIL import Image
 from skimage import data
 
 from bench import __main__ as bench
-from bench import alternatives, false_positives, growth, intervals, related, rounding
+from bench import alternatives, false_positives, growth, intervals, related, rounding, weights
 from bench.measure import timed
 from bench.work import WORK, Setting
 from grmp.methods.context import open_context
@@ -155,3 +155,10 @@ def test_every_point_of_the_related_papers_is_in_a_file_with_its_source(tmp_path
     save(figure, tmp_path / "related")  # the committed figure is up to date: python -m bench.related
     drawn, committed = (Image.open(place / "related.png") for place in (tmp_path, related.DOCS / "_static"))
     assert drawn.convert("RGB").tobytes() == committed.convert("RGB").tobytes()
+
+
+def test_weights_help_where_raters_of_some_images_disagree_much(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(weights, "DRAWS", 20)
+    x, deviation = np.random.default_rng(0).normal(size=(300, 5)), np.tile([2.0, 50.0], 150)
+    found = weights.compare(x, 50 + 8 * x.sum(axis=1), deviation)
+    assert (found["weighted"] > found["equal"]).mean() > 0.7
