@@ -338,12 +338,12 @@ def serve(
     device: Device = "auto",
 ) -> None:
     """Answer POST /score with the score, the interval and the version of the model; /docs describes it."""
-    import uvicorn
-
     from grmp.finetune.scorer import load as read
-    from grmp.use.serve import service
+    from grmp.use.serve import listen, service
 
-    uvicorn.run(service(read(model, device)), host=host, port=port)
+    api = service(read(model, device))
+    print(f"POST images to http://{host}:{port}/score (Ctrl-C ends)", flush=True)
+    listen(api, host, port)
 
 
 @app.command(epilog="Example: grmp rerun results/runs/sound/livec/grmp/50")

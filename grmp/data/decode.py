@@ -63,6 +63,10 @@ class Unsupported(ValueError):
     """An image that is whole, but of a kind that is not read."""
 
 
+class TooLarge(Unsupported):
+    """An image with too many pixels."""
+
+
 def versions() -> dict[str, str]:
     """The libraries that decode; other versions may give other pixels."""
     found = {"pillow": Image.__version__} | {name: features.version(name) for name in ("libjpeg_turbo", "webp", "zlib")}
@@ -70,31 +74,31 @@ def versions() -> dict[str, str]:
     return {name: str(value) for name, value in found.items()}
 
 
-def load(path: Path | bytes, displayed: bool) -> Image.Image:
+def load(path: Path | bytes, displayed: bool, most: int | None = None) -> Image.Image:
     """The image in ``path``, or in a file's bytes, as RGB, at its own size.
 
-    Raises OSError, ValueError, SyntaxError, struct.error if it is not an image of ``FORMATS``, too large, or its data are
-    corrupt. Corrupt metadata are ignored.
+    Raises an error of ``FAULTS`` if it is not an image of ``FORMATS``, has more than ``most`` pixels [default: MAX_PIXELS], or
+    its data are corrupt. Corrupt metadata are ignored.
     """
     data = path if isinstance(path, bytes) else path.read_bytes()
     try:
-        return _load(data, displayed)
+        return _load(data, displayed, most or MAX_PIXELS)
     except Unsupported:
         raise
-    except FAULTS as error:
+    except Exception as error:  # corrupt metadata raise anything
         if (repaired := without_corrupt(data, FORMATS)) != data:
-            return _load(repaired, displayed)
+            return _load(repaired, displayed, most or MAX_PIXELS)
         kind = next((kind for start, kind in SIGNATURES.items() if data.startswith(start)), "")
         if kind and isinstance(error, UnidentifiedImageError):
             raise ValueError(f"a {kind} that is cut or has a corrupt header") from error
         raise
 
 
-def _load(data: bytes, displayed: bool) -> Image.Image:
+def _load(data: bytes, displayed: bool, most: int) -> Image.Image:
     with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
-        if opened.width * opened.height > MAX_PIXELS:
+        if opened.width * opened.height > most:
             area = f"{opened.width} x {opened.height} pixels"
-            raise Unsupported(f"too large: {area}; reduce it, or set GRMP_MAX_PIXELS above {MAX_PIXELS}")
+            raise TooLarge(f"too large: {area}; reduce it, or set GRMP_MAX_PIXELS above {most}")
         if _raw(opened):
             raise Unsupported("a camera's raw file or a preview; convert it to JPEG, PNG or TIFF")
         if not displayed:
@@ -312,7 +316,14 @@ def why(error: Exception) -> str:
     return reason if isinstance(error, Unsupported) or getattr(error, "errno", None) else f"corrupt: {reason}"
 
 
-FAULTS = (OSError, ValueError, SyntaxError, struct.error, EOFError)  # what decoders raise for files that are not whole
+FAULTS = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    struct.error,
+    EOFError,
+    IndexError,
+)  # what decoders raise for files that are not whole
 
 
 def try_image(path: Path, size: int, aspect: str, displayed: bool = False) -> np.ndarray | str:

@@ -35,16 +35,17 @@ def parts(data: bytes) -> Iterator[Part]:
 def without_corrupt(data: bytes, formats: tuple[str, ...]) -> bytes:
     """The file without each optional part with which Pillow cannot open it. ``formats`` are those to recognize."""
     found = list(parts(data))
+    critical = [part for part, optional in found if not optional]
+    at = 2 if data.startswith(PNG) else 1  # behind the header, where Pillow reads it before the pixels
 
-    def parses(one: int) -> bool:
+    def parses(part: bytes) -> bool:
         try:
-            only = b"".join(part for i, (part, optional) in enumerate(found) if i == one or not optional)
-            Image.open(io.BytesIO(only), formats=formats).close()
+            Image.open(io.BytesIO(b"".join([*critical[:at], part, *critical[at:]])), formats=formats).close()
         except Exception:  # corrupt metadata raise anything
             return False
         return True
 
-    return b"".join(part for i, (part, optional) in enumerate(found) if not optional or parses(i))
+    return b"".join(part for part, optional in found if not optional or parses(part))
 
 
 def without_optional(data: bytes) -> bytes:

@@ -173,9 +173,9 @@ def application(session: Session) -> FastAPI:
 
 def serve(folder: Path, port: int) -> str:
     """Serve the page on the loopback interface until Ctrl-C; returns ``Session.text``."""
-    import uvicorn
+    from grmp.use.serve import listen
 
     session = Session(folder)
     print(f"rate {len(session.names)} images at http://127.0.0.1:{port} (Ctrl-C ends)", flush=True)
-    uvicorn.run(application(session), host="127.0.0.1", port=port, log_level="warning")
+    listen(application(session), "127.0.0.1", port, log_level="warning")
     return session.text()

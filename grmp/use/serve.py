@@ -1,16 +1,18 @@
 """``grmp serve``: POST an image, get its score. One process; images wait their turn, none is lost."""
 
 import asyncio
-import io
 import math
+import socket
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
+import uvicorn
 from fastapi import FastAPI, HTTPException, Request
-from PIL import Image
 from pydantic import BaseModel, Field
 
 from grmp.data import decode
 from grmp.device import cpus
+from grmp.errors import UserError
 from grmp.finetune.scorer import QualityModel
 from grmp.finetune.trust import LEVEL
 
@@ -52,15 +54,12 @@ def service(model: QualityModel) -> FastAPI:
 
 def _score(model: QualityModel, data: bytes) -> Score:
     try:
-        with Image.open(io.BytesIO(data), formats=decode.FORMATS) as opened:
-            width, height = opened.size
+        image = decode.load(data, displayed=True, most=MOST_PIXELS)
+    except decode.TooLarge:
+        raise HTTPException(413, f"the image has more than {MOST_PIXELS // 1_000_000} million pixels") from None
     except decode.FAULTS as error:
         raise HTTPException(422, decode.why(error)) from None
-    if width * height > MOST_PIXELS:
-        raise HTTPException(
-            413, f"the image has {width} x {height} pixels, more than {MOST_PIXELS // 1_000_000} million"
-        )
-    prepared = model.prepare(data)
+    prepared = model.prepare(image)
     if isinstance(prepared, str):
         raise HTTPException(422, prepared)
     quality = model.quality(prepared).astype(float)
@@ -71,3 +70,17 @@ def _score(model: QualityModel, data: bytes) -> Score:
         **{name: value if math.isfinite(value) else None for name, value in values.items()},  # type: ignore[arg-type]
         model=model.card["sha256"][:12],
     )
+
+
+def listen(api: FastAPI, host: str, port: int, log_level: str = "info") -> None:
+    """Answer requests until Ctrl-C.
+
+    Raises UserError if ``host`` is not an address of this machine, or ``port`` is taken.
+    """
+    try:
+        listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        reason = str(error.strerror).split(" (")[0]
+        raise UserError(f"cannot listen at {host}, port {port}: {reason}; choose another with --port") from None
+    with suppress(KeyboardInterrupt):
+        uvicorn.Server(uvicorn.Config(api, host=host, port=port, log_level=log_level)).run(sockets=[listening])

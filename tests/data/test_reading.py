@@ -212,6 +212,12 @@ SHOWN: dict[str, tuple[bytes, np.ndarray]] = {  # bytes of the file, and what a 
         f"empty {chunk.decode()}": (png(RGB, chunk, b""), RGB)
         for chunk in (b"iCCP", b"gAMA", b"cHRM", b"pHYs", b"tRNS")
     },
+    **{
+        f"empty {chunk.decode()} at the end": (atend, RGB)
+        for chunk in (b"iCCP", b"gAMA", b"pHYs")
+        for whole in [pil(PHOTO, "PNG")]
+        for atend in [whole[:-12] + bytes(4) + chunk + struct.pack(">I", zlib.crc32(chunk)) + whole[-12:]]
+    },
     "empty gAMA beside a profile": (png(SWAPPED, b"gAMA", b"", icc_profile=matrix(True, 2.2)), RGB),
     "a segment of JFIF without content": (jpeg(0xE0, b"JFIF\0"), RGB),
     "a segment of Adobe without content": (jpeg(0xEE, b"Adobe\0"), RGB),

@@ -2,6 +2,7 @@
 
 import io
 import json
+import socket
 import struct
 import threading
 import time
@@ -16,6 +17,7 @@ import pytest
 import uvicorn
 from PIL import Image
 
+from grmp.errors import UserError
 from grmp.finetune.scorer import QualityModel
 from grmp.use import serve
 
@@ -59,7 +61,7 @@ def png(width: int, height: int) -> bytes:
     [
         (b"no image", 422, "not an image in a supported format"),
         (b"", 422, "not an image in a supported format"),
-        (png(30_000, 30_000), 413, "30000 x 30000 pixels, more than 64 million"),
+        (png(30_000, 30_000), 413, "more than 64 million pixels"),
         (b"x" * (serve.LARGEST + 1), 413, "more than 32 MB"),
     ],
     ids=["text", "empty", "bomb", "large"],
@@ -83,3 +85,13 @@ def test_two_hundred_requests_at_once_lose_nothing(address: str, model: QualityM
     with ThreadPoolExecutor(200) as pool:
         found = list(pool.map(lambda data: post(address, data)["quality"], images))
     assert found == model.score(images).tolist()
+
+
+def test_an_address_in_use_is_named():
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        pytest.raises(
+            UserError, match=r"cannot listen at 127\.0\.0\.1, port \d+: Address already in use; choose another"
+        ),
+    ):
+        serve.listen(serve.FastAPI(), "127.0.0.1", taken.getsockname()[1])
