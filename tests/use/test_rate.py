@@ -150,19 +150,24 @@ def press(tab: Browser, *keys: str) -> None:
         tab.call("Input.dispatchKeyEvent", type="keyUp", key=key)
 
 
-def until(tab: Browser, said: str) -> None:
-    """Wait for this status."""
+def until(tab: Browser, expression: str, wanted: str) -> None:
+    """Wait until the value of a JavaScript expression contains a text."""
     end, found = time.monotonic() + 10, ""
-    while said not in found:
-        assert time.monotonic() < end, f"{said!r} is not in {found!r}"
-        found = tab.ask("document.getElementById('progress').textContent")
+    while wanted not in found:
+        assert time.monotonic() < end, f"{wanted!r} is not in {found!r}"
+        found = tab.ask(expression)
+
+
+def status(tab: Browser, said: str) -> None:
+    until(tab, "document.getElementById('progress').textContent", said)
 
 
 def start(tab: Browser, address: str, rater: str, width: int = 1200) -> None:
     tab.open(address, width)
-    tab.call("Input.insertText", text=rater)  # the field has the focus
+    until(tab, "document.activeElement.id", "name")  # a browser gives the focus after it has loaded the page
+    tab.call("Input.insertText", text=rater)
     press(tab, "Enter")
-    until(tab, "Image 1 of 9")
+    status(tab, "Image 1 of 9")
 
 
 needs_chromium = pytest.mark.skipif(PROGRAM is None, reason="no Chromium on the path")
@@ -178,21 +183,21 @@ def test_a_keyboard_is_enough_and_every_key_is_saved_at_once(tab: Browser, serve
         return table.loc[table["rater"] == "Ann", "mos"].fillna(0).tolist()
 
     press(tab, "4")
-    until(tab, "Image 2")
+    status(tab, "Image 2")
     assert votes() == [4]
     press(tab, "u")
-    until(tab, "Image 1")
+    status(tab, "Image 1")
     assert votes() == []
     press(tab, "s")
-    until(tab, "Image 2")
+    status(tab, "Image 2")
     assert votes() == [0]
     tab.ask("document.getElementById('frame').focus()")
     press(tab, "Tab", "Enter")  # the first grade
-    until(tab, "Image 3")
+    status(tab, "Image 3")
     assert votes() == [0, 5]
     for i, key in enumerate("1234512", 4):
         press(tab, key)
-        until(tab, f"Image {i}" if i < 10 else "All 9 images are rated")
+        status(tab, f"Image {i}" if i < 10 else "All 9 images are rated")
     assert votes() == [0, 5, 1, 2, 3, 4, 5, 1, 2]
     table = pd.read_csv(folder / room.VOTES).query("rater == 'Ann'")
     assert table["repeat"].tolist() == [0] * 6 + [1] * 3
@@ -217,7 +222,7 @@ def test_a_phone_shows_true_pixels_and_buttons_for_a_finger(tab: Browser, served
         assert right <= 390
         assert bottom <= 844  # seen without scrolling
     tab.ask("document.querySelector('[data-rating=\"2\"]').click()")
-    until(tab, "Image 2")
+    status(tab, "Image 2")
 
 
 @needs_chromium
