@@ -23,7 +23,7 @@ install: .venv/.installed ## create .venv and install the project with pinned ve
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[pipeline,dev]'
 	@touch $@
 
-demo: install ## the pipeline on simulated databases, about 10 minutes on 2 cores; results in demo/results
+demo: install ## the pipeline on simulated databases, about 8 minutes on 2 cores; results in demo/results
 	@cd demo && $(RECOVER) && dvc repro
 	@echo "open demo/results/site/index.html"
 	@cd demo && grmp verify

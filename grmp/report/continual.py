@@ -41,12 +41,13 @@ def summary(results: Results) -> Table | None:
     cells = data.assign(cell=[with_interval(*three) for three in triples(data, "median")])
     shown = cells.pivot(index="strategy", columns="measure", values="cell").loc[list(STRATEGIES), list(MEASURES)]
     shown = shown.rename(index=STRATEGIES, columns=str.capitalize).rename_axis("Strategy").reset_index()
+    over = "One split" if settings.splits == 1 else f"Median over {settings.splits} splits, with its interval"
+    order = ", ".join(map(title, settings.sequence))
     text = (
-        f"Median over {settings.splits} splits, with its interval if there are several. {results.label(settings.method)}, "
-        f"{settings.shots} labels of each database, in the order {', '.join(map(title, settings.sequence))}. Accuracy: mean "
-        "SRCC over all databases after the last step. Plasticity: on the database just learned, mean over steps. Stability: "
-        "on those learned before, mean over steps. Forgetting: the best SRCC before the last step minus that after it, mean "
-        "over all databases but the last."
+        f"{over}: {results.label(settings.method)}, {settings.shots} labels of each database, in the order {order}. "
+        "Accuracy: mean SRCC over all databases after the last step. Plasticity: on the database just learned, mean over "
+        "steps. Stability: on those learned before, mean over steps. Forgetting: the best SRCC before the last step minus that "
+        "after it, mean over all databases but the last."
     )
     return Table(data, shown, "One database after another", text)
 
