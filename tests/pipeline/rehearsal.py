@@ -104,7 +104,7 @@ class Miniature:
 MINIATURES = {
     "tid2013": Miniature((512, 384), 120, 3),
     "kadid10k": Miniature((512, 384), 125, 3),
-    "live": Miniature((192, 128), 26, 10),
+    "live": Miniature((720, 480), 26, 10),
     "csiq": Miniature((512, 512), 28, 10),
     "koniq10k": Miniature((1024, 768), 260),
     "livec": Miniature((500, 500), 260),
