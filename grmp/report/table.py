@@ -72,11 +72,15 @@ class Table:
         columns = [[str(name), *map(str, cells)] for name, cells in self.shown.items()]  # heads with their cells
         wide = _width(columns) > _COLUMN
         if stacked := _width(columns) > _PAGE:
-            columns = [[head, *(INTERVAL.sub(r"\n\1", cell) for cell in cells)] for head, *cells in columns]
-        kinds, tabular, width = [side[0] for side in self._align()], "tabular", ""
+            columns = [[head, *map(_interval_below, cells)] for head, *cells in columns]
+        kinds, tabular, width, size = [side[0] for side in self._align()], "tabular", "", "footnotesize"
         if _width(columns) > _PAGE:
             tabular, width = "tabularx", r"{\linewidth}"
             kinds = [_TEXT if k == "l" and _width([c]) > 60 else k for k, c in zip(kinds, columns, strict=True)]
+            narrowest = [
+                c if k != _TEXT else [w for x in c for w in x.split()] for k, c in zip(kinds, columns, strict=True)
+            ]
+            size = "scriptsize" if _width(narrowest) > _PAGE else size  # a word would be wider than its column
         texts = [
             [_stack(_tex(text), kind) for text in (_wrapped(head, cells), *cells)]
             for kind, (head, *cells) in zip(kinds, columns, strict=True)
@@ -86,7 +90,7 @@ class Table:
         parts = [
             r"% Requires \usepackage{booktabs,tabularx} and, for accented characters, UTF-8 input.",
             rf"\begin{{{'table*' if wide else 'table'}}}",
-            rf"\centering\footnotesize\setlength{{\tabcolsep}}{{{2.5 if stacked else 4}pt}}",
+            rf"\centering\{size}\setlength{{\tabcolsep}}{{{2.5 if stacked else 4}pt}}",
             rf"\caption{{{_tex(self.caption)}}}",
             rf"\label{{tab:{label}}}",
             rf"\begin{{{tabular}}}{width}{{@{{}}{''.join(kinds)}@{{}}}}",
@@ -145,6 +149,12 @@ def _wrapped(head: str, cells: Sequence[str]) -> str:
     """A column head in lines about as long as the cells below it."""
     longest = max((len(line) for cell in cells for line in cell.split("\n")), default=0)
     return "\n".join(textwrap.wrap(head, max(longest, 9), break_long_words=False)) or head
+
+
+def _interval_below(cell: str) -> str:
+    """A value above its interval; if the cell is bold, both are."""
+    lines = INTERVAL.sub(r"\n\1", cell)
+    return lines.replace("\n", "**\n**") if BOLD.fullmatch(cell) else lines
 
 
 def _stack(text: str, column: str) -> str:

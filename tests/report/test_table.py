@@ -44,6 +44,13 @@ def test_tex_is_escaped_and_aligned(table: Table):
     assert "[" not in table.short().shown["value"].iloc[0]
 
 
+def test_bold_values_stay_bold_above_their_intervals():
+    frame = pd.DataFrame({f"column {i}": ["**0.333 [0.100, 0.500]**"] for i in range(6)})
+    text = Table(frame, frame, "").tex("wide")
+    assert r"\shortstack[r]{\textbf{0.333} \\ {}\textbf{[0.100, 0.500]}}" in text
+    assert "**" not in text
+
+
 def test_html_is_escaped(table: Table):
     text = table.html()
     assert "&lt;c&gt; &amp; 100%" in text
