@@ -184,9 +184,10 @@ def files_page(results: Path) -> str:
 
 
 def reference_page(package: str) -> str:
-    """The docstrings of the modules of one package."""
+    """The docstrings of the modules of one package, but of the commands, which ``--help`` describes."""
     parts, name = [f"# grmp.{package}"], f"grmp.{package}"
-    for module in [name, *sorted(m.name for m in walk_packages([str(LIBRARY / package)], f"{name}."))]:
+    modules = sorted(m.name for m in walk_packages([str(LIBRARY / package)], f"{name}."))
+    for module in [name, *(m for m in modules if not m.endswith(".cli"))]:
         heading = f"## {module.removeprefix(f'grmp.{package}.')}\n\n" if len(parts) > 1 else ""
         parts.append(f"{heading}```{{eval-rst}}\n.. automodule:: {module}\n   :members:\n   :ignore-module-all:\n```")
     return "\n\n".join(parts)

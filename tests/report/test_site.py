@@ -13,7 +13,7 @@ import yaml
 from grmp.errors import UserError
 from grmp.params import load
 from grmp.report.notebook import execute
-from grmp.report.site import build, landing_page, render_notebook
+from grmp.report.site import build, landing_page, reference_page, render_notebook
 from grmp.report.table import with_interval
 from tests.report.sample import NOTEBOOKS, make_settings, settings
 
@@ -111,3 +111,9 @@ def test_a_corrupt_notebook_is_named(tmp_path: Path):
     (tmp_path / "notebooks/few_shot.ipynb").write_text('{"cells": 3}')
     with pytest.raises(UserError, match=r"few_shot\.ipynb is corrupt .*run it again with: grmp notebooks few_shot"):
         render_notebook(tmp_path, "few_shot")
+
+
+def test_the_reference_has_modules_and_no_commands():
+    text = reference_page("data")
+    assert ".. automodule:: grmp.data.decode" in text
+    assert "grmp.data.cli" not in text
