@@ -150,7 +150,9 @@ def plain_recipe(world, settings, train):
 @pytest.mark.parametrize("rate", [0.0, 0.3])
 def test_equals_the_plain_recipe(world, train, rate):
     expected = plain_recipe(world, Adapt(**SETTINGS | {"prompt_dropout": rate}), train)
-    np.testing.assert_allclose(run(world, train=train, prompt_dropout=rate).scores, expected, atol=1e-5)
+    scores = run(world, train=train, prompt_dropout=rate).scores
+    # rounding grows in training: 1.7e-5 where all weights are trained and only AVX2 is used
+    np.testing.assert_allclose(scores, expected, atol=5e-5 if train == ("all",) else 1e-5)
 
 
 def test_dropout_is_of_the_prompts_and_of_training_alone(world):
