@@ -60,6 +60,11 @@ def read(path: Path, needed: Sequence[str], instead: Sequence[str] = ()) -> pd.D
                 f"{path}, line {line}: has {len(row)} cells, the header {len(columns)}; put names and numbers that contain "
                 f"a {SEPARATORS[mark]} in quotation marks, or separate by semicolons"
             )
+        others = [m for m in SEPARATORS if len(row) == 1 < len(columns) and m in row[0]]
+        if others and NUMBER.fullmatch(row[0].rpartition(others[0])[2].strip()):
+            raise UserError(
+                f"{path}, line {line}: '{row[0]}' has a {SEPARATORS[others[0]]} where the header has a {SEPARATORS[mark]}"
+            )
         if row:
             rows.append(row + [""] * (len(columns) - len(row)))
             numbers.append(line)

@@ -53,6 +53,10 @@ REFUSED = {  # what is said
         comma(",").replace("image,mos", "image,mos,note").encode(),
         "line 2: '3,5' may be two columns or a decimal comma",
     ),
+    "another separator in one row": (
+        PLAIN.replace(",4.25", ";4.25").encode(),
+        "line 4: '.*;4.25' has a semicolon where the header has a comma",
+    ),
     "comma and point": (
         PLAIN.replace(",", ";").replace("3.5", "3,5").encode(),
         "line 2: has a comma where others have",
