@@ -81,9 +81,9 @@ def prepare(
     sizes = {"x".join(map(str, area)) for area in areas}
     small = int(np.sum(areas.min(1) < entry.side))
     if copies:
-        print(f"{name}: {copies} of {len(images)} images are copies of others; see {entry.page} for the original")
+        print(f"{name}: {copies} of {len(images)} images are copies of others")
     if alike:
-        print(f"{name}: {alike} images look like another one (perceptual hash), and splits may part them")
+        print(f"{name}: images that look like another one (perceptual hash): {alike}; splits may part them")
     if small:
         print(f"{name}: {small} images have a shorter side below the official {entry.side} pixels")
     if entry.pixels and sizes != {entry.pixels}:

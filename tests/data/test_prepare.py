@@ -130,4 +130,6 @@ def test_photographs_that_look_alike_are_counted(fetched, capsys, monkeypatch):
     refetch(fetched)
     monkeypatch.setitem(databases.known(), "toy", replace(databases.get("toy"), kind="authentic"))
     prepare("toy", fetched / "raw", fetched / "prepared", 64, "squash")
-    assert "toy: 1 images look like another one" in capsys.readouterr().out
+    assert (
+        "toy: images that look like another one (perceptual hash): 1; splits may part them" in capsys.readouterr().out
+    )
