@@ -1,7 +1,7 @@
 """`make bench`: the plain recipe and ours do the same work in one run; bench/results/<device>.csv and .png.
 
     python -m bench [--device cuda] [--repeats 5] [--images 16] [--shots 50] [--work evaluation adaptation meta_training]
-    python -m bench --device cuda --work splits [--splits 10] [--plain-splits 1] [--pictures 10073] [--epochs 400]
+    python -m bench --device cuda --work splits [--splits 10] [--plain-splits 1] [--size 10073] [--epochs 400]
     python -m bench growth [--repeats 3]
     python -m bench false_positives [--worlds 400]
 
@@ -88,7 +88,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--work", nargs="*", choices=sorted(WORK), help="default: all; without `splits` on a CPU")
     parser.add_argument("--splits", type=int, default=10, help="of the work `splits`")
     parser.add_argument("--plain-splits", type=int, default=1, help="how many of them the plain recipe does; 0: all")
-    parser.add_argument("--pictures", type=int, default=10_073, help="of the work `splits`")
+    parser.add_argument("--size", type=int, default=10_073, help="images of the work `splits`")
     parser.add_argument("--epochs", type=int, default=400, help="of the work `splits`")
     parser.add_argument("--out", type=Path, default=RESULTS)
     given = parser.parse_args(arguments)
@@ -101,7 +101,7 @@ def main(arguments: list[str]) -> None:
         options = (
             {
                 "count": given.splits,
-                "pictures": given.pictures,
+                "size": given.size,
                 "epochs": given.epochs,
                 "plain_count": given.plain_splits,
             }

@@ -1,6 +1,6 @@
 """`python -m bench.coverage`: does the interval of `grmp train` hold what it says?
 
-    python -m bench.coverage [--world demo] [--database sim_wild] [--pictures 50] [--draws 30] [--methods grmp zero_shot ridge]
+    python -m bench.coverage [--root demo] [--database sim_wild] [--images 50] [--draws 30] [--methods grmp zero_shot ridge]
 
 Draws "rated images" from a prepared database repeatedly. Cross-validation on them states an SRCC and its 95 % interval;
 the model that learned from all of them is then scored on every other image of the database, which is not possible in practice.
@@ -62,19 +62,19 @@ def draw(params: Params, world: Path, whole: Dataset, rows: np.ndarray, names: l
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--world", type=Path, default=Path("demo"))
+    parser.add_argument("--root", type=Path, default=Path("demo"))
     parser.add_argument("--database", default="sim_wild")
-    parser.add_argument("--pictures", type=int, default=50)
+    parser.add_argument("--images", type=int, default=50)
     parser.add_argument("--draws", type=int, default=30)
     parser.add_argument("--methods", nargs="+", default=["grmp", "zero_shot", "ridge"])
     parser.add_argument("--out", type=Path, default=RESULTS / "coverage.csv")
     given = parser.parse_args()
-    params, whole = load(given.world / "params.yaml"), prepared.load(given.world / "data/prepared" / given.database)
+    params, whole = load(given.root / "params.yaml"), prepared.load(given.root / "data/prepared" / given.database)
     claim(given.out)
     parts = []
     for number in tqdm(range(given.draws), unit="draw"):
-        rows = np.sort(np.random.default_rng(number).choice(len(whole.index), given.pictures, replace=False))
-        parts.append(draw(params, given.world, whole, rows, given.methods).assign(draw=number))
+        rows = np.sort(np.random.default_rng(number).choice(len(whole.index), given.images, replace=False))
+        parts.append(draw(params, given.root, whole, rows, given.methods).assign(draw=number))
     table = pd.concat(parts)
     write_text(given.out, table.to_csv(index=False, float_format="%.4f", lineterminator="\n"))
     print(summary(table).to_string(index=False, float_format="%.3f"))

@@ -191,15 +191,15 @@ def meta_training(s: Setting) -> Work:
     return Work({"plain": theirs, "ours": ours}, _apart)
 
 
-def splits(s: Setting, count: int = 10, pictures: int = 10_073, epochs: int = 400, plain_count: int = 0) -> Work:
+def splits(s: Setting, count: int = 10, size: int = 10_073, epochs: int = 400, plain_count: int = 0) -> Work:
     """Few-shot fine-tuning on ``count`` splits of KonIQ-10k's size (10,073 generated images) by the published schedule.
 
     The plain recipe does the first ``plain_count`` of them, which are independent (0: all).
     """
     shots, side = len(s.target), s.shape.image_size + 20
     rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (pictures, 3, side, side), dtype=np.uint8)
-    quality = rng.uniform(size=pictures)
+    images = rng.integers(0, 256, (size, 3, side, side), dtype=np.uint8)
+    quality = rng.uniform(size=size)
     published = Adapt(
         **{
             "tuned_blocks": TUNED,
@@ -219,8 +219,8 @@ def splits(s: Setting, count: int = 10, pictures: int = 10_073, epochs: int = 40
     method = Tune(kind="tune", label="", prompts="random", train=["context", "blocks"], rule="published", strength=5.0)
     placed, jobs = crops.place(images, s.device), []
     for split in range(count):
-        order = rng.permutation(pictures)
-        train, test = order[:shots], order[pictures - pictures // 5 :]
+        order = rng.permutation(size)
+        train, test = order[:shots], order[size - size // 5 :]
         sides = [Subset(placed, quality, rows) for rows in (train, test)]
         jobs.append(SplitData(split, s.prompts, *sides))
     backbone, prefixes = Backbone(s.shape, s.base, ""), loop.tuned_names(s.shape, method.train, TUNED)

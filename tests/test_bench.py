@@ -28,7 +28,7 @@ def setting():
     return Setting(CPU, images=3, shape=SHAPE, prompts=5)
 
 
-SMALL = {"splits": {"count": 2, "pictures": 30, "epochs": 12}}
+SMALL = {"splits": {"count": 2, "size": 30, "epochs": 12}}
 
 
 @pytest.mark.parametrize("name", sorted(WORK))
