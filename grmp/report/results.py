@@ -27,7 +27,8 @@ NAMES = {  # databases in print
 }  # fmt: skip
 KINDS = {  # distortion types that have code names
     "jp2k": "JPEG 2000", "wn": "white noise", "gblur": "Gaussian blur", "fastfading": "fast fading", "awgn": "white noise",
-    "fnoise": "pink noise",
+    "fnoise": "pink noise", "jpeg": "JPEG", "jpeg2000": "JPEG 2000", "jpeg 2000": "JPEG 2000",
+    "gaussian blur": "Gaussian blur", "non eccentricity patch": "non-eccentricity patch",
 }  # fmt: skip
 ORDERS = {0: "Reptile", 1: "First-order MAML", 2: "MAML"}
 
@@ -200,7 +201,8 @@ def title(database: str) -> str:
 
 def kind_title(kind: str) -> str:
     """A distortion type in print, without the number by which it is sorted."""
-    return KINDS.get(kind, kind.lstrip("0123456789 ").replace("_", " "))
+    words = kind.lstrip("0123456789 ").replace("_", " ")
+    return KINDS.get(words, words)
 
 
 def at(table: pd.DataFrame, **where: Any) -> pd.DataFrame:

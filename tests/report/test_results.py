@@ -14,7 +14,7 @@ def test_names_in_print(collected: Path):
     assert title("koniq10k_to_livec") == "KonIQ-10k → LIVE Challenge"
     assert results.label("grmp") == "GRMP-IQA"
     kinds = ["01 gaussian blur", "white_noise", "jp2k", "type 01"]
-    assert [kind_title(kind) for kind in kinds] == ["gaussian blur", "white noise", "JPEG 2000", "type 01"]
+    assert [kind_title(kind) for kind in kinds] == ["Gaussian blur", "white noise", "JPEG 2000", "type 01"]
     assert results.label("unknown") == "unknown"
     assert [results.rating(d) for d in ("alpha", "gamma")] == ["simulated rating", "MOS"]
 
