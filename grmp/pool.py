@@ -117,9 +117,11 @@ def work(
             if limit:
                 for worker in busy.values():
                     worker.check(limit)
+    except BaseException:  # Ctrl-C above all, which may come while a process is being started
+        for process in multiprocessing.active_children():
+            process.kill()
+        raise
     finally:
         for worker in workers:
-            if worker in busy.values():
-                worker.kill()
             if worker.executor:
                 worker.executor.shutdown(cancel_futures=True)

@@ -1,5 +1,6 @@
 """Worker processes: one that is killed, hangs or fails costs its item and nothing else; none outlives its parent."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ import psutil
 import pytest
 
 from grmp.errors import UserError
-from grmp.pool import work
+from grmp.pool import _Worker, work
 
 
 def vanish(item):
@@ -115,3 +116,17 @@ def test_ctrl_c_ends_the_workers_at_once(tmp_path):
     time.sleep(1)
     parent.send_signal(signal.SIGINT)
     parent.wait(20)
+
+
+@pytest.mark.timeout(30)
+def test_ctrl_c_while_a_process_starts_ends_it(monkeypatch):
+    submit = _Worker.submit
+
+    def interrupted(*args):
+        submit(*args)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_Worker, "submit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        list(work(time.sleep, [600], [None]))
+    assert not multiprocessing.active_children()

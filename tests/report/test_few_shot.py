@@ -18,7 +18,7 @@ from matplotlib.text import Text
 from grmp.data import databases as registry
 from grmp.report import comparisons, databases, few_shot, meta_training, predictions
 from grmp.report.collect import collect
-from grmp.report.results import Results
+from grmp.report.results import Results, kind_title
 from tests.report.sample import DATABASES, DISTORTIONS, METHODS, make_settings, settings
 
 SHOTS = [25, 50]
@@ -98,7 +98,7 @@ def test_simulated_opinions_are_called_so(whole: Results):
 
 def test_losses_task_by_task(whole: Results):
     figure = meta_training.task_losses(whole, "pre")
-    assert [a.get_title("left") for a in figure.axes] == DISTORTIONS_SORTED
+    assert [a.get_title("left") for a in figure.axes] == [kind_title(kind) for kind in DISTORTIONS_SORTED]
     line = figure.axes[0].lines[0]
     expected = whole.pretrain("reptile").query("task == 'blur'")["query_loss"]
     assert line.get_ydata() == pytest.approx(expected.to_numpy())
