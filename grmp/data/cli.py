@@ -55,6 +55,9 @@ def fetch(
         Path | None,
         typer.Option("--from", help="archive, or folder of archives or unpacked files, instead of a download"),
     ] = None,
+    min_rate: Annotated[
+        float, typer.Option(min=0, envvar="GRMP_MIN_RATE", help="kB/s below which the next source is tried")
+    ] = 100,
     params: ParamsFile = HERE,
 ) -> None:
     """Download databases to data/raw as published; resumes where it was interrupted."""
@@ -71,7 +74,7 @@ def fetch(
         print(f"to download: {size(planned[0])}; disk needed: {size(planned[1])}", flush=True)
     for entry in entries:
         with lock(params.parent, f"fetch-{entry.name}"):
-            fetching.fetch(entry.name, raw, origin)
+            fetching.fetch(entry.name, raw, origin, 1000 * min_rate)
 
 
 @app.command(epilog="Example: grmp data prepare livec")

@@ -1,23 +1,32 @@
-"""One file from one address by the Hugging Face Hub's client, either complete or not there. And archives, unpacked safely."""
+"""One file from one address: resumed, retried, bounded, and either complete or not there. And archives, unpacked safely."""
 
 import lzma
 import socket
 import tarfile
-import urllib.request
+import time
 import zipfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
+import requests
+from requests.adapters import HTTPAdapter
 from tqdm import tqdm
+from urllib3.exceptions import HTTPError
+from urllib3.util import Retry
 
-from grmp.errors import UserError, one_line
+from grmp.errors import UserError
 
 HUB = "hf://datasets/"
+ATTEMPTS = 5  # in a row without a new byte
+BACKOFF = 1.0  # seconds before the second attempt; doubled for each that follows
+TIMEOUT = (15, 60)  # seconds to connect, and between two reads
+CHUNK = 1 << 20
+WINDOW = 60.0  # seconds over which the rate is measured
 ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".rar", ".7z")
 
 
@@ -46,8 +55,7 @@ def on_hub(url: str) -> Remote:
 
     owner, repository, name = url.removeprefix(HUB).split("/", 2)
     address = hf_hub_url(f"{owner}/{repository}", name, repo_type="dataset")
-    with _asking(address):
-        facts = get_hf_file_metadata(address, retry_on_errors=True)
+    facts = _hub(lambda: get_hf_file_metadata(address))
     etag = facts.etag or ""
     return Remote(address, facts.size, etag if len(etag) == 64 else "", build_hf_headers())
 
@@ -55,89 +63,165 @@ def on_hub(url: str) -> Remote:
 def from_hub(repository: str, file: str) -> Path:
     """A file of a Hugging Face model repository, in the Hub client's cache.
 
-    Raises SourceFailed if the Hub cannot be reached or refuses, after the client's own retries.
+    Raises SourceFailed if the Hub cannot be reached or refuses, after the client's own retries and ours.
     """
-    from huggingface_hub import constants, hf_hub_download
+    from huggingface_hub import hf_hub_download
 
     with suppress(Exception):  # the client raises many kinds
         return Path(hf_hub_download(repository, file, local_files_only=True))
-    with _asking(constants.ENDPOINT):
-        return Path(hf_hub_download(repository, file))
+    return Path(_hub(lambda: hf_hub_download(repository, file)))
 
 
-@contextmanager
-def _asking(url: str) -> Iterator[None]:
-    """SourceFailed with one line for what the client raises; at once if there is a proxy that cannot be reached."""
-    from huggingface_hub.errors import HfHubHTTPError
-
-    parts = urlsplit(url)
-    proxy = urllib.request.getproxies().get(parts.scheme)
-    if proxy and not urllib.request.proxy_bypass(parts.hostname or ""):
+def _check_proxy(url: str) -> None:
+    """SourceFailed at once, before any retry, if there is a proxy for ``url`` and it cannot be reached."""
+    proxy = requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url))
+    if proxy:
         place = urlsplit(proxy if "//" in proxy else f"//{proxy}")
         try:
             socket.create_connection((place.hostname, place.port or 80), timeout=5).close()
         except OSError as error:
             raise SourceFailed(
                 f"the proxy {place.hostname}:{place.port or 80} cannot be reached ({error.strerror or error}); correct or "
-                f"unset {parts.scheme.upper()}_PROXY"
+                f"unset {urlsplit(url).scheme.upper()}_PROXY"
             ) from None
-    try:
-        yield
-    except (UserError, SourceFailed):
-        raise
-    except Exception as error:  # the client raises many kinds; each means "not available"
-        cause = error.__cause__ if isinstance(error.__cause__, HfHubHTTPError) else error
-        raise SourceFailed(one_line(str(cause).strip().partition("\n")[0] or type(cause).__name__, 200)) from None
 
 
-def download(remote: Remote, target: Path) -> Path:
+def _hub(ask: Callable[[], Any]) -> Any:
+    from huggingface_hub.constants import ENDPOINT
+    from huggingface_hub.errors import HfHubHTTPError
+
+    _check_proxy(ENDPOINT)
+    for attempt in range(ATTEMPTS):
+        try:
+            return ask()
+        except Exception as error:  # the client raises many kinds; each means "not available"
+            cause = error.__cause__ if isinstance(error.__cause__, HfHubHTTPError) else error
+            reason = " ".join((str(cause).strip().splitlines() or [type(cause).__name__])[0].split())
+            answer = cause.response if isinstance(cause, HfHubHTTPError) else None
+            permanent = answer is not None and answer.status_code < 500 and answer.status_code != 429
+            if permanent or attempt == ATTEMPTS - 1:
+                raise SourceFailed(reason[:200]) from None
+            time.sleep(BACKOFF * 2**attempt)
+    raise AssertionError("unreachable")
+
+
+def download(remote: Remote, target: Path, limit: int, min_rate: float = 0) -> Path:
     """Download to ``target``. What has arrived waits in ``target.part``, from where the next call continues.
 
-    Raises SourceFailed if the address refuses or does not deliver a file of that size; UserError if the file cannot be
-    written.
-    """
-    from huggingface_hub.errors import HfHubHTTPError
-    from huggingface_hub.file_download import http_get
+    Raises SourceFailed if the address refuses, is too slow, or does not deliver a file of that size; UserError if the
+    file cannot be written.
 
+    Parameters
+    ----------
+    limit
+        Bytes after which a body of unknown length is cut off.
+    min_rate
+        Bytes per second, measured over a minute, below which the address is given up.
+    """
     if target.is_file():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
+    _check_proxy(remote.url)
     part = target.with_name(target.name + ".part")
-    headers = remote.headers | {"Accept-Encoding": "identity"}  # uncompressed: offsets count bytes of the file
-    with _asking(remote.url):
-        try:
-            with part.open("ab") as file:
-                http_get(remote.url, file, resume_size=file.tell(), headers=headers, expected_size=remote.size)
-        except HfHubHTTPError as error:
-            if error.response.status_code != 416:
-                raise
-            part.unlink()  # what an earlier call left is longer than the file
-            return download(remote, target)
-        except OSError as error:
-            if error.errno:
-                raise UserError(f"cannot write {part}: {error.strerror}; free some space and run it again") from None
-            part.unlink()
-            raise SourceFailed(f"does not send the {remote.size:,} bytes of the file") from None
+    try:
+        _resume(remote, part, limit, min_rate)
+    except OSError as error:
+        raise UserError(f"cannot write {part}: {error.strerror or error}; free some space and run it again") from None
     part.replace(target)
     return target
 
 
-def unpack(archive: Path, folder: Path) -> None:
+def _resume(remote: Remote, part: Path, limit: int, min_rate: float) -> None:
+    """Complete ``part``. urllib3 retries connections and busy servers, honouring Retry-After; we resume broken bodies."""
+    busy = (429, 500, 502, 503, 504)
+    retry = Retry(ATTEMPTS, read=0, backoff_factor=BACKOFF, status_forcelist=busy, retry_after_max=300)
+    retry.raise_on_status = False
+    best, idle = 0, 0
+    with requests.Session() as session, tqdm(unit="B", unit_scale=True, desc=part.stem, disable=None) as bar:
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, HTTPAdapter(max_retries=retry))
+        while True:
+            try:
+                if _attempt(session, remote, part, limit, min_rate, bar):
+                    return
+                reason = "the connection broke off"
+            except requests.exceptions.SSLError as error:  # an expired certificate does not get better
+                raise SourceFailed(f"has no valid certificate ({' '.join(str(error).split())[:150]})") from None
+            except (requests.ConnectionError, requests.Timeout, HTTPError) as error:
+                reason = f"the connection broke off ({type(error).__name__})"
+            except requests.RequestException as error:
+                raise SourceFailed(" ".join(str(error).split())[:200]) from None
+            have = _size(part)
+            idle = 0 if have > best else idle + 1
+            best = max(best, have)
+            if idle >= ATTEMPTS:
+                raise SourceFailed(f"{reason} {idle} times without a new byte, at {have:,} bytes")
+            time.sleep(min(BACKOFF * 2**idle, 60))
+
+
+def _attempt(session: requests.Session, remote: Remote, part: Path, limit: int, min_rate: float, bar: tqdm) -> bool:
+    """One request; True when ``part`` is complete."""
+    have, size = _size(part), remote.size
+    headers = remote.headers | {"Accept-Encoding": "identity"}  # uncompressed: offsets count bytes of the file
+    if have:
+        headers["Range"] = f"bytes={have}-"
+    with session.get(remote.url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
+        if answer.status_code == 416:  # nothing after what we have: complete, or not this file
+            stated = answer.headers.get("Content-Range", "").rpartition("/")[2]
+            if str(have) == (stated if size is None else str(size)):
+                return True
+            part.unlink()
+            return False
+        if answer.status_code not in (200, 206):
+            raise SourceFailed(f"answered {answer.status_code} {answer.reason}")
+        page = "text/html" in answer.headers.get("Content-Type", "")
+        if page and not urlsplit(remote.url).path.endswith((".html", "/")):
+            raise SourceFailed("answered with a web page instead of the file")
+        if answer.status_code == 200:  # the server does not support ranges: from the start
+            have = 0
+        length = answer.headers.get("Content-Length")
+        offered = have + int(length) if length and length.isdigit() else None
+        if size is not None and offered not in (None, size):
+            part.unlink(missing_ok=True)
+            raise SourceFailed(f"offers {offered:,} bytes, not {size:,}")
+        total, most = size or offered, min(size or offered or limit, limit)
+        bar.total, bar.n = total, have
+        since, before = time.monotonic(), have
+        with part.open("ab" if have else "wb") as file:
+            while chunk := answer.raw.read1(CHUNK):  # not a full chunk: a broken connection loses nothing
+                have += len(chunk)
+                if have > most:
+                    break
+                file.write(chunk)
+                bar.update(len(chunk))
+                if (seconds := time.monotonic() - since) > WINDOW:
+                    if have - before < min_rate * seconds:
+                        raise SourceFailed(f"sends only {(have - before) / seconds / 1000:.0f} kB/s")
+                    since, before = time.monotonic(), have
+    if have > most:
+        part.unlink()
+        raise SourceFailed(f"sends more than {most:,} bytes")
+    return total is None or have == total  # a body without a length ends where the server ends it
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def unpack(archive: Path, folder: Path, limit: int) -> None:
     """Unpack a zip or tar archive into ``folder``. Nothing is written or linked outside of it.
 
-    Raises SourceFailed if the archive is corrupt or unsafe; UserError if the format is not supported, or the disk is full.
+    Raises SourceFailed if the archive is corrupt, unsafe, or unpacks to more than ``limit`` bytes; UserError if the
+    format is not supported, or the disk is full.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    bar = partial(tqdm, desc=f"unpack {archive.name}", unit="file", disable=None)
     try:
         if zipfile.is_zipfile(archive):
-            with zipfile.ZipFile(archive) as source:
-                for name in bar(source.namelist()):
-                    source.extract(name, folder)  # drops "..", drives and links itself
+            with zipfile.ZipFile(archive) as source:  # extract() drops "..", drives and links itself
+                _extract(archive, source.infolist(), lambda m: m.file_size, lambda m: source.extract(m, folder), limit)
         elif tarfile.is_tarfile(archive):
             with tarfile.open(archive) as tar:
-                for member in bar(tar):
-                    tar.extract(member, folder, filter="data")
+                _extract(archive, tar, lambda m: m.size, lambda m: tar.extract(m, folder, filter="data"), limit)
         else:
             with archive.open("rb") as file:
                 start = file.read(512)
@@ -148,8 +232,19 @@ def unpack(archive: Path, folder: Path) -> None:
     except tarfile.FilterError as error:
         raise SourceFailed(f"is not safe to unpack ({str(error)[:200]})") from None
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, NotImplementedError) as error:
-        raise SourceFailed(f"is corrupt or incomplete ({one_line(error, 200)})") from None
+        raise SourceFailed(f"is corrupt or incomplete ({' '.join(str(error).split())[:200]})") from None
     except OSError as error:
         if error.errno is None:  # gzip and bz2 report corrupt data as a bare OSError
             raise SourceFailed(f"is corrupt ({error})") from None
         raise UserError(f"cannot unpack {archive} into {folder}: {error.strerror}; free some space") from None
+
+
+def _extract(
+    archive: Path, members: Iterable[Any], size: Callable[[Any], int], extract: Callable[[Any], object], limit: int
+) -> None:
+    total = 0
+    for member in tqdm(members, desc=f"unpack {archive.name}", unit="file", disable=None):
+        total += size(member)
+        if total > limit:
+            raise SourceFailed(f"unpacks to more than {limit:,} bytes")
+        extract(member)

@@ -17,6 +17,9 @@ from grmp.data.download import ARCHIVES, HUB, Remote, SourceFailed, download, on
 from grmp.errors import UserError
 from grmp.files import listing, read_json, sha256, sha256_of, write_json
 
+SLACK = 1_000_000_000  # bytes beyond twice the stated size that a file may have or an archive may unpack to
+MIN_RATE = 100_000  # bytes per second
+
 
 def receipt(name: str, raw: Path) -> dict[str, Any] | None:
     """The receipt of a fetched database, or None if it is not fetched.
@@ -37,7 +40,7 @@ def receipt(name: str, raw: Path) -> dict[str, Any] | None:
     return found
 
 
-def fetch(name: str, raw: Path, origin: Path | None = None) -> None:
+def fetch(name: str, raw: Path, origin: Path | None = None, min_rate: float = MIN_RATE) -> None:
     """Bring the database ``name`` to ``raw/<name>``. Does nothing if it is there and its receipt is valid.
 
     A simulated database is rendered again when the code that renders it has changed. Raises UserError if no source works;
@@ -48,9 +51,14 @@ def fetch(name: str, raw: Path, origin: Path | None = None) -> None:
     origin
         An archive, a folder of archives and score files, an unpacked folder (linked, not copied), or the git directory of a
         database that is published in git, instead of a download.
+    min_rate
+        Bytes per second below which the next source is tried.
     """
     entry = databases.get(name)
-    folder, staging, path = raw / name, raw / f".{name}.partial", raw / f"{name}.json"
+    folder, staging = raw / name, raw / f".{name}.partial"
+    path, pending = raw / f"{name}.json", raw / f".{name}.receipt"
+    if pending.is_file() and not staging.exists():  # killed between the last two renames
+        pending.replace(path)
     code = code_digest("grmp.data.simulated.databases") if entry.kind == "simulated" else ""
     found = receipt(name, raw)
     if found and found.get("code", "") == code:
@@ -71,9 +79,9 @@ def fetch(name: str, raw: Path, origin: Path | None = None) -> None:
     elif folder.exists() and not folder.is_symlink():
         raise UserError(f"{folder} is in the way; move it, or run without --from to accept it as it is")
     elif origin is not None:
-        source, files = _local(entry, origin, raw, staging)
+        source, files = _local(entry, origin, staging)
     else:
-        source, files = _first_source(entry, raw, staging)
+        source, files = _first_source(entry, raw, staging, min_rate)
     content = listing(staging)
     facts = {
         "database": name,
@@ -85,11 +93,11 @@ def fetch(name: str, raw: Path, origin: Path | None = None) -> None:
         "code": code,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+    write_json(pending, facts)
     if staging != folder:
         _remove(folder)
-    write_json(path, facts)  # without the folder it says nothing
-    if staging != folder:
         staging.replace(folder)
+    pending.replace(path)
     shutil.rmtree(raw / ".downloads" / name, ignore_errors=True)
 
 
@@ -100,21 +108,22 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _local(entry: Database, origin: Path, raw: Path, staging: Path) -> tuple[str, list[dict[str, Any]]]:
+def _local(entry: Database, origin: Path, staging: Path) -> tuple[str, list[dict[str, Any]]]:
     """From a local archive or folder."""
     if not origin.exists():
         raise UserError(f"--from {origin} not found; {entry.name}: {entry.by_hand}")
     origin = origin.resolve()
     if git.is_repository(origin):
-        urls = [f.url for s in entry.sources for f in s.files if f.url.startswith(git.PREFIX)]
-        if not urls:
+        found = [(s.tree, f.url) for s in entry.sources for f in s.files if f.url.startswith(git.PREFIX)]
+        if not found:
             raise UserError(f"--from {origin}: {entry.name} is not published in git; {entry.by_hand}")
+        ((tree, url),) = found
         try:
-            commit = urls[0].rpartition("@")[2]
-            git.checkout(f"{git.PREFIX}{origin.as_uri()}@{commit}", staging, raw / ".downloads" / entry.name / "git")
+            git.checkout(url, staging, staging, local=origin)
+            _check_tree(staging, tree)
         except SourceFailed as error:
-            raise UserError(f"--from {origin}: {error}; clone it again") from None
-        return f"from {origin}", [{"url": urls[0]}]
+            raise UserError(f"--from {origin}: it {error}; clone it again") from None
+        return f"from {origin}", [{"url": url}]
     inside = [origin] if origin.is_file() else sorted(p for p in origin.iterdir() if not p.name.startswith("."))
     archives = [p for p in inside if p.is_file() and p.name.lower().endswith(ARCHIVES)]
     if origin.is_dir() and (not archives or any(p.is_dir() for p in inside)):
@@ -124,23 +133,23 @@ def _local(entry: Database, origin: Path, raw: Path, staging: Path) -> tuple[str
         return f"linked from {origin}", []
     for path in inside:
         try:
-            _place(path, path.name, staging)
+            _place(path, path.name, staging, entry)
         except SourceFailed as error:
             remedy = "get it again, or unpack it yourself and give the folder"
             raise UserError(f"--from {path}: it {error}; {remedy}") from None
     return f"from {origin}", [{"file": p.name, "size": p.stat().st_size, "sha256": sha256(p)} for p in inside]
 
 
-def _place(path: Path, name: str, staging: Path) -> None:
+def _place(path: Path, name: str, staging: Path, entry: Database) -> None:
     """Unpack an archive into ``staging``, or copy any other file there."""
     if name.lower().endswith((".csv", ".txt", ".xlsx", ".mat")):
         staging.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, staging / name)
     else:
-        unpack(path, staging)
+        unpack(path, staging, 2 * entry.disk + SLACK)
 
 
-def _first_source(entry: Database, raw: Path, staging: Path) -> tuple[str, list[dict[str, Any]]]:
+def _first_source(entry: Database, raw: Path, staging: Path, min_rate: float) -> tuple[str, list[dict[str, Any]]]:
     """From the first source that delivers all of its files."""
     by_hand = f"by hand: see {entry.page}: {entry.by_hand}; then: grmp data fetch {entry.name} --from PATH"
     print(f"{entry.title}\n  terms: {entry.terms}\n  cite: {entry.citation}\n  or {by_hand}")
@@ -148,8 +157,9 @@ def _first_source(entry: Database, raw: Path, staging: Path) -> tuple[str, list[
     reasons = []
     for source in entry.sources:
         print(f"{entry.name}: downloading from the {source.label}", flush=True)
+        last = source is entry.sources[-1]
         try:
-            files = _download(entry, source, raw, staging)
+            files = _download(entry, source, raw, staging, 0 if last else min_rate)
             _check(entry, staging)
             return source.label, files
         except SourceFailed as error:
@@ -159,28 +169,31 @@ def _first_source(entry: Database, raw: Path, staging: Path) -> tuple[str, list[
     raise UserError(f"cannot fetch {entry.name} ({'; '.join(reasons)}); {by_hand}")
 
 
-def _download(entry: Database, source: Source, raw: Path, staging: Path) -> list[dict[str, Any]]:
+def _download(entry: Database, source: Source, raw: Path, staging: Path, min_rate: float) -> list[dict[str, Any]]:
     """All files of a source, verified and unpacked."""
     checksums = raw.parent / "checksums.json"
     records: list[dict[str, Any]] = []
     seen = _seen(checksums)
     for file in source.files:
         if file.url.startswith(git.PREFIX):
-            git.checkout(file.url, staging, raw / ".downloads" / entry.name / "git")
+            git.checkout(file.url, staging, raw / ".downloads" / entry.name / "git", min_rate)
             records.append({"url": file.url})
             continue
         name = Path(urlsplit(file.url).path).name
         target = raw / ".downloads" / entry.name / sha256_of(file.url)[:8] / name  # names repeat between sources
         stated = file.sha256 or seen.get(file.url, "")
         resumed = target.with_name(name + ".part").exists()
-        digest = _verified(file, target, stated, again=resumed)
+        digest = _verified(file, target, stated, min_rate, again=resumed)
         try:
-            _place(target, name, staging)
+            _place(target, name, staging, entry)
         except SourceFailed as error:
             target.unlink()
             raise SourceFailed(f"{name} {error}") from None
         records.append({"url": file.url, "size": target.stat().st_size, "sha256": digest})
-    new = {r["url"]: r["sha256"] for f, r in zip(source.files, records, strict=True) if "sha256" in r and not f.sha256}
+    if source.tree:
+        _check_tree(staging, source.tree)
+        return records
+    new = {r["url"]: r["sha256"] for f, r in zip(source.files, records, strict=True) if not f.sha256}
     if new.keys() - seen.keys():
         write_json(checksums, new | seen)
     return records
@@ -199,18 +212,26 @@ def _check(entry: Database, staging: Path) -> None:
         raise SourceFailed(small)
 
 
-def _verified(file: File, target: Path, stated: str, again: bool) -> str:
+def _check_tree(folder: Path, tree: str) -> None:
+    """Compare the content, perhaps in a single folder as archives of a repository have it, with git's id."""
+    inside = list(folder.iterdir())
+    found = git.tree_id(inside[0] if len(inside) == 1 and inside[0].is_dir() else folder)
+    if found != tree:
+        raise SourceFailed(f"has other content (git tree {found}) than published ({tree})")
+
+
+def _verified(file: File, target: Path, stated: str, min_rate: float, again: bool) -> str:
     """Download a file; its sha256. If ``again``, a mismatch is followed by one more download from the start."""
     remote = on_hub(file.url) if file.url.startswith(HUB) else Remote(file.url, file.size if file.exact else None)
     digest, wanted = remote.sha256, stated or remote.sha256
     if not digest or digest == wanted:
-        download(remote, target)
+        download(remote, target, remote.size or 2 * file.size + SLACK, min_rate)
         digest = sha256(target)
     if not wanted or digest == wanted:
         return digest
     target.unlink(missing_ok=True)
     if again:  # the file may have changed between the two halves
-        return _verified(file, target, stated, again=False)
+        return _verified(file, target, stated, min_rate, again=False)
     why = "corrupt, or published anew; if you trust it, use --from"
     raise SourceFailed(f"{target.name} has sha256 {digest}, expected {wanted}: {why}")
 

@@ -1,7 +1,9 @@
-"""Databases that live in a git repository: checked out at a pinned commit; git verifies every object that it fetches."""
+"""Databases that live in a git repository: checked out at a pinned commit, verified against git's own ids."""
 
+import hashlib
 import os
 import subprocess
+import tarfile
 from pathlib import Path
 
 from grmp.data.download import SourceFailed
@@ -14,26 +16,61 @@ def is_repository(path: Path) -> bool:
     return (path / "objects").is_dir() and (path / "HEAD").is_file()
 
 
-def checkout(address: str, folder: Path, cache: Path) -> None:
-    """Write the files of the commit that ``address`` names into ``folder``; ``cache`` is a git directory for the download.
+def checkout(address: str, folder: Path, cache: Path, min_rate: float = 0, local: Path | None = None) -> None:
+    """Write the files of the commit that ``address`` names into ``folder``.
 
-    Raises SourceFailed if git is not installed, or the repository cannot be read, sends less than 1 kB/s or does not have
-    the commit.
+    Raises SourceFailed if git is not installed, or the repository cannot be read or does not have the commit.
+
+    Parameters
+    ----------
+    cache
+        Git directory for the download; unused with ``local``, a git directory that already has the commit.
+    min_rate
+        Bytes per second, measured over a minute, below which git gives up.
     """
     url, _, commit = address.removeprefix(PREFIX).rpartition("@")
-    folder.mkdir(parents=True)
-    slow = ("-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=60")
-    for words in (
-        ("init", "--quiet", "--bare", str(cache)),
-        (*slow, f"--git-dir={cache}", "fetch", "--depth=1", url, commit),
-        (f"--git-dir={cache}", f"--work-tree={folder}", "checkout", "--force", commit, "--", "."),
-    ):
-        try:
-            done = subprocess.run(
-                ["git", *words], env=os.environ | {"GIT_TERMINAL_PROMPT": "0"}, capture_output=True, check=False
-            )
-        except FileNotFoundError:
-            raise SourceFailed("git is not installed") from None
-        if done.returncode:
-            reason = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
-            raise SourceFailed(f"git: {reason[-1][:200]}")
+    repository = local or cache
+    try:
+        if local is None:
+            _git("init", "--quiet", "--bare", str(cache))
+            slow = ("-c", f"http.lowSpeedLimit={min_rate:.0f}", "-c", "http.lowSpeedTime=60") if min_rate else ()
+            _git(*slow, f"--git-dir={cache}", "fetch", "--depth=1", url, commit)
+        command = ["git", f"--git-dir={repository}", "archive", "--format=tar", commit]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            try:
+                with tarfile.open(fileobj=process.stdout, mode="r|") as archive:
+                    archive.extractall(folder, filter="data")
+            except tarfile.TarError:
+                raise SourceFailed(f"has no complete commit {commit} ({_last(process.stderr.read())})") from None
+        if process.returncode:
+            raise SourceFailed(f"has no complete commit {commit}")
+    except FileNotFoundError:
+        raise SourceFailed("git is not installed") from None
+
+
+def _git(*arguments: str) -> None:
+    environment = os.environ | {"GIT_TERMINAL_PROMPT": "0"}
+    done = subprocess.run(["git", *arguments], env=environment, capture_output=True, check=False)
+    if done.returncode:
+        raise SourceFailed(f"git: {_last(done.stderr)}")
+
+
+def _last(text: bytes) -> str:
+    lines = text.decode(errors="replace").strip().splitlines() or ["no reason given"]
+    return lines[-1][:200]
+
+
+def tree_id(folder: Path) -> str:
+    """git's id of a folder's content: sha1 over names, modes and contents of everything below."""
+    entries = []
+    for path in folder.iterdir():
+        if path.is_dir():
+            entries.append((path.name.encode() + b"/", b"40000", bytes.fromhex(tree_id(path))))
+        else:
+            content = path.read_bytes()
+            mode = b"100755" if path.stat().st_mode & 0o100 else b"100644"
+            entries.append((path.name.encode(), mode, hashlib.sha1(b"blob %d\0" % len(content) + content).digest()))
+    body = b"".join(mode + b" " + name.rstrip(b"/") + b"\0" + digest for name, mode, digest in sorted(entries))
+    return hashlib.sha1(b"tree %d\0" % len(body) + body).hexdigest()

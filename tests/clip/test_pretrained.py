@@ -12,6 +12,7 @@ from grmp import params
 from grmp.clip import checkpoints, pretrained
 from grmp.clip.build import build
 from grmp.clip.model import Shape, image_embedding, random_prompts
+from grmp.data import download
 from grmp.errors import UserError
 from grmp.files import sha256
 from grmp.params import PretrainedBackbone
@@ -181,6 +182,7 @@ def test_no_network_names_the_way_without(any_tag, monkeypatch):
         raise OSError("no route\nto host")
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", refuse)
+    monkeypatch.setattr(download, "BACKOFF", 0)
     with pytest.raises(UserError, match=r"no route.*grmp backbone --from") as caught:
         pretrained.fetch(settings(), None)
     assert "\n" not in str(caught.value)

@@ -1,14 +1,12 @@
 """A local server, a Hub client that asks it, and no waiting between attempts."""
 
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from grmp.data import databases, fetch
+from grmp.data import databases, download, fetch
 from grmp.data.databases._entry import Scores
 from tests.data import layouts
 from tests.data.server import Site, running
@@ -17,12 +15,8 @@ from tests.data.server import Site, running
 @pytest.fixture
 def site(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Site]:
     import huggingface_hub.constants as hub
-    from huggingface_hub import file_download
-    from huggingface_hub.utils import _http
 
-    for module in (file_download, _http):
-        monkeypatch.setattr(module, "time", SimpleNamespace(**vars(time) | {"sleep": lambda seconds: None}))
-    monkeypatch.setattr(hub, "DOWNLOAD_CHUNK_SIZE", 1000)
+    monkeypatch.setattr(download, "BACKOFF", 0.001)
     with running() as server:
         monkeypatch.setattr(hub, "ENDPOINT", server.url)
         monkeypatch.setattr(hub, "HUGGINGFACE_CO_URL_TEMPLATE", server.url + "/{repo_id}/resolve/{revision}/{filename}")

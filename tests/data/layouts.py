@@ -205,6 +205,14 @@ def pipal(shared: Path) -> Tree:
 # ----------------------------------------------------------------------------------------------------------- the mirrors
 
 
+def waterloo(shared: Path, name: str) -> tuple[Tree, bytes]:
+    """``<Name>.tar`` and its list."""
+    t = real(shared, name)
+    references = sorted(set(t["ref_img_path"])) if "ref_img_path" in t else []
+    scores = (shared / f"real/scores/lists/{LISTS[name]}.txt").read_bytes()
+    return pictures([*t["dis_img_path"], *references]), scores
+
+
 def meta(shared: Path, name: str) -> tuple[Tree, bytes]:
     """An archive of pictures alone, and the IQA-PyTorch mirror's list, whose columns differ from database to database."""
     t = real(shared, name)

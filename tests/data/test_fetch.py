@@ -64,11 +64,12 @@ def leftovers(folder: Path) -> list[str]:
         Served(archive(), status=[403], stuck=True),
         Served(archive(), status=[404], stuck=True),
         Served(archive(), status=[500], stuck=True),
+        Served(archive(), endless=True),
         Served(archive()[:-400]),
         Served(b"<!doctype html>" + b" " * (len(archive()) - 15)),
         Served(archive() + b"tail"),
     ],
-    ids=["403", "404", "500", "short", "html in disguise", "long"],
+    ids=["403", "404", "500", "endless", "short", "html in disguise", "long"],
 )
 def test_falls_over_to_the_next_source(toy, site, tmp_path, first):
     site.files["/a.zip"] = first
@@ -118,7 +119,7 @@ def test_simulated_database_is_rendered_again_when_its_code_changes(tmp_path, mo
 def test_every_source_fails_in_one_line(toy, site, tmp_path):
     site.files["/a.zip"] = Served(b"", status=[403], stuck=True)
     del site.files["/b.zip"]
-    with pytest.raises(UserError, match=r"a: .*403.*b: .*404.*--from PATH") as error:
+    with pytest.raises(UserError, match=r"a: answered 403.*b: answered 404.*--from PATH") as error:
         fetch.fetch("toy", tmp_path / "raw")
     assert "\n" not in str(error.value)
     assert leftovers(tmp_path / "raw") == []
@@ -186,7 +187,7 @@ def test_full_disk_is_reported_before_the_first_byte(toy, site, tmp_path, monkey
 def test_from_archive_folder_and_folder_of_archives(toy, tmp_path):
     (tmp_path / "box").mkdir()
     (tmp_path / "box/a.zip").write_bytes(archive())
-    unpack(tmp_path / "box/a.zip", tmp_path / "open")
+    unpack(tmp_path / "box/a.zip", tmp_path / "open", 10**6)
     for number, origin in enumerate(("box/a.zip", "box", "open")):
         fetch.fetch("toy", tmp_path / f"raw{number}", tmp_path / origin)
         assert (tmp_path / f"raw{number}/toy/d/scores.csv").read_bytes() == table()
@@ -200,7 +201,7 @@ def test_from_archive_folder_and_folder_of_archives(toy, tmp_path):
 
 def test_a_folder_put_in_place_by_hand_is_taken_as_it_is(toy, tmp_path):
     (tmp_path / "a.zip").write_bytes(archive())
-    unpack(tmp_path / "a.zip", tmp_path / "raw/toy")
+    unpack(tmp_path / "a.zip", tmp_path / "raw/toy", 10**6)
     fetch.fetch("toy", tmp_path / "raw")
     assert fetch.receipt("toy", tmp_path / "raw")["source"] == "found in place"
 

@@ -64,6 +64,7 @@ ARCHIVES = {
     "page": b"<!doctype html><title>log in</title>",
     "cut zip": zipped(content=bytes(5000))[:60],
     "zip with flipped bytes": zipped()[:40] + bytes(b ^ 255 for b in zipped()[40:48]) + zipped()[48:],
+    "zip bomb": zipped(content=bytes(30_000_000)),
     "rar": b"Rar!\x1a\x07\x00" + bytes(100),
     "tar that leads out": tarred("../escaped"),
     "tar with a link that leads out": tarred("a", tarfile.SYMTYPE, "../../escaped"),
@@ -79,7 +80,7 @@ def test_archives(tmp_path: Path, name: str):
     archive = tmp_path / "box/a.zip"
     archive.write_bytes(ARCHIVES[name])
     with pytest.raises((UserError, SourceFailed)) as caught:
-        unpack(archive, tmp_path / "box/deep/out")
+        unpack(archive, tmp_path / "box/deep/out", 1_000_000)
     one_line(caught.value)
     outside = [p for p in tmp_path.rglob("*") if tmp_path / "box/deep/out" not in (p, *p.parents)]
     assert sorted(p.name for p in outside) == ["a.zip", "box", "deep"]
@@ -88,7 +89,7 @@ def test_archives(tmp_path: Path, name: str):
 @pytest.mark.parametrize("name", ["../escaped", "/tmp/grmp-escaped", "a/../../../escaped", "C:\\escaped"])
 def test_zip_members_stay_inside(tmp_path: Path, name: str):
     (tmp_path / "a.zip").write_bytes(zipped(name, mode=stat.S_IFLNK if "C:" in name else 0))
-    unpack(tmp_path / "a.zip", tmp_path / "deep/er/out")
+    unpack(tmp_path / "a.zip", tmp_path / "deep/er/out", 1_000_000)
     assert not list(tmp_path.glob("escaped")) + list((tmp_path / "deep").glob("escaped"))
     assert not Path("/tmp/grmp-escaped").exists()
     assert not [p for p in tmp_path.rglob("*") if p.is_symlink()]

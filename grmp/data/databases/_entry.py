@@ -30,6 +30,7 @@ class Source:
 
     label: str
     files: tuple[File, ...]
+    tree: str = ""  # git's id of the complete content, checked where it is known
 
 
 @dataclass(frozen=True)

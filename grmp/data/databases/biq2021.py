@@ -9,7 +9,7 @@ from grmp.data.databases._entry import Database, File, Files, Scores, Source
 from grmp.errors import UserError
 
 REPOSITORY = "https://github.com/nisarahmedrana/BIQ2021"
-COMMIT = "62c7b40c036b68ee280626409699aa5c1a37fe57"
+COMMIT, TREE = "62c7b40c036b68ee280626409699aa5c1a37fe57", "212230b8b166ecf217a7d8f766aff091e7b9625d"
 
 
 def official_tables(files: Files) -> pd.DataFrame | None:
@@ -32,7 +32,10 @@ BIQ2021 = Database(
     "BIQ2021",
     kind="authentic",
     scores=Scores(12000, 0.0, 1.0, 0.6434582, 0.1936560),
-    sources=(Source("authors' repository", (File(f"git+{REPOSITORY}@{COMMIT}", 424_000_000),)),),
+    sources=(
+        Source("authors' repository", (File(f"git+{REPOSITORY}@{COMMIT}", 424_000_000),), TREE),
+        Source("authors' repository as an archive", (File(f"{REPOSITORY}/archive/{COMMIT}.zip", 424_000_000),), TREE),
+    ),
     readers=(official_tables,),
     disk=430_000_000,
     pixels="512x512",

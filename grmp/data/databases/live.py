@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from grmp.data.databases._entry import Database, Files, Name, Scores
-from grmp.data.databases._mirrors import pyiqa, waterloo_list
+from grmp.data.databases._mirrors import OLD, cityu, pyiqa, waterloo, waterloo_list
 from grmp.data.databases._readers import matlab, mirror_list
 from grmp.errors import UserError
 
@@ -17,8 +17,8 @@ KODAK = (  # found by template matching in the project zensim
     "bikes buildings caps house lighthouse lighthouse2 ocean paintedhouse parrots plane rapids sailing1 sailing2 sailing3 "
     "sailing4 statue stream woman womanhat"
 )
-# The archive of the mirror has dmos.mat, the scores before realignment, so this list is downloaded as well.
-LIST = waterloo_list("LIVE", "54236e765401b4f82455f77b98ad56a3e04c128ef7d7bf5a587a08df12216e53")
+# The archives of the mirrors carry dmos.mat, the scores before realignment, so each source brings this list as well.
+LIST = waterloo_list("LIVE", OLD, "54236e765401b4f82455f77b98ad56a3e04c128ef7d7bf5a587a08df12216e53")
 
 
 def realigned(files: Files) -> pd.DataFrame | None:
@@ -64,7 +64,11 @@ LIVE = Database(
     "LIVE Image Quality Assessment Database, release 2",
     kind="synthetic",
     scores=Scores(779, -2.6400150164096132, 111.77469352631448, 48.5812464, 27.3221563, higher_better=False),
-    sources=(pyiqa("live.tgz", 721_190_291, LIST, "0c23e0ba0d503dd7bfc3d5588fc3e94672e381759881e497c41ca814aa4d9d8f"),),
+    sources=(
+        pyiqa("live.tgz", 721_190_291, LIST, "0c23e0ba0d503dd7bfc3d5588fc3e94672e381759881e497c41ca814aa4d9d8f"),
+        cityu("live.zip", 720_496_542, LIST, "b6188c1014dd5b5537ee2d0b7f676cd14dae8c24a2d8e07692e6a45a73d3ecd9"),
+        waterloo("LIVE", 1_200_000_000, LIST),
+    ),
     readers=(realigned, mirror_list),
     parse=parse,
     side=480,

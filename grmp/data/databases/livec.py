@@ -3,7 +3,7 @@
 import pandas as pd
 
 from grmp.data.databases._entry import Database, Files, Scores
-from grmp.data.databases._mirrors import pyiqa, pyiqa_table
+from grmp.data.databases._mirrors import cityu, pyiqa, pyiqa_table
 from grmp.data.databases._readers import matlab, mirror_list, mirror_table_without_sets
 from grmp.errors import UserError
 
@@ -29,6 +29,7 @@ def order(image: str) -> tuple[int, str]:
     return (0, number) if number[0] == "t" else (2, number.zfill(4)) if int(number) > 532 else (1, number + "~")
 
 
+TABLE = pyiqa_table("LIVEChallenge")
 LIVEC = Database(
     "livec",
     "LIVE In the Wild Image Quality Challenge (LIVE Challenge, CLIVE)",
@@ -36,11 +37,9 @@ LIVEC = Database(
     scores=Scores(1162, 3.42, 92.4319526627219, 55.4013250, 20.2964753),
     sources=(
         pyiqa(
-            "live_challenge.tgz",
-            326_000_000,
-            pyiqa_table("LIVEChallenge"),
-            "cdd7a6227de40df10cfd5daf8d19894e95200fa0ca5655bbe50fd433d3b31f25",
+            "live_challenge.tgz", 326_000_000, TABLE, "cdd7a6227de40df10cfd5daf8d19894e95200fa0ca5655bbe50fd433d3b31f25"
         ),
+        cityu("livec.zip", 334_612_078, TABLE, "7369492f6c7f6964588776abb9e5e103bdbd7a06e5e2cbbc0c16f64405816d0e"),
     ),
     readers=(release, mirror_list, mirror_table_without_sets),
     order=order,

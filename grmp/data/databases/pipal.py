@@ -6,8 +6,10 @@ from pathlib import PurePosixPath
 import pandas as pd
 
 from grmp.data.databases._entry import Database, Files, Name, Scores
-from grmp.data.databases._mirrors import pyiqa, pyiqa_table
+from grmp.data.databases._mirrors import NEW, pyiqa, pyiqa_table, waterloo, waterloo_list
 from grmp.data.databases._readers import mirror_list, mirror_table
+
+LIST = waterloo_list("PIPAL", NEW, "2caebc5f3a7e02ce6744dbcd705ea96fc7b929d8c0d0db010c3c56c895c2b64c")
 
 
 def train_label(files: Files) -> pd.DataFrame | None:
@@ -37,7 +39,7 @@ PIPAL = Database(
     "PIPAL (Perceptual Image Processing ALgorithms), public part",
     kind="synthetic",
     scores=Scores(23200, 916.7136, 1835.9856, 1448.9595867, 121.5025006),
-    sources=(pyiqa("pipal.tar", 6_000_000_000, pyiqa_table("PIPAL")),),
+    sources=(pyiqa("pipal.tar", 6_000_000_000, pyiqa_table("PIPAL")), waterloo("PIPAL", 6_000_000_000, LIST)),
     readers=(train_label, mirror_list, mirror_train_part),
     parse=parse,
     pixels="288x288",

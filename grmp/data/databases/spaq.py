@@ -3,8 +3,10 @@
 import pandas as pd
 
 from grmp.data.databases._entry import Database, Files, Scores
-from grmp.data.databases._mirrors import pyiqa, pyiqa_table
+from grmp.data.databases._mirrors import NEW, pyiqa, pyiqa_table, waterloo, waterloo_list
 from grmp.data.databases._readers import mirror_list, mirror_table_without_sets, workbook
+
+LIST = waterloo_list("SPAQ", NEW, "93b0ddea09c47a5fe122ca2b16cad29640dd23ebc1ec37eafda54471330c1711")
 
 
 def official_workbook(files: Files) -> pd.DataFrame | None:
@@ -18,7 +20,7 @@ SPAQ = Database(
     "Smartphone Photography Attribute and Quality (SPAQ)",
     kind="authentic",
     scores=Scores(11125, 2.0, 96.0, 50.3178885, 20.9013556),
-    sources=(pyiqa("spaq.tgz", 34_800_000_000, pyiqa_table("SPAQ")),),
+    sources=(pyiqa("spaq.tgz", 34_800_000_000, pyiqa_table("SPAQ")), waterloo("SPAQ", 35_000_000_000, LIST)),
     readers=(official_workbook, mirror_list, mirror_table_without_sets),
     side=1000,
     disk=36_000_000_000,

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from grmp.data.databases._entry import Database, Files, Name, Scores, numbered
-from grmp.data.databases._mirrors import pyiqa, pyiqa_table
+from grmp.data.databases._mirrors import OLD, pyiqa, pyiqa_table, waterloo, waterloo_list
 from grmp.data.databases._readers import mirror_list, mirror_table_without_sets, words
 
 TYPES = numbered(
@@ -15,6 +15,7 @@ TYPES = numbered(
     "block distortions,mean shift,contrast,saturation,multiplicative noise,comfort noise,lossy compression of noise,"
     "color quantization,chromatic aberrations,sparse sampling"
 )
+LIST = waterloo_list("TID2013", OLD, "39a2e1caad3e47dadf049f9b0c2301cadbf5d54fcfbd867cc2e675185bbe4101")
 
 
 def mos_with_names(files: Files) -> pd.DataFrame | None:
@@ -40,7 +41,10 @@ TID2013 = Database(
     "Tampere Image Database 2013",
     kind="synthetic",
     scores=Scores(3000, 0.24242, 7.2143, 4.4746576, 1.2396735),
-    sources=(pyiqa("tid2013.tgz", 1_230_000_000, pyiqa_table("TID2013")),),
+    sources=(
+        pyiqa("tid2013.tgz", 1_230_000_000, pyiqa_table("TID2013")),
+        waterloo("TID2013", 1_800_000_000, LIST),
+    ),
     readers=(mos_with_names, mirror_list, mirror_table_without_sets),
     parse=parse,
     side=384,

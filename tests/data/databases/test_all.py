@@ -23,7 +23,7 @@ from tests.data.server import Served, Site
 
 SMALL = ("live", "csiq", "tid2013", "livec")
 NINE = ("live", "csiq", "tid2013", "kadid10k", "koniq10k", "livec", "spaq", "flive", "pipal")
-# BIQ2021, whose source is a git repository, has a test file of its own
+# BIQ2021, whose sources are a git repository and its archive, has a test file of its own
 MIRRORS = [(name, s.label) for name in NINE for s in databases.get(name).sources if s.label != ""]
 CASES = [pytest.param(*case, marks=() if case[0] in SMALL else pytest.mark.slow) for case in MIRRORS]
 CASES += [pytest.param(name, "--from", marks=() if name in SMALL else pytest.mark.slow) for name in NINE]
@@ -80,6 +80,10 @@ def serve(site: Site, entry: Database, label: str, shared: Path, folder: Path) -
     source = next(s for s in entry.sources if s.label == label)
     if label == "official page":
         made = {f: p.read_bytes() for f, p in official(entry.name, shared, folder).items()}
+    elif label == "Waterloo mirror":
+        tree, scores = layouts.waterloo(shared, entry.name)
+        archive = layouts.pack(tree, folder / "archive.tar").read_bytes()
+        made = {Path(source.files[0].url).name: archive, Path(source.files[1].url).name: scores}
     else:
         first = Path(source.files[0].url).name
         tree, scores = layouts.live_mirror(shared) if entry.name == "live" else layouts.meta(shared, entry.name)

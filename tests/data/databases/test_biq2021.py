@@ -2,6 +2,7 @@
 
 import io
 import subprocess
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from grmp.data.databases._entry import File, Scores, Source
 from grmp.data.prepare import prepare
 from grmp.errors import UserError
 from tests.data import layouts
+from tests.data.server import Served
 
 NAMES = ["ss01 (1).jpg", "ss01 (2).jpg", "ss02 (1013).jpg", "ss02 (1014).jpg", "ss03 (7805).jpg"]
 
@@ -50,9 +52,9 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     run("init", "-q")
     run("add", "-A")
     run("commit", "-qm", "all")
-    commit = run("rev-parse", "HEAD")
+    commit, tree = run("rev-parse", "HEAD"), run("rev-parse", "HEAD^{tree}")
     subprocess.run(["git", "clone", "-q", "--bare", tmp_path / "work", tmp_path / "bare"], check=True)
-    source = Source("repository", (File(f"git+file://{tmp_path}/bare@{commit}", 10_000),))
+    source = Source("repository", (File(f"git+file://{tmp_path}/bare@{commit}", 10_000),), tree)
     scores = Scores(len(NAMES), 0.0, 1.0)
     entry = replace(biq2021.BIQ2021, sources=(source,), scores=scores, disk=10_000)
     monkeypatch.setitem(databases.known(), "biq2021", entry)
@@ -73,13 +75,28 @@ def test_every_way_gives_the_same(bare, tmp_path, origin):
     assert (sorted(drawn.train(0, None)), list(drawn.test(0))) == ([0, 1, 2, 3], [4])
 
 
-def test_another_repository_is_rejected(bare, tmp_path, monkeypatch):
+def test_the_second_source_is_an_archive_of_the_same_content(bare, tmp_path, site, monkeypatch):
     entry = databases.get("biq2021")
-    other = Source("repository", (File(f"git+file://{tmp_path}/bare@{'0' * 40}", 10_000),))
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, content in files().items():
+            archive.writestr(f"BIQ2021-0/{name}", content)
+    site.files["/a.zip"] = Served(out.getvalue())
+    gone = Source("repository", (File(f"git+file://{tmp_path}/gone@{'0' * 40}", 10_000),), entry.sources[0].tree)
+    zipped = Source("archive", (File(f"{site.url}/a.zip", 10_000),), entry.sources[0].tree)
+    monkeypatch.setitem(databases.known(), "biq2021", replace(entry, sources=(gone, zipped)))
+    fetch.fetch("biq2021", tmp_path / "raw")
+    assert fetch.receipt("biq2021", tmp_path / "raw")["source"] == "archive"
+    assert not (tmp_path / "checksums.json").exists(), "the content is pinned, not the archive's bytes"
+
+
+def test_other_content_is_rejected(bare, tmp_path, monkeypatch):
+    entry = databases.get("biq2021")
+    other = replace(entry.sources[0], tree="0" * 40)
     monkeypatch.setitem(databases.known(), "biq2021", replace(entry, sources=(other,)))
-    with pytest.raises(UserError, match=r"repository: git: .*by hand"):
+    with pytest.raises(UserError, match="has other content"):
         fetch.fetch("biq2021", tmp_path / "raw")
-    with pytest.raises(UserError, match=r"git: .*; clone it again"):
+    with pytest.raises(UserError, match=r"has other content .* clone it again"):
         fetch.fetch("biq2021", tmp_path / "raw", bare)
     assert not list((tmp_path / "raw").glob("biq*"))
 

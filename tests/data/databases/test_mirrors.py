@@ -10,7 +10,10 @@ def test_addresses():
     assert table.url == "hf://datasets/chaofengc/IQA-PyTorch-Datasets-metainfo/meta_info_ADataset.csv"
     assert (archive.exact, table.exact) == (True, False)
     assert not _mirrors.pyiqa("a.tgz", 123_000, table).files[0].exact
-    assert _mirrors.waterloo_list("A", "0" * 64).url.endswith("/csv/A.txt")
+    scores = _mirrors.waterloo_list("A", _mirrors.NEW, "0" * 64)
+    assert scores.url.endswith(f"{_mirrors.NEW}A.txt")
+    assert _mirrors.waterloo("A", 1, scores).files[1] is scores
+    assert _mirrors.cityu("a.zip", 1, scores, "1" * 64).files[0].exact
     assert [f.url for f in _mirrors.official("https://x/", **{"a.zip": 1, "b.csv": 2}).files] == [
         "https://x/a.zip",
         "https://x/b.csv",
