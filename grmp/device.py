@@ -38,7 +38,7 @@ def choose_device(wanted: str, threads: int) -> "torch.device":
         torch.use_deterministic_algorithms(deterministic)
     exact = (
         os.environ.get("GRMP_TF32") != "1"
-    )  # TF32 has 10 bits of mantissa; torch uses it for convolutions by default
+    )  # TF32 has 10 bits of mantissa; by default torch uses it for convolutions
     torch.backends.cudnn.allow_tf32 = not exact
     torch.set_float32_matmul_precision("highest" if exact else "high")
     found = torch.cuda.is_available()

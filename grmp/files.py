@@ -35,16 +35,27 @@ def whole(path: Path) -> Iterator[Path]:
 
     Raises UserError if the disk is full or the folder cannot be written.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    beside, old = (path.with_name(f".{path.name}.{os.getpid()}.{kind}") for kind in ("partial", "old"))
     with _named(path):
         _clear(path)
         try:
             yield beside
-            _flush(beside)
+            for written in (*beside.rglob("*"), beside):
+                _flush(written)
+            if path.is_dir() and beside.is_dir():
+                path.replace(old)
             beside.replace(path)
             _flush(path.parent)
         finally:
-            beside.unlink(missing_ok=True)
+            _clear(path)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """The same for a folder, which is empty at first; an older ``path`` is replaced."""
+    with whole(path) as beside:
+        beside.mkdir()
+        yield beside
 
 
 def claim(path: Path) -> None:
@@ -58,31 +69,8 @@ def claim(path: Path) -> None:
         pass
 
 
-@contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
-    """The same for a folder; an older ``path`` is replaced."""
-    with _named(path):
-        _clear(path)
-        beside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
-        try:
-            yield beside
-            beside.chmod(0o755)
-            for inside in (*beside.rglob("*"), beside):
-                _flush(inside)
-            if path.exists():
-                old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent))
-                path.replace(old / path.name)
-                beside.replace(path)
-                shutil.rmtree(old)
-            else:
-                beside.replace(path)
-            _flush(path.parent)
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
-
-
 def _clear(path: Path) -> None:
-    """Remove what a killed writer of ``path`` left beside it; locks allow one writer at a time."""
+    """Remove what a writer of ``path``, perhaps a killed one, left beside it; locks allow one writer at a time."""
     ours = re.compile(re.escape(f".{path.name}.") + r"[^.]+\.(partial|old)")
     for stray in path.parent.iterdir():
         if not ours.fullmatch(stray.name):

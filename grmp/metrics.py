@@ -39,9 +39,8 @@ def fit_logistic(quality: ArrayLike, score: ArrayLike) -> Array | None:
     starts += [[q.mean() + 2 * width * slope, q.mean() - 2 * width * slope, 0.0, width] for width in (2.0, 20.0)]
     best, least = None, np.inf
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", scipy.optimize.OptimizeWarning
-        )  # the covariance, which is not used, may be undefined
+        # the covariance, which is not used, may be undefined
+        warnings.simplefilter("ignore", scipy.optimize.OptimizeWarning)
         for start in starts:
             try:
                 found, _ = scipy.optimize.curve_fit(logistic, x, q, p0=start, maxfev=20000)

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from grmp.clip import shipped
-from small import features, lite, photo
+from small import features, lite, packing, photo
 from small.train import PRESETS, SHAPE, Data, Trainer, export
 
 
@@ -37,7 +37,7 @@ def main() -> None:
     for name, settings in PRESETS.items():
         trainer = Trainer(name, settings, data, given.cache)
         trainer.run()
-        shipped.pack(name, SHAPE, export(trainer.state(), stem), trainer.captions.known, given.into)
+        packing.pack(name, SHAPE, export(trainer.state(), stem), trainer.captions.known, given.into)
         print(
             f"{name}: {trainer.history[-1]['srcc']:.3f} SRCC on held-out photographs, {trainer.seconds / 60:.0f} minutes"
         )

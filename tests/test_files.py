@@ -38,6 +38,13 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path, kind):
     assert "\n" not in str(caught.value)
 
 
+def test_a_file_never_replaces_a_folder(tmp_path):
+    (tmp_path / "t/mine").mkdir(parents=True)
+    with pytest.raises(UserError, match="cannot write"):
+        write_text(tmp_path / "t", "text")
+    assert (tmp_path / "t/mine").is_dir()
+
+
 @pytest.mark.parametrize("kind", [whole, whole_folder])
 def test_what_a_killed_writer_left_goes_and_neighbours_stay(tmp_path, kind):
     (tmp_path / ".t.4711.partial").write_text("half")

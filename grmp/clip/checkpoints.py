@@ -27,10 +27,8 @@ def save(path: Path, tensors: Tensors, metadata: dict[str, Any]) -> None:
     metadata = metadata | {DIGEST: _digest(contiguous, metadata)}
     # under one key: safetensors writes several in an order that changes from run to run
     content = to_bytes(contiguous, {KEY: json.dumps(metadata, sort_keys=True)})
-    with whole(path) as beside:
-        beside.write_bytes(
-            content
-        )  # safetensors' save_file leaves a stray file when killed, readable by its owner only
+    with whole(path) as beside:  # safetensors' save_file leaves a stray file when killed, readable by its owner only
+        beside.write_bytes(content)
 
 
 def _digest(tensors: Tensors, metadata: dict[str, Any]) -> str:

@@ -15,12 +15,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from grmp.clip import checkpoints, stem
+from grmp.clip import checkpoints
 from grmp.clip.model import Backbone, Shape, Tensors
 from grmp.errors import UserError
-from grmp.files import sha256, write_json
+from grmp.files import sha256
 
 FOLDER = Path(__file__).parent / "weights"
 SCORER = "photo"
@@ -31,7 +29,7 @@ REMEDY = "install the package again"
 
 def names(folder: Path = FOLDER) -> list[str]:
     """The CLIPs that are shipped."""
-    return sorted(part for part in _index(folder) if part not in ("stem", SCORER) and "/" not in part)
+    return sorted(part for part in digests(folder) if part not in ("stem", SCORER) and "/" not in part)
 
 
 def load(name: str, folder: Path = FOLDER) -> Backbone:
@@ -53,8 +51,8 @@ def read(name: str, folder: Path = FOLDER) -> tuple[Tensors, dict[str, Any], str
 
     Raises UserError if a file is missing, is corrupt or does not have the recorded sha256.
     """
-    index, (shared, _), (own, metadata) = _index(folder), _part("stem", folder), _part(name, folder)
-    return shared | own, metadata, hashlib.sha256((index["stem"] + index[name]).encode()).hexdigest()
+    found, (shared, _), (own, metadata) = digests(folder), _part("stem", folder), _part(name, folder)
+    return shared | own, metadata, hashlib.sha256((found["stem"] + found[name]).encode()).hexdigest()
 
 
 def prompts(name: str, variant: str, into: Path, folder: Path = FOLDER) -> None:
@@ -62,7 +60,7 @@ def prompts(name: str, variant: str, into: Path, folder: Path = FOLDER) -> None:
 
     Raises UserError if it has none of this variant, or the file is corrupt.
     """
-    if f"{name}/{variant}" not in _index(folder):
+    if f"{name}/{variant}" not in digests(folder):
         raise UserError(
             f"{name} has no meta-learned prompts '{variant}'; choose --method last_blocks, ridge or zero_shot, or a pipeline "
             "with its own prompts: --params PIPELINE/params.yaml"
@@ -73,35 +71,14 @@ def prompts(name: str, variant: str, into: Path, folder: Path = FOLDER) -> None:
 def _part(part: str, folder: Path) -> tuple[Tensors, dict[str, Any]]:
     """Tensors in float32 and metadata of one file."""
     path = folder / f"{part}.safetensors"
-    if not path.is_file() or sha256(path) != _index(folder).get(part):
+    if not path.is_file() or sha256(path) != digests(folder).get(part):
         raise UserError(f"{path} is missing or corrupt (its sha256 is not the recorded one); {REMEDY}")
     found, metadata = checkpoints.read(path, REMEDY, "")
     return {n: t if n == IDS else t.float() for n, t in found.items()}, metadata
 
 
-def pack(name: str, shape: Shape, tensors: Tensors, known: torch.Tensor, folder: Path = FOLDER) -> None:
-    """Write a CLIP's files and record their sha256.
-
-    ``tensors`` are a whole CLIP with a stem; ``known`` (N,) are the token ids that the rows of its token embedding stand for.
-    """
-    write(name, tensors | {IDS: known.to(torch.int32)}, {"config": shape.as_dict()}, folder)
-
-
-def write(name: str, tensors: Tensors, metadata: dict[str, Any], folder: Path = FOLDER) -> None:
-    """Write a model's files, in float16 and the stem (of prompts: none) apart, and record their sha256."""
-    half = {n: t if n == IDS else t.half() for n, t in tensors.items()}
-    shared = {n: t for n, t in half.items() if n.startswith(stem.PREFIX)}
-    index = _index(folder) if (folder / "index.json").is_file() else {}
-    if shared:
-        source = {"source": "EfficientNet-Lite0, ImageNet, Apache-2.0"}
-        checkpoints.save(folder / "stem.safetensors", shared, source)
-        index["stem"] = sha256(folder / "stem.safetensors")
-    checkpoints.save(folder / f"{name}.safetensors", {n: t for n, t in half.items() if n not in shared}, metadata)
-    index[name] = sha256(folder / f"{name}.safetensors")
-    write_json(folder / "index.json", index)
-
-
-def _index(folder: Path) -> dict[str, str]:
+def digests(folder: Path) -> dict[str, str]:
+    """sha256 of each file. Raises UserError if the list is missing or corrupt."""
     try:
         return dict(json.loads((folder / "index.json").read_text()))
     except (OSError, ValueError):

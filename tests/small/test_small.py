@@ -11,7 +11,7 @@ from PIL import Image
 from grmp.clip import model as clip
 from grmp.clip import shipped, stem
 from grmp.finetune import scorer
-from small import captions, features, photo, photographs, train
+from small import captions, features, lite, packing, photo, photographs, train
 from tests.clip.test_stem import seeded_state
 
 
@@ -74,7 +74,7 @@ def biq2021(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_features_training_and_packing(biq2021, tmp_path, monkeypatch):
-    network = type("Network", (), {"stem": {n: t.float() for n, t in stem.fold(seeded_state()).items()}})()
+    network = type("Network", (), {"stem": {n: t.float() for n, t in lite.fold(seeded_state()).items()}})()
     network.classify = lambda grid: grid.mean((2, 3)).repeat(1, 2)[:, :1000]
     monkeypatch.setattr(features.lite, "load", lambda path: network)
     monkeypatch.setattr(features, "DISTORTED", 8)
@@ -98,7 +98,7 @@ def test_features_training_and_packing(biq2021, tmp_path, monkeypatch):
         torch.testing.assert_close(halves.average[name], value, rtol=1e-5, atol=1e-7)
 
     exported = train.export(whole.state(), network.stem)
-    shipped.pack("one", train.SHAPE, exported, whole.captions.known, tmp_path / "weights")
+    packing.pack("one", train.SHAPE, exported, whole.captions.known, tmp_path / "weights")
     backbone = shipped.load("one", tmp_path / "weights")
     image = Image.open(biq2021 / "Images" / "ss01 (0).jpg")
     crop = features.crop(photographs.shrink(np.asarray(image)), None)
@@ -120,7 +120,7 @@ def test_features_training_and_packing(biq2021, tmp_path, monkeypatch):
     a, b, shift = card["held out"]["weights"]
     odds = a * (both[:, 0] - both[:, 1]) + b * photo.head(second, stem.pooled(grid)) + shift
     torch.testing.assert_close(joined.logit(x), odds, rtol=1e-3, atol=1e-3)
-    shipped.write(shipped.SCORER, tensors | {scorer.TEXT: joined.text}, card, tmp_path / "weights")
+    packing.write(shipped.SCORER, tensors | {scorer.TEXT: joined.text}, card, tmp_path / "weights")
     assert shipped.names(tmp_path / "weights") == ["one"]
     assert scorer.load(device="cpu", folder=tmp_path / "weights").card["percentiles"] == card["percentiles"]
 
