@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from grmp.errors import UserError, one_line
-from grmp.experiments.record import EXCLUDED, Record, Run, read_records
-from grmp.files import read_json, write_json, write_text
+from grmp.data.dataset import Dataset
+from grmp.experiments.record import EXCLUDED, Record, read_records
+from grmp.files import write_json, write_text
 from grmp.metrics import METRICS, interval, scores, srcc
 from grmp.params import Evaluate, Params, RunKey
 from grmp.report import pairs
-from grmp.report.pairs import CELL, index_of, pair_table
+from grmp.report.pairs import CELL, pair_table, prepared
 
 COLUMNS = {
     "scores.csv": [*CELL, "split", *METRICS, "status", "identity"],
@@ -27,16 +27,14 @@ COLUMNS = {
     "pairs.csv": pairs.COLUMNS,
     "excluded.csv": EXCLUDED,
 }
+COST = ("device", "threads", "trained_values", "peak_bytes")  # of run.json, in cost.json
 
 
-def score_table(records: list[Record], ranges: dict[str, tuple[float, float]]) -> pd.DataFrame:
-    """One row a run and split: the metrics and a status.
-
-    ``ranges`` are the databases' score ranges; rmse is NaN for a database that is not there.
-    """
+def score_table(records: list[Record], known: dict[str, Dataset]) -> pd.DataFrame:
+    """One row a run and split: the metrics and a status; rmse is NaN for a database that is not among the ``known``."""
     rows = []
     for record in tqdm(records, "scores", unit="run", delay=5, disable=None):
-        low, high = ranges.get(record.target, (math.nan, math.nan))
+        low, high = known[record.target].info["range"] if record.target in known else (math.nan, math.nan)
         by_split = dict(iter(record.predictions.groupby("split")))
         for split, status in enumerate(record.run.status):
             found: dict[str, Any] = {"status": f"failed: {status}"}
@@ -51,16 +49,12 @@ def summary_table(table: pd.DataFrame, settings: Evaluate) -> pd.DataFrame:
     """One row a run and metric: median and mean over splits with their intervals."""
     rows = []
     for cell, part in table.groupby(CELL, sort=False):
+        troubles = part["status"][part["status"] != "ok"].value_counts(sort=False).sort_index()
+        status = "; ".join(f"{n} of {len(part)} splits: {text}" for text, n in troubles.items()) or "ok"
         for metric in METRICS:
             found = interval(part[metric], settings.level, settings.resamples, settings.seed)
-            rows.append(RunKey(*cell)._asdict() | {"metric": metric, "status": _states(part["status"])} | found)
+            rows.append(RunKey(*cell)._asdict() | {"metric": metric, "status": status} | found)
     return pd.DataFrame(rows, columns=COLUMNS["summary.csv"])
-
-
-def _states(status: pd.Series) -> str:
-    """The distinct troubles with their counts, or ok."""
-    counts = status[status != "ok"].value_counts(sort=False).sort_index()
-    return "; ".join(f"{n} of {len(status)} splits: {text}" for text, n in counts.items()) or "ok"
 
 
 def collect(params: Params, results: Path) -> None:
@@ -69,44 +63,32 @@ def collect(params: Params, results: Path) -> None:
     Raises UserError if the disk is full or the folder cannot be written.
     """
     records, left_out = read_records(params, results)
-    targets = dict.fromkeys(record.target for record in records)
-    table = score_table(records, {d: found for d in targets if (found := score_range(results.parent, d))})
-    summary = summary_table(table, params.evaluate)
-    differences = pair_table(params, results.parent, records, table)
-    indices = {d: found for d in targets if (found := index_of(results.parent, d)) is not None}
-    kinds = {d: index.drop(columns="reference") for d, index in indices.items() if index["distortion"].notna().any()}
-    written = (table, summary, distortion_table(records, kinds), differences, left_out)
+    root, targets = results.parent, dict.fromkeys(record.target for record in records)
+    known = {d: found for d in targets if (found := prepared(params, root, d))}
+    table = score_table(records, known)
+    summary, differences = summary_table(table, params.evaluate), pair_table(params, root, records, table)
+    written = (table, summary, distortion_table(records, known), differences, left_out)
     for name, one in zip(COLUMNS, written, strict=True):
         write_text(results / name, one.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
     write_json(results / "metrics.json", _metrics(params, summary, differences))
-    write_json(results / "cost.json", [_cost(r.run) for r in records if params.methods[r.run.method].computed])
+    runs = [record.run for record in records if params.methods[record.run.method].computed]
+    taken = [{"seconds": round(sum(run.seconds), 1)} | {name: getattr(run, name) for name in COST} for run in runs]
+    write_json(results / "cost.json", [run.key._asdict() | cost for run, cost in zip(runs, taken, strict=True)])
     for row in left_out.itertuples():
         print(f"left out: results/runs/{row.record}: {row.reason}")
 
 
-def score_range(root: Path, database: str) -> tuple[float, float] | None:
-    """Score range of a prepared database, from its info.json; None where it is not prepared here."""
-    path = root / "data/prepared" / database / "info.json"
-    try:
-        low, high = read_json(path)["range"]
-        return float(low), float(high)
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, TypeError) as error:
-        remedy = f"regenerate it with: dvc repro -f prepare@{database}"
-        raise UserError(f"{path} is corrupt ({one_line(error)}); {remedy}") from None
-
-
-def distortion_table(records: list[Record], kinds: dict[str, pd.DataFrame]) -> pd.DataFrame:
+def distortion_table(records: list[Record], known: dict[str, Dataset]) -> pd.DataFrame:
     """SRCC within one distortion type (``level`` empty) and within one level, one row a run and split.
 
     A group of fewer than five test images has no correlation, and a ``status`` that says so.
     """
     rows = []
     for record in records:
-        if record.target not in kinds:
+        if record.target not in known or known[record.target].index["distortion"].isna().all():
             continue
-        joined = record.predictions.merge(kinds[record.target], on="image")
+        index = known[record.target].index[["image", "distortion", "level"]]
+        joined = record.predictions.merge(index, on="image")
         for split, part in joined.groupby("split"):
             groups = [(kind, "", g) for kind, g in part.groupby("distortion")]
             groups += [("", level, g) for level, g in part.dropna(subset="level").groupby("level")]
@@ -130,9 +112,3 @@ def _metrics(params: Params, summary: pd.DataFrame, pairs: pd.DataFrame) -> dict
     primary = pairs[pairs["role"] == "primary"]
     found |= {f"{r.protocol} {r.method} - {r.against}": r.mean for r in primary.itertuples()}
     return {name: round(value, 4) if np.isfinite(value) else None for name, value in found.items()}
-
-
-def _cost(run: Run) -> dict[str, Any]:
-    """What one run took."""
-    same = ("device", "threads", "trained_values", "peak_bytes")
-    return run.key._asdict() | {"seconds": round(sum(run.seconds), 1)} | {name: getattr(run, name) for name in same}

@@ -9,6 +9,7 @@ from grmp.report.results import Results, title, triples
 from grmp.report.table import Table, with_interval
 
 STRATEGIES = {"sequential": "sequential fine-tuning", "gate": "one model each, gated", "joint": "joint training"}
+TABLE = "results/continual.csv"
 MEASURES = ("accuracy", "plasticity", "stability", "forgetting")
 
 
@@ -27,11 +28,10 @@ def measures(table: pd.DataFrame) -> pd.DataFrame:
 
 def summary(results: Results) -> Table | None:
     """Median over splits of each measure per strategy with its interval; None if nothing was run."""
-    table, settings, evaluate = results.continual(), results.params.continual, results.params.evaluate
-    if table is None or table.empty:
+    table, settings, evaluate = results.csv(TABLE), results.params.continual, results.params.evaluate
+    if table.empty:
         return None
-    found = measures(table)
-    rows = []
+    found, rows = measures(table), []
     for strategy in STRATEGIES:
         for name in MEASURES:
             values = found.loc[found["strategy"] == strategy, name]
@@ -55,8 +55,8 @@ def summary(results: Results) -> Table | None:
 @styled
 def curves(results: Results) -> Figure | None:
     """SRCC on each database (panels) after each step: median over splits, every split a dot; None if nothing was run."""
-    table, names = results.continual(), results.params.continual.sequence
-    if table is None or table.empty:
+    table, names = results.csv(TABLE), results.params.continual.sequence
+    if table.empty:
         return None
     figure, axes = panels(len(names), 2.0, 4, 0.3, sharex=True, sharey=True)
     styles = line_styles(["", *STRATEGIES])

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from grmp.data.dataset import Dataset
 from grmp.params import ACROSS
 from grmp.report.plotting import image_grid, label_left, panels, shrunk, styled
-from grmp.report.results import Results, title
+from grmp.report.results import SIMULATED, Results, title
 from grmp.report.table import Table, join, not_run, number
 
 
@@ -42,7 +42,7 @@ def database_table(results: Results) -> Table:
     for name in numbers:
         shown[name] = ["–" if pd.isna(v) or (v == 0 and name != "images") else f"{v:.0f}" for v in data[name]]
     text = "Simulated ratings are a published full-reference measure plus rater noise, not human ratings."
-    text = text if (data["ratings"] == "simulated rating").any() else ""
+    text = text if (data["ratings"] == SIMULATED).any() else ""
     absent = [f"prepare@{name}" for name in results.params.data.databases if name not in found]
     shown = shown.fillna("–").rename(columns=str.capitalize)
     return Table(data, shown, "The prepared databases", join(text, not_run(absent)))

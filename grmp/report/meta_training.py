@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from grmp.report.plotting import COLOURS, label_left, legend, line_styles, panels, styled
-from grmp.report.results import Results, kind_title, title
+from grmp.report.results import Results, at, kind_title, title
 from grmp.report.table import Table, join, merged, not_run, number
 
 STARTS: dict[str, dict[str, Any]] = {
@@ -20,13 +20,15 @@ STARTS: dict[str, dict[str, Any]] = {
 
 def _losses(results: Results) -> pd.DataFrame:
     """The losses of all pre-trained variants, with a column ``variant``."""
-    tables = [t.assign(variant=v) for v in results.params.pretrain.variants if (t := results.pretrain(v)) is not None]
+    found = {name: results.csv(f"results/pretrain/{name}.csv") for name in results.params.pretrain.variants}
+    tables = [table.assign(variant=name) for name, table in found.items() if len(table)]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["variant", "database"])
 
 
 def _styles(results: Results) -> dict[str, dict[str, Any]]:
     """Styles of the variants, from the fourth on: the first, grey and dotted, is that of the frozen backbone elsewhere."""
-    return line_styles(["", " ", "  ", *results.params.variants])
+    styles = line_styles(["", " ", "  ", *results.params.variants])
+    return {name: styles[name] | {"label": results.variant_label(name)} for name in results.params.variants}
 
 
 def loss_table(results: Results) -> Table:
@@ -63,12 +65,11 @@ def losses(results: Results) -> Figure | None:
     figure, axes = panels(len(sides), 1.8, 2 if len(sides) == 2 else 4, 0.25, sharey=True)
     styles = _styles(results)
     for axis, (database, side) in zip(axes, sides, strict=True):
-        for variant, part in table[table["database"] == database].groupby("variant", sort=False):
+        for variant, part in at(table, database=database).groupby("variant", sort=False):
             by_epoch = part.groupby("epoch")[f"{side}_loss"]
             mean, low, high = by_epoch.mean(), by_epoch.quantile(0.1), by_epoch.quantile(0.9)
             axis.fill_between(mean.index, low, high, color=styles[variant]["color"], alpha=0.15, linewidth=0)
-            every, label = max(1, len(mean) // 6), results.variant_label(variant)
-            axis.plot(mean.index, mean, label=label, markevery=every, **styles[variant])
+            axis.plot(mean.index, mean, markevery=max(1, len(mean) // 6), **styles[variant])
         axis.set_title(f"{title(database)}\n{side} images")
         axis.set_xlabel("epoch")
         axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
@@ -80,15 +81,13 @@ def losses(results: Results) -> Figure | None:
 @styled
 def task_losses(results: Results, database: str) -> Figure | None:
     """Query loss of each task of one pre-training database."""
-    table = _losses(results)
-    if table.empty or database not in set(table["database"]):
+    table, styles = at(_losses(results), database=database), _styles(results)
+    if table.empty:
         return None
-    table, styles = table[table["database"] == database], _styles(results)
     figure, axes = _task_panels(table, "epoch")
     for axis, (_, one) in zip(axes, table.groupby("task"), strict=True):
         for variant, part in one.groupby("variant", sort=False):
-            style = styles[variant] | {"marker": None, "label": results.variant_label(variant)}
-            axis.plot(part["epoch"], part["query_loss"], **style)
+            axis.plot(part["epoch"], part["query_loss"], **styles[variant] | {"marker": None})
         axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     label_left(axes, "query loss")
     legend(figure, axes, 2)
@@ -109,10 +108,9 @@ def _task_panels(table: pd.DataFrame, label: str) -> tuple[Figure, list[Any]]:
 @styled
 def inner_curves_figure(results: Results, variant: str, database: str) -> Figure | None:
     """Query loss against inner steps, from both starts; one panel per distortion type."""
-    table = results.inner_curves(variant)
-    if table is None or database not in set(table["database"]):
+    table = results.csv(f"results/inner_curves/{variant}.csv")
+    if table.empty or (table := at(table, database=database)).empty:
         return None
-    table = table[table["database"] == database]
     figure, axes = _task_panels(table, "inner steps")
     counts = sorted(table["steps"].unique())
     for axis, (_, one) in zip(axes, table.groupby("task"), strict=True):
@@ -129,8 +127,8 @@ def inner_curves_table(results: Results) -> Table:
     """Mean loss and SRCC over distortion types after each number of inner steps, per variant, database and start."""
     rows, absent = [], []
     for variant in results.params.inner_curves.variants:
-        table = results.inner_curves(variant)
-        if table is None:
+        table = results.csv(f"results/inner_curves/{variant}.csv")
+        if table.empty:
             absent.append(f"inner_curves@{variant}")
             continue
         by = table.groupby(["database", "seen", "start", "steps"], sort=False)

@@ -50,12 +50,11 @@ class NotebookPage:
         self.name = name
         self.results = Results.open(pipeline_folder(root), protocol)
         self.line = provenance(self.results, name)
-        self.for_site = os.environ.get(FOR_SITE) == name
-
-    def _base(self, kind: str, name: str) -> Path:
-        if self.for_site:
-            return self.results.folder / kind / self.name / name
-        return self.results.root / BY_HAND / self.name / kind / name
+        by_hand = self.results.root / BY_HAND / name
+        folders = {kind: by_hand / kind for kind in ("figures", "tables")}
+        if os.environ.get(FOR_SITE) == name:
+            folders = {kind: self.results.root / "results" / kind / name for kind in folders}
+        self.figures, self.tables = folders.values()
 
     def figure(self, name: str, figure: Figure | None, caption: str, alt: str, stage: str = "") -> None:
         """Save and show a figure; for None, show that ``dvc repro <stage>`` was not run.
@@ -65,14 +64,11 @@ class NotebookPage:
         if figure is None:
             self.not_run(name, caption, stage)
             return
-        png = save(figure, self._base("figures", name))
+        png = base64.b64encode(save(figure, self.figures / name)).decode()
         width, height = (round(side * PIXELS_PER_INCH) for side in figure.get_size_inches())
-        note = {"kind": "figure", "name": name, "caption": caption, "alt": alt, "width": width, "height": height}
-        display(
-            {"image/png": base64.b64encode(png).decode(), "text/plain": alt},
-            raw=True,
-            metadata={"image/png": {"width": width, "height": height, "alt": alt}, "grmp": note | self._sources()},
-        )
+        image = {"width": width, "height": height, "alt": alt}
+        note = {"kind": "figure", "name": name, "caption": caption} | image | self._sources()
+        display({"image/png": png, "text/plain": alt}, raw=True, metadata={"image/png": image, "grmp": note})
         self._below(caption)
 
     def table(self, name: str, table: Table | None, what: str = "", stage: str = "") -> None:
@@ -81,7 +77,7 @@ class NotebookPage:
             if what:
                 self.not_run(name, what, stage)
             return
-        table.save(self._base("tables", name), f"{self.name}-{name}")
+        table.save(self.tables / name, f"{self.name}-{name}")
         note = {"kind": "table", "name": name, "caption": table.caption} | self._sources(table.data)
         display({"text/html": table.html(), "text/plain": table.markdown()}, raw=True, metadata={"grmp": note})
         self._below("")
@@ -118,7 +114,7 @@ class NotebookPage:
 
 def provenance(results: Results, notebook: str) -> str:
     """Settings, scores, code and versions in one line; equal for equal runs. Hashes are the first digits of SHA-256."""
-    scores = results.folder / "scores.csv"
+    scores = results.root / "results/scores.csv"
     parts = [
         f"notebook {notebook}",
         f"settings {sha256_of(results.params.model_dump())[:12]}",

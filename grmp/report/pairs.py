@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from grmp.data.dataset import source_ids
-from grmp.errors import UserError, one_line
+from grmp.data.dataset import Dataset, load, source_ids
 from grmp.experiments.record import Record, Run
 from grmp.metrics import NO_TEST, corrected_t, correlations, draw, holm, interval, two_way
 from grmp.params import ACROSS, Params, RunKey
@@ -26,17 +25,10 @@ COLUMNS = ["question", *CELL, "against", "metric", *DIFFERENCE, "role", "p_holm"
 RESAMPLES = 400  # of the images; enough for a standard error
 
 
-def index_of(root: Path, database: str) -> pd.DataFrame | None:
-    """``image, reference, distortion, level`` of a prepared database, or None where it is not here."""
-    try:
-        texts = dict.fromkeys(("image", "reference", "distortion"), str)
-        index = pd.read_csv(root / "data/prepared" / database / "index.csv", dtype=texts)
-        return index[["image", "reference", "distortion", "level"]]
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError) as error:
-        remedy = f"regenerate it with: dvc repro -f prepare@{database}"
-        raise UserError(f"the index of {database} is corrupt ({one_line(error)}); {remedy}") from None
+def prepared(params: Params, root: Path, database: str) -> Dataset | None:
+    """A prepared database, or None where it is not here. Raises UserError if it is corrupt."""
+    folder = root / "data/prepared" / database
+    return load(folder, params.data.resize) if (folder / "info.json").is_file() else None
 
 
 @dataclass
@@ -76,13 +68,12 @@ class Differences:
 
     def _draw(self, database: str) -> tuple[pd.Index, np.ndarray, int] | None:
         """Names of the images, how often each is drawn, and the number of sources."""
-        if database not in self._drawn:
-            self._drawn[database], index = None, index_of(self.root, database)
-            if index is not None:
-                sources = source_ids(index)
-                weights = draw(sources, RESAMPLES, [self.params.evaluate.seed, *database.encode()])
-                self._drawn[database] = pd.Index(index["image"]), weights, int(sources.max()) + 1
-        return self._drawn[database]
+        found = prepared(self.params, self.root, database) if database not in self._drawn else None
+        if found:
+            sources = source_ids(found.index)
+            weights = draw(sources, RESAMPLES, [self.params.evaluate.seed, *database.encode()])
+            self._drawn[database] = pd.Index(found.index["image"]), weights, int(sources.max()) + 1
+        return self._drawn.setdefault(database, None)
 
     def _images(self, record: Record, metric: str) -> np.ndarray:
         """(splits, RESAMPLES) the metric with images drawn anew, the same ones for all records and splits."""

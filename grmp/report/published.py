@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from grmp.errors import UserError
+from grmp.errors import UserError, one_line
 from grmp.params import ACROSS
 from grmp.report.results import Results
 
@@ -28,7 +29,8 @@ def published(results: Results) -> pd.DataFrame:
     """
 
     def problem(row: Any) -> str:
-        return "" if is_number(row.value or "nan") else f"'{row.value}' is not a number; leave it blank if unknown"
+        known = not row.value or is_number(row.value)
+        return "" if known else f"'{row.value}' is not a number; leave it blank if unknown"
 
     table = sourced(results, "published.csv", COLUMNS, problem)
     return table.assign(value=table["value"].replace("", "nan").astype(float))
@@ -53,28 +55,21 @@ def sourced(results: Results, name: str, columns: list[str], problem: Callable[[
     ``problem`` maps a row (a named tuple) to what is wrong with it, or to an empty string. Raises UserError if a file has
     other columns, or a row has no source or a problem; the message names the line.
     """
-    paths = [Path(__file__).parent / name, results.file(name)]
-    return pd.concat([_read(p, columns, problem) for p in paths if p.is_file()], ignore_index=True)
-
-
-def _read(path: Path, columns: list[str], problem: Callable[[Any], str]) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (ValueError, OSError) as error:
-        raise UserError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
-    if list(table.columns) != columns:
-        raise UserError(f"{path} needs the columns {', '.join(columns)}; it has {', '.join(table.columns)}")
-    for line, row in enumerate(table.itertuples(), start=2):
-        found = problem(row) if str(row.source).strip() else "a row needs its source"
-        if found:
-            raise UserError(f"{path}, line {line}: {found}")
-    return table
+    tables = []
+    for path in (path for path in (Path(__file__).parent / name, results.file(name)) if path.is_file()):
+        try:
+            table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        except (ValueError, OSError) as error:
+            raise UserError(f"{path} cannot be read: {one_line(error)}") from None
+        if list(table.columns) != columns:
+            raise UserError(f"{path} needs the columns {', '.join(columns)}; it has {', '.join(table.columns)}")
+        for line, row in enumerate(table.itertuples(), start=2):
+            if found := problem(row) if str(row.source).strip() else "a row needs its source":
+                raise UserError(f"{path}, line {line}: {found}")
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
 
 
 def is_number(text: str) -> bool:
-    """Whether ``float`` accepts it."""
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    """Whether it is a finite number."""
+    return bool(np.isfinite(pd.to_numeric(text, errors="coerce")))

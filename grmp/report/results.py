@@ -14,11 +14,10 @@ from grmp.errors import UserError, one_line
 from grmp.experiments.record import CorruptRecord, Record, read_record
 from grmp.files import read_json
 from grmp.params import ACROSS, Grid, Params, RunKey
-from grmp.report.collect import COLUMNS
+from grmp.report.collect import COLUMNS, COST
 
 TEXTS = ["protocol", "database", "method", "against", "distortion", "question", "role", "rule"]
-TEXTS += ["status", "identity", "record", "reason"]
-COST = ["protocol", "database", "method", "shots", "seconds", "device", "threads", "trained_values", "peak_bytes"]
+TEXTS += ["status", "identity", "record", "reason", "task", "start", "strategy", "learned", "image", "scene"]
 NAMES = {  # databases in print
     "live": "LIVE", "csiq": "CSIQ", "tid2013": "TID2013", "kadid10k": "KADID-10k", "koniq10k": "KonIQ-10k",
     "livec": "LIVE Challenge", "spaq": "SPAQ", "flive": "FLIVE", "pipal": "PIPAL", "biq2021": "BIQ2021",
@@ -31,6 +30,7 @@ KINDS = {  # distortion types that have code names
     "gaussian blur": "Gaussian blur", "non eccentricity patch": "non-eccentricity patch",
 }  # fmt: skip
 ORDERS = {0: "Reptile", 1: "First-order MAML", 2: "MAML"}
+SIMULATED = "simulated rating"
 
 
 def _under_protocol(name: str) -> Any:
@@ -67,11 +67,6 @@ class Results:
         """The few-shot grid."""
         return self.params.run.few_shot
 
-    @property
-    def folder(self) -> Path:
-        """Where all results are written."""
-        return self.root / "results"
-
     def file(self, place: str) -> Path:
         """A path below ``root``, noted as read."""
         self.files_read.add(place.removesuffix("/info.json"))  # a database counts as one file
@@ -94,7 +89,7 @@ class Results:
     @property
     def cost(self) -> pd.DataFrame:
         """cost.json: time, memory and device of every run."""
-        return pd.DataFrame(self.json("results/cost.json") or [], columns=COST)
+        return pd.DataFrame(self.json("results/cost.json") or [], columns=[*RunKey._fields, "seconds", *COST])
 
     # ------------------------------------------------------------------------------------------------ files of other stages
 
@@ -108,31 +103,19 @@ class Results:
         except ValueError:
             raise UserError(f"{path} is corrupt; delete it and run: dvc repro") from None
 
-    def csv(self, place: str, texts: Sequence[str]) -> pd.DataFrame | None:
-        """A table in which the columns ``texts`` are text, or None."""
+    def csv(self, place: str) -> pd.DataFrame:
+        """The table of another stage; empty and without columns if it was not run."""
         path = self.file(place)
-        return pd.read_csv(path, dtype=dict.fromkeys(texts, str)) if path.is_file() else None
-
-    def pretrain(self, variant: str) -> pd.DataFrame | None:
-        """Losses of one variant: ``epoch, database, task, support_loss, query_loss, seconds``."""
-        return self.csv(f"results/pretrain/{variant}.csv", ["database", "task"])
-
-    def inner_curves(self, variant: str) -> pd.DataFrame | None:
-        """Inner-loop curves: ``start, database, seen, task, steps, query_loss, query_srcc, pictures``."""
-        return self.csv(f"results/inner_curves/{variant}.csv", ["start", "database", "task"])
-
-    def continual(self) -> pd.DataFrame | None:
-        """One database after another: ``strategy, split, step, learned, database, srcc, images``."""
-        return self.csv("results/continual.csv", ["strategy", "learned", "database"])
+        return pd.read_csv(path, dtype=dict.fromkeys(TEXTS, str)) if path.is_file() else pd.DataFrame()
 
     def attribution(self, database: str) -> tuple[pd.DataFrame, dict[str, np.ndarray]] | None:
         """Scores and embeddings of every test image, and the arrays with the maps of some of them; or None.
 
         Raises UserError if the files are corrupt.
         """
-        table = self.csv(f"results/attribution/{database}.csv", ["image", "scene"])
+        table = self.csv(f"results/attribution/{database}.csv")
         path = self.file(f"results/attribution/{database}.npz")
-        if table is None or not path.is_file():
+        if table.empty or not path.is_file():
             return None
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
@@ -168,16 +151,11 @@ class Results:
         name = ORDERS[found.order] if hasattr(found, "order") else "Ordered distortions"
         return f"{name} ({found.protocol} protocol)"
 
-    def simulated(self, database: str) -> bool:
-        """Whether the ratings of a prepared database are simulated."""
-        info = self.json(f"data/prepared/{database}/info.json") or {}
-        return bool(info.get("kind") == "simulated")
-
     def rating(self, database: str, scaled: bool = False) -> str:
         """What the ratings of a database are called on axes and in tables; ``scaled``: as quality, higher is better."""
-        if self.simulated(database):
-            return "simulated rating"
         info = self.json(f"data/prepared/{database}/info.json") or {}
+        if info.get("kind") == "simulated":
+            return SIMULATED
         return "MOS" if info.get("higher_better", True) else "reversed DMOS" if scaled else "DMOS"
 
     # --------------------------------------------------------------------------------------------------------------- runs
@@ -187,11 +165,10 @@ class Results:
         grid = self.params.run.grids()[kind]
         return [RunKey(self.params.protocol, d, m, k) for d in grid.databases for m in grid.methods for k in shots]
 
-    def missing(self, keys: Iterable[RunKey] | None = None) -> list[RunKey]:
-        """Those of ``keys`` that have no scores [default: all runs of all grids]."""
+    def missing(self, keys: Iterable[RunKey]) -> list[RunKey]:
+        """Those of ``keys`` that have no scores."""
         done = set(self.table("scores.csv")[list(RunKey._fields)].astype(str).itertuples(index=False, name=None))
-        asked = self.params.run.run_keys() if keys is None else keys
-        return [k for k in asked if tuple(map(str, k)) not in done and self.params.methods[k.method].computed]
+        return [k for k in keys if tuple(map(str, k)) not in done and self.params.methods[k.method].computed]
 
 
 def title(database: str) -> str:

@@ -20,7 +20,7 @@ import pandas as pd
 from grmp.errors import UserError
 from grmp.files import read_json, whole_folder
 from grmp.params import Params
-from grmp.report.results import Results, at
+from grmp.report.results import SIMULATED, Results, at
 from grmp.report.table import with_interval
 
 LIBRARY = Path(__file__).parents[1]
@@ -65,7 +65,7 @@ def landing_page(params: Params, results: Path) -> str:
     grid, keys = params.run.few_shot, params.run.run_keys()
     done = sum((key.folder(results.parent) / "run.json").is_file() for key in keys)
     read = Results(results.parent, params)
-    simulated = [name for name in grid.databases if read.simulated(name)]
+    simulated = [name for name in grid.databases if read.rating(name) == SIMULATED]
     parts = [
         f"# {params.report.title}",
         "GRMP-IQA predicts the perceived quality of an image with CLIP, from a few rated images. This site compares "

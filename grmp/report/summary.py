@@ -12,7 +12,7 @@ from grmp.report.comparisons import MARGIN
 from grmp.report.pairs import ALL
 from grmp.report.plotting import PAGE, line_styles, styled
 from grmp.report.published import PAPER, is_number, published_scores, sourced
-from grmp.report.results import Results, at, title
+from grmp.report.results import SIMULATED, Results, at, title
 from grmp.report.table import Table, amount, join, merged, number, signed, with_interval
 
 COLUMNS = ["claim", "kind", "database", "method", "against", "shots", "metric", "value", "source"]
@@ -83,7 +83,7 @@ def unlike(results: Results, database: str) -> str:
     same = backbone.source == "open_clip" and backbone.model.startswith("ViT-B-16") and backbone.pretrained == "openai"
     differs = {
         "another backbone": not same,
-        "simulated ratings": database != "*" and results.simulated(database),
+        "simulated ratings": database != "*" and results.rating(database) == SIMULATED,
         f"{splits} splits instead of {SPLITS}": splits < SPLITS,
     }
     return ", ".join(what for what, true in differs.items() if true)

@@ -18,8 +18,8 @@ from grmp.files import read_json, sha256, sha256_of, write_text
 from grmp.methods.context import split_file
 from grmp.params import Params, RunKey
 from grmp.params.load import EXTERNAL
-from grmp.report.collect import score_range, score_table, summary_table
-from grmp.report.pairs import Differences
+from grmp.report.collect import score_table, summary_table
+from grmp.report.pairs import Differences, prepared
 from grmp.report.results import title
 from grmp.report.table import amount, number, signed, with_interval
 
@@ -74,8 +74,8 @@ def evaluate(params: Params, root: Path, file: Path, key: RunKey, against: str, 
         _write(Path(place), root, file, key, ours)
         theirs = read_record(key.folder(Path(place)))
     known = [theirs, ours] if ours else [theirs]
-    span = score_range(root, key.target)
-    scores = score_table(known, {key.target: span} if span else {})
+    database = prepared(params, root, key.target)
+    scores = score_table(known, {key.target: database} if database else {})
     table = summary_table(scores[scores["method"] == key.method], params.evaluate).set_index("metric")
     values = Differences(params, root, {RunKey(*cell): part for cell, part in scores.groupby(list(RunKey._fields))})
     found = {metric: values.of([(theirs, ours)], metric) for metric in SHOWN} if ours else {}

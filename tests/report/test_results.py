@@ -34,7 +34,7 @@ def test_what_is_read_is_noted_and_what_is_missing_is_none(collected: Path):
         RunKey("sound", "alpha", "grmp", 7)
     ]
     assert results.record("alpha", "grmp", 7) is None
-    assert results.pretrain("nothing") is None
+    assert results.csv("results/pretrain/nothing.csv").empty
     assert {"results/scores.csv", "results/runs/sound/alpha/grmp/7/run.json"} <= results.files_read
     assert set(results.under("published").scores["protocol"]) == {"published"}
 
