@@ -353,9 +353,9 @@ def rerun(
     """Compute a run record again from its own settings and compare: identical, within tolerance, or different."""
     from grmp.experiments.rerun import rerun as run
 
-    found = run(load(params), params.parent, record)
-    print(found.lines())
-    if found.verdict.startswith("differs"):
+    verdict, largest, changed = run(load(params), params.parent, record)
+    print("\n".join([*changed, f"{verdict}: largest difference of a score {largest:.3g}"]))
+    if verdict.startswith("differs"):
         sys.exit(1)
 
 

@@ -5,7 +5,6 @@ those of the pipeline folder; each whose sha256 differs from the record is repor
 """
 
 import tempfile
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,24 +19,19 @@ from grmp.params import Params, RunKey, validate
 TOLERANCE = 1e-4  # largest difference of a score, in units of quality, between two machines
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """The result of the comparison."""
-
-    verdict: str  # identical, within tolerance, or differs
-    largest: float  # difference of a score
-    changed: list[str] = field(default_factory=list)  # inputs and versions that differ from the record
-
-    def lines(self) -> str:
-        """As text; a record may come from elsewhere, so control characters are removed."""
-        verdict = f"{self.verdict}: largest difference of a score {self.largest:.3g}"
-        return "\n".join([*map(plain, self.changed), verdict])
-
-
-def rerun(params: Params, root: Path, folder: Path) -> Comparison:
+def rerun(params: Params, root: Path, folder: Path) -> tuple[str, float, list[str]]:
     """Compute the record in ``folder`` again, in a temporary folder, and compare.
 
     Raises UserError if the record is corrupt, does not fit the settings of this version, or an input is missing.
+
+    Returns
+    -------
+    str
+        The verdict: identical, within tolerance, or differs.
+    float
+        The largest difference of a score.
+    list of str
+        The inputs and versions that differ from those of the record, without control characters.
     """
     try:
         old = read_record(folder.resolve())
@@ -90,27 +84,22 @@ def restore(params: Params, key: RunKey, recorded: dict[str, Any], threads: int)
     return made
 
 
-def compare(old: Record, new: Record) -> Comparison:
-    """Compare scores row by row."""
-    now = _facts(new.run)
-    changed = [
-        f"{what}: {was} in the record, {now.get(what, 'none')} now"
-        for what, was in _facts(old.run).items()
-        if now.get(what) != was
-    ]
+def compare(old: Record, new: Record) -> tuple[str, float, list[str]]:
+    """What :func:`rerun` returns."""
+    was, now = _facts(old.run), _facts(new.run)
+    differing = [what for what in was if now.get(what) != was[what]]
+    changed = [plain(f"{what}: {was[what]} in the record, {now.get(what, 'none')} now") for what in differing]
     a, b = old.predictions, new.predictions
-    if list(a["split"]) != list(b["split"]) or list(a["image"]) != list(b["image"]):
-        return Comparison("differs: other images were tested", np.nan, changed)
+    if not a[["split", "image"]].equals(b[["split", "image"]]):
+        return "differs: other images were tested", np.nan, changed
     if not a["quality"].equals(b["quality"]):
-        return Comparison("differs: other ratings", np.nan, changed)
-    gap = np.abs(a["score"].to_numpy() - b["score"].to_numpy())
-    same_failures = a["score"].isna().equals(b["score"].isna())
-    largest = float(np.nanmax(gap, initial=0.0))
-    if not same_failures:
-        return Comparison("differs: other splits failed", largest, changed)
-    if largest == 0 and a.equals(b) and old.history.equals(new.history):
-        return Comparison("identical", largest, changed)
-    return Comparison("within tolerance" if largest <= TOLERANCE else "differs", largest, changed)
+        return "differs: other ratings", np.nan, changed
+    largest = float((a["score"] - b["score"]).abs().fillna(0).max())
+    if not a["score"].isna().equals(b["score"].isna()):
+        return "differs: other splits failed", largest, changed
+    if a.equals(b) and old.history.equals(new.history):
+        return "identical", largest, changed
+    return "within tolerance" if largest <= TOLERANCE else "differs", largest, changed
 
 
 def _facts(run: Run) -> dict[str, str]:

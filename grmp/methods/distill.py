@@ -22,10 +22,8 @@ import numpy as np
 from grmp.params import Fit, Method, Params, Tune
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor, nn
 
-    from grmp.clip.model import Shape
     from grmp.finetune.types import SplitResult
     from grmp.methods.context import RunContext, Splitwise
 
@@ -73,45 +71,29 @@ def student() -> nn.Module:
 
 
 def learn(
-    images: np.ndarray,
-    rows: np.ndarray,
-    scores: np.ndarray,
-    shape: Shape,
-    settings: Fit,
-    seed: tuple[int, int],
-    device: torch.device,
+    ctx: RunContext, rows: np.ndarray, scores: np.ndarray, settings: Fit, seed: tuple[int, int]
 ) -> tuple[nn.Module, SplitResult]:
     """A student of the teacher's ``scores`` (M,) on the images ``rows`` (M,), and the result of its training, without scores.
 
     Every epoch sees each image once, under a new crop and flip of the size that CLIP reads.
     """
-    import torch
-
     from grmp.clip.model import pixels
     from grmp.data.crops import crop, per_image
-    from grmp.methods.small_net import fit, fresh, start_at
+    from grmp.methods import small_net
 
+    images, shape = ctx.source.images, ctx.backbone.shape
     margin = images.shape[-1] - shape.image_size
 
     def inputs(members: np.ndarray, epoch: int) -> Tensor:
         x = crop(images, per_image(rows[members], margin, seed, epoch), shape.image_size)
-        return pixels(x.to(device), shape)
+        return pixels(x.to(ctx.device), shape)
 
-    targets = torch.from_numpy(scores.astype(np.float32)).to(device)
-    network = fresh(student, torch.Generator().manual_seed(1000 * seed[0] + seed[1]), device)
-    start_at(network, float(targets.mean()))
-    return network, fit(network, inputs, targets, settings, seed)
-
-
-def predict(network: nn.Module, images: np.ndarray, rows: np.ndarray, shape: Shape, device: torch.device) -> np.ndarray:
-    """The student's scores (M,) of the centre crops of ``rows`` (M,)."""
-    from grmp.clip.model import map_images
-
-    return map_images(network, images, rows, shape, device, BATCH).numpy()
+    return small_net.learn(student, inputs, scores, settings, seed, ctx.device)
 
 
 def prepare(ctx: RunContext, method: Distill) -> Splitwise:
     """Fine-tune the teacher on each split, let it score the training side, train the student on its scores."""
+    from grmp.clip.model import map_images
     from grmp.methods import tune
 
     teacher = ctx.params.methods[method.teacher]
@@ -120,16 +102,16 @@ def prepare(ctx: RunContext, method: Distill) -> Splitwise:
     # the teacher stops at its last epoch under any protocol, so that it learns nothing from test labels
     fixed = ctx.params.model_copy(update={"adapt": ctx.params.adapt.model_copy(update={"select": "fixed"})})
     teach = tune.prepare(replace(ctx, params=fixed, target=ctx.source, tested=learned), teacher)
-    shape = ctx.backbone.shape
 
     def one(split: int, taught: SplitResult) -> SplitResult:
         if taught.failure:
             return taught
-        seed, rows = (ctx.params.adapt.seed, split), learned.test(split)
-        network, result = learn(ctx.source.images, rows, taught.scores, shape, method.fit, seed, ctx.device)
+        seed = ctx.params.adapt.seed, split
+        network, result = learn(ctx, learned.test(split), taught.scores, method.fit, seed)
         if result.failure:
             return result
-        test = ctx.tested.test(split)
-        return replace(result, scores=predict(network, ctx.target.images, test, shape, ctx.device))
+        test, shape = ctx.tested.test(split), ctx.backbone.shape
+        scores = map_images(network, ctx.target.images, test, shape, ctx.device, BATCH)
+        return replace(result, scores=scores.numpy())
 
     return lambda numbers: [one(*pair) for pair in zip(numbers, teach(numbers), strict=True)]

@@ -19,9 +19,10 @@ from pydantic import model_validator
 from grmp.params import Fit, Method, Positive
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from torch import Tensor, nn
 
-    from grmp.clip.model import Backbone
     from grmp.data.crops import Crop
     from grmp.finetune.types import SplitResult
     from grmp.methods.context import RunContext, Splitwise
@@ -74,62 +75,45 @@ def decoder(tokens: int, width: int, members: int, heads: int) -> nn.Module:
     return Decoder()
 
 
-def train_and_score(
-    backbone: Backbone,
-    method: Panel,
-    images: np.ndarray,
-    quality: np.ndarray,
-    train: np.ndarray,
-    test_images: np.ndarray,
-    test: np.ndarray,
-    seed: tuple[int, int],
-) -> SplitResult:
-    """One split: train the decoder on the rows ``train`` of ``images``, score the rows ``test`` of ``test_images``.
+def prepare(ctx: RunContext, method: Panel) -> Splitwise:
+    """A decoder for each split.
 
     Each labelled image has ``method.views`` crops, drawn once and visited cyclically; their tokens are kept
-    (K x views x L x D float32 on the device). ``images`` and ``quality`` as in ``finetune.types.Subset``.
+    (K x views x L x D float32 on the device).
     """
     import torch
 
     from grmp.clip.model import pixels
     from grmp.data.crops import centre, crop, spare
-    from grmp.methods.small_net import fit, fresh, start_at
-
-    shape, device = backbone.shape, backbone.device
-    margin = spare(images, shape.image_size)
-
-    @torch.no_grad()
-    def tokens(images: np.ndarray, crops: list[Crop]) -> Tensor:
-        x = crop(images, crops, shape.image_size).to(device)
-        return backbone.prompted().tokens(pixels(x, shape))
-
-    rng = np.random.default_rng([*seed, 1])
-    draws = rng.integers(0, [margin + 1, margin + 1, 2], size=(method.views, len(train), 3))
-    views = [[(int(r), int(y), int(x), bool(f)) for r, (y, x, f) in zip(train, d, strict=True)] for d in draws]
-    kept = [torch.cat([tokens(images, crops[i : i + BATCH]) for i in range(0, len(crops), BATCH)]) for crops in views]
-    targets = torch.from_numpy(quality[train].astype(np.float32)).to(device)
-
-    sizes = shape.vision_width, method.width, method.members, method.heads
-    network = fresh(lambda: decoder(*sizes), torch.Generator().manual_seed(1000 * seed[0] + seed[1]), device)
-    start_at(network, float(targets.mean()))
-    result = fit(network, lambda members, epoch: kept[epoch % len(kept)][members], targets, method.fit, seed)
-    if result.failure:
-        return result
-    with torch.no_grad():
-        parts = [centre(test[i : i + BATCH], margin) for i in range(0, len(test), BATCH)]
-        scores = torch.cat([network(tokens(test_images, crops)) for crops in parts])
-    return replace(result, scores=scores.cpu().numpy())
-
-
-def prepare(ctx: RunContext, method: Panel) -> Splitwise:
-    """A decoder for each split."""
+    from grmp.methods import small_net
     from grmp.methods.context import each
 
-    images, target_images = (ctx.inputs(ctx.source), ctx.quality), ctx.inputs(ctx.target)
+    images, target_images, clip = ctx.inputs(ctx.source), ctx.inputs(ctx.target), ctx.backbone.prompted()
+    shape, margin = clip.shape, spare(images, clip.shape.image_size)
+
+    @torch.no_grad()
+    def tokens(images: np.ndarray, crops: list[Crop]) -> Iterator[Tensor]:
+        for i in range(0, len(crops), BATCH):
+            yield clip.tokens(pixels(crop(images, crops[i : i + BATCH], shape.image_size).to(ctx.device), shape))
 
     def one(split: int) -> SplitResult:
-        train, test = ctx.splits.train(split, ctx.shots), ctx.tested.test(split)
-        seed = ctx.params.adapt.seed, split
-        return train_and_score(ctx.backbone, method, *images, train, target_images, test, seed)
+        train, seed = ctx.splits.train(split, ctx.shots), (ctx.params.adapt.seed, split)
+        rng = np.random.default_rng([*seed, 1])
+        draws = rng.integers(0, [margin + 1, margin + 1, 2], size=(method.views, len(train), 3))
+        views = [[(int(r), int(y), int(x), bool(f)) for r, (y, x, f) in zip(train, d, strict=True)] for d in draws]
+        kept = [torch.cat(list(tokens(images, crops))) for crops in views]
+        network, result = small_net.learn(
+            lambda: decoder(shape.vision_width, method.width, method.members, method.heads),
+            lambda members, epoch: kept[epoch % len(kept)][members],
+            ctx.quality[train],
+            method.fit,
+            seed,
+            ctx.device,
+        )
+        if result.failure:
+            return result
+        with torch.no_grad():
+            parts = tokens(target_images, centre(ctx.tested.test(split), margin))
+            return replace(result, scores=torch.cat([network(part) for part in parts]).cpu().numpy())
 
     return each(one)

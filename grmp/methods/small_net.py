@@ -16,6 +16,7 @@ from grmp.finetune.types import SplitResult
 from grmp.params import Fit
 
 Network = TypeVar("Network", bound=nn.Module)
+Inputs = Callable[[np.ndarray, int], Tensor]
 
 
 def fresh(build: Callable[[], Network], generator: torch.Generator, device: torch.device) -> Network:
@@ -37,21 +38,27 @@ def fresh(build: Callable[[], Network], generator: torch.Generator, device: torc
     return model.to(device)
 
 
-def start_at(network: nn.Module, value: float) -> None:
-    """Let ``network.head`` output ``value`` for every input, so that few labels need not unlearn a random function."""
-    head = network.get_submodule("head")
+def learn(
+    build: Callable[[], Network],
+    inputs: Inputs,
+    targets: np.ndarray,
+    settings: Fit,
+    seed: tuple[int, int],
+    device: torch.device,
+) -> tuple[Network, SplitResult]:
+    """A fresh network and what ``fit`` says of its training on ``targets`` (N,).
+
+    Its ``head`` outputs their mean for every input at first, so that few labels need not unlearn a random function.
+    """
+    network = fresh(build, torch.Generator().manual_seed(1000 * seed[0] + seed[1]), device)
+    on_device, head = torch.from_numpy(targets.astype(np.float32)).to(device), network.get_submodule("head")
     assert isinstance(head, nn.Linear)
     nn.init.zeros_(head.weight)
-    nn.init.constant_(head.bias, value)
+    nn.init.constant_(head.bias, float(on_device.mean()))
+    return network, fit(network, inputs, on_device, settings, seed)
 
 
-def fit(
-    model: nn.Module,
-    inputs: Callable[[np.ndarray, int], Tensor],
-    targets: Tensor,
-    settings: Fit,
-    seed: tuple[int, ...],
-) -> SplitResult:
+def fit(model: nn.Module, inputs: Inputs, targets: Tensor, settings: Fit, seed: tuple[int, ...]) -> SplitResult:
     """Train ``model`` in place; returns its history (one row per epoch) without scores, or a failure.
 
     Parameters
@@ -80,9 +87,4 @@ def fit(
             optimizer.step()
             total += value * len(members) / len(targets)
         history.append({"epoch": epoch, "learning_rate": rate, "task_loss": total})
-    return SplitResult(history=history, trained_values=trained_values(model))
-
-
-def trained_values(model: nn.Module) -> int:
-    """How many values ``fit`` moves."""
-    return sum(t.numel() for t in model.parameters())
+    return SplitResult(history=history, trained_values=sum(t.numel() for t in model.parameters()))

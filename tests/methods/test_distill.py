@@ -1,11 +1,13 @@
 """The student of a fine-tuned CLIP."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import torch
 from scipy.stats import spearmanr
 
+from grmp.clip.model import map_images
 from grmp.methods import distill
-from grmp.methods.small_net import trained_values
 from grmp.params import Fit
 from tests.worlds import SHAPE
 
@@ -19,16 +21,18 @@ def srcc(scores, quality):
 
 
 def run_student(bright, scores, settings=FIT, seed=(7, 2)):
-    student, result = distill.learn(bright[1], TRAIN, scores, SHAPE, settings, seed, CPU)
-    return distill.predict(student, bright[1], TEST, SHAPE, CPU), result.history, student
+    ctx = SimpleNamespace(source=SimpleNamespace(images=bright[1]), backbone=bright[0], device=CPU)
+    student, result = distill.learn(ctx, TRAIN, scores, settings, seed)
+    return map_images(student, bright[1], TEST, SHAPE, CPU, 256).numpy(), result
 
 
 def test_student_learns_from_the_teachers_scores_and_repeats_its_bytes(bright):
     scores = bright[2][TRAIN]
-    (one, history, student), (two, _, _) = run_student(bright, scores), run_student(bright, scores)
+    (one, result), (two, _) = run_student(bright, scores), run_student(bright, scores)
+    history = result.history
     assert one.tobytes() == two.tobytes()
     assert history[-1]["task_loss"] < history[0]["task_loss"] / 2
-    backwards, _, _ = run_student(bright, 1 - scores)
+    backwards, _ = run_student(bright, 1 - scores)
     assert srcc(one, bright[2][TEST]) > 0.8
     assert srcc(backwards, bright[2][TEST]) < -0.8  # the scores alone say what it learns
-    assert trained_values(student) == 97_569
+    assert result.trained_values == 97_569

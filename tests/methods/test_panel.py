@@ -1,5 +1,7 @@
 """The attention panel."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import torch
 from scipy.stats import spearmanr
@@ -41,9 +43,14 @@ def test_panel_is_the_mean_of_its_members_and_blind_to_the_order_of_patches():
 
 def run_panel(bright, method=PANEL, seed=(7, 2), quality=None):
     backbone, images, own = bright
-    return panel.train_and_score(
-        backbone, method, images, own if quality is None else quality, TRAIN, images, TEST, seed
+    splits = SimpleNamespace(train=lambda split, shots: TRAIN, test=lambda split: TEST)
+    ctx = SimpleNamespace(
+        **{"source": images, "target": images, "inputs": lambda images: images, "backbone": backbone, "device": CPU},
+        **{"quality": own if quality is None else quality, "splits": splits, "tested": splits, "shots": 24},
+        params=SimpleNamespace(adapt=SimpleNamespace(seed=seed[0])),
     )
+    (found,) = panel.prepare(ctx, method)([seed[1]])
+    return found
 
 
 def srcc(scores, quality):

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from grmp.methods.small_net import fit, fresh, trained_values
+from grmp.methods.small_net import fit, fresh
 from grmp.params import Fit
 
 CPU = torch.device("cpu")
@@ -28,13 +28,14 @@ def test_fit_finds_a_linear_truth_and_its_rate_falls_to_nothing():
     truth = x @ torch.tensor([0.5, -1.0, 2.0])
     model = fresh(lambda: nn.Sequential(nn.Linear(3, 1), nn.Flatten(0)), torch.Generator().manual_seed(1), CPU)
     settings = Fit(epochs=200, learning_rate=0.05, weight_decay=0.0, batch=16)
-    history = fit(model, lambda members, epoch: x[members], truth, settings, (1, 2)).history
+    found = fit(model, lambda members, epoch: x[members], truth, settings, (1, 2))
+    history = found.history
     assert history[-1]["task_loss"] < 1e-5 < history[0]["task_loss"]
     assert torch.allclose(model[0].weight[0], torch.tensor([0.5, -1.0, 2.0]), atol=0.01)
     assert [h["epoch"] for h in history] == list(range(200))
     assert history[0]["learning_rate"] == 0.05
     assert history[-1]["learning_rate"] < 1e-5
-    assert trained_values(model) == 4
+    assert found.trained_values == 4
 
 
 def test_loss_that_is_not_finite_names_the_place():
