@@ -23,7 +23,7 @@ from tqdm import trange
 from grmp.clip.model import Tensors
 from grmp.data.crops import place
 from grmp.errors import UserError
-from grmp.experiments.preflight import check
+from grmp.experiments.run import check
 from grmp.files import write_text
 from grmp.finetune.gate import Gate
 from grmp.finetune.loop import finetune

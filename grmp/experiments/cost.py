@@ -1,14 +1,15 @@
-"""What runs without a record will cost: operations of matrix products, counted from the shapes of the image tower.
+"""What runs cost: estimated from the records of their methods, or counted, and the progress of a sweep.
 
-A training step is one forward pass of the trained blocks and a backward pass for each of its two losses, which is twice as
-large where weights are trained. Frozen features and the teacher are computed once per crop. Left out as small: the text tower,
-shared prompts, and what ridge, panel and distill have beside CLIP. ``select: test`` counts all epochs; it may stop earlier.
-tests/experiments/test_cost.py compares the counts with those of bench/results/cpu.csv, which are of what was executed.
+Counted are operations of matrix products, from the shapes of the image tower. A training step is one forward pass of the
+trained blocks and a backward pass for each of its two losses, which is twice as large where weights are trained. Frozen
+features and the teacher are computed once per crop. Left out as small: the text tower, shared prompts, and what ridge, panel
+and distill have beside CLIP. ``select: test`` counts all epochs; it may stop earlier. tests/experiments/test_cost.py compares
+the counts with those of bench/results/cpu.csv, which are of what was executed.
 """
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,16 +19,68 @@ from safetensors import safe_open
 from threadpoolctl import threadpool_limits
 
 from grmp.data import databases
-from grmp.experiments.progress import duration
+from grmp.experiments.record import read_run
 from grmp.files import read_json
 from grmp.params import Params, PretrainedBackbone, RunKey
 
-H100 = {
-    "float32": 67e12,
-    "bfloat16": 989e12,
-    "float16": 989e12,
-}  # operations per second: NVIDIA's data sheet, SXM, dense
+# operations per second: NVIDIA's data sheet, SXM, dense
+H100 = {"float32": 67e12, "bfloat16": 989e12, "float16": 989e12}
 REACHED_CPU, REACHED_GPU = 0.75, 0.4  # share of the peak: the least of bench/results/cpu.csv; assumed, not measured
+
+Past = dict[RunKey, float]  # seconds per split
+
+
+class Progress:
+    """Prints one line for each run that ends."""
+
+    def __init__(self, keys: Sequence[RunKey], parallel: int, root: Path, splits: int) -> None:
+        """``parallel`` runs of ``splits`` splits at a time."""
+        self.rest, self.total, self.parallel, self.start = set(keys), len(keys), parallel, time.monotonic()
+        self.root, self.splits, self.known = root, splits, past(root)
+        self.computed = 0
+        self.failed: dict[RunKey, str] = {}
+
+    def update(self, key: RunKey, outcome: str, failure: str = "") -> None:
+        """One run has ended: it was "computed", was "up to date", or failed for a reason."""
+        self.rest.discard(key)
+        self.computed += outcome == "computed"
+        if failure:
+            self.failed[key] = failure
+        self.known |= past(self.root, str(Path(*map(str, key))))
+        done = self.total - len(self.rest) - len(self.failed)
+        print(
+            f"{key}: {f'failed: {failure}' if failure else outcome}; done {done} of {self.total}, "
+            f"running {min(self.parallel, len(self.rest))}, failed {len(self.failed)}, "
+            f"elapsed {duration(time.monotonic() - self.start)}, {self.left()} left",
+            flush=True,
+        )
+
+    def left(self) -> str:
+        """Estimated time of the remaining runs; a method without a record counts as an average one."""
+        if self.rest and not self.known:
+            return "unknown time"
+        each = [estimate(key, self.known) or float(np.mean([*self.known.values()])) for key in self.rest]
+        return f"about {duration(self.splits * sum(each) / max(1, min(self.parallel, len(each))))}"
+
+
+def past(root: Path, which: str = "*/*/*/*") -> Past:
+    """Mean seconds per split of the records below results/runs; those that cannot be read are ignored."""
+    runs = map(read_run, sorted((root / "results/runs").glob(which)))
+    return {run.key: sum(run.seconds) / run.splits for run in runs if run}
+
+
+def estimate(key: RunKey, known: Past) -> float | None:
+    """Seconds per split of the nearest record of the same method: same database, protocol and shots, as far as there are."""
+    same = [other for other in known if other.method == key.method]
+    far = {k: (k.database != key.database, k.protocol != key.protocol, k.shots != key.shots) for k in same}
+    return known[min(same, key=lambda k: far[k])] if same else None
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 class Tower(NamedTuple):

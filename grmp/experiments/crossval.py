@@ -21,8 +21,8 @@ from grmp.data.splits import Splits
 from grmp.device import choose_device
 from grmp.errors import UserError
 from grmp.experiments import identity, record
+from grmp.experiments.cost import duration
 from grmp.experiments.learn import KINDS, learn
-from grmp.experiments.progress import duration
 from grmp.experiments.run import complete
 from grmp.files import claim, sha256, sha256_of
 from grmp.finetune import trust

@@ -181,23 +181,20 @@ def write(
         kept.parent.rmdir()
 
 
+def read_run(folder: Path) -> Run | None:
+    """The run.json in ``folder``, or None if it is missing or corrupt."""
+    try:
+        return Run.model_validate(read_json(folder / "run.json"))
+    except (OSError, ValueError):
+        return None
+
+
 def is_current(folder: Path, identity: str, failed: bool = False) -> bool:
     """Whether ``folder`` holds the record of this identity, unaltered, with no failed split (unless ``failed``)."""
-    try:
-        run = read_json(folder / "run.json")
-        same = run["identity"] == identity and (failed or set(run["status"]) == {"ok"})
-        return bool(same and run["files"] == {name: sha256(folder / name) for name in TABLES})
-    except (OSError, ValueError, KeyError, TypeError):
+    run = read_run(folder)
+    if run is None or run.identity != identity or not (failed or set(run.status) == {"ok"}):
         return False
-
-
-def differing_inputs(folder: Path, inputs: dict[str, str]) -> list[str]:
-    """The inputs (backbone, code, ...) of the record in ``folder`` that are not these; empty if there is no record."""
-    try:
-        old = Run.model_validate(read_json(folder / "run.json")).inputs
-    except (OSError, ValueError):
-        return []
-    return sorted(name for name in old.keys() | inputs.keys() if old.get(name) != inputs.get(name))
+    return all((folder / name).is_file() and sha256(folder / name) == known for name, known in run.files.items())
 
 
 def read_record(folder: Path) -> Record:
@@ -221,28 +218,7 @@ def read_record(folder: Path) -> Record:
     for name, digest in run.files.items():
         if sha256(folder / name) != digest:
             raise CorruptRecord(f"{name} was changed after run.json was written")
-    predictions, history = (_table(folder / name, columns) for name, columns in TABLES.items())
-    _check_rows(run, predictions, history)
-    return Record(run, predictions, history)
-
-
-def _table(path: Path, columns: dict[str, type]) -> pd.DataFrame:
-    """A CSV file with exactly these columns; "nan" and "inf" are numbers, an empty field of a float column is NaN."""
-    numbers = {name: ["", "nan"] for name, kind in columns.items() if kind is float}
-    try:
-        table = pd.read_csv(path, dtype=columns, keep_default_na=False, na_values=numbers)
-    except (ValueError, OSError, OverflowError) as error:
-        raise CorruptRecord(f"{path.name} cannot be read: {one_line(error)}") from None
-    if list(table.columns) != list(columns):
-        raise CorruptRecord(f"{path.name} has the columns {', '.join(map(str, table.columns))}"[:200])
-    return table
-
-
-def _check_rows(run: Run, predictions: pd.DataFrame, history: pd.DataFrame) -> None:
-    """Splits that are ok have predictions, no image occurs twice in a split, and quality is in [0, 1]."""
-    for name, table in (("predictions.csv", predictions), ("history.csv", history)):
-        if not table["split"].between(0, run.splits - 1).all():
-            raise CorruptRecord(f"{name} has splits outside 0 to {run.splits - 1}")
+    predictions, history = (_table(folder / name, columns, run.splits) for name, columns in TABLES.items())
     if not predictions["quality"].between(0, 1).all():
         raise CorruptRecord("predictions.csv: quality is outside [0, 1]")
     if predictions.duplicated(["split", "image"]).any():
@@ -251,6 +227,21 @@ def _check_rows(run: Run, predictions: pd.DataFrame, history: pd.DataFrame) -> N
     missing = [i for i, status in enumerate(run.status) if status == "ok" and i not in found]
     if missing:
         raise CorruptRecord(f"predictions.csv has no rows of split {missing[0]}, whose status is ok")
+    return Record(run, predictions, history)
+
+
+def _table(path: Path, columns: dict[str, type], splits: int) -> pd.DataFrame:
+    """A CSV file with exactly these columns; "nan" and "inf" are numbers, an empty field of a float column is NaN."""
+    numbers = {name: ["", "nan"] for name, kind in columns.items() if kind is float}
+    try:
+        table = pd.read_csv(path, dtype=columns, keep_default_na=False, na_values=numbers)
+    except (ValueError, OSError, OverflowError) as error:
+        raise CorruptRecord(f"{path.name} cannot be read: {one_line(error)}") from None
+    if list(table.columns) != list(columns):
+        raise CorruptRecord(f"{path.name} has the columns {', '.join(map(str, table.columns))}"[:200])
+    if not table["split"].between(0, splits - 1).all():
+        raise CorruptRecord(f"{path.name} has splits outside 0 to {splits - 1}")
+    return table
 
 
 def read_records(params: Params, results: Path) -> tuple[list[Record], pd.DataFrame]:
@@ -264,13 +255,11 @@ def read_records(params: Params, results: Path) -> tuple[list[Record], pd.DataFr
             continue
         try:
             record = read_record(folder)
+            if record.cell not in wanted:
+                raise CorruptRecord("not requested by the group run of params.yaml")
+            records.append(record)
         except CorruptRecord as reason:
             excluded.append((place, plain(str(reason))))
-            continue
-        if record.cell in wanted:
-            records.append(record)
-        else:
-            excluded.append((place, "not requested by the group run of params.yaml"))
     records.sort(key=lambda record: wanted.index(record.cell))
     return records, pd.DataFrame(excluded, columns=EXCLUDED)
 

@@ -5,8 +5,8 @@ a chunk that does not fit into the GPU's memory is halved.
 """
 
 import time
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,12 @@ from grmp.locks import lock
 from grmp.params import Params, RunKey
 
 if TYPE_CHECKING:
+    from grmp.clip.model import Backbone
+    from grmp.data.dataset import Dataset
+    from grmp.data.splits import Splits
     from grmp.methods.context import RunContext
+
+LEAST_TEST = 5  # test images; a correlation of fewer is meaningless
 
 
 def run(
@@ -44,7 +49,6 @@ def run(
         ident = identity.identify(params, root, key)
         if record.is_current(key.folder(root), ident.digest):
             return False, ident.digest, []
-        from grmp.experiments.preflight import check
         from grmp.methods.context import open_context
 
         check(params, root, [key])
@@ -52,13 +56,70 @@ def run(
         splits = complete(context, key.method, record.partial(root, ident.digest), str(key), progress)
         if ident.inputs != identity.inputs(params, root, key):
             raise UserError(f"{key}: an input was changed during the run; run it again")
-        if changed := record.differing_inputs(key.folder(root), ident.inputs):
+        old = before.inputs if (before := record.read_run(key.folder(root))) else ident.inputs
+        if changed := sorted(n for n in old.keys() | ident.inputs.keys() if old.get(n) != ident.inputs.get(n)):
             print(f"{key}: replaces a record that was computed from another {', '.join(changed)}", flush=True)
         record.write(root, key, ident, splits, str(context.device), params.adapt.threads)
     failed = [i for i, result in enumerate(splits) if result.status != "ok"]
     for split in failed:
         print(f"{key}, split {split} {splits[split].status}")
     return True, ident.digest, failed
+
+
+def check(params: Params, root: Path, keys: Iterable[RunKey]) -> None:
+    """Check that every run of ``keys`` can be started; reads no image and no weight of the backbone.
+
+    Raises UserError for the first that cannot: an input is missing or corrupt, it needs more labels than the training
+    side has, it has fewer than 5 test images, its images are smaller than the backbone's input, or its prompts do not fit
+    the backbone.
+    """
+    from grmp.clip import checkpoints
+    from grmp.data import dataset
+    from grmp.data import splits as split_files
+    from grmp.methods.context import split_file
+
+    @cache
+    def database(name: str, protocol: str) -> "Dataset":
+        return dataset.load(root / "data/prepared" / name, params.under(protocol).data.resize)
+
+    @cache
+    def splits(name: str, protocol: str) -> "Splits":
+        return split_files.load(split_file(root, name, protocol), database(name, protocol).index["image"])
+
+    @cache
+    def backbone() -> "Backbone":
+        return checkpoints.load(root, only_metadata=True)
+
+    for key in keys:
+        identity.inputs(params, root, key)
+        settings = params.for_run(key)
+        source, tested = (splits(name, key.protocol) for name in (key.source, key.target))
+        enough_images(key, source, tested if key.target == key.source else tested.whole(source.count))
+        for name in dict.fromkeys((key.source, key.target)):
+            size, wanted = database(name, key.protocol).images.shape[-1], backbone().shape.image_size
+            if size < wanted:
+                raise UserError(
+                    f"{key}: the backbone needs images of {wanted} x {wanted} pixels, but {name} is prepared at {size} x "
+                    f"{size}; set data.size to {wanted} or more, then: dvc repro prepare@{name}"
+                )
+        if start := settings.learned_start(key.method):
+            checkpoints.load_prompts(root, start, backbone(), settings.prompts)
+
+
+def enough_images(key: RunKey, source: "Splits", tested: "Splits") -> None:
+    """Check that every split has the requested labels, and enough test images for a correlation.
+
+    Raises UserError if one does not.
+    """
+    available = min(len(source.train(i, None)) for i in range(source.count))
+    if isinstance(key.shots, int) and key.shots > available:
+        raise UserError(f"{key}: {key.shots} shots requested, but the training side of {key.source} has {available}")
+    tests = min(len(tested.test(i)) for i in range(tested.count))
+    if tests < LEAST_TEST:
+        raise UserError(
+            f"{key}: a test side of {key.target} has {tests} images, fewer than {LEAST_TEST}; increase splits.test, then: "
+            f"dvc repro prepare@{key.target}"
+        )
 
 
 def complete(context: "RunContext", name: str, folder: Path, label: str, progress: bool = True) -> list[FinishedSplit]:
@@ -86,8 +147,8 @@ def complete(context: "RunContext", name: str, folder: Path, label: str, progres
                     image=rows["image"].tolist(),
                     quality=rows["quality"].tolist(),
                     score=[float(s) for s in scores],
-                    history=[] if result.failure else result.history,
-                    trained_values=0 if result.failure else result.trained_values,
+                    history=result.history,
+                    trained_values=result.trained_values,
                     seconds=shared + seconds,
                     peak_bytes=peak(context.device),
                     status=f"failed: {result.failure}" if result.failure else "ok",

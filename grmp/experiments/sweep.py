@@ -10,10 +10,10 @@ from typing import Any
 from grmp import params as settings
 from grmp.device import cpus
 from grmp.errors import UserError
-from grmp.experiments import cost, progress, record
+from grmp.experiments import cost, record
+from grmp.experiments.cost import Progress, duration
 from grmp.experiments.identity import identify
-from grmp.experiments.progress import Progress, duration
-from grmp.experiments.run import run
+from grmp.experiments.run import check, run
 from grmp.experiments.slurm import SlurmOptions
 from grmp.locks import Locked, lock
 from grmp.params import Params, RunKey
@@ -67,8 +67,6 @@ def sweep(
     allow_failed
         Do not raise for runs of which only single splits failed (a loss that is not finite): their records say so.
     """
-    from grmp.experiments.preflight import check
-
     params_file = params_file.resolve()
     params, root = settings.load(params_file), params_file.parent
     keys = outdated(params, root)
@@ -142,9 +140,9 @@ def _finished_splits(params_file: Path, key: RunKey) -> int:
 def plan(params_file: Path, workers: int = 0, cluster: Cluster = None) -> str:
     """The runs that a sweep would compute and the estimated time; computes nothing."""
     params, root = settings.load(params_file), params_file.parent
-    keys, known, splits = outdated(params, root), progress.past(root), params.splits.count
+    keys, known, splits = outdated(params, root), cost.past(root), params.splits.count
     parallel = max(1, min(_engine(params_file, params, workers, cluster, None)[1], len(keys)))
-    seconds = {key: splits * each for key in keys if (each := progress.estimate(key, known)) is not None}
+    seconds = {key: splits * each for key in keys if (each := cost.estimate(key, known)) is not None}
     counted, footnote = [key for key in keys if key not in seconds], ""
     if counted:
         clip = cost.tower(params)
