@@ -106,7 +106,7 @@ def test_an_added_method_stands_in_tables_and_figures_and_is_never_computed(buil
     pairs = results.pairs[(results.pairs["method"] == "my_method") & (results.pairs["database"] == "alpha")]
     assert pairs["against"].unique().tolist() == ["grmp"]
     assert np.isfinite(pairs["mean"]).all()
-    assert "my_method" not in str(results.missing())
+    assert "my_method" not in str(results.missing(results.params.run.run_keys()))
     assert "my_method" not in (built / "results/cost.json").read_text()
     taken = CliRunner().invoke(app, [*command, "--add", "ridge"])
     assert "'ridge' is a method of params.yaml" in str(taken.exception)
