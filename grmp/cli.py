@@ -225,7 +225,7 @@ def train(
         raise UserError("--folds 1 leaves no training data; use 0 or at least 2")
     from grmp.data.custom import read
     from grmp.experiments import crossval
-    from grmp.use.suggest import SHOWN, unrated
+    from grmp.use.select import SHOWN, unrated
 
     others, path = against or ["zero_shot", "ridge"], out or ratings.with_suffix(".safetensors")
     data = loaded.data

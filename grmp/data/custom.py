@@ -1,22 +1,18 @@
 """A user's own rated images: a table next to its images, read into memory as a Dataset, and its cross-validation folds."""
 
 import math
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from grmp.data import duplicates, ratings, tables
 from grmp.data.dataset import COLUMNS, Dataset, source_ids
-from grmp.data.decode import remarks, try_image
+from grmp.data.decode import read_images, remarks
 from grmp.data.labels import candidates
 from grmp.data.scale import Scale
 from grmp.data.splits import Splits
-from grmp.device import cpus
 from grmp.errors import UserError, some
 
 FEWEST = 10  # rated images
@@ -90,9 +86,7 @@ def _table(path: Path) -> pd.DataFrame:
 def _images(path: Path, names: list[str], size: int, aspect: str) -> np.ndarray:
     """(N, 3, size, size) uint8."""
     paths = locate(path, names)
-    with ThreadPoolExecutor(cpus()) as pool:
-        reading = pool.map(partial(try_image, size=size, aspect=aspect, displayed=True), paths)
-        read = list(tqdm(reading, desc=f"read {path.name}", total=len(names), unit="image", disable=None))
+    read = read_images(paths, size, aspect, f"read {path.name}")
     broken = [f"{name} ({why})" for name, why in zip(names, read, strict=True) if isinstance(why, str)]
     if broken:
         count = f"{len(broken)} of {len(names)} images"

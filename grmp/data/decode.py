@@ -11,6 +11,7 @@ import struct
 import warnings
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import version
@@ -23,6 +24,7 @@ from PIL import ExifTags, Image, ImageChops, ImageCms, UnidentifiedImageError, f
 from tqdm import tqdm
 
 from grmp.data.metadata import without_corrupt, without_optional
+from grmp.device import cpus
 
 # by content; none that starts another program
 FORMATS: tuple[str, ...] = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF")
@@ -301,11 +303,6 @@ def resized(path: Path, image: Image.Image, view: str, size: int, aspect: str) -
     return (255 * transform.resize(pixels, (size, size))).round().astype(np.uint8).transpose(2, 0, 1)
 
 
-def read_image(path: Path, size: int, aspect: str, displayed: bool = False) -> np.ndarray:
-    """One file as (3, size, size) uint8; see ``load`` and ``fit``."""
-    return fit(load(path, displayed), size, aspect)
-
-
 def why(error: Exception) -> str:
     """One clause for a user about a file that cannot be decoded."""
     if isinstance(error, FileNotFoundError):
@@ -316,22 +313,21 @@ def why(error: Exception) -> str:
     return reason if isinstance(error, Unsupported) or getattr(error, "errno", None) else f"corrupt: {reason}"
 
 
-FAULTS = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    struct.error,
-    EOFError,
-    IndexError,
-)  # what decoders raise for files that are not whole
+# what decoders raise for files that are not whole
+FAULTS = (OSError, ValueError, SyntaxError, struct.error, EOFError, IndexError)
 
 
-def try_image(path: Path, size: int, aspect: str, displayed: bool = False) -> np.ndarray | str:
-    """``read_image``, or the reason why there is no image."""
-    try:
-        return read_image(path, size, aspect, displayed)
-    except FAULTS as error:
-        return why(error)
+def read_images(paths: Sequence[Path], size: int, aspect: str, task: str = "") -> list[np.ndarray | str]:
+    """Each file, as displayed, as (3, size, size) uint8, or the reason why there is no image; ``task`` names a progress bar."""
+
+    def read(path: Path) -> np.ndarray | str:
+        try:
+            return fit(load(path, displayed=True), size, aspect)
+        except FAULTS as error:
+            return why(error)
+
+    with ThreadPoolExecutor(cpus()) as pool:
+        return list(tqdm(pool.map(read, paths), task, len(paths), unit="image", delay=5, disable=not task or None))
 
 
 def median_side(paths: list[Path]) -> int:

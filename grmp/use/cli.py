@@ -52,13 +52,7 @@ def select(
     """Choose the images of a folder that are worth rating: different in content and quality, no two nearly alike."""
     from grmp.use import select as run
 
-    out = out or folder / "ratings.csv"
-    run.check(folder, out)
-    table, seen, unread = run.select(folder, count, seed)
-    run.write(table, out)
-    alike = table["duplicates"].sum()
-    print("\n".join([*unread, f"{out}: {count} of {seen} images; {alike} others are nearly like one of them"]))
-    print(f"rate them with: grmp rate {folder}, or fill in the column mos")
+    print(run.select(folder, out or folder / "ratings.csv", count, seed))
 
 
 @app.command(epilog="Example: grmp rate photos/; afterwards: grmp train photos/votes.csv --scale 1 5")

@@ -1,43 +1,39 @@
-"""``grmp select``: which images of a folder to rate - different in content and in quality, no two nearly alike."""
+"""What to rate: images of a folder that differ, and those on which the folds of a cross-validation disagree."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sklearn.cluster import kmeans_plusplus
 from tqdm import tqdm
 
 from grmp.data import duplicates
-from grmp.data.decode import try_image
+from grmp.data.custom import locate
+from grmp.data.dataset import COLUMNS, Dataset
+from grmp.data.decode import read_images
 from grmp.data.find import find, printable
-from grmp.device import cpus
 from grmp.errors import UserError
 from grmp.files import claim, write_text
 from grmp.finetune.scorer import load
 from grmp.use.settings import DEFAULT
 
 BATCH = 64  # images in memory at a time
+MOST = 200  # unrated images that are looked at; each fold scores them
+SHOWN = 5  # of them
 
 
-def select(folder: Path, count: int, seed: int) -> tuple[pd.DataFrame, int, list[str]]:
-    """Choose ``count`` images below a folder.
+def select(folder: Path, out: Path, count: int, seed: int) -> str:
+    """Write a table of ``count`` images below a folder to the file ``out``; returns lines about it.
 
-    Returns
-    -------
-    DataFrame
-        ``image`` (relative to the folder), ``mos`` (last, empty, to be filled in) and ``duplicates``: how many other images are
-        nearly like it, and are therefore not chosen; in the order of choice.
-    int
-        How many images were looked at.
-    list of str
-        A line for each file that cannot be read.
+    The table has ``image`` (relative to the folder), ``duplicates`` (how many other images are nearly like it, and are
+    therefore not chosen) and ``mos`` (last, empty, to be filled in), in the order of choice.
 
-    Raises UserError if the folder has no or too few images.
+    Raises UserError if the folder has no or too few images, or the table exists: it may hold ratings.
     """
-    paths = find([folder])
+    paths = find([folder])  # before the folder of the table is made
+    if out.exists():
+        raise UserError(f"{out} exists and may hold ratings; move it away or name another file with -o")
+    claim(out)
     embeddings, quality, tiny, unread = look(paths)
     known = [path for path in paths if path not in unread]
     group = duplicates.groups(tiny)
@@ -45,10 +41,12 @@ def select(folder: Path, count: int, seed: int) -> tuple[pd.DataFrame, int, list
     if count > len(first):
         raise UserError(f"{folder} has {len(first)} different images; choose -n {len(first)} or fewer")
     rows = first[choose(embeddings[first], quality[first], count, seed)]
-    names = [known[i].relative_to(folder).as_posix() for i in rows]
-    alike = sizes[group[rows]] - 1
+    names, alike = [known[i].relative_to(folder).as_posix() for i in rows], sizes[group[rows]] - 1
     table = pd.DataFrame({"image": names, "duplicates": alike, "mos": ""})
-    return table, len(known), [f"{printable(path)}: {why}" for path, why in unread.items()]
+    write_text(out, table.to_csv(index=False, lineterminator="\n"))
+    lines = [f"{printable(path)}: {why}" for path, why in unread.items()]
+    lines += [f"{out}: {count} of {len(known)} images; {alike.sum()} others are nearly like one of them"]
+    return "\n".join([*lines, f"rate them with: grmp rate {folder}, or fill in the column mos"])
 
 
 def choose(embeddings: np.ndarray, quality: np.ndarray, count: int, seed: int) -> np.ndarray:
@@ -59,6 +57,8 @@ def choose(embeddings: np.ndarray, quality: np.ndarray, count: int, seed: int) -
     embeddings, quality
         (N, E) and (N,); both have the same say, whatever their spread.
     """
+    from sklearn.cluster import kmeans_plusplus
+
     parts = [x - x.mean(axis=0) for x in (embeddings, quality[:, None])]
     spread = [np.sqrt((x**2).sum(axis=1).mean()) or 1.0 for x in parts]
     x = np.hstack([part / one for part, one in zip(parts, spread, strict=True)])
@@ -68,18 +68,15 @@ def choose(embeddings: np.ndarray, quality: np.ndarray, count: int, seed: int) -
 def look(paths: Sequence[Path]) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[Path, str]]:
     """Of the images that can be read embeddings (N, E), zero-shot quality (N,) and thumbnails; and why others cannot."""
     model = load(DEFAULT)
-    read = partial(try_image, size=model.card["size"], aspect=model.card["aspect"], displayed=True)
     found, tiny, unread = [], [], dict[Path, str]()
-    with ThreadPoolExecutor(cpus()) as pool, tqdm(total=len(paths), desc="look", unit="image", disable=None) as bar:
-        for start in range(0, len(paths), BATCH):
-            some = paths[start : start + BATCH]
-            images = list(pool.map(read, some))
-            unread |= {path: why for path, why in zip(some, images, strict=True) if isinstance(why, str)}
-            good = [image for image in images if not isinstance(image, str)]
-            if good:
-                tiny += [reduced(image) for image in good]
-                found.append(model.clip.map(model.clip.image, np.stack(good), np.arange(len(good))).numpy())
-            bar.update(len(some))
+    for start in tqdm(range(0, len(paths), BATCH), "look", unit="image", unit_scale=BATCH, disable=None):
+        some = paths[start : start + BATCH]
+        images = read_images(some, model.card["size"], model.card["aspect"])
+        unread |= {path: why for path, why in zip(some, images, strict=True) if isinstance(why, str)}
+        good = [image for image in images if not isinstance(image, str)]
+        if good:
+            tiny += [reduced(image) for image in good]
+            found.append(model.clip.map(model.clip.image, np.stack(good), np.arange(len(good))).numpy())
     if not found:
         raise UserError(f"none of the {len(paths)} images can be read; the first: {next(iter(unread.values()))}")
     embeddings = np.concatenate(found)
@@ -93,14 +90,15 @@ def reduced(image: np.ndarray) -> np.ndarray:
     return blocks.mean(axis=(2, 4)).astype(np.uint8)
 
 
-def check(folder: Path, out: Path) -> None:
-    """See that there are images and the table can be written. Raises UserError if it exists: it may hold ratings."""
-    find([folder])  # before the folder of the table is made
-    if out.exists():
-        raise UserError(f"{out} exists and may hold ratings; move it away or name another file with -o")
-    claim(out)
-
-
-def write(table: pd.DataFrame, out: Path) -> None:
-    """The table to fill in."""
-    write_text(out, table.to_csv(index=False, lineterminator="\n"))
+def unrated(table: Path, rated: Dataset, size: int, aspect: str, seed: int) -> Dataset | None:
+    """At most ``MOST`` readable images below the table's folder that are not in it, or None; a seeded draw."""
+    known = {path.resolve() for path in locate(table, rated.index["image"].tolist())}
+    paths = [path for path in find([table.parent]) if path.resolve() not in known]
+    drawn = [paths[i] for i in sorted(np.random.default_rng(seed).permutation(len(paths))[:MOST])]
+    images = read_images(drawn, size, aspect, "read others")
+    good = {path: image for path, image in zip(drawn, images, strict=True) if not isinstance(image, str)}
+    if not good:
+        return None
+    names = [path.relative_to(table.parent).as_posix() for path in good]
+    index = pd.DataFrame({"image": names, "quality": 0.0}).reindex(columns=COLUMNS)
+    return Dataset(rated.name, index, np.stack(list(good.values())), {})

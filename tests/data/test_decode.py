@@ -9,7 +9,7 @@ from PIL import Image
 from skimage import transform
 
 from grmp.data import decode
-from grmp.data.decode import load, read_image, try_image
+from grmp.data.decode import Unsupported, fit, load, read_images
 
 RNG = np.random.default_rng(0)
 SMOOTH = Image.fromarray(RNG.integers(0, 256, (12, 16, 3), np.uint8)).resize((160, 120), Image.Resampling.BICUBIC)
@@ -27,8 +27,9 @@ def test_databases_keep_pixels_as_stored_but_upright(tmp_path):
     path = save(tmp_path, cut, "a.png", exif=exif, icc_profile=b"corrupt")
     assert np.array_equal(np.asarray(load(path, False)), np.rot90(np.asarray(SMOOTH), -1))
     path = save(tmp_path, Image.fromarray(np.arange(65536, dtype=np.uint16).reshape(256, 256)), "b.png")
-    assert "8 bits per channel" in try_image(path, 8, "squash")
-    assert try_image(tmp_path / "none.png", 8, "squash") == "missing"
+    with pytest.raises(Unsupported, match="8 bits per channel"):
+        load(path, displayed=False)
+    assert read_images([tmp_path / "none.png"], 8, "squash") == ["missing"]
 
 
 def test_squash_and_keep(tmp_path):
@@ -36,7 +37,7 @@ def test_squash_and_keep(tmp_path):
     wide = np.zeros((20, 40, 3), np.uint8)
     wide[:, 30:] = 255
     path = save(tmp_path, Image.fromarray(wide), "a.png")
-    squashed, kept = (read_image(path, 20, aspect) for aspect in ("squash", "keep"))
+    squashed, kept = (fit(load(path, True), 20, aspect) for aspect in ("squash", "keep"))
     assert squashed.shape == kept.shape == (3, 20, 20)
     assert squashed[0, 5, [0, 13, 17, 19]].tolist() == [0, 0, 255, 255]
     assert kept.max() == 0, "the centre square of 20 ends where white begins"
@@ -46,7 +47,7 @@ def test_squash_and_keep(tmp_path):
 @pytest.mark.parametrize("displayed", [False, True])
 def test_every_colour_mode_becomes_rgb(tmp_path, mode, displayed):
     path = save(tmp_path, Image.new(mode, (12, 10)), "a.tif" if mode == "CMYK" else "a.png")
-    assert read_image(path, 8, "squash", displayed).shape == (3, 8, 8)
+    assert fit(load(path, displayed), 8, "squash").shape == (3, 8, 8)
 
 
 def prepared(path: Path, view: str, size: int = 244, aspect: str = "squash") -> np.ndarray:

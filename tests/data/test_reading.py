@@ -14,7 +14,7 @@ from PIL import Image, ImageCms
 from skimage import color, data
 
 from grmp.data import decode
-from grmp.data.decode import load, try_image
+from grmp.data.decode import load, read_images
 from grmp.finetune import scorer
 
 PHOTO = Image.fromarray(data.coffee())
@@ -290,7 +290,7 @@ def test_pixels_are_what_a_viewer_shows(tmp_path: Path, name: str):
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_refused_is_named(tmp_path: Path, name: str):
     content, said = REFUSED[name]
-    reason = try_image(write(tmp_path, content), 32, "squash", displayed=True)
+    (reason,) = read_images([write(tmp_path, content)], 32, "squash")
     assert isinstance(reason, str)
     assert re.search(said, reason)
     assert "\n" not in reason
@@ -318,7 +318,7 @@ def test_heic(tmp_path: Path):
 
 def test_images_that_are_too_large_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(decode, "MAX_PIXELS", 100)
-    reason = try_image(write(tmp_path, SHOWN["PNG"][0]), 8, "squash", displayed=True)
+    (reason,) = read_images([write(tmp_path, SHOWN["PNG"][0])], 8, "squash")
     assert reason == "too large: 600 x 400 pixels; reduce it, or set GRMP_MAX_PIXELS above 100"
 
 

@@ -19,7 +19,7 @@ from grmp.clip.model import tokenize
 from grmp.data import custom, labels
 from grmp.data.databases.koniq10k import KONIQ10K
 from grmp.data.databases.livec import LIVEC
-from grmp.data.decode import try_image
+from grmp.data.decode import read_images
 from grmp.data.download import SourceFailed, unpack
 from grmp.errors import UserError
 from grmp.finetune.scorer import QualityModel, load
@@ -110,7 +110,7 @@ IMAGES = {  # what tests/data/test_reading.py does not contain
 def test_images(tmp_path: Path, name: str):
     path = tmp_path / "a.png"
     path.write_bytes(IMAGES[name])
-    reason = try_image(path, 32, "squash", displayed=True)
+    (reason,) = read_images([path], 32, "squash")
     assert isinstance(reason, str)
     assert "\n" not in reason
 

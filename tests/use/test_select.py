@@ -51,7 +51,7 @@ def test_one_of_two_copies_is_chosen_and_ratings_are_never_overwritten(tmp_path:
     again = CliRunner().invoke(app, ["select", str(folder), "-n", "3"])
     assert "may hold ratings" in str(again.exception)
     with pytest.raises(UserError, match="has 3 different images; choose -n 3 or fewer"):
-        room.select(folder, 4, 0)
+        room.select(folder, folder / "four.csv", 4, 0)
     missing = CliRunner().invoke(app, ["select", str(tmp_path / "nowhere")])
     assert "nowhere not found" in str(missing.exception)
     assert not (tmp_path / "nowhere").exists()

@@ -13,7 +13,7 @@ import pytest
 from grmp.data import databases, dataset, fetch, labels, splits
 from grmp.data.databases import csiq, flive, kadid10k, koniq10k, live, livec, pipal, simulated, spaq, tid2013
 from grmp.data.databases._entry import Database, File, Source
-from grmp.data.decode import read_image
+from grmp.data.decode import fit, load
 from grmp.data.download import HUB
 from grmp.data.prepare import prepare
 from grmp.errors import UserError
@@ -143,7 +143,7 @@ def test_fetch_prepare_split(name, label, shared, site, tmp_path, monkeypatch, c
     if name == "koniq10k" and label == "IQA-PyTorch mirror":
         assert splits.make_official(table, tmp_path / "official.csv", 2024)
         assert (tmp_path / "official.csv").read_bytes() == (ROOT / "data/splits/koniq10k/official.csv").read_bytes()
-        large = read_image(next((raw / name).rglob("1024x768/*.jpg")), 12, "squash")
+        large = fit(load(next((raw / name).rglob("1024x768/*.jpg")), displayed=False), 12, "squash")
         assert (made.images[5] == large).all(), "the full-size copy is taken"
     shutil.rmtree(tmp_path)
 
