@@ -32,7 +32,8 @@ ENDINGS: tuple[str, ...] = (".bmp", ".jpg", ".jpeg", ".jfif", ".png", ".webp", "
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "LAB")  # of 8 bits per channel
 SAME = 2  # grey levels by which a profile of sRGB may differ from littlecms' own
 LARGE = 4  # times the prepared size
-NEW_SUBFILE_TYPE, BITS, PHOTOMETRIC, PLANES, DNG_VERSION = 254, 258, 262, 284, 50706  # TIFF tags
+NEW_SUBFILE_TYPE, BITS, PHOTOMETRIC, PLANES, SAMPLES, DNG_VERSION = 254, 258, 262, 284, 339, 50706  # TIFF tags
+NARROW = {"L;2": 85, "L;4": 17}  # a PNG's grey of 2 or 4 bits -> 8
 SIGNATURES = {
     b"\xff\xd8\xff": "JPEG",
     b"\x89PNG": "PNG",
@@ -92,7 +93,7 @@ def load(path: Path | bytes, displayed: bool, most: int | None = None) -> Image.
             return _load(repaired, displayed, most or MAX_PIXELS)
         kind = next((kind for start, kind in SIGNATURES.items() if data.startswith(start)), "")
         if kind and isinstance(error, UnidentifiedImageError):
-            raise ValueError(f"a {kind} that is cut or has a corrupt header") from error
+            raise ValueError(f"a {kind} that is cut, or of a kind that is not read; save it as PNG") from error
         raise
 
 
@@ -165,19 +166,27 @@ def jpeg_complaint(data: bytes) -> str:
 
 def _displayed(opened: Image.Image) -> Image.Image:
     """Pixels as a viewer shows them on a white page."""
+    stored = str(opened.tile[0].args) if opened.format == "PNG" and opened.tile else ""  # "RGB;16B": not of 8 bits
     opened.load()
-    image, profile = opened, opened.info.get("icc_profile")
-    alpha = None
-    if _tags(opened).get(PLANES) == 2 and max(_tags(opened).get(BITS, (8,))) > 8:
+    image, profile, tags, alpha = opened, opened.info.get("icc_profile"), _tags(opened), None
+    if not {*tags.get(BITS, ())} <= {1, 2, 4, 8, 16} or not {*tags.get(SAMPLES, ())} <= {1, 4}:
+        raise Unsupported("a TIFF whose pixels are not unsigned 8 or 16 bits; save it with 8 or 16 bits per channel")
+    if tags.get(PLANES) == 2 and max(tags.get(BITS, (8,))) > 8:
         raise Unsupported("a TIFF with separate planes of 16 bits, which Pillow misreads; save it interleaved")
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        image = Image.fromarray(np.round(np.clip(np.asarray(image), 0, 65535) / 257).astype(np.uint8))
-        image = ImageChops.invert(image) if _tags(opened).get(PHOTOMETRIC) == 0 else image  # 0 is white
+    if "transparency" in image.info and stored.endswith(";16B"):
+        raise Unsupported("a transparent colour of 16 bits per channel; save it with an alpha channel")
+    if "transparency" in image.info and stored in NARROW:  # Pillow stretches pixels, but not this colour
+        image.info["transparency"] *= NARROW[stored]
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray(np.round(np.asarray(image) / 257).astype(np.uint8))
+        image = ImageChops.invert(image) if tags.get(PHOTOMETRIC) == 0 else image  # 0 is white
     elif image.mode not in MODES and image.mode not in ("La", "RGBa"):
         raise Unsupported(f"pixels of mode {image.mode}; save it with 8 or 16 bits per channel")
     elif image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
+        image = image.convert("LA") if image.mode == "La" else image
         alpha = image.convert("RGBA").getchannel("A")
-        image = image.convert("L" if image.mode in ("L", "LA", "La") else "RGB")
+        alpha = alpha if opened.format != "BMP" or alpha.getbbox() else None  # programs leave it 0
+        image = image.convert("L" if image.mode in ("L", "LA") or stored.startswith("LA") else "RGB")
     elif image.mode not in ("L", "RGB", "CMYK"):
         image = image.convert("RGB")
     image = _to_srgb(image, profile)
@@ -205,8 +214,10 @@ def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     """Convert L, RGB or CMYK with an ICC profile; a profile that is corrupt or of another colour space is ignored."""
     if profile:
         with contextlib.suppress(ImageCms.PyCMSError, OSError, ValueError, TypeError):
-            transform = _transform(profile, image.mode)
-            if transform is not None:
+            mode, transform = _transform(profile)
+            if (image.mode, mode) == ("L", "RGB"):
+                image = image.convert("RGB")
+            if transform is not None and image.mode == mode:
                 converted = ImageCms.applyTransform(image, transform)
                 if converted is not None:
                     return converted
@@ -214,17 +225,17 @@ def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
 
 
 @lru_cache(maxsize=16)
-def _transform(profile: bytes, mode: str) -> Any:
-    """Mode -> sRGB by a profile; None where it is sRGB already or does not belong to the mode."""
+def _transform(profile: bytes) -> tuple[str, Any]:
+    """The mode to which a profile belongs, and mode -> sRGB; None where it is sRGB already or of no mode that is read."""
     source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-    if COLOUR_SPACES.get(source.profile.xcolor_space.strip()) != mode:
-        return None
+    if not (mode := COLOUR_SPACES.get(source.profile.xcolor_space.strip(), "")):
+        return mode, None
     transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
     if mode != "RGB":
-        return transform
+        return mode, transform
     colours = Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8))
     changed = np.asarray(ImageCms.applyTransform(colours, transform), int) - np.asarray(colours)
-    return transform if np.abs(changed).max() > SAME else None
+    return mode, transform if np.abs(changed).max() > SAME else None
 
 
 def fit(image: Image.Image, size: int, aspect: str) -> np.ndarray:

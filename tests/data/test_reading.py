@@ -91,6 +91,19 @@ def png(image: np.ndarray, chunk: bytes, content: bytes, flaw: int = 0, **option
     return out.getvalue()[:33] + struct.pack(">I", len(content)) + chunk + content + check + out.getvalue()[33:]
 
 
+def grey_png(depth: int, rows: list[bytes], chunk: bytes, content: bytes, kind: int = 0) -> bytes:
+    """A PNG file as wide as the photograph, of ``depth`` bits per channel, with one more chunk; ``kind`` 4 has alpha."""
+    parts = [
+        (b"IHDR", struct.pack(">IIBBBBB", PHOTO.width, len(rows), depth, kind, 0, 0, 0)),
+        (chunk, content),
+        (b"IDAT", zlib.compress(b"".join(b"\0" + row for row in rows))),
+        (b"IEND", b""),
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(c)) + n + c + struct.pack(">I", zlib.crc32(n + c)) for n, c in parts
+    )
+
+
 def jpeg(marker: int, content: bytes) -> bytes:
     """A JPEG file with one more segment at its start."""
     whole = pil(PHOTO, "JPEG", quality=97, subsampling=0)
@@ -116,6 +129,11 @@ def encoded(image: np.ndarray, value: float) -> np.ndarray:
     return np.round(255 * light ** (1 / value)).astype(np.uint8)
 
 
+SIXTEEN = np.round(GREY / 17).astype(np.uint8)  # levels of grey
+NARROW = [row.tobytes() for row in SIXTEEN[:, ::2] << 4 | SIXTEEN[:, 1::2]]
+GREY_18 = encoded(GREY, 1.8)
+OF_GREY = profile(b"GRAY", {b"kTRC": gamma(1.8)})
+WIDE_18 = [row.tobytes() for row in np.dstack([GREY_18 * 257.0, np.full(GREY.shape, 65535)]).astype(">u2")]
 ORIENTED = Image.Exif()
 ORIENTED[0x0112] = 6
 TURNED = Image.Exif()
@@ -163,6 +181,18 @@ SHOWN: dict[str, tuple[bytes, np.ndarray]] = {  # bytes of the file, and what a 
         pil(HOLED, "PNG", transparency=255),
         np.where(MASK[..., None] > 0, np.asarray(PALETTE.convert("RGB")), 255),
     ),
+    "grey of 4 bits with a transparent colour": (
+        grey_png(4, NARROW, b"tRNS", b"\0\3"),
+        np.repeat(np.where(SIXTEEN == 3, 255, SIXTEEN * 17)[..., None], 3, 2),
+    ),
+    "premultiplied alpha, grey": (
+        tiff(np.dstack([GREY // 2, np.full_like(GREY, 128)]), photometric="minisblack", extrasamples=["assocalpha"]),
+        GREY3 // 2 + 127.0,
+    ),
+    "alpha of a BMP that is 0 everywhere": (
+        cv2.imencode(".bmp", np.dstack([RGB[..., ::-1], np.zeros_like(GREY)]))[1].tobytes(),
+        RGB,
+    ),
     "RGB with a transparent colour": (pil(CUT, "PNG", transparency=(0, 0, 0)), ON_WHITE),
     "profile of sRGB": (pil(PHOTO, "PNG", icc_profile=SRGB), RGB),
     "profile, exchanged primaries": (pil(SWAPPED, "PNG", icc_profile=matrix(True, 2.2)), RGB),
@@ -180,7 +210,12 @@ SHOWN: dict[str, tuple[bytes, np.ndarray]] = {  # bytes of the file, and what a 
         pil(np.dstack([encoded(CUT[..., ::-1], 2.2), MASK]), "PNG", icc_profile=matrix(True, 2.2)),
         ON_WHITE,
     ),
-    "profile of grey": (pil(encoded(GREY, 1.8), "PNG", icc_profile=profile(b"GRAY", {b"kTRC": gamma(1.8)})), GREY3),
+    "profile of grey": (pil(GREY_18, "PNG", icc_profile=OF_GREY), GREY3),
+    "profile of grey, alpha, 16 bits": (
+        grey_png(16, WIDE_18, b"iCCP", b"x\0\0" + zlib.compress(OF_GREY), kind=4),
+        GREY3,
+    ),
+    "grey with a profile of RGB": (pil(GREY_18, "PNG", icc_profile=matrix(False, 1.8)), GREY3),
     "Lab": (
         pil(
             ImageCms.profileToProfile(
@@ -193,7 +228,7 @@ SHOWN: dict[str, tuple[bytes, np.ndarray]] = {  # bytes of the file, and what a 
     "CMYK without a profile": (pil(PHOTO.convert("CMYK"), "TIFF"), RGB),
     "CMYK without a profile, JPEG": (pil(PHOTO.convert("CMYK"), "JPEG", quality=97), RGB),
     "corrupt profile": (pil(PHOTO, "PNG", icc_profile=b"corrupt"), RGB),
-    "profile of another colour space": (pil(GREY, "PNG", icc_profile=matrix(True, 2.2)), GREY3),
+    "profile of another colour space": (pil(PHOTO, "PNG", icc_profile=OF_GREY), RGB),
     "gAMA of 1 / 1.8": (png(encoded(RGB, 1.8), b"gAMA", struct.pack(">I", 55_556)), RGB),
     "gAMA of sRGB": (png(RGB, b"gAMA", struct.pack(">I", 45_455)), RGB),
     "16 bits": (cv2.imencode(".png", WIDE[..., ::-1])[1].tobytes(), RGB),
@@ -260,7 +295,15 @@ REFUSED: dict[str, tuple[bytes, str]] = (
             tiff(RGB, photometric="rgb", extratags=[(50706, 1, 4, b"\1\4\0\0", True)]),
             "a camera's raw file",
         ),
-        "32-bit floats": (tiff((GREY / 255).astype(np.float32)), "pixels of mode F"),
+        **{
+            f"TIFF, {kind}": (tiff(GREY.astype(kind), photometric="minisblack"), "not unsigned 8 or 16 bits")
+            for kind in ("float32", "int32", "uint32", "int16", "int8")
+        },
+        "TIFF, float64": (tiff(GREY.astype(float)), "a TIFF that is cut, or of a kind that is not read"),
+        "16 bits, a transparent colour": (
+            grey_png(16, [row.astype(">u2").tobytes() for row in GREY], b"tRNS", b"\0\0"),
+            "a transparent colour of 16 bits",
+        ),
         "16 bits, planes": (
             tiff(WIDE.transpose(2, 0, 1), photometric="rgb", planarconfig="separate"),
             "separate planes",
