@@ -452,7 +452,7 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print("error:", " ".join(str(error).splitlines()), file=sys.stderr)  # names may have several lines
         sys.exit(1)
     except KeyboardInterrupt:
         print("interrupted; run the same command again to continue", file=sys.stderr)

@@ -1,6 +1,7 @@
 """A user's own rated images: a table next to its images, read into memory as a Dataset, and its cross-validation folds."""
 
 import math
+import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -45,6 +46,12 @@ def read(
     if len(outside):
         first = outside.iloc[0]
         raise UserError(f"{path}: {first['image']} is rated {first['mos']:g}, outside the scale {low:g} to {high:g}")
+    rated = np.unique(table["mos"])
+    for end, rest in ((rated[-1], rated[:-1]), (rated[0], rated[1:])) if bounds is None and len(rated) > 2 else ():
+        if 2 * min(abs(rest - end)) >= np.ptp(rest):
+            print(
+                f"{path}: is {end:g} a rating, or a code for a missing one? All others are {rest[0]:g} to {rest[-1]:g}"
+            )
     scale = Scale(low, high, higher_better)
     index = table.assign(quality=scale.quality(table["mos"].to_numpy()).round(9) + 0.0).reindex(columns=COLUMNS)
     if (weight := ratings.weights(table)) is not None:
@@ -104,7 +111,7 @@ def locate(table: Path, names: list[str]) -> list[Path]:
     folder, missing = table.parent, []
     found: dict[Path, str] = {}
     for name, matches in zip(names, candidates(names, folder), strict=True):
-        matches = [folder / name] if (folder / name).is_file() else matches
+        matches = [folder / name] if os.path.isfile(folder / name) else matches  # noqa: PTH113 - a name may be too long
         if len(matches) > 1:
             which = some(sorted(str(p.relative_to(folder)) for p in matches))
             raise UserError(f"{table}: {name} may be {which}; write more of its path")

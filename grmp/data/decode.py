@@ -166,7 +166,8 @@ def jpeg_complaint(data: bytes) -> str:
 
 def _displayed(opened: Image.Image) -> Image.Image:
     """Pixels as a viewer shows them on a white page."""
-    stored = str(opened.tile[0].args) if opened.format == "PNG" and opened.tile else ""  # "RGB;16B": not of 8 bits
+    tiles = getattr(opened, "tile", ())
+    stored = str(tiles[0].args) if tiles and opened.format == "PNG" else ""  # such as "RGB;16B"
     opened.load()
     image, profile, tags, alpha = opened, opened.info.get("icc_profile"), _tags(opened), None
     if not {*tags.get(BITS, ())} <= {1, 2, 4, 8, 16} or not {*tags.get(SAMPLES, ())} <= {1, 4}:

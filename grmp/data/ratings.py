@@ -31,7 +31,7 @@ def read(path: Path) -> pd.DataFrame:
     found = found.rename(columns={"std": "mos_std", "sd": "mos_std"})
     known = {"mos_std", "raters"} & set(found) if "mos_std" in found and "rater" not in found else set()
     for name in ("mos", *sorted(known)):
-        found[name] = tables.numbers(path, found, name)
+        found[name] = tables.numbers(path, found[found[name] != ""], name)  # no spread: one rating
     if "rater" not in found:
         return found
     by_rater = found.groupby(["image", "rater"], sort=True)["mos"].mean()

@@ -18,7 +18,7 @@ from grmp.errors import UserError
 
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 BINARY = {b"PK\x03\x04": "an Excel or OpenDocument file", b"\xd0\xcf\x11\xe0": "an Excel file", b"\x89PNG": "an image"}
-NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)(e[+-]?\d{1,2})?", re.ASCII | re.IGNORECASE)
 
 
 def read(path: Path, needed: Sequence[str], instead: Sequence[str] = ()) -> pd.DataFrame:
@@ -74,13 +74,18 @@ def read(path: Path, needed: Sequence[str], instead: Sequence[str] = ()) -> pd.D
 def numbers(path: Path, table: pd.DataFrame, column: str) -> pd.Series:
     """A column of ``read`` as numbers, with a decimal point or comma.
 
-    Raises UserError if a cell is not a finite number, or a decimal comma was taken as a separator, or might have been.
+    Raises UserError if a cell is not a finite number, or one of its marks may not be the decimal one.
     """
     values = table[column]
+    marked = values.str.contains("[.,]")
     mixed = values.str.contains(",") & values.str.contains(".", regex=False).any()
+    thousands = (
+        marked & values[marked].str.fullmatch(r"[1-9]\d{0,2}[.,]\d{3}").all() & values.str.fullmatch(r"\d{3}").any()
+    )
     for wrong, reason in (
         (~values.map(lambda v: bool(NUMBER.fullmatch(v))).astype(bool), f"'{column}' is not a number"),
         (mixed, "has a comma where others have a point"),
+        (thousands, "may have a separator of thousands, remove it"),
     ):
         if wrong.any():
             line = wrong.idxmax()

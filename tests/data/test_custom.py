@@ -71,6 +71,7 @@ def change(table: Path, text: str, into: str) -> None:
         ("p10.png", "p11.png", "line 3: rates an image a second time"),
         ("p09.png", "", "line 4: has no image name"),
         ("p11.png", "q11.png", "1 of 12 images are not below .*: q11.png"),
+        ("p11.png", 300 * "q", "1 of 12 images are not below .*: qqq"),
         (
             "p11.png",
             "photos/P10.PNG",
@@ -89,6 +90,14 @@ def test_broken_pictures_are_named(table: Path):
     (table.parent / "photos/p02.png").write_bytes(b"no picture")
     with pytest.raises(UserError, match=r"1 of 12 images cannot be used: p02.png \(not an image in a supported format"):
         read(table, 8, "squash", None, higher_better=True)
+
+
+@pytest.mark.parametrize(("rating", "said"), [("99", "is 99 a rating, or a code"), ("-9", "is -9 a rating"), ("6", "")])
+def test_codes_for_missing_ratings_get_a_note(table: Path, capsys: pytest.CaptureFixture[str], rating: str, said: str):
+    change(table, "p11.png,5.0", f"p11.png,{rating}")
+    read(table, 8, "squash", None, higher_better=True)
+    assert ("a rating, or a code" in (out := capsys.readouterr().out)) == bool(said)
+    assert said in out
 
 
 def test_tables_that_say_too_little(table: Path):

@@ -48,6 +48,12 @@ def test_a_column_of_standard_deviations_is_read(tmp_path: Path, column: str):
     assert ratings.weights(found) == pytest.approx(np.array([1.625, 0.875]) / 1.25)  # 1/(0.625 + 0.25), 1/(0.625 + 1)
 
 
+def test_a_deviation_may_be_missing(tmp_path: Path):
+    """As pandas writes it for one rating."""
+    found = ratings.read(written(tmp_path / "r.csv", "image,mos,std\na.png,3.5,0.5\nb.png,4.5,\n"))
+    assert found["mos_std"].isna().tolist() == [False, True]
+
+
 def test_comparisons_recover_known_strengths(tmp_path: Path):
     rng, strength = np.random.default_rng(0), np.linspace(-2, 2, 12)
     a, b = (rng.integers(0, 12, 3000) for _ in range(2))

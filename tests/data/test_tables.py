@@ -45,6 +45,7 @@ READ = {  # name -> bytes of the table; all of them say ROWS
     "index column": (",image,mos\n" + "".join(f"{i},{n},{m}\n" for i, (n, m) in enumerate(ROWS))).encode(),
     "more columns": ("image,note,mos\n" + "".join(f'{n},"a, b",{m}\n' for n, m in ROWS)).encode(),
     "a cell of two lines": ("image,note,mos\n" + "".join(f'{n},"a\nb",{m}\n' for n, m in ROWS)).encode(),
+    "three decimals": PLAIN.replace("3.5", "3.500").replace("2.0", "2").replace("4.25", "4.250").encode(),
     "short rows": ("image,mos,note\n" + "".join(f"{n},{m}\n" for n, m in ROWS)).encode(),
 }
 REFUSED = {  # what is said
@@ -61,6 +62,12 @@ REFUSED = {  # what is said
         PLAIN.replace(",", ";").replace("3.5", "3,5").encode(),
         "line 2: has a comma where others have",
     ),
+    "separators of thousands": (
+        b"image;mos\na.jpg;987\nb.jpg;1,234\n",
+        r"line 3: may have a separator of thousands, remove it \('1,234'\)",
+    ),
+    "points of thousands": (b"image;mos\na.jpg;987\nb.jpg;1.234\n", "line 3: may have a separator of thousands"),
+    "out of range": (PLAIN.replace("4.25", "1e400").encode(), r"line 4: 'mos' is not a number \('1e400'\)"),
     "text": (PLAIN.replace("4.25", "good").encode(), r"line 4: 'mos' is not a number \('good'\)"),
     "after blank lines": (PLAIN.replace("\n", "\n\n").replace("4.25", "inf").encode(), "line 7: 'mos' is not a number"),
     "after a cell of two lines": (
