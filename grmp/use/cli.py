@@ -32,8 +32,8 @@ def evaluate(
     loaded, label = load(params), add or predictions.stem
     key = RunKey(protocol or loaded.protocol, database, run.name_of(label), labels(shots))
     found = run.evaluate(loaded, params.parent, predictions, key, against, label)
-    print(json.dumps(found.as_dict(), indent=1) if as_json else found.text())
-    if not found.differences and not as_json:
+    print(json.dumps(found, indent=1) if as_json else run.text(found))
+    if not found["differences"] and not as_json:
         print(f"not compared: no record of {against} here; compute it with: {key._replace(method=against).command}")
     if add:
         run.add(loaded, params.parent, predictions, key, against, label)

@@ -2,7 +2,6 @@
 
 import re
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,45 +26,10 @@ SHOWN = ("srcc", "plcc")
 NAMED = 3  # rows in an error message
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """What `evaluate` found: ``medians`` and ``differences`` (to ours; empty if it was not run) by metric."""
-
-    label: str
-    key: RunKey
-    splits: int
-    medians: dict[str, dict[str, Any]]
-    against: str
-    differences: dict[str, dict[str, Any]]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data."""
-        named = {**self.key._asdict(), "label": self.label, "splits": self.splits}
-        return named | {"medians": self.medians, "against": self.against, "differences": self.differences}
-
-    def text(self) -> str:
-        """Lines for people, the last one a row for a table in Markdown."""
-        k, lines = self.key, []
-        lines.append(
-            f"{self.label} on {title(k.database)}, {amount(k.shots)} labels, {k.protocol}, {self.splits} splits"
-        )
-        shown = {
-            m: with_interval(*(v[c] for c in ("median", "median_low", "median_high"))) for m, v in self.medians.items()
-        }
-        lines += [f"median {m.upper()}  {value}" for m, value in shown.items()]
-        for m, d in self.differences.items():
-            lines.append(
-                f"minus {self.against}: mean {m.upper()} {signed(d['mean'], d['low'], d['high'])}, better on {d['won']} of "
-                f"{d['scored']} splits, p = {number(d['p'])} ({d['rule']})"
-            )
-        return "\n".join(
-            [*lines, f"| {title(k.database)} | {self.label} | {amount(k.shots)} | {' | '.join(shown.values())} |"]
-        )
-
-
-def evaluate(params: Params, root: Path, file: Path, key: RunKey, against: str, label: str) -> Evaluation:
+def evaluate(params: Params, root: Path, file: Path, key: RunKey, against: str, label: str) -> dict[str, Any]:
     """Compare the predictions in ``file`` with the record of the method ``against``.
 
+    Plain data: the ``key``, ``label``, ``splits``, and by metric ``medians`` and ``differences`` (empty if ours was not run).
     ``key.method`` is what the method will be called in files, ``label`` in print. Raises UserError if the table does not
     predict every test image of every split once, or the splits and ratings of the database are not here.
     """
@@ -81,7 +45,22 @@ def evaluate(params: Params, root: Path, file: Path, key: RunKey, against: str, 
     found = {metric: values.of([(theirs, ours)], metric) for metric in SHOWN} if ours else {}
     medians = {metric: table.loc[metric].to_dict() for metric in SHOWN}
     name = params.methods[against].label if against in params.methods else against
-    return Evaluation(label, key, theirs.run.splits, medians, name, found)
+    named = {**key._asdict(), "label": label, "splits": theirs.run.splits}
+    return named | {"medians": medians, "against": name, "differences": found}
+
+
+def text(found: dict[str, Any]) -> str:
+    """What ``evaluate`` found in lines for people, the last one a row for a table in Markdown."""
+    database, label, shots = title(found["database"]), found["label"], amount(found["shots"])
+    shown = [with_interval(*(v[c] for c in ("median", "median_low", "median_high"))) for v in found["medians"].values()]
+    lines = [f"{label} on {database}, {shots} labels, {found['protocol']}, {found['splits']} splits"]
+    lines += [f"median {m.upper()}  {value}" for m, value in zip(found["medians"], shown, strict=True)]
+    for m, d in found["differences"].items():
+        lines.append(
+            f"minus {found['against']}: mean {m.upper()} {signed(d['mean'], d['low'], d['high'])}, better on {d['won']} of "
+            f"{d['scored']} splits, p = {number(d['p'])} ({d['rule']})"
+        )
+    return "\n".join([*lines, f"| {database} | {label} | {shots} | {' | '.join(shown)} |"])
 
 
 def add(params: Params, root: Path, file: Path, key: RunKey, against: str, label: str) -> None:

@@ -8,11 +8,13 @@ The two databases for pre-training hold distortions of scikit-image's photograph
 scikit-image has, so that most of theirs are rendered scenes. Each source belongs to one database.
 """
 
+import itertools
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -101,27 +103,19 @@ def quality(picture: np.ndarray, clean: np.ndarray) -> float:
 
 def _make(name: str, images: Path, numbers: Iterable[int]) -> list[dict[str, object]]:
     """Write the images of these contents; their rows of scores.csv."""
-    rows = []
+    rows: list[dict[str, object]] = []
     for number in numbers:
-        for row, picture in _pictures(name, number):
-            Image.fromarray(picture).save(images / str(row["image"]), compress_level=1)
-            rows.append(row)
-    return rows
-
-
-def _pictures(name: str, number: int) -> Iterator[tuple[dict[str, object], np.ndarray]]:
-    """Rows of scores.csv and the images of one content."""
-    source, label, clean = _content(name, number)
-    if not _DESIGNS[name].kinds:
-        file = f"{label}_mix.png"
-        image = _mixed(clean, file)
-        yield {"image": file, **_rated(image, clean, file), "reference": source, "distortion": "", "level": ""}, image
-    for kind in _DESIGNS[name].kinds:
-        for level in LEVELS:
-            file = f"{label}_{KINDS.index(kind) + 1:02d}_{level}.png"
-            image = distort(clean, kind, level, seed=_seed(file))
+        source, label, clean = _content(name, number)
+        of_number: list[tuple[str, str, Any]] = [(f"{label}_mix.png", "", "")]
+        if kinds := _DESIGNS[name].kinds:
+            each = itertools.product(kinds, LEVELS)
+            of_number = [(f"{label}_{KINDS.index(kind) + 1:02d}_{level}.png", kind, level) for kind, level in each]
+        for file, kind, level in of_number:
+            image = distort(clean, kind, level, seed=_seed(file)) if kind else _mixed(clean, file)
+            Image.fromarray(image).save(images / file, compress_level=1)
             row = {"image": file, **_rated(image, clean, file), "reference": source}
-            yield row | {"distortion": kind, "level": level}, image
+            rows.append(row | {"distortion": kind, "level": level})
+    return rows
 
 
 def _content(name: str, number: int) -> tuple[str, str, np.ndarray]:
@@ -157,7 +151,7 @@ def _mixed(picture: np.ndarray, name: str) -> np.ndarray:
 def _photograph(file: str, crop: int) -> np.ndarray:
     """A square crop of random place, scale and flip, reduced to SIZE; never enlarged."""
     rng = np.random.default_rng(_seed("crop", file, str(crop)))
-    photograph = _read(file)
+    photograph = np.asarray(Image.open(Path(skimage.__file__).parent / "data" / file).convert("RGB"))
     height, width = photograph.shape[:2]
     side = int(rng.integers(SIZE, min(height, width, 3 * SIZE) + 1))
     y, x = int(rng.integers(0, height - side + 1)), int(rng.integers(0, width - side + 1))
@@ -165,15 +159,6 @@ def _photograph(file: str, crop: int) -> np.ndarray:
     if rng.random() < 0.5:
         square = square[:, ::-1]
     return cv2.resize(np.ascontiguousarray(square), (SIZE, SIZE), interpolation=cv2.INTER_AREA)
-
-
-@cache
-def _read(file: str) -> np.ndarray:
-    path = Path(skimage.__file__).parent / "data" / file
-    try:
-        return np.asarray(Image.open(path).convert("RGB"))
-    except FileNotFoundError:
-        raise UserError(f"{path} not found; reinstall scikit-image, whose wheel contains it") from None
 
 
 def _seed(*words: str) -> int:

@@ -42,21 +42,13 @@ def _to_bytes(image: Picture) -> Picture:
     return np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
 
 
-def _like(image: Picture) -> Picture:
-    return np.asarray(image, np.float32) / 255
-
-
-def _convert(image: Picture, code: int) -> Picture:
-    return cv2.cvtColor(image, code)
-
-
 def _blurred(image: Picture, sigma: float) -> Picture:
     return cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
 
 
 def _scaled(image: Picture, there: int, back: int, *factors: float) -> Picture:
     """Each channel of another colour space multiplied by a factor."""
-    return _convert(_convert(image, there) * np.array(factors, np.float32), back)
+    return cv2.cvtColor(cv2.cvtColor(image, there) * np.array(factors, np.float32), back)
 
 
 # Blurs
@@ -83,9 +75,9 @@ def _motion_blur(image: Picture, length: float, rng: np.random.Generator) -> Pic
 
 
 def _color_diffusion(image: Picture, sigma: float, rng: np.random.Generator) -> Picture:
-    lab = _convert(image, cv2.COLOR_RGB2Lab)
+    lab = cv2.cvtColor(image, cv2.COLOR_RGB2Lab)
     lab[..., 1:] = _blurred(lab[..., 1:], sigma)
-    return _convert(lab, cv2.COLOR_Lab2RGB)
+    return cv2.cvtColor(lab, cv2.COLOR_Lab2RGB)
 
 
 def _color_shift(image: Picture, pixels: float, rng: np.random.Generator) -> Picture:
@@ -99,7 +91,7 @@ def _color_shift(image: Picture, pixels: float, rng: np.random.Generator) -> Pic
 
 def _color_quantization(image: Picture, colors: float, rng: np.random.Generator) -> Picture:
     indexed = Image.fromarray(_to_bytes(image)).quantize(int(colors), dither=Image.Dither.NONE)
-    return _like(np.asarray(indexed.convert("RGB")))
+    return np.asarray(indexed.convert("RGB"), np.float32) / 255
 
 
 # Compression
@@ -108,11 +100,7 @@ def _color_quantization(image: Picture, colors: float, rng: np.random.Generator)
 def _encoded(image: Picture, **options: object) -> Picture:
     buffer = io.BytesIO()
     Image.fromarray(_to_bytes(image)).save(buffer, **options)  # type: ignore[arg-type]
-    return _like(np.asarray(Image.open(buffer).convert("RGB")))
-
-
-def _jpeg2000(image: Picture, ratio: float, rng: np.random.Generator) -> Picture:
-    return _encoded(image, format="JPEG2000", quality_mode="rates", quality_layers=[ratio], irreversible=True)
+    return np.asarray(Image.open(buffer).convert("RGB"), np.float32) / 255
 
 
 # Noise
@@ -123,9 +111,9 @@ def _white_noise(image: Picture, sd: float, rng: np.random.Generator) -> Picture
 
 
 def _white_noise_in_color_component(image: Picture, sd: float, rng: np.random.Generator) -> Picture:
-    luma_chroma = _convert(image, cv2.COLOR_RGB2YCrCb)
+    luma_chroma: Picture = cv2.cvtColor(image, cv2.COLOR_RGB2YCrCb)
     luma_chroma[..., 1:] += sd * rng.standard_normal((*image.shape[:2], 2), np.float32)
-    return _convert(luma_chroma, cv2.COLOR_YCrCb2RGB)
+    return cv2.cvtColor(luma_chroma, cv2.COLOR_YCrCb2RGB)
 
 
 def _impulse_noise(image: Picture, share: float, rng: np.random.Generator) -> Picture:
@@ -190,7 +178,12 @@ _TABLE: dict[str, tuple[Callable[[Picture, float, np.random.Generator], Picture]
     "color_quantization": (_color_quantization, (64, 32, 16, 8, 4)),
     "color_saturation_1": (lambda x, factor, rng: _scaled(x, *HSV, 1, factor, 1), (0.7, 0.5, 0.3, 0.15, 0)),
     "color_saturation_2": (lambda x, factor, rng: _scaled(x, *LAB, 1, factor, factor), (1.4, 2, 3, 5, 9)),
-    "jpeg2000": (_jpeg2000, (14, 26, 45, 80, 140)),
+    "jpeg2000": (
+        lambda x, ratio, rng: _encoded(
+            x, format="JPEG2000", quality_mode="rates", quality_layers=[ratio], irreversible=True
+        ),
+        (14, 26, 45, 80, 140),
+    ),
     "jpeg": (lambda x, quality, rng: _encoded(x, format="JPEG", quality=int(quality)), (45, 28, 15, 8, 4)),
     "white_noise": (_white_noise, (0.04, 0.07, 0.11, 0.17, 0.27)),
     "white_noise_in_color_component": (_white_noise_in_color_component, (0.04, 0.07, 0.11, 0.17, 0.27)),

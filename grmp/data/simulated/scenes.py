@@ -13,8 +13,6 @@ import numpy as np
 Field = np.ndarray  # (n, n) float32
 Picture = np.ndarray  # (n, n, 3), float32 in [0, 1] or uint8
 
-_WHITE = np.ones(3, np.float32)
-
 
 def render_scene(kind: str, size: int, rng: np.random.Generator) -> Picture:
     """One image of a kind of content, (size, size, 3) uint8, drawn at twice the size so that edges are smooth."""
@@ -54,13 +52,6 @@ def _blend(share: Field, first: np.ndarray, second: np.ndarray) -> Picture:
     return first + np.clip(share, 0, 1)[..., None] * (second - first)
 
 
-def _axes(n: int, rng: np.random.Generator) -> tuple[Field, Field]:
-    """Coordinates in pixels from the centre, turned by a random angle."""
-    y, x = np.indices((n, n), np.float32) - n / 2
-    angle = rng.uniform(0, np.pi)
-    return x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
-
-
 def _leaves(n: int, rng: np.random.Generator) -> Picture:
     """Dead leaves: overlapping ellipses with sizes by a power law (Lee, Mumford and Huang 2001), veined."""
     colors = _palette(12, rng)
@@ -84,12 +75,14 @@ def _sky(n: int, rng: np.random.Generator) -> Picture:
     top, horizon = np.array([0.1, 0.3, 0.75]) * rng.uniform(0.5, 1.1), rng.uniform([0.6, 0.6, 0.6], [1, 0.85, 0.95])
     cover = np.clip(1.6 * fractal(n, 1.5, rng) + rng.uniform(-0.2, 0.5), 0, 1)
     relief = 0.75 + 0.25 * fractal(n, 1.1, rng)[..., None]
-    return _blend(cover, _blend(height, top, horizon), _WHITE * relief)
+    return _blend(cover, _blend(height, top, horizon), np.ones(3, np.float32) * relief)
 
 
 def _tiles(n: int, rng: np.random.Generator) -> Picture:
     """Tiles, each with its own tint and texture, and grout between them."""
-    x, y = _axes(n, rng)
+    y, x = np.indices((n, n), np.float32) - n / 2
+    angle = rng.uniform(0, np.pi)
+    x, y = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
     side = rng.uniform(26, 60)
     i, j = np.floor(y / side).astype(int) + 50, np.floor(x / side).astype(int) + 50
     colors = _palette(4, rng)[1:]
