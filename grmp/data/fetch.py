@@ -55,10 +55,7 @@ def fetch(name: str, raw: Path, origin: Path | None = None, min_rate: float = MI
         Bytes per second below which the next source is tried.
     """
     entry = databases.get(name)
-    folder, staging = raw / name, raw / f".{name}.partial"
-    path, pending = raw / f"{name}.json", raw / f".{name}.receipt"
-    if pending.is_file() and not staging.exists():  # killed between the last two renames
-        pending.replace(path)
+    folder, staging, path = raw / name, raw / f".{name}.partial", raw / f"{name}.json"
     code = code_digest("grmp.data.simulated.databases") if entry.kind == "simulated" else ""
     found = receipt(name, raw)
     if found and found.get("code", "") == code:
@@ -79,7 +76,7 @@ def fetch(name: str, raw: Path, origin: Path | None = None, min_rate: float = MI
     elif folder.exists() and not folder.is_symlink():
         raise UserError(f"{folder} is in the way; move it, or run without --from to accept it as it is")
     elif origin is not None:
-        source, files = _local(entry, origin, staging)
+        source, files = _local(entry, origin, raw, staging)
     else:
         source, files = _first_source(entry, raw, staging, min_rate)
     content = listing(staging)
@@ -93,11 +90,11 @@ def fetch(name: str, raw: Path, origin: Path | None = None, min_rate: float = MI
         "code": code,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    write_json(pending, facts)
     if staging != folder:
         _remove(folder)
+    write_json(path, facts)  # without the folder it says nothing
+    if staging != folder:
         staging.replace(folder)
-    pending.replace(path)
     shutil.rmtree(raw / ".downloads" / name, ignore_errors=True)
 
 
@@ -108,7 +105,7 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _local(entry: Database, origin: Path, staging: Path) -> tuple[str, list[dict[str, Any]]]:
+def _local(entry: Database, origin: Path, raw: Path, staging: Path) -> tuple[str, list[dict[str, Any]]]:
     """From a local archive or folder."""
     if not origin.exists():
         raise UserError(f"--from {origin} not found; {entry.name}: {entry.by_hand}")
@@ -119,7 +116,8 @@ def _local(entry: Database, origin: Path, staging: Path) -> tuple[str, list[dict
             raise UserError(f"--from {origin}: {entry.name} is not published in git; {entry.by_hand}")
         ((tree, url),) = found
         try:
-            git.checkout(url, staging, staging, local=origin)
+            commit = url.rpartition("@")[2]
+            git.checkout(f"{git.PREFIX}{origin.as_uri()}@{commit}", staging, raw / ".downloads" / entry.name / "git")
             _check_tree(staging, tree)
         except SourceFailed as error:
             raise UserError(f"--from {origin}: it {error}; clone it again") from None

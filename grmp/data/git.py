@@ -3,7 +3,6 @@
 import hashlib
 import os
 import subprocess
-import tarfile
 from pathlib import Path
 
 from grmp.data.download import SourceFailed
@@ -16,7 +15,7 @@ def is_repository(path: Path) -> bool:
     return (path / "objects").is_dir() and (path / "HEAD").is_file()
 
 
-def checkout(address: str, folder: Path, cache: Path, min_rate: float = 0, local: Path | None = None) -> None:
+def checkout(address: str, folder: Path, cache: Path, min_rate: float = 0) -> None:
     """Write the files of the commit that ``address`` names into ``folder``.
 
     Raises SourceFailed if git is not installed, or the repository cannot be read or does not have the commit.
@@ -24,42 +23,26 @@ def checkout(address: str, folder: Path, cache: Path, min_rate: float = 0, local
     Parameters
     ----------
     cache
-        Git directory for the download; unused with ``local``, a git directory that already has the commit.
+        Git directory for the download.
     min_rate
         Bytes per second, measured over a minute, below which git gives up.
     """
     url, _, commit = address.removeprefix(PREFIX).rpartition("@")
-    repository = local or cache
-    try:
-        if local is None:
-            _git("init", "--quiet", "--bare", str(cache))
-            slow = ("-c", f"http.lowSpeedLimit={min_rate:.0f}", "-c", "http.lowSpeedTime=60") if min_rate else ()
-            _git(*slow, f"--git-dir={cache}", "fetch", "--depth=1", url, commit)
-        command = ["git", f"--git-dir={repository}", "archive", "--format=tar", commit]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-            assert process.stdout is not None
-            assert process.stderr is not None
-            try:
-                with tarfile.open(fileobj=process.stdout, mode="r|") as archive:
-                    archive.extractall(folder, filter="data")
-            except tarfile.TarError:
-                raise SourceFailed(f"has no complete commit {commit} ({_last(process.stderr.read())})") from None
-        if process.returncode:
-            raise SourceFailed(f"has no complete commit {commit}")
-    except FileNotFoundError:
-        raise SourceFailed("git is not installed") from None
-
-
-def _git(*arguments: str) -> None:
-    environment = os.environ | {"GIT_TERMINAL_PROMPT": "0"}
-    done = subprocess.run(["git", *arguments], env=environment, capture_output=True, check=False)
-    if done.returncode:
-        raise SourceFailed(f"git: {_last(done.stderr)}")
-
-
-def _last(text: bytes) -> str:
-    lines = text.decode(errors="replace").strip().splitlines() or ["no reason given"]
-    return lines[-1][:200]
+    slow = ("-c", f"http.lowSpeedLimit={min_rate:.0f}", "-c", "http.lowSpeedTime=60") if min_rate else ()
+    folder.mkdir(parents=True)
+    for words in (
+        ("init", "--quiet", "--bare", str(cache)),
+        (*slow, f"--git-dir={cache}", "fetch", "--depth=1", url, commit),
+        (f"--git-dir={cache}", f"--work-tree={folder}", "checkout", "--force", commit, "--", "."),
+    ):
+        environment = os.environ | {"GIT_TERMINAL_PROMPT": "0"}
+        try:
+            done = subprocess.run(["git", *words], env=environment, capture_output=True, check=False)
+        except FileNotFoundError:
+            raise SourceFailed("git is not installed") from None
+        if done.returncode:
+            lines = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
+            raise SourceFailed(f"git: {lines[-1][:200]}")
 
 
 def tree_id(folder: Path) -> str:

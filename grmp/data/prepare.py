@@ -1,7 +1,7 @@
 """Images and scores as published -> ``index.csv``, ``info.json`` and an array for each way in which images are resized.
 
 Threads decode, because Pillow releases the interpreter lock, and each writes its rows of memory-mapped files: memory does
-not grow with the database. An interrupted run continues with the blocks that are not done. The folder is moved into place
+not grow with the database. An interrupted run continues with the images that are not done. The folder is moved into place
 when it is complete.
 """
 
@@ -25,7 +25,7 @@ from grmp.device import cpus
 from grmp.errors import UserError, some
 from grmp.files import read_json, sha256, sha256_of, write_json, write_text
 
-BLOCK = 64  # images that a thread takes at a time
+BLOCK = 64  # images per thread between two flushes to disk
 
 
 def prepare(
@@ -110,7 +110,7 @@ def prepare(
         "views": {v: sha256_of([hashes["index.csv"], hashes[array(v)], decoder]) for v in views},
     }
     write_json(work / "info.json", info)
-    for file in ("plan", "done", "pixels.npy"):  # without its plan an interrupted run starts again
+    for file in ("plan", "pixels.npy"):  # without its plan an interrupted run starts again
         (work / file).unlink(missing_ok=True)
     shutil.rmtree(target, ignore_errors=True)
     work.replace(target)
@@ -139,9 +139,10 @@ def _decode(
 ) -> dict[int, str]:
     """Write a memory-mapped array (N, 3, S, S) of each view to ``work``; return the reasons of corrupt images by position.
 
-    ``pixels.npy`` (N, 3) gets the original width and height, and 1 where libjpeg complains of an image that it decodes.
+    ``pixels.npy`` (N, 3) gets the original width and height, and 1 where libjpeg complains of an image that it decodes. It is 0
+    where there is no image yet.
     """
-    plan, noted, count = work / "plan", work / "done", len(paths)
+    plan, count = work / "plan", len(paths)
     sides, corrupt = {view: side(view, size) for view in views}, dict[int, str]()
     if not (plan.is_file() and plan.read_text() == identity):
         shutil.rmtree(work, ignore_errors=True)
@@ -152,41 +153,36 @@ def _decode(
         for view, s in sides.items():
             np.lib.format.open_memmap(work / array(view), "w+", np.uint8, (count, 3, s, s))
         np.lib.format.open_memmap(work / "pixels.npy", "w+", np.int32, (count, 3))
-        noted.touch()
         write_text(plan, identity)
     images = {view: np.lib.format.open_memmap(work / array(view), "r+") for view in sides}
     pixels = np.lib.format.open_memmap(work / "pixels.npy", "r+")
-    done = {int(line) for line in noted.read_text().splitlines(keepends=True) if line.endswith("\n")}
 
-    def block(start: int) -> dict[int, str]:
-        failed = {}
-        for i, path in enumerate(paths[start : start + BLOCK], start):
-            if path is None:
-                continue
-            try:
-                image = load(path, displayed=False)
-                for view, of_view in images.items():
-                    of_view[i] = resized(path, image, view, size, aspect)
-                pixels[i] = (*image.size, bool(jpeg_complaint(path.read_bytes())))
-            except FAULTS as error:
-                failed[i], pixels[i] = why(error), 0
-        return failed
+    todo = [(i, path) for i, path in enumerate(paths) if path is not None and not pixels[i, 0]]
 
-    todo = [start for start in range(0, len(paths), BLOCK) if start not in done]
-    print(f"{name}: decoding {len(paths)} images" + (f", {len(done)} blocks are done" if done else ""), flush=True)
-    with (
-        ThreadPoolExecutor(cpus()) as pool,
-        noted.open("a") as note,
-        tqdm(total=len(todo) * BLOCK, desc=f"prepare {name}", unit="image", disable=None) as bar,
-    ):
-        for start, failed in zip(todo, pool.map(block, todo), strict=True):
-            corrupt |= failed
-            if not failed:  # a corrupt image is read again next time: it may have been replaced
-                for part in (pixels, *images.values()):
-                    part.flush()  # images are on disk before the note that says so
-                note.write(f"{start}\n")
-                note.flush()
-            bar.update(BLOCK)
+    def decoded(one: tuple[int, Path]) -> tuple[int, int, bool] | str:
+        row, path = one
+        try:
+            image = load(path, displayed=False)
+            for view, of_view in images.items():
+                of_view[row] = resized(path, image, view, size, aspect)
+            return *image.size, bool(jpeg_complaint(path.read_bytes()))
+        except FAULTS as error:
+            return why(error)
+
+    print(f"{name}: decoding {len(todo)} of {count} images", flush=True)
+    block = BLOCK * cpus()
+    with ThreadPoolExecutor(cpus()) as pool:
+        for start in tqdm(range(0, len(todo), block), f"prepare {name}", unit="image", unit_scale=block, disable=None):
+            some = todo[start : start + block]
+            found = list(pool.map(decoded, some))
+            for of_view in images.values():
+                of_view.flush()  # images are on disk before their size, which says that they are
+            for (i, _), what in zip(some, found, strict=True):
+                if isinstance(what, str):
+                    corrupt[i] = what  # it is read again next time: it may have been replaced
+                else:
+                    pixels[i] = what
+            pixels.flush()
     return corrupt
 
 
