@@ -49,11 +49,8 @@ class _Worker:
             self.since = time.monotonic()
         if self.since is not None and time.monotonic() - self.since > limit:
             self.late = True
-            self.kill()
-
-    def kill(self) -> None:
-        with contextlib.suppress(BrokenProcessPool, ProcessLookupError):
-            os.kill(self.pid.result(), signal.SIGKILL)
+            with contextlib.suppress(BrokenProcessPool, ProcessLookupError):
+                os.kill(self.pid.result(), signal.SIGKILL)
 
 
 def _begin(gpu: str | None) -> None:

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 
 from grmp.clip.model import Backbone, Shape, Tensors, random_prompts
-from grmp.errors import UserError
+from grmp.errors import UserError, one_line
 from grmp.files import sha256, whole
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def read(
                 raise ValueError("its content does not have the digest that was written with it")
             return tensors, metadata
     except (SafetensorError, ValueError, OSError, RecursionError) as error:
-        raise UserError(f"{path} is corrupt ({' '.join(str(error).split())[:200]}); {first}{remedy}") from None
+        raise UserError(f"{path} is corrupt ({one_line(error, 200)}); {first}{remedy}") from None
 
 
 def load(root: Path, device: torch.device | str = "cpu", normalize: str = "", only_metadata: bool = False) -> Backbone:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from open_clip import CLIP
 
 FILE = "open_clip_model.safetensors"
+NOT_PLAIN = "backbone.model: {} is not a plain ViT CLIP; choose one such as ViT-B-32-quickgelu"
 
 
 def locate(settings: PretrainedBackbone) -> str:
@@ -34,7 +35,7 @@ def locate(settings: PretrainedBackbone) -> str:
         raise UserError(f"backbone.model: open_clip knows no '{settings.model}'; see open_clip.list_models()")
     vision, text = config["vision_cfg"], config["text_cfg"]
     if isinstance(vision.get("layers"), list) or "timm_model_name" in vision or "hf_model_name" in text:
-        raise not_plain(settings.model)
+        raise UserError(NOT_PLAIN.format(settings.model))
     if not settings.pretrained:
         return ""
     pretrained = open_clip.get_pretrained_cfg(settings.model, settings.pretrained)
@@ -135,11 +136,6 @@ def _check_gelu(model: str, origin: Path, weights: Tensors, released: bool) -> N
         print(f"note: {origin} has float16 precision; if it contains OpenAI's weights, write {model}-quickgelu")
 
 
-def not_plain(model: str) -> UserError:
-    """The error for a model that this project cannot prompt."""
-    return UserError(f"backbone.model: {model} is not a plain ViT CLIP; choose one such as ViT-B-32-quickgelu")
-
-
 @torch.no_grad()
 def shape_of(model: "CLIP", normalize: str) -> Shape:
     """Shape of an open_clip model.
@@ -172,4 +168,4 @@ def shape_of(model: "CLIP", normalize: str) -> Shape:
             return shape
     except (AttributeError, KeyError, TypeError, RuntimeError):
         pass  # a part is missing, or of another size or kind
-    raise not_plain("this open_clip model")
+    raise UserError(NOT_PLAIN.format("this open_clip model"))

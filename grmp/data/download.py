@@ -19,7 +19,7 @@ from tqdm import tqdm
 from urllib3.exceptions import HTTPError
 from urllib3.util import Retry
 
-from grmp.errors import UserError
+from grmp.errors import UserError, one_line
 
 HUB = "hf://datasets/"
 ATTEMPTS = 5  # in a row without a new byte
@@ -55,7 +55,7 @@ def on_hub(url: str) -> Remote:
 
     owner, repository, name = url.removeprefix(HUB).split("/", 2)
     address = hf_hub_url(f"{owner}/{repository}", name, repo_type="dataset")
-    facts = _hub(lambda: get_hf_file_metadata(address))
+    facts = _hub(lambda: get_hf_file_metadata(address, retry_on_errors=True))
     etag = facts.etag or ""
     return Remote(address, facts.size, etag if len(etag) == 64 else "", build_hf_headers())
 
@@ -63,7 +63,7 @@ def on_hub(url: str) -> Remote:
 def from_hub(repository: str, file: str) -> Path:
     """A file of a Hugging Face model repository, in the Hub client's cache.
 
-    Raises SourceFailed if the Hub cannot be reached or refuses, after the client's own retries and ours.
+    Raises SourceFailed if the Hub cannot be reached or refuses, after the client's own retries.
     """
     from huggingface_hub import hf_hub_download
 
@@ -87,22 +87,16 @@ def _check_proxy(url: str) -> None:
 
 
 def _hub(ask: Callable[[], Any]) -> Any:
+    """What the Hub's client answers, after its own retries."""
     from huggingface_hub.constants import ENDPOINT
     from huggingface_hub.errors import HfHubHTTPError
 
     _check_proxy(ENDPOINT)
-    for attempt in range(ATTEMPTS):
-        try:
-            return ask()
-        except Exception as error:  # the client raises many kinds; each means "not available"
-            cause = error.__cause__ if isinstance(error.__cause__, HfHubHTTPError) else error
-            reason = " ".join((str(cause).strip().splitlines() or [type(cause).__name__])[0].split())
-            answer = cause.response if isinstance(cause, HfHubHTTPError) else None
-            permanent = answer is not None and answer.status_code < 500 and answer.status_code != 429
-            if permanent or attempt == ATTEMPTS - 1:
-                raise SourceFailed(reason[:200]) from None
-            time.sleep(BACKOFF * 2**attempt)
-    raise AssertionError("unreachable")
+    try:
+        return ask()
+    except Exception as error:  # the client raises many kinds; each means "not available"
+        cause = error.__cause__ if isinstance(error.__cause__, HfHubHTTPError) else error
+        raise SourceFailed(one_line(str(cause).strip().partition("\n")[0] or type(cause).__name__, 200)) from None
 
 
 def download(remote: Remote, target: Path, limit: int, min_rate: float = 0) -> Path:
@@ -146,11 +140,11 @@ def _resume(remote: Remote, part: Path, limit: int, min_rate: float) -> None:
                     return
                 reason = "the connection broke off"
             except requests.exceptions.SSLError as error:  # an expired certificate does not get better
-                raise SourceFailed(f"has no valid certificate ({' '.join(str(error).split())[:150]})") from None
+                raise SourceFailed(f"has no valid certificate ({one_line(error, 150)})") from None
             except (requests.ConnectionError, requests.Timeout, HTTPError) as error:
                 reason = f"the connection broke off ({type(error).__name__})"
             except requests.RequestException as error:
-                raise SourceFailed(" ".join(str(error).split())[:200]) from None
+                raise SourceFailed(one_line(error, 200)) from None
             have = _size(part)
             idle = 0 if have > best else idle + 1
             best = max(best, have)
@@ -232,7 +226,7 @@ def unpack(archive: Path, folder: Path, limit: int) -> None:
     except tarfile.FilterError as error:
         raise SourceFailed(f"is not safe to unpack ({str(error)[:200]})") from None
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, NotImplementedError) as error:
-        raise SourceFailed(f"is corrupt or incomplete ({' '.join(str(error).split())[:200]})") from None
+        raise SourceFailed(f"is corrupt or incomplete ({one_line(error, 200)})") from None
     except OSError as error:
         if error.errno is None:  # gzip and bz2 report corrupt data as a bare OSError
             raise SourceFailed(f"is corrupt ({error})") from None

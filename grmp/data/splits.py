@@ -13,7 +13,7 @@ import pandas as pd
 
 from grmp.data import databases
 from grmp.data.dataset import source_ids
-from grmp.errors import UserError
+from grmp.errors import UserError, one_line
 from grmp.files import write_text
 
 TEST, VALIDATION = "test", "validation"  # in files; -1 and -2 in ``Splits.ranks``
@@ -129,7 +129,7 @@ def load(path: Path, images: pd.Series) -> Splits:
     except FileNotFoundError:
         raise UserError(f"{path} not found; {remedy}") from None
     except ValueError as error:
-        raise UserError(f"{path} is corrupt ({' '.join(str(error).split())}); {remedy}") from None
+        raise UserError(f"{path} is corrupt ({one_line(error)}); {remedy}") from None
     left_out = images.isin(databases.excluded(path.parent.name, images)).to_numpy()
     names = list(table["image"]) if "image" in table else []
     if not len(ranks) or names not in (list(images), list(images[~left_out])):

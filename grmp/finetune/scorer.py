@@ -32,7 +32,7 @@ from grmp.data import decode
 from grmp.data.find import find
 from grmp.data.scale import Scale
 from grmp.device import choose_device, cpus
-from grmp.errors import UserError
+from grmp.errors import UserError, one_line
 from grmp.files import sha256
 from grmp.finetune import trust
 
@@ -183,8 +183,7 @@ def load(
             raise ValueError("its card does not match its shape")
         found.judge(found.quality(np.zeros((1, 3, card["size"], card["size"]), np.uint8)))  # what does not fit fails
     except (KeyError, TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise UserError(f"{model} is not a quality model of this version ({reason}); {remedy}") from None
+        raise UserError(f"{model} is not a quality model of this version ({one_line(error, 120)}); {remedy}") from None
     return found
 
 
