@@ -451,14 +451,15 @@ def main() -> None:
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
         app()
-    except UserError as error:
-        print("error:", " ".join(str(error).splitlines()), file=sys.stderr)  # names may have several lines
-        sys.exit(1)
     except KeyboardInterrupt:
         print("interrupted; run the same command again to continue", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
         os._exit(1)
+    except (UserError, OSError) as error:
+        text = f"{error.filename}: {error.strerror}" if getattr(error, "filename", None) else str(error)
+        print("error:", " ".join(text.splitlines()), file=sys.stderr)  # names may have several lines
+        sys.exit(1)
     except RuntimeError as error:
         if type(error).__name__ != "OutOfMemoryError":  # torch's, which this file does not import
             raise

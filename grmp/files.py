@@ -14,7 +14,8 @@ from typing import Any
 
 from grmp.errors import UserError
 
-APART = {"__MACOSX", "@eaDir", "@Recycle", "#recycle", "$RECYCLE.BIN"}  # folders of macOS, NAS and Windows
+# folders of macOS, NAS and Windows
+APART = {"__MACOSX", "@eaDir", "@Recycle", "#recycle", "@Recently-Snapshot", "#snapshot", "$RECYCLE.BIN"}
 
 
 @contextmanager
@@ -139,7 +140,7 @@ def survey(folder: Path) -> tuple[list[tuple[str, int]], Counter[str]]:
             path, apart = Path(here, name), [part for part in below.parts if part in APART or part.startswith(".")]
             if apart:
                 left_out[f"in {apart[0]}" if apart[0] in APART else "in hidden folders"] += 1
-            elif name.startswith(".") or not path.is_file():
+            elif name.startswith(".") or not os.path.isfile(path):  # noqa: PTH113 - False without access
                 left_out["hidden" if name.startswith(".") else "broken links or no files"] += 1
             else:
                 found.append(((below / name).as_posix(), path.stat().st_size))

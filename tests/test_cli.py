@@ -43,6 +43,10 @@ def test_stages_that_train_nothing_need_no_torch():
         (["run", "livec", "magic", "5"], "method 'magic' is not defined"),
         (["pretrain", "magic"], "variant 'magic' is not defined"),
         (["data", "fetch", "nowhere"], "nowhere"),
+        (["score", "two\nlines"], "two lines not found"),
+        (["score", 300 * "n"], "nnn: File name too long"),
+        (["score", "/dev/zero"], "/dev/zero is no regular file"),
+        (["train", 300 * "n"], "File name too long"),
     ],
 )
 def test_errors_are_one_line_and_exit_1(arguments, words, tmp_path, monkeypatch, capsys):
