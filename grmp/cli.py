@@ -457,7 +457,7 @@ def main() -> None:
     except BrokenPipeError:
         os._exit(1)
     except (UserError, OSError) as error:
-        text = f"{error.filename}: {error.strerror}" if getattr(error, "filename", None) else str(error)
+        text = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
         print("error:", " ".join(text.splitlines()), file=sys.stderr)  # names may have several lines
         sys.exit(1)
     except RuntimeError as error:

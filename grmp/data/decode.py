@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from grmp.data.metadata import without_corrupt, without_optional
 from grmp.device import cpus
+from grmp.errors import UserError
 
 # by content; none that starts another program
 FORMATS: tuple[str, ...] = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF")
@@ -42,7 +43,10 @@ SIGNATURES = {
     b"II*\0": "TIFF",
     b"MM\0*": "TIFF",
 }
-MAX_PIXELS = int(os.environ.get("GRMP_MAX_PIXELS", 178_956_970))
+LIMIT = os.environ.get("GRMP_MAX_PIXELS") or "178956970"
+if not LIMIT.isdecimal():
+    raise UserError(f"GRMP_MAX_PIXELS={LIMIT}: give a number of pixels, such as 500000000")
+MAX_PIXELS = int(LIMIT)
 TURNS = {  # EXIF orientation -> what brings the image upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
