@@ -20,13 +20,11 @@ from grmp.clip.model import (
     Tensors,
     embed_patches,
     image_blocks,
-    image_embedding,
     logits,
     pixels,
     prompted_texts,
     semantic_loss,
     task_loss,
-    text_embedding,
     tokenize,
 )
 from grmp.data import crops
@@ -101,8 +99,8 @@ def evaluation(s: Setting) -> Work:
 
     @torch.no_grad()
     def ours() -> list[Tensor]:
-        image = image_embedding(p, s.x, s.shape)
-        return [logits(p, image, text_embedding(p, s.texts.quality, s.shape, p["ctx"]))]
+        image = PromptedCLIP(p, s.shape).image(s.x)
+        return [logits(p, image, PromptedCLIP(p, s.shape).text(s.texts.quality, p["ctx"]))]
 
     @torch.no_grad()
     def theirs() -> list[Tensor]:
@@ -120,8 +118,8 @@ def adaptation(s: Setting) -> Work:
         t.requires_grad_(n in tuned)
     with torch.no_grad():
         tokens = image_blocks(frozen, embed_patches(frozen, s.x), s.shape, 0, first)
-        scenes = text_embedding(s.base, s.texts.scenes, s.shape)
-        kept = logits(s.base, image_embedding(s.base, s.x, s.shape), scenes)
+        scenes = PromptedCLIP(s.base, s.shape).text(s.texts.scenes)
+        kept = logits(s.base, PromptedCLIP(s.base, s.shape).image(s.x), scenes)
 
     def stepped(params: Tensors, g_d: Tensors, g_g: Tensors) -> list[Tensor]:
         return [params[n] - RATE * g for n, g in sorted(regularize("published", g_d, g_g, STRENGTH).items())]

@@ -110,7 +110,7 @@ def make(trainer: Trainer, second: Tensors, stem_tensors: Tensors) -> tuple[Tens
     """Tensors and card of the scorer, from a trained `small-rated` and the second head."""
     data, p, out = trainer.data, trainer.average, trainer.out
     quality = captions().quality
-    text = clip.text_embedding(p, trainer.captions.rows(quality.tokens), SHAPE).unflatten(0, (-1, 2)).mean(0)
+    text = clip.PromptedCLIP(p, SHAPE).text(trainer.captions.rows(quality.tokens)).unflatten(0, (-1, 2)).mean(0)
     everything = np.array_split(np.arange(data.count), max(1, data.count // 50))
     both = torch.cat([clip.logits(p, embed(p, data, data.clean(0, part)), text) for part in everything])
     odds = torch.stack([both[:, 0] - both[:, 1], head(second, pooled(data.views[0]))], dim=1)

@@ -317,8 +317,8 @@ class Trainer:
         with torch.autocast("cpu", torch.bfloat16, enabled=FAST), sdpa_kernel(SDPBackend.MATH):
             image = embed(p, data, features, kept, s.drop_pooled)
             together = torch.cat([nouns.tokens[chosen], scenes.tokens, words.tokens, c.quality.tokens])
-            text = clip.text_embedding(p, c.rows(together), SHAPE)
-            drawn = clip.text_embedding(p, c.rows(c.quality.tokens[6:8]), SHAPE, context)
+            text = clip.PromptedCLIP(p, SHAPE).text(c.rows(together))
+            drawn = clip.PromptedCLIP(p, SHAPE).text(c.rows(c.quality.tokens[6:8]), context)
         text = torch.cat([text, drawn])
         logits = p["logit_scale"].exp() * image.float() @ text.float().T
         a, b = len(chosen), len(chosen) + len(scenes.tokens)
@@ -348,7 +348,7 @@ class Trainer:
     def measure(self, p: Tensors) -> dict[str, float]:
         """On held-out photographs: zero-shot SRCC by two wordings, and the share of version pairs in the right order."""
         tokens = self.captions.rows(clip.tokenize([*TEXTS, *clip.prompted_texts(texts._PAIRS[0], 4)]))
-        text = clip.text_embedding(p, tokens, SHAPE)
+        text = clip.PromptedCLIP(p, SHAPE).text(tokens)
         images = torch.cat(
             [embed(p, self.data, self.data.clean(0, part)) for part in np.array_split(self.out, min(16, len(self.out)))]
         )

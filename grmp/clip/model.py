@@ -79,7 +79,7 @@ class PromptedCLIP:
 
     def image(self, x: Tensor, masks: Tensor | None = None) -> Tensor:
         """(B, 3, S, S) normalised pixels -> unit-length embeddings (B, E); ``masks`` as in ``image_blocks``."""
-        return image_embedding(self.weights, x, self.shape, masks)
+        return self.image_from(self.features(x, -1), -1, masks)
 
     def tokens(self, x: Tensor) -> Tensor:
         """(B, 3, S, S) -> every token after the last block and its LayerNorm, (B, L, D), class token first."""
@@ -99,8 +99,17 @@ class PromptedCLIP:
         return pool_image(self.weights, x)
 
     def text(self, tokens: Tensor, context: Tensor | None = None) -> Tensor:
-        """(C, 77) token ids -> unit-length embeddings (C, E); ``context`` (M, D) replaces the words X."""
-        return text_embedding(self.weights, tokens, self.shape, context)
+        """(C, 77) token ids -> unit-length embeddings (C, E); ``context`` (M, D) replaces the tokens after the first."""
+        p, shape = self.weights, self.shape
+        end = tokens.argmax(dim=-1)  # the end-of-text token has the largest id
+        length = int(end.max()) + 1  # the mask is causal: tokens behind the end token have no influence
+        x = p["token_embedding.weight"][tokens[:, :length]]
+        if context is not None:
+            x = torch.cat([x[:, :1], context.expand(len(x), -1, -1), x[:, 1 + len(context) :]], dim=1)
+        x = x + p["positional_embedding"][:length]
+        for i in range(shape.text_layers):
+            x = _block(x, p, f"transformer.resblocks.{i}", shape.text_heads, shape.quick_gelu, causal=True)
+        return F.normalize(_norm(x, p, "ln_final")[torch.arange(len(x)), end] @ p["text_projection"], dim=-1)
 
     def quality_text(self, tokens: Tensor) -> Tensor:
         """``text`` with the model's own context, if it has one."""
@@ -342,27 +351,6 @@ def pool_image(p: Tensors, x: Tensor) -> Tensor:
     if "visual.prompt_norm.weight" in p:
         x = _norm(x, p, "visual.prompt_norm", eps=1e-6)
     return F.normalize(_norm(x, p, "visual.ln_post") @ p["visual.proj"], dim=-1)
-
-
-def image_embedding(p: Tensors, x: Tensor, shape: Shape, masks: Tensor | None = None) -> Tensor:
-    """(B, 3, S, S) normalised pixels -> unit-length image embedding (B, E)."""
-    return pool_image(p, image_blocks(p, embed_patches(p, x), shape, 0, shape.vision_layers, masks))
-
-
-# ----------------------------------------------------------------------------------------------------------- text tower
-
-
-def text_embedding(p: Tensors, tokens: Tensor, shape: Shape, context: Tensor | None = None) -> Tensor:
-    """(C, 77) token ids -> unit-length text embedding (C, E); ``context`` (M, D) replaces the tokens after the first."""
-    end = tokens.argmax(dim=-1)  # the end-of-text token has the largest id
-    length = int(end.max()) + 1  # the mask is causal: tokens behind the end token have no influence
-    x = p["token_embedding.weight"][tokens[:, :length]]
-    if context is not None:
-        x = torch.cat([x[:, :1], context.expand(len(x), -1, -1), x[:, 1 + len(context) :]], dim=1)
-    x = x + p["positional_embedding"][:length]
-    for i in range(shape.text_layers):
-        x = _block(x, p, f"transformer.resblocks.{i}", shape.text_heads, shape.quick_gelu, causal=True)
-    return F.normalize(_norm(x, p, "ln_final")[torch.arange(len(x)), end] @ p["text_projection"], dim=-1)
 
 
 def logits(p: Tensors, image: Tensor, text: Tensor) -> Tensor:

@@ -6,16 +6,15 @@ import torch
 
 from bench.plain import Prompted, build
 from grmp.clip.model import (
+    PromptedCLIP,
     Shape,
     embed_patches,
     image_blocks,
-    image_embedding,
     pixels,
     prompted_texts,
     random_prompts,
     semantic_loss,
     task_loss,
-    text_embedding,
     tokenize,
 )
 from grmp.clip.pretrained import shape_of
@@ -59,8 +58,8 @@ def test_equals_open_clip(model, images):
     assert shape == Shape(**TINY, vision_heads=2, text_heads=1, quick_gelu=True, normalize="clip")
     x, tokens = pixels(images, shape), tokenize(["a cat", "a photo with high quality."])
     with torch.no_grad():
-        torch.testing.assert_close(image_embedding(p, x, shape), model.encode_image(x, normalize=True))
-        torch.testing.assert_close(text_embedding(p, tokens, shape), model.encode_text(tokens, normalize=True))
+        torch.testing.assert_close(PromptedCLIP(p, shape).image(x), model.encode_image(x, normalize=True))
+        torch.testing.assert_close(PromptedCLIP(p, shape).text(tokens), model.encode_text(tokens, normalize=True))
 
 
 @pytest.mark.parametrize("norm", ["layer", "identity"])
@@ -71,8 +70,8 @@ def test_prefix_equals_all_tokens(model, images, norm):
     tokens = tokenize(prompted_texts(["high quality", "low quality"], 4))
     plain = Prompted(build(shape, dict(model.state_dict())), prompts, tokens)
     with torch.no_grad():
-        torch.testing.assert_close(image_embedding(p, x, shape), plain.encode_image(x), atol=1e-5, rtol=0)
-        text = text_embedding(p, tokens, shape, p["ctx"])
+        torch.testing.assert_close(PromptedCLIP(p, shape).image(x), plain.encode_image(x), atol=1e-5, rtol=0)
+        text = PromptedCLIP(p, shape).text(tokens, p["ctx"])
         torch.testing.assert_close(text, plain.encode_quality(), atol=1e-5, rtol=0)
 
 
@@ -84,7 +83,7 @@ def test_blocks_beyond_the_prompted_ones_are_plain(model, images):
         h = image_blocks(p, embed_patches(p, x), shape, 0, 2)
         expected = model.visual.ln_post(model.visual.transformer.resblocks[2](h))[:, 0] @ model.visual.proj
         expected = torch.nn.functional.normalize(expected, dim=-1)
-        torch.testing.assert_close(image_embedding(p, x, shape), expected, atol=1e-5, rtol=0)
+        torch.testing.assert_close(PromptedCLIP(p, shape).image(x), expected, atol=1e-5, rtol=0)
 
 
 def test_context_replaces_the_words_it_stands_for(model):
@@ -93,7 +92,7 @@ def test_context_replaces_the_words_it_stands_for(model):
     with torch.no_grad():
         context = p["token_embedding.weight"][words[0, 1:4]]
         prompted = tokenize(prompted_texts(["high quality"], 3))
-        torch.testing.assert_close(text_embedding(p, prompted, shape, context), text_embedding(p, words, shape))
+        torch.testing.assert_close(PromptedCLIP(p, shape).text(prompted, context), PromptedCLIP(p, shape).text(words))
 
 
 def test_dropout_acts_on_each_image(model, images):
@@ -103,7 +102,7 @@ def test_dropout_acts_on_each_image(model, images):
     masks = torch.ones(3, 3, 6, 128)  # blocks, images, prompts, width
     masks[2, 1, 4] = 0
     with torch.no_grad():
-        out, plain = image_embedding(p, x, shape, masks), image_embedding(p, x, shape)
+        out, plain = PromptedCLIP(p, shape).image(x, masks), PromptedCLIP(p, shape).image(x)
     torch.testing.assert_close(out[[0, 2]], plain[[0, 2]])
     assert not torch.allclose(out[1], plain[1])
 
@@ -114,7 +113,7 @@ def test_zero_shot_function_is_kept_without_prompts_and_norm(model, images):
     assert set(prompts) == {"ctx"}
     p, x = dict(model.state_dict()), pixels(images, shape)
     with torch.no_grad():
-        torch.testing.assert_close(image_embedding(p | prompts, x, shape), image_embedding(p, x, shape))
+        torch.testing.assert_close(PromptedCLIP(p | prompts, shape).image(x), PromptedCLIP(p, shape).image(x))
 
 
 def test_random_prompts_are_seeded_and_sized_as_published():

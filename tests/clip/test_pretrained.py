@@ -11,7 +11,11 @@ from safetensors.torch import load_file, save_file
 from grmp import params
 from grmp.clip import checkpoints, pretrained
 from grmp.clip.build import build
-from grmp.clip.model import Shape, image_embedding, random_prompts
+from grmp.clip.model import (
+    PromptedCLIP,
+    Shape,
+    random_prompts,
+)
 from grmp.data import download
 from grmp.errors import UserError
 from grmp.files import sha256
@@ -137,7 +141,7 @@ def test_any_plain_vit_by_name_from_a_file(tmp_path, caplog):
     assert card == {"name": "ViT-toy-16 (own weights)", "source": path.name, "sha256": sha256(path)}
     prompts = random_prompts(loaded.shape, 3, 0, 4, "layer", torch.Generator().manual_seed(0))
     x = torch.zeros(2, 3, 48, 48)
-    assert image_embedding(loaded.weights | prompts, x, loaded.shape).shape == (2, 24)
+    assert PromptedCLIP(loaded.weights | prompts, loaded.shape).image(x).shape == (2, 24)
 
 
 def test_own_weights_need_a_file():

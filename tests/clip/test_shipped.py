@@ -44,12 +44,12 @@ def test_a_packed_clip_computes_the_same_from_float16_weights(packed):
     backbone = shipped.load("one", folder)
     assert backbone.shape == shape
     tokens = clip.tokenize(KNOWN)
-    got = clip.text_embedding(backbone.weights, tokens, shape)
-    torch.testing.assert_close(got, clip.text_embedding(p, tokens, shape))
+    got = clip.PromptedCLIP(backbone.weights, shape).text(tokens)
+    torch.testing.assert_close(got, clip.PromptedCLIP(p, shape).text(tokens))
     images = torch.randint(0, 256, (2, 3, 64, 64), generator=torch.Generator().manual_seed(3), dtype=torch.uint8)
     x = clip.pixels(images, shape)
-    got = clip.image_embedding(backbone.weights, x, shape)
-    torch.testing.assert_close(got, clip.image_embedding(p, x, shape))
+    got = clip.PromptedCLIP(backbone.weights, shape).image(x)
+    torch.testing.assert_close(got, clip.PromptedCLIP(p, shape).image(x))
 
 
 def test_unknown_words_get_the_mean_of_the_known(packed):
@@ -99,8 +99,8 @@ def test_shipped_models_prefer_clean_photographs(name):
     images = torch.from_numpy((255 * np.array(versions)).astype(np.uint8)).flatten(0, 1).permute(0, 3, 1, 2)
     texts = clip.tokenize(["a photo with high quality.", "a photo with low quality."])
     p, shape = backbone.weights, backbone.shape
-    image = clip.image_embedding(p, clip.pixels(images, shape), shape)
-    logits = clip.logits(p, image, clip.text_embedding(p, texts, shape))
+    image = clip.PromptedCLIP(p, shape).image(clip.pixels(images, shape))
+    logits = clip.logits(p, image, clip.PromptedCLIP(p, shape).text(texts))
     score = (logits[:, 0] - logits[:, 1]).view(3, 3)
     assert bool((score[:, 0] > score[:, 1]).all())
     assert bool((score[:, 0] > score[:, 2]).all())

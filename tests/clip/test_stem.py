@@ -9,7 +9,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from grmp.clip import stem
-from grmp.clip.model import PromptedCLIP, Shape, apply_stem, embed_patches, image_embedding, pixels
+from grmp.clip.model import (
+    PromptedCLIP,
+    Shape,
+    apply_stem,
+    embed_patches,
+    pixels,
+)
 from grmp.finetune.loop import split_tuned, tuned_names
 from small import lite
 from tests.golden import weights
@@ -105,7 +111,7 @@ def test_a_clip_with_a_stem_has_one_token_for_each_cell(stemmed):
     torch.testing.assert_close(pixels(images, replace(shape, normalize="clip")), x)
     assert embed_patches(p, x).shape == (3, 5, 32)
     torch.testing.assert_close(embed_patches(p, apply_stem(p, x)), embed_patches(p, x))
-    assert image_embedding(p, x, shape).shape == (3, 16)
+    assert PromptedCLIP(p, shape).image(x).shape == (3, 16)
     assert PromptedCLIP(p, shape).tokens(x).shape == (3, 5, 32)
 
 
@@ -117,8 +123,8 @@ def test_pooled_features_join_the_class_token(stemmed):
     torch.testing.assert_close(pooled[1, stem.CHANNELS + 5], x[1, 5].std())
     weight = torch.randn((32, 2 * stem.CHANNELS), generator=torch.Generator().manual_seed(5))
     moved = p | {"visual.class_embedding": p["visual.class_embedding"] + weight @ pooled[1]}
-    got = image_embedding(p | {stem.POOLED: weight}, x, shape)[1]
-    torch.testing.assert_close(got, image_embedding(moved, x, shape)[1])
+    got = PromptedCLIP(p | {stem.POOLED: weight}, shape).image(x)[1]
+    torch.testing.assert_close(got, PromptedCLIP(moved, shape).image(x)[1])
 
 
 def test_the_stem_stays_frozen_when_everything_is_trained(stemmed):

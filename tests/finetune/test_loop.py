@@ -10,14 +10,13 @@ import torch
 from grmp.clip.model import (
     Backbone,
     PromptDropout,
+    PromptedCLIP,
     Shape,
-    image_embedding,
     logits,
     pixels,
     prompted_texts,
     semantic_loss,
     task_loss,
-    text_embedding,
     tokenize,
 )
 from grmp.data import crops
@@ -102,9 +101,9 @@ def plain_recipe(world, settings, train):
     rng = np.random.default_rng([settings.seed, 2])
 
     def forward(x, *masks):
-        image = image_embedding(p, x, SHAPE, *masks)
-        quality_logits = logits(p, image, text_embedding(p, texts.quality, SHAPE, p["ctx"]))
-        return quality_logits, logits(p, image, text_embedding(p, texts.scenes, SHAPE))
+        image = PromptedCLIP(p, SHAPE).image(x, *masks)
+        quality_logits = logits(p, image, PromptedCLIP(p, SHAPE).text(texts.quality, p["ctx"]))
+        return quality_logits, logits(p, image, PromptedCLIP(p, SHAPE).text(texts.scenes))
 
     for epoch in range(settings.epochs):
         batches = crops.draw_batches(TRAIN, settings, rng)
@@ -113,8 +112,8 @@ def plain_recipe(world, settings, train):
             x = pixels(crops.crop(images, drawn, 32), SHAPE).to(dtype)
             with torch.no_grad():
                 w = backbone.weights
-                seen = image_embedding(w, x, SHAPE)
-                teacher = logits(w, seen, text_embedding(w, texts.scenes, SHAPE))
+                seen = PromptedCLIP(w, SHAPE).image(x)
+                teacher = logits(w, seen, PromptedCLIP(w, SHAPE).text(texts.scenes))
             dropout = PromptDropout(settings.prompt_dropout, prompts, [[settings.seed, 2, epoch, number]])
             masks = [mask[0] for mask in dropout.masks(len(members))]
             both = []
@@ -409,8 +408,8 @@ def test_kept_tensors_are_the_adapted_clip(world, at_once, train):
     found = run(backbone(torch.float32), world[2], tune(train=train), settings, three)
     for one, outcome in zip(three, found, strict=True):
         p, pictures = outcome.tensors, np.asarray(one.test.images)[one.test.rows][:, :, 2:34, 2:34]
-        image = image_embedding(p, pixels(torch.from_numpy(pictures.copy()), SHAPE), SHAPE)
-        scores = logits(p, image, text_embedding(p, world[2].quality, SHAPE, p["ctx"])).softmax(-1)[:, 0]
+        image = PromptedCLIP(p, SHAPE).image(pixels(torch.from_numpy(pictures.copy()), SHAPE))
+        scores = logits(p, image, PromptedCLIP(p, SHAPE).text(world[2].quality, p["ctx"])).softmax(-1)[:, 0]
         assert not scores.requires_grad
         np.testing.assert_allclose(scores, outcome.scores, atol=1e-5)
     assert finetune(world[0], world[2], tune(), settings, [job(world)])[0].tensors is None

@@ -18,11 +18,9 @@ from grmp.clip.model import (
     Tensors,
     embed_patches,
     image_blocks,
-    image_embedding,
     logits,
     pixels,
     prompted_texts,
-    text_embedding,
     tokenize,
 )
 from grmp.finetune import loop
@@ -55,9 +53,9 @@ def computed(
     out: dict[str, Any] = {}
 
     with torch.no_grad():
-        seen = image_embedding(base, x, shape)
-        out["teacher_quality_logits"] = logits(base, seen, text_embedding(base, plain, shape))
-        teacher = logits(base, seen, text_embedding(base, texts.scenes, shape))
+        seen = PromptedCLIP(base, shape).image(x)
+        out["teacher_quality_logits"] = logits(base, seen, PromptedCLIP(base, shape).text(plain))
+        teacher = logits(base, seen, PromptedCLIP(base, shape).text(texts.scenes))
         out["teacher_scene_logits"] = teacher
 
     tuned, frozen = loop.split_tuned(
@@ -66,9 +64,9 @@ def computed(
     first = shape.vision_layers - config["tuned_blocks"]
 
     def forward(p: Tensors) -> dict[str, torch.Tensor]:
-        image = image_embedding(p, x, shape)
-        quality = text_embedding(p, texts.quality, shape, p["ctx"])
-        scene = text_embedding(p, texts.scenes, shape)
+        image = PromptedCLIP(p, shape).image(x)
+        quality = PromptedCLIP(p, shape).text(texts.quality, p["ctx"])
+        scene = PromptedCLIP(p, shape).text(texts.scenes)
         return {
             "image_embedding": image,
             "quality_text_embedding": quality,
@@ -114,7 +112,7 @@ def _meta(
 ) -> dict[str, Any]:
     def quality_logits(theta: Tensors, images: torch.Tensor) -> torch.Tensor:
         p = base | theta
-        return logits(p, image_embedding(p, images, shape), text_embedding(p, tokens, shape, p["ctx"]))
+        return logits(p, PromptedCLIP(p, shape).image(images), PromptedCLIP(p, shape).text(tokens, p["ctx"]))
 
     rng = np.random.Generator(np.random.PCG64(11))
     side = shape.image_size

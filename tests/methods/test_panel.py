@@ -7,7 +7,10 @@ import torch
 from scipy.stats import spearmanr
 from torch import nn
 
-from grmp.clip.model import PromptedCLIP, image_embedding, pixels
+from grmp.clip.model import (
+    PromptedCLIP,
+    pixels,
+)
 from grmp.methods import panel
 from grmp.methods.panel import Panel
 from grmp.methods.small_net import fresh
@@ -26,7 +29,7 @@ def test_all_tokens_agree_with_the_embedding(bright):
     tokens = PromptedCLIP(backbone.weights, SHAPE).tokens(x)
     assert tokens.shape == (4, 17, 64)
     embedding = nn.functional.normalize(tokens[:, 0] @ backbone.weights["visual.proj"], dim=-1)
-    torch.testing.assert_close(embedding, image_embedding(backbone.weights, x, SHAPE))
+    torch.testing.assert_close(embedding, PromptedCLIP(backbone.weights, SHAPE).image(x))
 
 
 def test_panel_is_the_mean_of_its_members_and_blind_to_the_order_of_patches():

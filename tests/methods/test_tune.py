@@ -8,7 +8,14 @@ import torch
 
 from grmp import methods, params
 from grmp.clip import checkpoints
-from grmp.clip.model import image_embedding, logits, pixels, prompted_texts, task_loss, text_embedding, tokenize
+from grmp.clip.model import (
+    PromptedCLIP,
+    logits,
+    pixels,
+    prompted_texts,
+    task_loss,
+    tokenize,
+)
 from grmp.data import dataset as prepared
 from grmp.data import splits
 from grmp.methods import tune
@@ -68,7 +75,7 @@ def test_upper_is_taught_by_a_clip_that_knows_quality(world):
 
     def loss_on_the_test_side(p):
         with torch.no_grad():
-            found = logits(p, image_embedding(p, x, shape), text_embedding(p, texts, shape, p["ctx"]))
+            found = logits(p, PromptedCLIP(p, shape).image(x), PromptedCLIP(p, shape).text(texts, p["ctx"]))
         return float(task_loss(found[parts.test(1)], torch.from_numpy(case.quality[parts.test(1)])))
 
     at_start, taught_loss = (loss_on_the_test_side(p) for p in (backbone.weights | job.prompts, job.teacher))

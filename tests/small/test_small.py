@@ -103,7 +103,7 @@ def test_features_training_and_packing(biq2021, tmp_path, monkeypatch):
     image = Image.open(biq2021 / "Images" / "ss01 (0).jpg")
     crop = features.crop(photographs.shrink(np.asarray(image)), None)
     x = clip.pixels(torch.from_numpy(crop.copy()).permute(2, 0, 1)[None], backbone.shape)
-    got = clip.image_embedding(backbone.weights, x, backbone.shape)
+    got = clip.PromptedCLIP(backbone.weights, backbone.shape).image(x)
     grid = stem.features(backbone.weights, x)
     expected = train.embed(whole.average, data, grid.flatten(2).mT)
     assert float((got * expected).sum()) > 0.99  # the exported weights are float16
@@ -114,7 +114,7 @@ def test_features_training_and_packing(biq2021, tmp_path, monkeypatch):
     tensors, card = photo.make(whole, second, network.stem)
     joined = scorer.QualityModel(clip.PromptedCLIP(tensors, train.SHAPE), tensors.pop(scorer.TEXT))
     rows = whole.captions.rows(whole.captions.quality.tokens)
-    text = clip.text_embedding(whole.average, rows, train.SHAPE).unflatten(0, (-1, 2)).mean(0)
+    text = clip.PromptedCLIP(whole.average, train.SHAPE).text(rows).unflatten(0, (-1, 2)).mean(0)
     grid = stem.features(tensors, x)
     both = clip.logits(whole.average, train.embed(whole.average, data, grid.flatten(2).mT), text)
     a, b, shift = card["held out"]["weights"]
