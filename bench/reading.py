@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image, ImageFilter
+from PIL import Image, ImageFilter, ImageOps
 from skimage import data
 from tqdm import tqdm
 
@@ -66,6 +66,9 @@ CHANGED: dict[str, Change] = {
     "2 % cut off each side": cropped(0.02),
     "5 % cut off each side": cropped(0.05),
     "mirrored": lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
+    "turned by 90 degrees": lambda image: image.transpose(Image.Transpose.ROTATE_90),
+    "turned by 2 degrees": lambda image: image.rotate(2),
+    "a white border of 5 %": lambda image: ImageOps.expand(image, round(0.05 * image.width), "white"),
 }
 
 

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 METRICS = ("srcc", "krcc", "plcc", "plcc_fit", "rmse")
 FEWEST = 5  # images; a rank correlation of fewer is meaningless
-CONSTANT = 1e-9  # scores that differ by less are equal
+CONSTANT = 2e-7  # share of the largest: float32 rounds by less, so scores within it are equal
 NO_TEST = {"low": np.nan, "high": np.nan, "p": np.nan}
 
 Array = NDArray[np.float64]
@@ -62,9 +62,13 @@ def srcc(quality: ArrayLike, score: ArrayLike) -> tuple[float, str]:
         return np.nan, f"{len(q)} test images, fewer than {FEWEST}"
     if not np.isfinite(s).all():
         return np.nan, f"{np.count_nonzero(~np.isfinite(s))} of {len(s)} predictions are not finite"
-    if np.ptp(s) < CONSTANT or np.ptp(q) < CONSTANT:
-        return np.nan, "constant predictions" if np.ptp(s) < CONSTANT else "constant ratings"
+    if _constant(s) or _constant(q):
+        return np.nan, "constant predictions" if _constant(s) else "constant ratings"
     return float(scipy.stats.spearmanr(q, s).statistic), "ok"
+
+
+def _constant(x: Array) -> bool:
+    return bool(np.ptp(x) <= CONSTANT * np.abs(x).max() + 1e-30)
 
 
 def scores(quality: ArrayLike, score: ArrayLike, low: float, high: float) -> dict[str, float | str]:
@@ -95,7 +99,7 @@ def scores(quality: ArrayLike, score: ArrayLike, low: float, high: float) -> dic
     if fit is None:
         return found | {"status": "the logistic fit does not converge"}
     fitted = logistic(s, *fit)
-    if np.ptp(fitted) < CONSTANT:
+    if _constant(fitted):
         return found | {"status": "the logistic fit is flat"}
     if np.corrcoef(s, fitted)[0, 1] < 0:
         return found | {"status": "the logistic fit decreases: predictions run against quality"}

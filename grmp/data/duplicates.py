@@ -1,6 +1,10 @@
-"""Images that show the same: copies, and images that differ little, by a perceptual hash (``python -m bench.reading``)."""
+"""Images that show the same: copies, and images that differ little, mirrored or turned, by a perceptual hash.
+
+``python -m bench.reading`` measures which changes are recognised.
+"""
 
 import hashlib
+import itertools
 
 import imagehash
 import numpy as np
@@ -27,13 +31,17 @@ def groups(images: np.ndarray, sources: np.ndarray | None = None, near: bool = T
         _, leader, member = np.unique(sources, return_index=True, return_inverse=True)
         edges.append(np.column_stack([leader[member], np.arange(len(images))]))
     if near:
-        signs = np.zeros((len(first), 64), np.float32)  # of the 64 bits; 0 for an image without texture
+        signs = np.zeros((1 + len(Image.Transpose), len(first), 64), np.float32)  # of the 64 bits; 0: without texture
         for i, at in enumerate(tqdm(first, "copies", disable=None, delay=5)):
             image = Image.fromarray(np.moveaxis(images[at], 0, 2)).convert("L")
             if np.ptp(np.asarray(image.resize((16, 16)), int)) > FLAT:
-                signs[i] = np.where(imagehash.phash(image).hash.ravel(), 1, -1)
-        for i in range(0, len(first), BLOCK):  # signs that agree minus signs that differ
-            one, other = np.nonzero(signs[i : i + BLOCK] @ signs.T >= 64 - 2 * NEAR)
+                small = image.resize((32, 32), Image.Resampling.LANCZOS)  # as imagehash does
+                views = [small, *map(small.transpose, Image.Transpose)]
+                signs[:, i] = [np.where(imagehash.phash(view).hash.ravel(), 1, -1) for view in views]
+        for view, i in itertools.product(
+            signs, range(0, len(first), BLOCK)
+        ):  # signs that agree minus signs that differ
+            one, other = np.nonzero(signs[0, i : i + BLOCK] @ view.T >= 64 - 2 * NEAR)
             edges.append(np.column_stack([first[one + i], first[other]]))
     start, end = np.concatenate(edges).T
     return connected_components(coo_array((np.ones(len(start)), (start, end)), (len(images),) * 2))[1]

@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFilter
+from PIL import Image, ImageFilter, ImageOps
 from skimage import data
 
 from grmp.data.duplicates import groups
@@ -25,6 +25,8 @@ ALIKE = {
     "jpeg": jpeg,
     "blur": lambda image: image.filter(ImageFilter.GaussianBlur(2)),
     "size": lambda image: image.resize((40, 40)).resize((96, 96)),
+    "mirror": ImageOps.mirror,
+    "turn": lambda image: image.rotate(90),
     "crop": lambda image: image.crop((1, 1, 95, 95)).resize((96, 96)),
 }
 
