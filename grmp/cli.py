@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from grmp.data.cli import HERE, ParamsFile, load
+from grmp.data.cli import HERE, AsJson, ParamsFile, load
 from grmp.data.cli import app as data
 from grmp.errors import UserError
 from grmp.locks import lock
@@ -44,7 +44,6 @@ app.add_typer(use)  # evaluate, select, rate
 Protocol = Annotated[str, typer.Option(help="a protocol of params.yaml", show_default="the first one")]
 Model = Annotated[str, typer.Option(help="a file written by grmp train, or a shipped model (docs/models.md)")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
-AsJson = Annotated[bool, typer.Option("--json", help="print JSON, one object per line")]
 DEFAULT = "photo"  # the model that scores unless another one is named
 
 
@@ -376,11 +375,11 @@ def print_params(
 
 
 @app.command(epilog="Example: grmp doctor --params demo/params.yaml")
-def doctor(params: ParamsFile = HERE) -> None:
+def doctor(params: ParamsFile = HERE, as_json: AsJson = False) -> None:
     """Check whether this machine can run what params.yaml asks for; exit code 1 if it cannot."""
     from grmp.experiments.doctor import doctor as run
 
-    if not run(params):
+    if not run(params, as_json):
         sys.exit(1)
 
 
@@ -401,7 +400,7 @@ def verify(
     ] = None,
     params: ParamsFile = HERE,
     tolerance: Annotated[float, typer.Option(min=0, help="largest accepted difference of SRCC and PLCC")] = 0.005,
-    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Compare fresh results with the reference in the repository; exit code 1 if they differ."""
     loaded = load(params)

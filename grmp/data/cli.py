@@ -1,5 +1,6 @@
 """``grmp data ...``: list, fetch, prepare and show the databases."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="The database
 
 ParamsFile = Annotated[Path, typer.Option("--params", help="settings file; its folder is the pipeline folder")]
 Names = Annotated[list[str] | None, typer.Argument(help="databases [default: data.databases in params.yaml]")]
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON, one object per line")]
 HERE = Path("params.yaml")
 
 
@@ -25,13 +27,14 @@ def load(params: Path) -> "Params":
 
 
 @app.command("list", epilog="Example: grmp data list --params demo/params.yaml")
-def list_(params: ParamsFile = HERE) -> None:
+def list_(params: ParamsFile = HERE, as_json: AsJson = False) -> None:
     """List the known databases with their sizes, and which of them are here."""
     from grmp.data import databases
     from grmp.data.card import size
 
     folder, wanted = params.parent / "data", load(params).data.databases if params.is_file() else []
-    print(f"{'name':<10}{'kind':<11}{'images':>9}{'download':>10}{'on disk':>10}  state")
+    if not as_json:
+        print(f"{'name':<10}{'kind':<11}{'images':>9}{'download':>10}{'on disk':>10}  state")
     for name, entry in databases.known().items():
         states = {
             "in params.yaml": name in wanted,
@@ -40,11 +43,14 @@ def list_(params: ParamsFile = HERE) -> None:
         }
         state = ", ".join(word for word, true in states.items() if true)
         weight = size(entry.download) if entry.sources else "-"
+        if as_json:
+            print(json.dumps({"name": name, "images": entry.scores.count, "bytes": entry.disk, **states}))
+            continue
         line = f"{name:<10}{entry.kind:<11}{entry.scores.count or '':>9}{weight:>10}{size(entry.disk):>10}  {state}"
         print(line.rstrip())
     entries = [databases.get(n) for n in wanted]
     down, disk = sum(e.download for e in entries), sum(e.disk for e in entries)
-    if wanted:
+    if wanted and not as_json:
         print(f"{params}: {len(wanted)} databases, {size(down)} to download, {size(disk)} unpacked")
 
 

@@ -1,5 +1,6 @@
 """``grmp doctor``: can this machine run what params.yaml asks for? One line per check: ok, note or FAIL."""
 
+import json
 import platform
 import re
 import shutil
@@ -113,10 +114,11 @@ def _weights(params: Params, root: Path) -> Finding:
     return "weights", "ok", "not here yet; available on the Hub"
 
 
-def doctor(params_file: Path) -> bool:
-    """Print the findings; False if one of them is FAIL."""
+def doctor(params_file: Path, as_json: bool) -> bool:
+    """Print the findings, one a line; False if one of them is FAIL."""
     well = True
     for what, state, found in examine(params_file):
-        print(f"{state:<5}{what:<10} {' '.join(found.split())}", flush=True)
+        row = {"state": state, "check": what, "found": " ".join(found.split())}
+        print(json.dumps(row) if as_json else "{state:<5}{check:<10} {found}".format(**row), flush=True)
         well = well and state != "FAIL"
     return well

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from grmp.data.cli import HERE, ParamsFile
+from grmp.data.cli import HERE, AsJson, ParamsFile
 
 app = typer.Typer()
 
@@ -21,7 +21,7 @@ def evaluate(
     protocol: Annotated[
         str, typer.Option(help="a protocol of params.yaml [default: the first one]", show_default=False)
     ] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    as_json: AsJson = False,
     params: ParamsFile = HERE,
 ) -> None:
     """Evaluate predictions of your own method on the splits of this project, paired with ours."""
@@ -48,11 +48,16 @@ def select(
         Path | None, typer.Option("-o", help="table [default: FOLDER/ratings.csv]", show_default=False)
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="seed of the random draw")] = 0,
+    as_json: AsJson = False,
 ) -> None:
     """Choose the images of a folder that are worth rating: different in content and quality, no two nearly alike."""
+    import pandas as pd
+
     from grmp.use import select as run
 
-    print(run.select(folder, out or folder / "ratings.csv", count, seed))
+    said = run.select(folder, out := out or folder / "ratings.csv", count, seed)
+    names = pd.read_csv(out, dtype=str, keep_default_na=False)["image"].tolist()
+    print(json.dumps({"table": str(out), "images": names, "notes": said.splitlines()}) if as_json else said)
 
 
 @app.command(epilog="Example: grmp rate photos/; afterwards: grmp train photos/votes.csv --scale 1 5")

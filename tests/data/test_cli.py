@@ -61,6 +61,8 @@ def test_real_livec(shared, tmp_path):
     listed = command("list", *here)
     assert "livec     authentic       1162    326 MB    600 MB  in params.yaml, fetched, prepared" in listed
     assert "7 databases, 17.2 GB to download, 23.6 GB unpacked" in listed
+    rows = [json.loads(line) for line in command("list", "--json", *here).splitlines()]
+    assert [row["name"] for row in rows if row["prepared"]] == ["livec"]
 
 
 def test_excluded_images_are_kept_when_asked(shared, tmp_path):

@@ -1,5 +1,6 @@
 """Ten lines on a machine; what would stop the paper is a FAIL and exit code 1."""
 
+import json
 import shutil
 from collections import namedtuple
 
@@ -48,6 +49,11 @@ def test_the_demo_can_be_run_here(demo, monkeypatch):
     assert found["databases"] == ("note", f"0 of {count} fetched, 0 prepared")
     assert "GB still needed" in found["disk"][1]
     assert found["locks"][0] == "ok"
+
+
+def test_findings_as_json(world):
+    lines = CliRunner().invoke(app, ["doctor", "--params", str(world), "--json"]).output.splitlines()
+    assert {row["check"] for row in map(json.loads, lines)} == set(run(world))
 
 
 def test_a_database_nobody_knows(world):

@@ -1,5 +1,6 @@
 """Selection: far apart in content and quality, no near-duplicates, the same images for the same seed."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,8 @@ def test_one_of_two_copies_is_chosen_and_ratings_are_never_overwritten(tmp_path:
     assert "may hold ratings" in str(again.exception)
     with pytest.raises(UserError, match="has 3 different images; choose -n 3 or fewer"):
         room.select(folder, folder / "four.csv", 4, 0)
+    again = CliRunner().invoke(app, ["select", str(folder), "-n", "3", "--json", "-o", str(tmp_path / "r.csv")])
+    assert json.loads(again.stdout)["images"] == table["image"].tolist()
     missing = CliRunner().invoke(app, ["select", str(tmp_path / "nowhere")])
     assert "nowhere not found" in str(missing.exception)
     assert not (tmp_path / "nowhere").exists()
