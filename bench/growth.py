@@ -45,7 +45,7 @@ def work(test: int, shots: int, splits: int, methods: int) -> Callable[[], Any]:
     """Adaptation and scoring of every split by every method."""
     images = np.random.default_rng(0).integers(0, 256, (shots + test, 3, SIDE, SIDE), dtype=np.uint8)
     quality = np.linspace(0, 1, len(images))
-    backbone = Backbone(SHAPE, weights.clip_weights(SHAPE), "seeded")
+    backbone = Backbone(weights.clip_weights(SHAPE), SHAPE, "seeded")
     texts = Texts(
         tokenize(prompted_texts(["high quality", "low quality"], 4)),
         tokenize([TEACHER_SCENE.format(s) for s in settings().scenes]),

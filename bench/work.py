@@ -221,7 +221,7 @@ def splits(s: Setting, count: int = 10, size: int = 10_073, epochs: int = 400, p
         train, test = order[:shots], order[size - size // 5 :]
         sides = [Subset(placed, quality, rows) for rows in (train, test)]
         jobs.append(SplitData(split, s.prompts, *sides))
-    backbone, prefixes = Backbone(s.shape, s.base, ""), loop.tuned_names(s.shape, method.train, TUNED)
+    backbone, prefixes = Backbone(s.base, s.shape, ""), loop.tuned_names(s.shape, method.train, TUNED)
 
     def ours() -> list[Tensor]:
         groups = [jobs] if s.device.type == "cuda" else [[job] for job in jobs]

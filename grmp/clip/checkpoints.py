@@ -82,7 +82,7 @@ def load(root: Path, device: torch.device | str = "cpu", normalize: str = "", on
         shape = Shape(**metadata["config"] | ({"normalize": normalize} if normalize else {}))
     except (KeyError, TypeError):
         raise UserError(f"{path} is not a backbone of this project; delete it, then: dvc repro backbone") from None
-    return Backbone(shape, weights, sha256(path)).to(device)
+    return Backbone(weights, shape, sha256(path)).to(device)
 
 
 def joined(prompts: Sequence[Tensors]) -> Tensors:

@@ -133,25 +133,18 @@ class PromptedCLIP:
 
 
 @dataclass(frozen=True)
-class Backbone:
-    """A frozen CLIP: its shape, its weights, and the digest by which checkpoints refer to it."""
+class Backbone(PromptedCLIP):
+    """A frozen CLIP without prompts, and the digest by which checkpoints refer to it."""
 
-    shape: Shape
-    weights: Tensors
     sha256: str
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.weights["logit_scale"].device
 
     def to(self, device: torch.device | str) -> "Backbone":
         """The same backbone on another device."""
-        return Backbone(self.shape, {n: w.to(device) for n, w in self.weights.items()}, self.sha256)
+        return Backbone({n: w.to(device) for n, w in self.weights.items()}, self.shape, self.sha256)
 
-    def prompted(self, prompts: Tensors | None = None) -> PromptedCLIP:
-        """The CLIP with these prompts; without prompts if None."""
-        return PromptedCLIP(self.weights | (prompts or {}), self.shape)
+    def prompted(self, prompts: Tensors) -> PromptedCLIP:
+        """The CLIP with these prompts."""
+        return PromptedCLIP(self.weights | prompts, self.shape)
 
 
 def pixels(images: Tensor, shape: Shape) -> Tensor:

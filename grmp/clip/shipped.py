@@ -43,7 +43,7 @@ def load(name: str, folder: Path = FOLDER) -> Backbone:
     rows, ids = p[_EMBEDDING], p.pop(IDS).long()
     p[_EMBEDDING] = rows.mean(0).repeat(VOCABULARY, 1)
     p[_EMBEDDING][ids] = rows
-    return Backbone(Shape(**metadata["config"]), p, digest)
+    return Backbone(p, Shape(**metadata["config"]), digest)
 
 
 def read(name: str, folder: Path = FOLDER) -> tuple[Tensors, dict[str, Any], str]:

@@ -100,6 +100,6 @@ def locate(names: Sequence[str], folder: Path, prefer: str) -> list[Path | None]
 
 def resized(entry: Database, paths: Sequence[Path | None]) -> str:
     """Why these files are a copy of the database with smaller images; empty if they are not."""
-    side = median_side([path for path in paths if path is not None]) if entry.side else 0
+    side = median_side(list(filter(None, paths))) if entry.side else 0
     stated = f"those of {entry.name} {entry.side} or more: a resized copy"
     return "" if side >= entry.side else f"its images have a shorter side of {side} pixels, {stated}"

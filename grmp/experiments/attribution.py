@@ -125,7 +125,7 @@ def attribution(params: Params, root: Path, database: str) -> None:
 @torch.no_grad()
 def _scenes(context: RunContext, images: np.ndarray, rows: np.ndarray) -> list[str]:
     """The scene text that the frozen teacher finds most probable, for each image."""
-    scenes, clip = context.params.adapt.scenes, context.backbone.prompted()
+    scenes, clip = context.params.adapt.scenes, context.backbone
     text = clip.text(tokenize([TEACHER_SCENE.format(s) for s in scenes]).to(context.device))
     found = clip.map(lambda x: clip.logits(clip.image(x), text).argmax(-1), images, rows)
     return [scenes[i] for i in found.tolist()]

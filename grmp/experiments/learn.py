@@ -34,7 +34,7 @@ def learn(ctx: RunContext, name: str) -> QualityModel:
         # a split needs a test image; its score is not used
         alone = replace(first, test=replace(first.train, rows=first.train.rows[:1]))
         return tuned(ctx, name, texts, alone, "lower adapt.learning_rate")
-    clip = ctx.backbone.prompted()
+    clip = ctx.backbone
     if isinstance(method, ZeroShot):
         return QualityModel.of(ctx.backbone.weights, clip.shape, tokenize(method.templates).to(ctx.device))
     assert isinstance(method, Ridge)  # one of KINDS

@@ -236,16 +236,12 @@ class Finetuner:
         """The CLIP of one split."""
         return PromptedCLIP(lora.effective(self.shared | frozen | tuned), self.shape)
 
-    def _tensors(self, position: int) -> Tensors:
-        """Every tensor of one split's CLIP as it is now."""
-        parts = (self.active.tuned, self.active.frozen)
-        return self._clip(*({n: t[position].detach() for n, t in part.items()} for part in parts)).weights
-
     def _keep_tensors(self, going: Sequence[bool]) -> None:
         """Store the tensors of the splits that end here, if they were asked for."""
+        parts = (self.active.tuned, self.active.frozen)
         for i, (split, goes_on) in enumerate(zip(self.active.splits, going, strict=True)):
             if split.data.keep and not goes_on:
-                split.tensors = self._tensors(i)
+                split.tensors = self._clip(*({n: t[i].detach() for n, t in part.items()} for part in parts)).weights
 
     def _load(self, epoch: int, number: int, batches: int, members: list[np.ndarray]) -> list[Tensor]:
         """Features (S, B, L, D), teacher's scene logits (S, B, C), targets and weights (S, B) of a batch."""

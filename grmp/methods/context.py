@@ -83,5 +83,5 @@ def each(one: Callable[[int], SplitResult]) -> Splitwise:
 
 def embeddings(ctx: RunContext, images: np.ndarray) -> torch.Tensor:
     """Unit-length embeddings (N, E) of the centre crops of ``images`` by the backbone without prompts, on the CPU."""
-    clip = ctx.backbone.prompted()
+    clip = ctx.backbone
     return clip.map(clip.image, images, np.arange(len(images)))

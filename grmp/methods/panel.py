@@ -88,7 +88,7 @@ def prepare(ctx: RunContext, method: Panel) -> Splitwise:
     from grmp.methods import small_net
     from grmp.methods.context import each
 
-    images, target_images, clip = ctx.inputs(ctx.source), ctx.inputs(ctx.target), ctx.backbone.prompted()
+    images, target_images, clip = ctx.inputs(ctx.source), ctx.inputs(ctx.target), ctx.backbone
     shape, margin = clip.shape, spare(images, clip.shape.image_size)
 
     @torch.no_grad()

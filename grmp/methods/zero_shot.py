@@ -29,7 +29,7 @@ def prepare(ctx: RunContext, method: ZeroShot) -> Splitwise:
 
     tokens = tokenize(method.templates).to(ctx.device)
     with torch.no_grad():
-        text = ctx.backbone.prompted().text(tokens).cpu()
+        text = ctx.backbone.text(tokens).cpu()
         logits = ctx.backbone.weights["logit_scale"].exp().cpu() * embeddings(ctx, ctx.inputs(ctx.target)) @ text.T
     scores = torch.softmax(logits, dim=-1)[:, 0].numpy()
     return each(lambda split: SplitResult(scores[ctx.tested.test(split)]))

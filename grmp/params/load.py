@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import pkgutil
 import reprlib
 from collections.abc import Iterable
 from importlib.util import find_spec
@@ -269,17 +268,10 @@ def _validated(kind: type[G], raw: Any, within: str) -> G:
         raise UserError(explain(error, raw, within)) from None
 
 
-def kinds() -> list[str]:
-    """The files of grmp/methods that may be kinds of methods."""
-    package = find_spec(METHODS)
-    assert package is not None
-    return [m.name for m in pkgutil.iter_modules(package.submodule_search_locations)]
-
-
 def _method(name: str, raw: Any) -> Method:
     """The settings of a method, checked by the class that its kind has registered."""
-    kind = raw.get("kind") if isinstance(raw, dict) else None
-    if kind not in Method.kinds and kind in kinds():
+    kind = str(raw.get("kind")) if isinstance(raw, dict) else ""
+    if kind.isidentifier() and find_spec(f"{METHODS}.{kind}"):
         importlib.import_module(f"{METHODS}.{kind}")
     if kind not in Method.kinds:
         raise UserError(f"methods.{name}.kind: '{kind}' is not a kind of method; see docs/methods.md")

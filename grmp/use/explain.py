@@ -72,7 +72,7 @@ def overlay(image: Image.Image, relevance: np.ndarray, share: float, aspect: str
 @torch.no_grad()
 def agrees(image: Image.Image, pairs: Sequence[tuple[str, str]]) -> list[float]:
     """For each pair of texts the probability that the first one describes the image, not the second."""
-    clip, known = shipped.load(CLIP).prompted(), set(shipped.read(CLIP)[0][shipped.IDS].tolist())
+    clip, known = shipped.load(CLIP), set(shipped.read(CLIP)[0][shipped.IDS].tolist())
     whole_image = decode.fit(image, clip.shape.image_size, "squash")
     embedded, shares = clip.image(pixels(torch.from_numpy(whole_image.copy())[None], clip.shape)), []
     for texts in pairs:

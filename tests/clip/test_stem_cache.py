@@ -32,7 +32,7 @@ def dataset(tmp_path):
 
 def test_scores_are_those_of_the_pixels(backbone, dataset, tmp_path):
     toy = dataset(1)
-    clip = backbone.prompted()
+    clip = backbone
     text = clip.text(tokenize(["a photo with high quality.", "a photo with low quality."]))
     features = stem_cache.inputs(tmp_path, toy, backbone)
     assert features.shape == (3, 896, 7, 7)

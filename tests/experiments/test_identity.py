@@ -3,7 +3,6 @@
 import pytest
 
 from grmp.code import closure
-from grmp.params.load import kinds
 
 KINDS = ("zero_shot", "ridge", "tune", "panel", "distill")
 
@@ -17,7 +16,3 @@ def test_code_of_a_kind(kind):
     assert not [m for m in found if m.startswith(("grmp.report", "grmp.experiments", "grmp.methods.registry"))]
     # a new database makes no record out of date
     assert not [m for m in found if m.startswith("grmp.data.databases.") and "._" not in m]
-
-
-def test_every_kind_is_a_file():
-    assert set(KINDS) < set(kinds())

@@ -61,7 +61,7 @@ TRAIN, TEST = np.arange(9), np.arange(9, 21)
 @pytest.fixture(scope="module")
 def world():
     """A small seeded backbone, prompts, texts, pictures whose brightness is their quality."""
-    backbone = Backbone(SHAPE, weights.clip_weights(SHAPE), "seeded")
+    backbone = Backbone(weights.clip_weights(SHAPE), SHAPE, "seeded")
     rng = np.random.default_rng(3)
     quality = rng.uniform(size=21)
     images = np.clip(rng.normal(60 + 130 * quality[:, None, None, None], 20, (21, 3, 36, 36)), 0, 255).astype(np.uint8)
@@ -287,7 +287,7 @@ def jobs(world, dtype=torch.float64, own_prompts=False):
 
 
 def backbone(dtype):
-    return Backbone(SHAPE, {n: t.to(dtype) for n, t in weights.clip_weights(SHAPE).items()}, "seeded")
+    return Backbone({n: t.to(dtype) for n, t in weights.clip_weights(SHAPE).items()}, SHAPE, "seeded")
 
 
 def together_and_alone(world, dtype=torch.float64, rule="published", train=("context", "blocks"), own=False, **change):

@@ -126,7 +126,7 @@ def _meta(
         inner_rate=INNER_RATE,
         outer_rate=OUTER_FACTOR,
     )
-    backbone, size = Backbone(shape, base, "golden"), (1, 4, 3, side, side)
+    backbone, size = Backbone(base, shape, "golden"), (1, 4, 3, side, side)
     outer = meta.Outer(prompts, variant.outer, variant.outer_rate)
 
     def fresh() -> meta.Inner:

@@ -14,4 +14,4 @@ def bright():
     rng = np.random.default_rng(3)
     quality = rng.uniform(size=60)
     images = np.clip(rng.normal(60 + 130 * quality[:, None, None, None], 20, (60, 3, 36, 36)), 0, 255).astype(np.uint8)
-    return Backbone(SHAPE, weights.clip_weights(SHAPE), "seeded"), images, quality
+    return Backbone(weights.clip_weights(SHAPE), SHAPE, "seeded"), images, quality

@@ -30,7 +30,7 @@ def test_published_adaptation_at_full_size():
     )
     prompts = {n: t.to(device) for n, t in weights.prompts(VIT_B16, under.prompts.visual_tokens).items()}
     sides = (Subset(images, quality, rows) for rows in (np.arange(10), np.arange(10, 60)))
-    backbone = Backbone(VIT_B16, weights.clip_weights(VIT_B16), "seeded").to(device)
+    backbone = Backbone(weights.clip_weights(VIT_B16), VIT_B16, "seeded").to(device)
     (outcome,) = finetune(backbone, texts, under.methods["grmp"], settings, [SplitData(0, prompts, *sides)])
     assert outcome.trained_values == 40_965_632
     assert outcome.scores.shape == (50,)

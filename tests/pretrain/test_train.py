@@ -21,7 +21,7 @@ from tests.worlds import SHAPE
 RELEASED = {"protocol": "published", "reset": "never", "query": "inner", "outer": "average", "order": 0}
 RELEASED |= {"inner": "adam", "inner_rate": 1e-3, "outer_rate": 0.1}
 SETTINGS = SimpleNamespace(support_batch=4, query_batch=4, support=0.8, split_by="image", label_scale="set")
-BACKBONE = Backbone(SHAPE, weights.clip_weights(SHAPE), "seeded")
+BACKBONE = Backbone(weights.clip_weights(SHAPE), SHAPE, "seeded")
 TOKENS = tokenize(["X X X X high quality.", "X X X X low quality."])
 
 

@@ -139,7 +139,7 @@ def test_prompts_learn_the_order_of_levels(tmp_path):
     rng, table = np.random.default_rng(0), index([1, 2, 3, 4, 5], sources=10, kinds=("dim",))
     dark = table["reference"].str[1:].astype(int).to_numpy() * 6 + table["level"].to_numpy() * 22
     images = np.clip(rng.normal(20 + dark[:, None, None, None], 15, (len(table), 3, 36, 36)), 0, 255).astype(np.uint8)
-    backbone = Backbone(SHAPE, weights.clip_weights(SHAPE), "seeded")
+    backbone = Backbone(weights.clip_weights(SHAPE), SHAPE, "seeded")
     theta = random_prompts(SHAPE, 3, 0, 4, "layer", torch.Generator().manual_seed(0))
     task = triplets.tasks_of("pre", table, 0.6, seed=3)[0]
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(worlds.settings(), sort_keys=False))
