@@ -36,9 +36,7 @@ def choose_device(wanted: str, threads: int) -> "torch.device":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it is first used
     if deterministic != torch.are_deterministic_algorithms_enabled():  # the call imports torch's compiler: 150 MB
         torch.use_deterministic_algorithms(deterministic)
-    exact = (
-        os.environ.get("GRMP_TF32") != "1"
-    )  # TF32 has 10 bits of mantissa; by default torch uses it for convolutions
+    exact = os.environ.get("GRMP_TF32") != "1"  # TF32, torch's default for convolutions, has 10 bits of mantissa
     torch.backends.cudnn.allow_tf32 = not exact
     torch.set_float32_matmul_precision("highest" if exact else "high")
     found = torch.cuda.is_available()

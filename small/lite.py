@@ -64,8 +64,8 @@ def head(state: Tensors) -> Tensors:
 def fold(state: Tensors) -> Tensors:
     """The stem's tensors from the weights of ``efficientnet_lite_pytorch``'s Lite0, batch norms folded."""
     folded = fold_one(state, "conv", "_conv_stem", "_bn0")
-    for i, (_, _, expansion, _) in enumerate(stem.BLOCKS):
-        if expansion > 1:
+    for i in range(len(stem.STRIDES)):
+        if f"_blocks.{i}._expand_conv.weight" in state:
             folded |= fold_one(state, f"{i}.expand", f"_blocks.{i}._expand_conv", f"_blocks.{i}._bn0")
         folded |= fold_one(state, f"{i}.depthwise", f"_blocks.{i}._depthwise_conv", f"_blocks.{i}._bn1")
         folded |= fold_one(state, f"{i}.project", f"_blocks.{i}._project_conv", f"_blocks.{i}._bn2")

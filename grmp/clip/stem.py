@@ -31,25 +31,7 @@ FIRST = f"{PREFIX}conv.weight"  # a CLIP with this tensor has a stem
 POOLED = "visual.pooled.weight"
 CHANNELS = 896
 CELL = 32  # pixels
-# (kernel, stride, expansion, output channels) of blocks 0 to 15
-BLOCKS = (
-    (3, 1, 1, 16),
-    (3, 2, 6, 24),
-    (3, 1, 6, 24),
-    (5, 2, 6, 40),
-    (5, 1, 6, 40),
-    (3, 2, 6, 80),
-    (3, 1, 6, 80),
-    (3, 1, 6, 80),
-    (5, 1, 6, 112),
-    (5, 1, 6, 112),
-    (5, 1, 6, 112),
-    (5, 2, 6, 192),
-    (5, 1, 6, 192),
-    (5, 1, 6, 192),
-    (5, 1, 6, 192),
-    (3, 1, 6, 320),
-)
+STRIDES = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1, 1, 1, 1)  # of blocks 0 to 15
 
 
 def features(p: Mapping[str, Tensor], x: Tensor) -> Tensor:
@@ -58,9 +40,9 @@ def features(p: Mapping[str, Tensor], x: Tensor) -> Tensor:
     x = x.contiguous(memory_format=torch.channels_last)
     x = convolve(p, "conv", x, 2).clamp_(0, 6)  # (B, 32, S/2, S/2)
     kept = {}
-    for i, (_, stride, expansion, _) in enumerate(BLOCKS):
+    for i, stride in enumerate(STRIDES):
         y = x
-        if expansion > 1:
+        if f"{PREFIX}{i}.expand.weight" in p:
             y = convolve(p, f"{i}.expand", y).clamp_(0, 6)
         y = convolve(p, f"{i}.depthwise", y, stride, groups=y.shape[1]).clamp_(0, 6)
         y = convolve(p, f"{i}.project", y)

@@ -206,10 +206,8 @@ class Finetuner:
         self, data: SplitData, frozen: Tensors, budgets: tuple[Budget, Budget]
     ) -> tuple[FeatureCache, FeatureCache]:
         """(features, teacher's scene logits) of training crops, and features of test crops."""
-        clip, teacher = (
-            PromptedCLIP(frozen, self.shape),
-            PromptedCLIP(data.teacher or self.backbone.weights, self.shape),
-        )
+        clip = PromptedCLIP(frozen, self.shape)
+        teacher = PromptedCLIP(data.teacher or self.backbone.weights, self.shape)
         with torch.no_grad():
             scenes = teacher.text(self.texts.scenes)
 

@@ -38,9 +38,8 @@ class SplitData:
     train: Subset
     test: Subset
     teacher: Tensors | None = None  # weights of the CLIP behind the semantic loss; None: the frozen backbone
-    keep: bool = (
-        False  # also return the tensors after the last epoch (``scores`` are theirs only with ``select`` "fixed")
-    )
+    # also return the tensors after the last epoch (``scores`` are theirs only with ``select`` "fixed")
+    keep: bool = False
 
 
 @dataclass

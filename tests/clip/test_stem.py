@@ -20,6 +20,26 @@ from grmp.finetune.loop import split_tuned, tuned_names
 from small import lite
 from tests.golden import weights
 
+# (kernel, stride, expansion, output channels) of blocks 0 to 15
+BLOCKS = (
+    (3, 1, 1, 16),
+    (3, 2, 6, 24),
+    (3, 1, 6, 24),
+    (5, 2, 6, 40),
+    (5, 1, 6, 40),
+    (3, 2, 6, 80),
+    (3, 1, 6, 80),
+    (3, 1, 6, 80),
+    (5, 1, 6, 112),
+    (5, 1, 6, 112),
+    (5, 1, 6, 112),
+    (5, 2, 6, 192),
+    (5, 1, 6, 192),
+    (5, 1, 6, 192),
+    (5, 1, 6, 192),
+    (3, 1, 6, 320),
+)
+
 
 def seeded_state():
     """Weights of a Lite0 under their published names, random but for their sizes."""
@@ -33,7 +53,7 @@ def seeded_state():
 
     convolution("_conv_stem", "_bn0", 32, 3, 3)
     width = 32
-    for i, (kernel, _, expansion, out) in enumerate(stem.BLOCKS):
+    for i, (kernel, _, expansion, out) in enumerate(BLOCKS):
         if expansion > 1:
             convolution(f"_blocks.{i}._expand_conv", f"_blocks.{i}._bn0", width * expansion, width, 1)
         convolution(f"_blocks.{i}._depthwise_conv", f"_blocks.{i}._bn1", width * expansion, 1, kernel)
@@ -55,7 +75,7 @@ def plain(state, x):
         return nn.ReLU6()(x) if relu else x
 
     x, seen = layer("_conv_stem", "_bn0", x, 2), []
-    for i, (_, stride, expansion, _) in enumerate(stem.BLOCKS):
+    for i, (_, stride, expansion, _) in enumerate(BLOCKS):
         y = layer(f"_blocks.{i}._expand_conv", f"_blocks.{i}._bn0", x) if expansion > 1 else x
         y = layer(f"_blocks.{i}._depthwise_conv", f"_blocks.{i}._bn1", y, stride, y.shape[1])
         y = layer(f"_blocks.{i}._project_conv", f"_blocks.{i}._bn2", y, relu=False)
