@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import simplejpeg
-from PIL import ExifTags, Image, ImageChops, ImageCms, UnidentifiedImageError, features
+from PIL import ExifTags, Image, ImageChops, ImageCms, ImageOps, UnidentifiedImageError, features
 from tqdm import tqdm
 
 from grmp.data.metadata import without_corrupt, without_optional
@@ -47,15 +47,6 @@ LIMIT = os.environ.get("GRMP_MAX_PIXELS") or "178956970"
 if not LIMIT.isdecimal():
     raise UserError(f"GRMP_MAX_PIXELS={LIMIT}: give a number of pixels, such as 500000000")
 MAX_PIXELS = int(LIMIT)
-TURNS = {  # EXIF orientation -> what brings the image upright
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 COLOUR_SPACES = {"RGB": "RGB", "CMYK": "CMYK", "GRAY": "L"}  # of an ICC profile -> Pillow's mode
 Image.init()
 with contextlib.suppress(ImportError):  # photographs of phones, where this library is installed
@@ -209,10 +200,10 @@ def _displayed(opened: Image.Image) -> Image.Image:
 
 def _upright(image: Image.Image, opened: Image.Image) -> Image.Image:
     """``image`` turned as the EXIF orientation of ``opened`` says."""
-    turn = None
     with contextlib.suppress(Exception):  # corrupt metadata raise anything
-        turn = TURNS.get(opened.getexif().get(ExifTags.Base.Orientation, 1))
-    return image if turn is None else image.transpose(turn)
+        image.getexif()[ExifTags.Base.Orientation] = opened.getexif().get(ExifTags.Base.Orientation, 1)
+        ImageOps.exif_transpose(image, in_place=True)
+    return image
 
 
 def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
