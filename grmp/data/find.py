@@ -17,6 +17,14 @@ def printable(path: Path) -> str:
     return re.sub(r"[\x00-\x1f\x7f]", lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
+def for_table(names: list[str]) -> list[str]:
+    """``names``, which a table can hold. Raises UserError if one is not UTF-8."""
+    for name in names:
+        if name != name.encode(errors="replace").decode():
+            raise UserError(f"a table cannot name {printable(Path(name))}, which is not UTF-8; rename the file")
+    return names
+
+
 def find(given: Sequence[Path], left_out: Counter[str] | None = None) -> list[Path]:
     """The files, and the images below the folders, each once and in order; ``left_out`` counts the others by kind.
 

@@ -19,7 +19,7 @@ from pydantic import BaseModel, Field
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from grmp.data import tables
-from grmp.data.find import find
+from grmp.data.find import find, for_table
 from grmp.errors import UserError
 from grmp.files import write_text
 from grmp.metrics import srcc
@@ -52,7 +52,7 @@ class Session:
             if missing := sorted(set(chosen) - set(names)):
                 raise UserError(f"{listed}: {missing[0]} is not below {folder} ({len(missing)} such rows)")
             names = list(dict.fromkeys(chosen))
-        self.names = names
+        self.names = for_table(names)
         self.votes = pd.DataFrame(columns=COLUMNS)
         if self.file.is_file():
             found = tables.read(self.file, COLUMNS[:3]).reset_index(drop=True).reindex(columns=COLUMNS)

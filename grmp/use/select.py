@@ -11,7 +11,7 @@ from grmp.data import duplicates
 from grmp.data.custom import locate
 from grmp.data.dataset import COLUMNS, Dataset
 from grmp.data.decode import read_images
-from grmp.data.find import find, printable
+from grmp.data.find import find, for_table, printable
 from grmp.errors import UserError
 from grmp.files import claim, write_text
 from grmp.finetune.scorer import load
@@ -41,7 +41,8 @@ def select(folder: Path, out: Path, count: int, seed: int) -> str:
     if count > len(first):
         raise UserError(f"{folder} has {len(first)} different images; choose -n {len(first)} or fewer")
     rows = first[choose(embeddings[first], quality[first], count, seed)]
-    names, alike = [known[i].relative_to(folder).as_posix() for i in rows], sizes[group[rows]] - 1
+    names = for_table([known[i].relative_to(folder).as_posix() for i in rows])
+    alike = sizes[group[rows]] - 1
     table = pd.DataFrame({"image": names, "duplicates": alike, "mos": ""})
     write_text(out, table.to_csv(index=False, lineterminator="\n"))
     lines = [f"{printable(path)}: {why}" for path, why in unread.items()]

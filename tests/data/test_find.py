@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from grmp.data.decode import concerns
-from grmp.data.find import find, tally
+from grmp.data.find import find, for_table, tally
 from grmp.errors import UserError
 
 
@@ -37,6 +37,12 @@ def test_images_are_found_by_content_and_the_others_counted(tmp_path: Path):
     assert (
         tally(left_out) == "left out: 1 .dng, 1 .txt, 2 broken links or no files, 1 given twice, 1 hidden, 1 in @eaDir"
     )
+
+
+def test_names_that_no_table_can_hold_are_named():
+    assert for_table(["日本.jpg", "a\nb"]) == ["日本.jpg", "a\nb"]
+    with pytest.raises(UserError, match=r"a table cannot name b/caf\\xe9.jpg, which is not UTF-8; rename the file"):
+        for_table(["a.jpg", os.fsdecode(b"b/caf\xe9.jpg")])
 
 
 def test_folders_without_images_say_what_they_hold(tmp_path: Path):

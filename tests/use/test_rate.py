@@ -1,5 +1,6 @@
 """The rating page's requests: nothing is lost, nothing is counted twice, repeats are hidden, raters are kept apart."""
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -34,6 +35,12 @@ def vote(client: TestClient, rater: str, position: int, rating: int | None) -> d
     answer = client.post("/vote", json={"rater": rater, "position": position, "rating": rating})
     assert answer.status_code == 200, answer.text
     return answer.json()
+
+
+def test_a_name_that_cannot_be_saved_is_refused_at_the_start(folder: Path):
+    (folder / "00.png").rename(folder / os.fsdecode(b"caf\xe9.png"))
+    with pytest.raises(UserError, match="not UTF-8; rename the file"):
+        room.Session(folder)
 
 
 def test_every_rating_is_on_the_disk_before_the_answer_and_survives_a_restart(folder: Path):
