@@ -29,9 +29,10 @@ NAMED = 3  # rows in an error message
 def evaluate(params: Params, root: Path, file: Path, key: RunKey, against: str, label: str) -> dict[str, Any]:
     """Compare the predictions in ``file`` with the record of the method ``against``.
 
-    Plain data: the ``key``, ``label``, ``splits``, and by metric ``medians`` and ``differences`` (empty if ours was not run).
-    ``key.method`` is what the method will be called in files, ``label`` in print. Raises UserError if the table does not
-    predict every test image of every split once, or the splits and ratings of the database are not here.
+    Plain data: the ``key``, ``label``, ``splits``, ``problems`` (status -> splits), and by metric ``medians`` and
+    ``differences`` (empty if ours was not run). ``key.method`` is what the method will be called in files, ``label`` in print.
+    Raises UserError if the table does not predict every test image of every split once, or the splits and ratings of the
+    database are not here.
     """
     ours = _record(root, key._replace(method=against))
     with tempfile.TemporaryDirectory() as place:
@@ -40,12 +41,14 @@ def evaluate(params: Params, root: Path, file: Path, key: RunKey, against: str, 
     known = [theirs, ours] if ours else [theirs]
     database = prepared(params, root, key.target)
     scores = score_table(known, {key.target: database} if database else {})
-    table = summary_table(scores[scores["method"] == key.method], params.evaluate).set_index("metric")
+    mine = scores[scores["method"] == key.method]
+    table = summary_table(mine, params.evaluate).set_index("metric")
     values = Differences(params, root, {RunKey(*cell): part for cell, part in scores.groupby(list(RunKey._fields))})
     found = {metric: values.of([(theirs, ours)], metric) for metric in SHOWN} if ours else {}
     medians = {metric: table.loc[metric].to_dict() for metric in SHOWN}
     name = params.methods[against].label if against in params.methods else against
     named = {**key._asdict(), "label": label, "splits": theirs.run.splits}
+    named["problems"] = mine.loc[mine["status"] != "ok", "status"].value_counts().to_dict()
     return named | {"medians": medians, "against": name, "differences": found}
 
 
@@ -55,6 +58,7 @@ def text(found: dict[str, Any]) -> str:
     shown = [with_interval(*(v[c] for c in ("median", "median_low", "median_high"))) for v in found["medians"].values()]
     lines = [f"{label} on {database}, {shots} labels, {found['protocol']}, {found['splits']} splits"]
     lines += [f"median {m.upper()}  {value}" for m, value in zip(found["medians"], shown, strict=True)]
+    lines += [f"{count} of {found['splits']} splits: {status}" for status, count in found["problems"].items()]
     for m, d in found["differences"].items():
         lines.append(
             f"minus {found['against']}: mean {m.upper()} {signed(d['mean'], d['low'], d['high'])}, better on {d['won']} of "

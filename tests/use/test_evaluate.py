@@ -1,6 +1,7 @@
 """Predictions of other methods: the same numbers as a run of ours with these predictions, and a place in tables and figures."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,16 @@ def test_the_numbers_are_those_of_a_run_of_ours(built: Path, mine: Path):
     text = room.text(found).splitlines()
     assert text[0] == "my method on alpha, 25 labels, sound, 5 splits"
     assert text[-1].startswith("| alpha | my method | 25 | ")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"), [(lambda s: 0 * s, "constant predictions"), (lambda s: -s, "predictions run against quality")]
+)
+def test_scores_that_say_nothing_get_a_comment(built: Path, mine: Path, change, said: str):
+    table = pd.read_csv(mine, dtype={"image": str})
+    table.assign(score=change(table["score"])).to_csv(mine, index=False)
+    found = room.evaluate(settings.load(built / "params.yaml"), built, mine, KEY, "grmp", "my method")
+    assert re.search(rf"[1-5] of 5 splits: .*{said}", room.text(found))
 
 
 @pytest.mark.parametrize(
