@@ -212,10 +212,9 @@ def train(
     from grmp.use.settings import METHOD, own, settings_of
 
     if resume:
-        kept = settings_of(resume)
-        backbone = backbone or ("" if params else kept.backbone)
-        method, scale = method or kept.method, scale or kept.scale
-        lower_is_better = lower_is_better or kept.lower_is_better
+        its_backbone, its_method, its_scale, lower = settings_of(resume)
+        backbone = backbone or ("" if params else its_backbone)
+        method, scale, lower_is_better = method or its_method, scale or its_scale, lower_is_better or lower
     if params and backbone:
         raise UserError("--params brings its own CLIP: give --params or --backbone, not both")
     loaded, root = (load(params), params.parent) if params else own(backbone)
@@ -263,7 +262,6 @@ def score(
     device: Device = "auto",
 ) -> None:
     """Score images: quality in [0, 1] (higher is better), its percentile, and a predicted rating with its interval."""
-    from grmp.use.score import Wanted
     from grmp.use.score import score as run
     from grmp.use.video import is_video
 
@@ -273,7 +271,7 @@ def score(
         if below is not None or worst or crops or html or as_json:
             raise UserError("--below, --worst, --crops, --html and --json are for images; leave them out for videos")
         return _score_videos(images, model, out, frames, device)
-    unread, found = run(images, Wanted(model, device, crops, below, worst, as_json), out, html)
+    unread, found = run(images, model, device, crops, below, worst, as_json, out, html)
     if unread:
         raise UserError(f"{unread} images could not be read (named above); the others are scored")
     if found:

@@ -9,7 +9,6 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,63 +26,59 @@ Row = dict[str, float | str]
 ALIKE, FEW = 0.002, 10  # scores of so many images that differ by less are worth a notice
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """What to score and which rows to write."""
-
-    model: str | Path
-    device: str = "auto"
-    crops: int = 0
-    below: float | None = None  # only images that are worse than this on the rating scale
-    worst: int = 0  # only so many, worst first
-    as_json: bool = False
-
-
-def score(given: Sequence[Path], wanted: Wanted, out: Path | None = None, html: Path | None = None) -> tuple[int, int]:
-    """Write one row per image; returns how many are unreadable, and how many are worse than ``wanted.below``.
+def score(
+    given: Sequence[Path],
+    name: str | Path,
+    device: str = "auto",
+    crops: int = 0,
+    below: float | None = None,
+    worst: int = 0,
+    as_json: bool = False,
+    out: Path | None = None,
+    html: Path | None = None,
+) -> tuple[int, int]:
+    """Write one row per image; returns how many are unreadable, and how many are worse than ``below``.
 
     Rows have the columns of `grmp.finetune.trust.judge` and, with crops, the mean and the least quality of the crops. With
     ``out``, scores are noted in a file beside it, and an interrupted call continues from there.
 
-    Raises UserError if the model, a file or a folder does not exist, or a folder has no images.
+    Raises UserError if the model, called ``name``, a file or a folder does not exist, or a folder has no images.
     """
-    if wanted.device not in ("auto", "cpu", "cuda"):
-        raise UserError(f"--device {wanted.device}: choose auto, cpu or cuda")
+    if device not in ("auto", "cpu", "cuda"):
+        raise UserError(f"--device {device}: choose auto, cpu or cuda")
     for file in filter(None, (out, html)):
         claim(file)
     left_out, remarks = Counter[str](), Counter[str]()
     paths = find(given, left_out)
-    model = load(wanted.model, wanted.device)
-    if wanted.below is not None and not model.scale.low <= wanted.below <= model.scale.high:
-        raise UserError(
-            f"--below {wanted.below:g}: ratings of this model are {model.scale.low:g} to {model.scale.high:g}"
-        )
-    notes = out and out.with_name(f".{out.name}.{sha256_of([model.card['sha256'], wanted.crops])[:16]}.notes")
-    limit = None if wanted.below is None else model.scale.quality(np.array([wanted.below]))[0]
+    model = load(name, device)
+    if below is not None and not model.scale.low <= below <= model.scale.high:
+        raise UserError(f"--below {below:g}: ratings of this model are {model.scale.low:g} to {model.scale.high:g}")
+    notes = out and out.with_name(f".{out.name}.{sha256_of([model.card['sha256'], crops])[:16]}.notes")
+    limit = None if below is None else model.scale.quality(np.array([below]))[0]
     kept: list[tuple[Path, Row]] = []
-    unread = below = shown = 0
+    unread = worse = shown = 0
     least, most = np.inf, -np.inf
-    for path, (row, trouble) in zip(paths, _rows(model, paths, wanted, notes), strict=True):
+    for path, (row, trouble) in zip(paths, _rows(model, paths, crops, notes), strict=True):
         unread += bool(trouble)
         least, most = np.fmin(least, float(row["quality"])), np.fmax(most, float(row["quality"]))
         remarks.update(concerns(path, model.card["size"], model.card["aspect"], model.clip.shape.patch_size))
         if limit is not None:
             if not float(row["quality"]) < limit:
                 continue
-            below += 1
-        if out or wanted.worst or html:  # else rows are not kept: memory does not grow with them
+            worse += 1
+        if out or worst or html:  # else rows are not kept: memory does not grow with them
             kept.append((path, row))
-        if not (out or wanted.worst):
-            print(_line(row, wanted.as_json, first=not shown), end="", flush=True)
+        if not (out or worst):
+            print(_line(row, as_json, first=not shown), end="", flush=True)
             shown += 1
-    if wanted.worst:
-        kept = sorted(kept, key=lambda one: float(np.nan_to_num(float(one[1]["quality"]), nan=np.inf)))[: wanted.worst]
-    text = "".join(_line(row, wanted.as_json, first=i == 0) for i, (_, row) in enumerate(kept))
+    if worst:
+        kept = sorted(kept, key=lambda one: float(np.nan_to_num(float(one[1]["quality"]), nan=np.inf)))[:worst]
+    text = "".join(_line(row, as_json, first=i == 0) for i, (_, row) in enumerate(kept))
     if out and notes:
         write_text(out, text)
         notes.unlink(missing_ok=True)
         print(f"{out}: {len(paths) - unread} images scored")
-    elif wanted.worst:
+    elif worst:
         print(text, end="")
     if html:
         from grmp.use.html import write
@@ -97,7 +92,7 @@ def score(given: Sequence[Path], wanted: Wanted, out: Path | None = None, html: 
             print(line, file=sys.stderr)
     if sys.stderr.isatty():
         print(meaning(model), file=sys.stderr)
-    return unread, below
+    return unread, worse
 
 
 def meaning(model: QualityModel) -> str:
@@ -119,12 +114,12 @@ def caution(card: dict[str, Any]) -> str:
     return f"this order of images may be chance: the model's cross-validated SRCC is {found}; rate more images"
 
 
-def _rows(model: QualityModel, paths: list[Path], wanted: Wanted, notes: Path | None) -> Iterator[tuple[Row, str]]:
+def _rows(model: QualityModel, paths: list[Path], crops: int, notes: Path | None) -> Iterator[tuple[Row, str]]:
     """(row, reason why it could not be read), in order."""
     from tqdm import tqdm
 
-    known = _known(notes, 1 + wanted.crops)
-    fresh = model.rate([path for path in paths if _key(path) not in known], wanted.crops)
+    known = _known(notes, 1 + crops)
+    fresh = model.rate([path for path in paths if _key(path) not in known], crops)
     bar = tqdm(paths, desc="score", unit="image", delay=5, disable=None)
     with notes.open("a") if notes else contextlib.nullcontext() as note:
         for path in bar:
@@ -133,11 +128,11 @@ def _rows(model: QualityModel, paths: list[Path], wanted: Wanted, notes: Path | 
                 tqdm.write(f"{printable(path)}: {trouble}", file=sys.stderr)
             elif note and key not in known:
                 print(json.dumps([key, list(found)]), file=note, flush=True)
-            quality, *crops = found
+            quality, *parts = found
             row: Row = {"image": printable(path)}
             row |= {name: float(value[0]) for name, value in model.judge(np.array([quality])).items()}
-            if crops:
-                row |= {"crops_mean": float(np.mean(crops)), "crops_min": float(np.min(crops))}
+            if parts:
+                row |= {"crops_mean": float(np.mean(parts)), "crops_min": float(np.min(parts))}
             yield row, trouble
 
 

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import get_args
 
 import grmp.params
 from grmp.clip import checkpoints
@@ -17,17 +17,8 @@ METHOD = "last_blocks"
 OPENAI = "openai"
 
 
-class Kept(NamedTuple):
-    """What a model was trained with: arguments of `grmp train`."""
-
-    backbone: str
-    method: str
-    scale: tuple[float, float]
-    lower_is_better: bool
-
-
-def settings_of(model: Path) -> Kept:
-    """From the card of a model.
+def settings_of(model: Path) -> tuple[str, str, tuple[float, float], bool]:
+    """What a model was trained with: the options --backbone, --method, --scale and --lower-is-better of `grmp train`.
 
     The new model learns from all ratings anew: one that started from weights which have seen some of the images would be
     scored too well by cross-validation. Raises UserError if the file is not a model.
@@ -35,7 +26,7 @@ def settings_of(model: Path) -> Kept:
     _, card = checkpoints.read(model, REMEDY, first="", only_metadata=True)
     try:
         scale = card["scale"]
-        return Kept(card.get("backbone", ""), card["method"], (scale["low"], scale["high"]), not scale["higher_better"])
+        return card.get("backbone", ""), card["method"], (scale["low"], scale["high"]), not scale["higher_better"]
     except (KeyError, TypeError):
         raise UserError(f"{model} is not a quality model; {REMEDY}") from None
 

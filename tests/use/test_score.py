@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from grmp.cli import app
 from grmp.errors import UserError
 from grmp.finetune.scorer import QualityModel
-from grmp.use.score import Wanted, caution, score
+from grmp.use.score import caution, score
 
 COLUMNS = ["image", "quality", "percentile", "predicted_rating", "low", "high"]
 
@@ -81,8 +81,8 @@ def test_unreadable_images_are_named_and_cost_the_exit_code(photographs: Path, t
 
 
 def test_an_interrupted_call_continues(photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    wanted, out = Wanted("small-rated", "cpu"), tmp_path / "s.csv"
-    score([photographs], wanted, tmp_path / "whole.csv")
+    out = tmp_path / "s.csv"
+    score([photographs], "small-rated", "cpu", out=tmp_path / "whole.csv")
     rate, asked = QualityModel.rate, []
 
     def stops_after_two(self, sources, crops):
@@ -91,10 +91,10 @@ def test_an_interrupted_call_continues(photographs: Path, tmp_path: Path, monkey
 
     monkeypatch.setattr(QualityModel, "rate", stops_after_two)
     with pytest.raises(KeyboardInterrupt):
-        score([photographs], wanted, out)
+        score([photographs], "small-rated", "cpu", out=out)
     assert not out.exists()
     monkeypatch.setattr(QualityModel, "rate", lambda self, s, crops: asked.extend(s) or rate(self, s, crops))
-    score([photographs], wanted, out)
+    score([photographs], "small-rated", "cpu", out=out)
     assert len(asked) == 4
     assert out.read_text() == (tmp_path / "whole.csv").read_text()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["s.csv", "whole.csv"]
