@@ -5,7 +5,8 @@ import ctypes
 import gc
 import os
 import re
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -14,6 +15,7 @@ from grmp.errors import UserError
 if TYPE_CHECKING:
     import torch
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
@@ -68,6 +70,26 @@ def fits(compute: Callable[[], Result]) -> Result | None:
             raise
     torch.cuda.empty_cache()  # not above: there the exception still holds the tensors
     return None
+
+
+def in_chunks(
+    compute: Callable[[list[Item]], list[Result]], items: list[Item], size: int, what: str, remedy: str
+) -> Iterator[tuple[list[Item], list[Result], float]]:
+    """Yield (items, their results, seconds per item), ``size`` items at a time; half as many once GPU memory is full.
+
+    Raises UserError if a single one of ``what`` does not fit; ``remedy`` names the settings to lower.
+    """
+    while items:
+        chunk, start = items[:size], time.perf_counter()
+        found = fits(lambda chunk=chunk: compute(chunk))  # type: ignore[misc]
+        if found is not None:
+            yield chunk, found, (time.perf_counter() - start) / len(chunk)
+            items = items[len(chunk) :]
+            continue
+        if len(chunk) == 1:
+            raise UserError(f"{what} does not fit into GPU memory even alone; lower {remedy}")
+        size = len(chunk) // 2
+        print(f"{what}: {len(chunk)} do not fit into GPU memory together; continuing with {size}", flush=True)
 
 
 def reset_peak(device: "torch.device") -> int:

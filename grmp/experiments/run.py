@@ -5,10 +5,10 @@ a chunk that does not fit into the GPU's memory is halved.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from functools import cache, partial
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -130,7 +130,7 @@ def complete(context: "RunContext", name: str, folder: Path, label: str, progres
     from tqdm import tqdm
 
     from grmp import methods
-    from grmp.device import peak, reset_peak
+    from grmp.device import in_chunks, peak, reset_peak
 
     count = context.splits.count
     results = {i: kept for i in range(count) if (kept := record.read_split(folder, i))}
@@ -139,7 +139,8 @@ def complete(context: "RunContext", name: str, folder: Path, label: str, progres
     shared = (time.perf_counter() - start) / max(1, len(todo))  # seconds that all splits share
     reset_peak(context.device)
     with tqdm(total=count, initial=len(results), desc=label, unit="split", disable=None if progress else True) as bar:
-        for chunk, found, seconds in in_chunks(compute, todo, chunk_size(context, name), label):
+        chunks = in_chunks(compute, todo, chunk_size(context, name), f"{label}: split", "adapt.cache_gb or adapt.batch")
+        for chunk, found, seconds in chunks:
             for split, result in zip(chunk, found, strict=True):
                 rows = context.target.index.iloc[context.tested.test(split)]
                 scores = np.full(len(rows), np.nan) if result.failure else result.scores
@@ -163,25 +164,3 @@ def chunk_size(context: "RunContext", name: str) -> int:
     if context.device.type == "cpu" or not context.params.adapting(name):
         return 1
     return context.params.adapt.splits_at_once or context.splits.count
-
-
-def in_chunks(
-    compute: Callable[[list[int]], list[Any]], todo: list[int], size: int, name: str
-) -> Iterator[tuple[list[int], list[Any], float]]:
-    """Yield (splits, their results, seconds per split), ``size`` splits at a time; half as many once GPU memory is full.
-
-    Raises UserError if a single split does not fit.
-    """
-    from grmp.device import fits
-
-    while todo:
-        chunk, start = todo[:size], time.perf_counter()
-        found = fits(partial(compute, chunk))
-        if found is not None:
-            yield chunk, found, (time.perf_counter() - start) / len(chunk)
-            todo = todo[len(chunk) :]
-            continue
-        if len(chunk) == 1:
-            raise UserError(f"{name}: one split does not fit into GPU memory; lower adapt.cache_gb or adapt.batch")
-        size = len(chunk) // 2
-        print(f"{name}: {len(chunk)} splits do not fit into GPU memory together; continuing with {size}", flush=True)

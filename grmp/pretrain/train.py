@@ -25,7 +25,7 @@ from grmp.code import code_digest
 from grmp.data import databases, dataset
 from grmp.data.crops import Images, place
 from grmp.data.dataset import Dataset
-from grmp.device import choose_device, cpus, fits
+from grmp.device import choose_device, cpus, in_chunks
 from grmp.errors import UserError
 from grmp.files import sha256_of, whole, write_text
 from grmp.params import Params, Pretrain, Triplets, Variant
@@ -61,7 +61,8 @@ def pretrain(params: Params, root: Path, name: str) -> None:
         return
 
     given = {d: [stem_cache.inputs(root, side, backbone) for side in sides] for d, sides in loaded.items()}
-    images = {d: _place(sides, device) for d, sides in given.items()}
+    placed = {(d, side.shape): place(side, device) for d, sides in given.items() for side in sides}  # equal ones once
+    images = {d: [placed[d, side.shape] for side in sides] for d, sides in given.items()}
     # runs are independent; on a CPU as many at a time as there are cores for, which changes no number
     learn = partial(_learn, params, name, loaded, images, backbone, tokens)
     with ThreadPoolExecutor(1 if device.type == "cuda" else max(1, cpus() // settings.threads)) as pool:
@@ -87,7 +88,10 @@ def _learn(
     """One run of pre-training, with seed ``pretrain.seed + number``; its losses and final prompts."""
     settings, variant, p = params.pretrain, params.variants[name], params.prompts
     settings = settings.model_copy(update={"seed": settings.seed + number})
-    tasks = {d: _tasks(d, loaded[d][0].index, settings, variant) for d in settings.databases}
+    tasks: dict[str, list[Any]] = {}
+    for d in settings.databases:
+        of_levels, index = isinstance(variant, Triplets), loaded[d][0].index
+        tasks[d] = list(triplets.tasks_of(d, index, settings) if of_levels else tasks_of(d, index))
     if settings.drop_last_task:  # departure 4: every loop is as long as the first database's
         tasks = {d: t[: len(tasks[settings.databases[0]])] for d, t in tasks.items()}
     device = backbone.device
@@ -124,18 +128,6 @@ def _learn(
     return replace(state, prompts=state.prompts or learner.prompts)
 
 
-def _place(sides: list[np.ndarray], device: torch.device) -> list[Images]:
-    """Support and query images on the device; one copy where they are the same array."""
-    first = place(sides[0], device)
-    return [first if side.shape == sides[0].shape else place(side, device) for side in sides]
-
-
-def _tasks(name: str, index: pd.DataFrame, settings: Pretrain, variant: Variant | Triplets) -> list[Any]:
-    if isinstance(variant, Triplets):
-        return list(triplets.tasks_of(name, index, settings.support, settings.seed))
-    return list(tasks_of(name, index))
-
-
 def _visits(
     learner: "MetaLearner | triplets.Learner", tasks: Sequence[Any], images: list[Images], seed: list[int], renew: bool
 ) -> Iterator[tuple[Any, Losses, float]]:
@@ -152,7 +144,14 @@ def _visits(
         if renew:
             learner.renew()
         drawn = [(learner.batches(tasks[i], images, rng), [*seed, i]) for i in group]
-        losses = _in_memory(learner, drawn)
+        chunks = in_chunks(
+            lambda part: learner.visit(*zip(*part, strict=True)),
+            drawn,
+            size,
+            "pretrain: task",
+            "pretrain.support_batch",
+        )
+        losses = [found for _, results, _ in chunks for found in results]
         seconds = (time.perf_counter() - start) / len(group)
         yield from ((tasks[i], found, seconds) for i, found in zip(group, losses, strict=True))
 
@@ -161,17 +160,6 @@ def tasks_at_once(tasks: int, learner: "MetaLearner | triplets.Learner") -> int:
     """Tasks that are visited as one."""
     on_gpu = next(iter(learner.prompts.values())).device.type == "cuda"
     return tasks if on_gpu and learner.independent else 1
-
-
-def _in_memory(learner: "MetaLearner | triplets.Learner", drawn: list[tuple[Any, list[int]]]) -> list[Losses]:
-    """Losses of one visit to all tasks, or of two to half of them each if the GPU's memory does not suffice."""
-    found = fits(lambda: learner.visit([b for b, _ in drawn], [s for _, s in drawn]))
-    if found is not None:
-        return found
-    if len(drawn) == 1:
-        raise UserError("pretrain: one task does not fit into the GPU's memory; lower pretrain.support_batch")
-    half = len(drawn) // 2
-    return _in_memory(learner, drawn[:half]) + _in_memory(learner, drawn[half:])
 
 
 class MetaLearner:
@@ -219,7 +207,6 @@ class MetaLearner:
         """Visit tasks whose batches have equal sizes as one."""
         sizes = [tuple(t.shape for pair in task for side in pair for t in side) for task in batches]
         found: dict[int, Losses] = {}
-        directions = []
         for size in dict.fromkeys(sizes):
             members = [i for i, other in enumerate(sizes) if other == size]
             dropout = meta.PromptDropout(self.dropout, self.prompts, [seeds[i] for i in members])
@@ -227,11 +214,10 @@ class MetaLearner:
             inner = self._inner(len(members)) if self.independent else self.inner
             steps = (_stacked(step) for step in zip(*(batches[i] for i in members), strict=True))
             done = meta.visit(self.prompts, inner, steps, loss, self.variant)
-            directions.append((members, done.direction))
+            self.directions.append(done.direction)
             of_tasks = (zip(*losses, strict=True) for losses in (done.support_losses, done.query_losses))
             for i, support, query in zip(members, *of_tasks, strict=True):
                 found[i] = list(support), list(query)
-        self.directions += [direction for _, direction in directions]
         return [found[i] for i in range(len(batches))]
 
     def renew(self) -> None:
@@ -324,15 +310,14 @@ class Checkpoint:
         try:
             device = next(iter(next(iter(models.values()))[0].values())).device
             kept = torch.load(self.path, map_location=device, weights_only=True)
-            state, found = State(**kept["state"]), kept["models"]
-            same = all(found[name][0][n].shape == t.shape for name in models for n, t in models[name][0].items())
-            if kept["identity"] != self.identity or not same:
+            if kept["identity"] != self.identity:  # of the shapes, too
                 return State()
             with torch.no_grad():
                 for name, (tensors, optimizer) in models.items():
+                    found, moments = kept["models"][name]
                     for n, t in tensors.items():
-                        t.copy_(found[name][0][n])
-                    optimizer.load_state_dict(found[name][1])
-            return state
+                        t.copy_(found[n])
+                    optimizer.load_state_dict(moments)
+            return State(**kept["state"])
         except Exception:
             return State()

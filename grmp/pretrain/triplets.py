@@ -27,18 +27,8 @@ from grmp.params import Pretrain, Triplets
 from grmp.pretrain.meta import Batch, Inner, Loss
 from grmp.pretrain.tasks import load
 
-
-def triplet_loss(anchor: Tensor, nearer: Tensor, farther: Tensor, margin: float) -> Tensor:
-    """mean max(0, margin + |a - n| - |a - f|) over unit-length embeddings, each (N, E)."""
-    return F.triplet_margin_loss(anchor, nearer, farther, margin=margin)
-
-
-@dataclass(frozen=True)
-class Ladder:
-    """The images of one source under one distortion."""
-
-    rows: np.ndarray  # positions in the prepared array
-    levels: np.ndarray  # of each
+# The images of one source under one distortion: positions in the prepared array, and the level of each.
+Ladder = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -50,8 +40,8 @@ class Task:
     query: list[Ladder]
 
 
-def tasks_of(name: str, index: pd.DataFrame, share: float, seed: int) -> list[Task]:
-    """One task per distortion type, in sorted order; ``share`` of its sources support it, the same at every visit.
+def tasks_of(name: str, index: pd.DataFrame, settings: Pretrain) -> list[Task]:
+    """One task per distortion type, in sorted order; the same share of its sources supports it at every visit.
 
     Raises UserError if the database has no ladder of two levels, or a type has ladders of a single source.
     """
@@ -59,7 +49,7 @@ def tasks_of(name: str, index: pd.DataFrame, share: float, seed: int) -> list[Ta
     found: dict[str, list[Ladder]] = {}
     for (kind, _), part in labelled.groupby(["distortion", "reference"], sort=True):
         if part["level"].nunique() >= 2:
-            found.setdefault(str(kind), []).append(Ladder(part.index.to_numpy(), part["level"].to_numpy(np.float64)))
+            found.setdefault(str(kind), []).append((part.index.to_numpy(), part["level"].to_numpy(np.float64)))
     if not found:
         raise UserError(
             f"{name} has no two levels of one distortion of one source image, so it has no triplets; "
@@ -69,8 +59,8 @@ def tasks_of(name: str, index: pd.DataFrame, share: float, seed: int) -> list[Ta
     for number, (kind, ladders) in enumerate(found.items()):
         if len(ladders) < 2:
             raise UserError(f"{name}: distortion '{kind}' has levels of one source only; support and query need two")
-        order = np.random.default_rng([seed, number]).permutation(len(ladders))
-        count = max(1, min(len(order) - 1, round(share * len(order))))
+        order = np.random.default_rng([settings.seed, number]).permutation(len(ladders))
+        count = max(1, min(len(order) - 1, round(settings.support * len(order))))
         tasks.append(Task(kind, [ladders[i] for i in order[:count]], [ladders[i] for i in order[count:]]))
     return tasks
 
@@ -82,12 +72,12 @@ def draw(ladders: list[Ladder], rng: np.random.Generator) -> np.ndarray:
     anchor itself (another crop of it).
     """
     out = []
-    for ladder in ladders:
-        anchor = rng.integers(len(ladder.rows))
-        distance = np.abs(ladder.levels - ladder.levels[anchor])
+    for rows, levels in ladders:
+        anchor = rng.integers(len(rows))
+        distance = np.abs(levels - levels[anchor])
         farther = rng.choice(np.flatnonzero(distance > 0))
         nearer = rng.choice(np.flatnonzero(distance < distance[farther]))
-        out.append(ladder.rows[[anchor, nearer, farther]])
+        out.append(rows[[anchor, nearer, farther]])
     return np.array(out)
 
 
@@ -129,13 +119,13 @@ class Learner:
         return of(task.support, self.settings.support_batch), query
 
     def loss(self, dropout: PromptDropout | None = None) -> Loss:
-        """The triplet loss of a batch under given prompts, (1,)."""
+        """mean max(0, margin + |a - n| - |a - f|) of the embeddings of a batch under given prompts, (1,)."""
 
         def loss(prompts: Tensors, batch: Batch) -> Tensor:
             masks = [m.squeeze(0) for m in dropout.masks(len(batch[0]))] if dropout else []
             image = self.backbone.prompted(prompts).image(pixels(batch[0], self.backbone.shape), *masks)
             anchor, nearer, farther = image.chunk(3)
-            return triplet_loss(anchor, nearer, farther, self.variant.margin)
+            return F.triplet_margin_loss(anchor, nearer, farther, margin=self.variant.margin)
 
         return loss
 

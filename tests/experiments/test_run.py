@@ -20,7 +20,7 @@ from grmp.data.splits import Splits
 from grmp.errors import UserError
 from grmp.experiments import identity, sweep
 from grmp.experiments.record import is_current
-from grmp.experiments.run import chunk_size, enough_images, in_chunks, run
+from grmp.experiments.run import chunk_size, enough_images, run
 from grmp.files import sha256, write_json
 from grmp.methods.context import split_file
 from grmp.params import RunKey
@@ -58,45 +58,6 @@ def test_what_is_done_is_kept_batch_by_batch(device, wanted, kind, size):
     )
     case = SimpleNamespace(params=params, device=torch.device(device), splits=SimpleNamespace(count=10))
     assert chunk_size(case, kind) == size
-
-
-def fits(most: int):
-    def compute(splits):
-        if len(splits) > most:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
-        return [10 * s for s in splits]
-
-    return compute
-
-
-@pytest.mark.parametrize(("most", "groups"), [(10, [10]), (5, [5, 5]), (3, [2] * 5), (1, [1] * 10)])
-def test_halved_until_it_fits_and_nothing_is_lost(most, groups, capsys):
-    found = list(in_chunks(fits(most), list(range(10)), 10, "a-b-1"))
-    assert [len(splits) for splits, _, _ in found] == groups
-    assert [s for splits, _, _ in found for s in splits] == list(range(10))
-    assert [o for _, outcomes, _ in found for o in outcomes] == [10 * s for s in range(10)]
-    told = capsys.readouterr().out
-    assert ("a-b-1: 10 splits do not fit into GPU memory together; continuing with 5" in told) == (most < 10)
-
-
-def test_libraries_that_ask_for_memory_of_their_own_count_too():
-    def compute(splits):
-        if len(splits) > 1:
-            raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
-        return splits
-
-    assert [len(splits) for splits, _, _ in in_chunks(compute, [0, 1, 2], 3, "a-b-1")] == [1, 1, 1]
-
-    def broken(_splits):
-        raise RuntimeError("something else")
-
-    with pytest.raises(RuntimeError, match="something else"):
-        list(in_chunks(broken, [0], 1, "a-b-1"))
-
-
-def test_one_split_that_does_not_fit_is_named():
-    with pytest.raises(UserError, match=r"a-b-1: one split does not fit .* lower adapt.cache_gb"):
-        list(in_chunks(fits(0), [0, 1], 2, "a-b-1"))
 
 
 def test_a_cut_table_is_computed_again(world):

@@ -1,11 +1,13 @@
-"""Triplets of distortion levels: the loss's algebra, and which pictures make one."""
+"""Triplets of distortion levels: which pictures make one, and what is learned from them."""
+
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 import yaml
-from torch.nn.functional import normalize
+from torch.nn.functional import triplet_margin_loss
 
 from grmp import params
 from grmp.clip.model import Backbone, pixels, random_prompts
@@ -18,54 +20,12 @@ from tests.golden import weights
 from tests.worlds import SHAPE
 
 
-def embeddings(seed=0, count=7):
-    generator = torch.Generator().manual_seed(seed)
-    return [normalize(torch.randn(count, 5, generator=generator, dtype=torch.float64), dim=1) for _ in range(3)]
-
-
 def violated(anchor, nearer, farther):
     """Share of the triplets whose farther level is nearer; 0.5 is chance."""
     return float(((anchor - nearer).norm(dim=1) >= (anchor - farther).norm(dim=1)).float().mean())
 
 
-def test_loss_is_what_it_says():
-    a, n, f = embeddings()
-    expected = np.mean([max(0.0, 0.3 + (x - y).norm() - (x - z).norm()) for x, y, z in zip(a, n, f, strict=True)])
-    assert float(triplets.triplet_loss(a, n, f, 0.3)) == pytest.approx(expected, abs=1e-5)
-
-
-def test_loss_is_the_margin_where_nothing_tells_and_zero_where_the_order_holds():
-    a, n, _ = embeddings()
-    assert float(triplets.triplet_loss(a, n, n, 0.2)) == pytest.approx(0.2)
-    assert float(triplets.triplet_loss(a, a, -a, 0.2)) == 0.0  # 0 against 2, farther than any margin
-    assert float(triplets.triplet_loss(a, -a, a, 0.2)) == pytest.approx(2.2, abs=1e-4)
-    assert violated(a, a, -a) == 0.0
-    assert violated(a, -a, a) == 1.0
-
-
-def test_loss_does_not_change_under_a_rotation():
-    a, n, f = embeddings()
-    q = torch.linalg.qr(torch.randn(5, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)).Q
-    assert float(triplets.triplet_loss(a @ q, n @ q, f @ q, 0.3)) == pytest.approx(
-        float(triplets.triplet_loss(a, n, f, 0.3)), abs=1e-5
-    )
-
-
-def test_a_step_against_the_gradient_draws_the_nearer_and_drives_the_farther():
-    a, n, f = embeddings(count=1)
-    n.requires_grad_()
-    f.requires_grad_()
-    triplets.triplet_loss(a, n, f, 3.0).backward()
-    near, far = n - 0.1 * n.grad, f - 0.1 * f.grad
-    assert (a - near).norm() < (a - n).norm()
-    assert (a - far).norm() > (a - f).norm()
-
-
-def test_gradient_is_finite_where_the_nearer_is_the_anchor():
-    a, _, f = embeddings()
-    a.requires_grad_()
-    triplets.triplet_loss(a, a.clone(), f, 3.0).backward()
-    assert torch.isfinite(a.grad).all()
+HALF = SimpleNamespace(support=0.5, seed=3)
 
 
 def index(levels, sources=3, kinds=("blur", "noise")):
@@ -80,7 +40,7 @@ def index(levels, sources=3, kinds=("blur", "noise")):
 
 def ladders(table):
     """All ladders by distortion type."""
-    return {t.distortion: t.support + t.query for t in triplets.tasks_of("pre", table, 0.5, seed=3)}
+    return {t.distortion: t.support + t.query for t in triplets.tasks_of("pre", table, HALF)}
 
 
 def test_triplets_keep_source_distortion_and_order():
@@ -109,13 +69,17 @@ def test_draws_are_seeded():
 
 def test_support_and_query_share_no_source():
     table = index([1, 2], sources=5)
-    for task in triplets.tasks_of("pre", table, 0.8, seed=3):
-        sides = [{table["reference"][r] for x in side for r in x.rows} for side in (task.support, task.query)]
+    for task in triplets.tasks_of("pre", table, SimpleNamespace(support=0.8, seed=3)):
+        sides = [{table["reference"][r] for rows, _ in side for r in rows} for side in (task.support, task.query)]
         assert [len(side) for side in sides] == [4, 1]
         assert not sides[0] & sides[1]
-    one, two = (triplets.tasks_of("pre", table, 0.5, seed=3) for _ in range(2))
-    assert [[x.rows.tolist() for x in t.query] for t in one] == [[x.rows.tolist() for x in t.query] for t in two]
-    assert [len(t.query) for t in triplets.tasks_of("pre", index([1, 2], sources=2), 0.99, seed=3)] == [1, 1]
+    one, two = (triplets.tasks_of("pre", table, HALF) for _ in range(2))
+    assert [[rows.tolist() for rows, _ in t.query] for t in one] == [
+        [rows.tolist() for rows, _ in t.query] for t in two
+    ]
+    assert [
+        len(t.query) for t in triplets.tasks_of("pre", index([1, 2], sources=2), SimpleNamespace(support=0.99, seed=3))
+    ] == [1, 1]
 
 
 @pytest.mark.parametrize(
@@ -130,7 +94,7 @@ def test_support_and_query_share_no_source():
 )
 def test_databases_without_levels_are_named(table, words):
     with pytest.raises(UserError, match=words) as caught:
-        triplets.tasks_of("pre", table, 0.5, seed=3)
+        triplets.tasks_of("pre", table, HALF)
     assert "\n" not in str(caught.value)
 
 
@@ -141,7 +105,7 @@ def test_prompts_learn_the_order_of_levels(tmp_path):
     images = np.clip(rng.normal(20 + dark[:, None, None, None], 15, (len(table), 3, 36, 36)), 0, 255).astype(np.uint8)
     backbone = Backbone(weights.clip_weights(SHAPE), SHAPE, "seeded")
     theta = random_prompts(SHAPE, 3, 0, 4, "layer", torch.Generator().manual_seed(0))
-    task = triplets.tasks_of("pre", table, 0.6, seed=3)[0]
+    task = triplets.tasks_of("pre", table, SimpleNamespace(support=0.6, seed=3))[0]
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(worlds.settings(), sort_keys=False))
     settings = params.load(tmp_path / "params.yaml").pretrain
     variant = Triplets(kind="triplets", protocol="sound", margin=0.2, rate=1e-2)
@@ -152,7 +116,7 @@ def test_prompts_learn_the_order_of_levels(tmp_path):
         x = pixels(load(images, rows, np.zeros(120), 32, torch.device("cpu"), rng)[0], SHAPE)
         with torch.no_grad():
             three = backbone.prompted(prompts).image(x).chunk(3)
-        return float(triplets.triplet_loss(*three, 0.2)), violated(*three)
+        return float(triplet_margin_loss(*three, margin=0.2)), violated(*three)
 
     def learn():
         learner = triplets.Learner(theta, variant, settings, backbone, dropout=0.0)
