@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from grmp.metrics import interval
-from grmp.report.plotting import label_left, legend, line_styles, panels, styled
+from grmp.report.plotting import finished, line_styles, panels, styled
 from grmp.report.results import Results, title, triples
 from grmp.report.table import Table, with_interval
 
@@ -69,6 +69,4 @@ def curves(results: Results) -> Figure | None:
             axis.plot(middle.index + shift, middle, label=label, **style)
         axis.set_title(title(name))
         axis.set_xticks(range(len(names)), [f"+ {title(n)}" for n in names], rotation=30, ha="right")
-    label_left(axes, "SRCC")
-    legend(figure, axes, 3)
-    return figure
+    return finished(figure, axes, "SRCC")

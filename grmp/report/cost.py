@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from grmp.report.plotting import label_left, legend, method_styles, note, panels, styled
+from grmp.report.plotting import finished, method_styles, note, panels, styled
 from grmp.report.results import Results, at, title
 from grmp.report.table import Table, join, merged, missing_runs, number
 
@@ -70,9 +70,7 @@ def cost_figure(results: Results, shots: int | str) -> Figure | None:
         axis.set_title(title(database))
         if part.empty:
             note(axis, "not run")
-    label_left(axes, "SRCC")
-    legend(figure, axes, 3)
-    return figure
+    return finished(figure, axes, "SRCC")
 
 
 def _log_scale(axis: Axes, values: pd.Series) -> None:

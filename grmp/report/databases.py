@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from grmp.data.dataset import Dataset
 from grmp.params import ACROSS
-from grmp.report.plotting import image_grid, label_left, panels, shrunk, styled
+from grmp.report.plotting import finished, image_grid, panels, shrunk, styled
 from grmp.report.results import SIMULATED, Results, title
 from grmp.report.table import Table, join, not_run, number
 
@@ -65,8 +65,7 @@ def histograms(results: Results) -> Figure | None:
         axis.set_xlabel(results.rating(name) + better)
         axis.grid(axis="x", visible=False)
         axis.yaxis.set_major_locator(MaxNLocator(4, integer=True))
-    label_left(axes, "images")
-    return figure
+    return finished(figure, axes, "images")
 
 
 @styled

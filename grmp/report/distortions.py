@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from grmp.report.plotting import PAGE, draw_splits, label_left, legend, medians, method_styles, panels, styled
+from grmp.report.plotting import PAGE, draw_splits, finished, medians, method_styles, panels, styled
 from grmp.report.results import Results, at, kind_title, title
 from grmp.report.table import Table, merged, number
 
@@ -76,9 +76,7 @@ def by_level(results: Results, methods: list[str], shots: int | str) -> Figure |
         axis.set_xticks(range(len(levels)), [f"{v:g}" for v in levels])
         axis.set_xlabel("level (higher is stronger)")
         axis.set_title(f"{title(database)}, {shots} labels")
-    label_left(axes, "SRCC within a level")
-    legend(figure, axes, 3)
-    return figure
+    return finished(figure, axes, "SRCC within a level")
 
 
 def distortion_table(results: Results, methods: list[str], shots: int | str, pair: tuple[str, str] | None) -> Table:

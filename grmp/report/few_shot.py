@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from grmp.data import databases
 from grmp.metrics import srcc
-from grmp.report.plotting import GREY, draw_splits, label_left, legend, method_styles, note, panels, styled
+from grmp.report.plotting import GREY, draw_splits, finished, method_styles, note, panels, styled
 from grmp.report.published import BLANK, PAPER, published_scores
 from grmp.report.results import Results, at, title
 from grmp.report.table import SPLITS_NOTE, Table, amount, join, merged, missing_runs, number, with_interval
@@ -109,9 +109,7 @@ def curves(results: Results, kind: str, shots: Shots, metric: str = "srcc") -> F
         axis.set_xlabel("labelled share of the training set" if "pct" in str(shots[0]) else "labelled images")
         if part.empty:
             note(axis, "not run")
-    label_left(axes, metric.upper())
-    legend(figure, axes, 3)
-    return figure
+    return finished(figure, axes, metric.upper())
 
 
 def _draw_published(axis: Axes, rows: pd.DataFrame, shots: Shots) -> None:

@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 from grmp.params import Ablation, Params, RunKey
 from grmp.report.ablation import draw_sweep
 from grmp.report.comparisons import Comparison
-from grmp.report.plotting import GREY, PAGE, label_left, line_styles, medians, note, panels, styled
+from grmp.report.plotting import GREY, PAGE, finished, line_styles, medians, note, panels, styled
 from grmp.report.results import Results, at, title, triples
 from grmp.report.table import Table, join, missing_runs, number, with_interval
 
@@ -106,8 +106,7 @@ def angles(results: Results, methods: Sequence[str], databases: Sequence[str], s
         smooth = wide.rolling(WINDOW, center=True, min_periods=1).mean() if len(wide) > 2 * WINDOW else wide
         axis.plot(smooth.index, smooth, color=GREY, alpha=0.45, linewidth=0.6)
         axis.plot(smooth.index, smooth.mean(axis=1), color=colour, linewidth=1.6)
-    label_left(axes, "angle (degrees)")
-    return figure
+    return finished(figure, axes, "angle (degrees)")
 
 
 def rule_table(results: Results, full: str, databases: list[str], shots: int | str) -> Table:

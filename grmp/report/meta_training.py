@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from grmp.report.plotting import COLOURS, label_left, legend, line_styles, panels, styled
+from grmp.report.plotting import COLOURS, finished, line_styles, panels, styled
 from grmp.report.results import Results, at, kind_title, title
 from grmp.report.table import Table, join, merged, not_run, number
 
@@ -73,9 +73,7 @@ def losses(results: Results) -> Figure | None:
         axis.set_title(f"{title(database)}\n{side} images")
         axis.set_xlabel("epoch")
         axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-    label_left(axes, "mean cross-entropy")
-    legend(figure, axes, 2)
-    return figure
+    return finished(figure, axes, "mean cross-entropy", across=2)
 
 
 @styled
@@ -89,9 +87,7 @@ def task_losses(results: Results, database: str) -> Figure | None:
         for variant, part in one.groupby("variant", sort=False):
             axis.plot(part["epoch"], part["query_loss"], **styles[variant] | {"marker": None})
         axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-    label_left(axes, "query loss")
-    legend(figure, axes, 2)
-    return figure
+    return finished(figure, axes, "query loss", across=2)
 
 
 def _task_panels(table: pd.DataFrame, label: str) -> tuple[Figure, list[Any]]:
@@ -118,9 +114,7 @@ def inner_curves_figure(results: Results, variant: str, database: str) -> Figure
             style = STARTS[start] | {"markersize": 3, "linewidth": 0.9}
             axis.plot(part["steps"].map(counts.index), part["query_loss"], **style)
         axis.set_xticks(range(len(counts)), [str(k) for k in counts])
-    label_left(axes, "query loss")
-    legend(figure, axes, 2)
-    return figure
+    return finished(figure, axes, "query loss", across=2)
 
 
 def inner_curves_table(results: Results) -> Table:

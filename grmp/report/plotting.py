@@ -177,26 +177,23 @@ def panels(
     return figure, list(axes[:count])
 
 
-def label_left(axes: Sequence[Axes], label: str) -> None:
-    """Label the y axis of the first panel of each row."""
+def finished(figure: Figure, axes: Sequence[Axes], label: str = "", across: int = 3) -> Figure:
+    """The figure with ``label`` on the y axis of the first panel of each row, and one legend for all panels.
+
+    The legend is below the panels, with ``across`` columns, or to the right of a single panel.
+    """
+    found: dict[str, Any] = {}
     for axis in axes:
         spec = axis.get_subplotspec()
         axis.set_ylabel(label if spec is not None and spec.is_first_col() else "")
-
-
-def legend(figure: Figure, axes: Sequence[Axes], across: int) -> None:
-    """One legend for all panels: below them, or to the right of a single one."""
-    found: dict[str, Any] = {}
-    for axis in axes:
-        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
-            found.setdefault(label, handle)
-    if not found:
-        return
-    if len(axes) == 1:
+        for handle, name in zip(*axis.get_legend_handles_labels(), strict=True):
+            found.setdefault(name, handle)
+    if len(axes) == 1 and found:
         figure.set_figwidth(PAGE * 0.8)
         figure.legend(found.values(), found.keys(), loc="outside right center")
-    else:
+    elif found:
         figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=min(across, len(found)))
+    return figure
 
 
 def note(axis: Axes, text: str) -> None:

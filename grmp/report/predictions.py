@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from grmp.experiments.record import Record
 from grmp.metrics import METRICS, fit_logistic, logistic
 from grmp.params import ACROSS, RunKey
-from grmp.report.plotting import COLUMN, PAGE, image_grid, label_left, line_styles, note, panels, shrunk, styled
+from grmp.report.plotting import COLUMN, PAGE, finished, image_grid, line_styles, note, panels, shrunk, styled
 from grmp.report.results import Results, at, title
 from grmp.report.table import Table, join, merged, missing_runs, number
 
@@ -144,8 +144,7 @@ def agreement(results: Results, method: str, databases: list[str], shots: int | 
         axis.vlines(table["quality"], table["least"], table["greatest"], color=colour, alpha=0.35, linewidth=0.6)
         axis.plot(table["quality"], table["mean"], "o", color=colour, markersize=1.6, mew=0)
         axis.set_ylim(-0.05, 1.05)
-    label_left(axes, "prediction after the fit")
-    return figure
+    return finished(figure, axes, "prediction after the fit")
 
 
 def agreement_table(results: Results, methods: list[str], databases: list[str], shots: int | str) -> Table:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from grmp.metrics import bootstrap
 from grmp.params import Params
 from grmp.report.comparisons import OTHER_IMAGES_NOTE, effect_columns, effects
-from grmp.report.plotting import legend, line_styles, panels, styled
+from grmp.report.plotting import finished, line_styles, panels, styled
 from grmp.report.results import Results, at, title, triples
 from grmp.report.table import SPLITS_NOTE, Table, amount, join, merged, missing_runs, side, signed, with_interval
 
@@ -101,8 +101,7 @@ def protocol_figure(results: Results, one: str, other: str, shots: int | str) ->
         axis.set_title(title(database))
         axis.set_xlabel("SRCC")
         axis.locator_params(axis="x", nbins=5)
-    legend(figure, axes, 2)
-    return figure
+    return finished(figure, axes, across=2)
 
 
 def readers(params: Params) -> list[tuple[str, str]]:
