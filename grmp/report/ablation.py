@@ -7,15 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from grmp.params import Ablation, Params, RunKey
-from grmp.report.comparisons import Comparison, effects
-from grmp.report.plotting import PAGE, draw_splits, line_styles, note, panels, styled
+from grmp.report.comparisons import effects
+from grmp.report.plotting import PAGE, draw_splits, finished, line_styles, note, panels, styled
 from grmp.report.results import Results, at, title, triples
 from grmp.report.table import Table, join, merged, missing_runs, signed, with_interval
-
-
-def parts(params: Params) -> list[Comparison]:
-    """The questions of ``report.parts``."""
-    return [(pair.question, pair.method, pair.against) for pair in params.report.parts]
 
 
 def sweeps(params: Params) -> list[Ablation]:
@@ -40,7 +35,7 @@ def sweep_figure(results: Results, found: list[Ablation], databases: list[str], 
     """
     scores, summary = at(results.scores, shots=shots), at(results.summary, shots=shots, metric="srcc")
     names = {name for s in found for _, name in s.points if name != s.base}
-    if not found or not scores["method"].isin(names).any():
+    if not scores["method"].isin(names).any():
         return None
     if len(databases) == 1:
         figure, axes = panels(len(found), 1.5, 2, 0.15, sharey=True)
@@ -49,12 +44,9 @@ def sweep_figure(results: Results, found: list[Ablation], databases: list[str], 
         axes = list(figure.subplots(len(found), len(databases), squeeze=False, sharey="col").ravel())
     for axis, (one, database) in zip(axes, [(s, d) for s in found for d in databases], strict=True):
         draw_sweep(results, axis, one, at(scores, database=database), at(summary, database=database), "srcc")
-        spec = axis.get_subplotspec()
-        if spec is not None and spec.is_first_col():
-            axis.set_ylabel("SRCC")
     for axis, database in zip(axes, databases, strict=False):
         axis.set_title(f"{title(database)}, {shots} labels")
-    return figure
+    return finished(figure, axes, "SRCC")
 
 
 def draw_sweep(
@@ -73,7 +65,6 @@ def draw_sweep(
     axis.set_xticks(range(len(order)), [value_text(one.key, value) for value, _ in one.points])
     axis.locator_params(axis="y", nbins=5)
     axis.set_xlabel(one.title)
-    axis.set_ylabel("")
 
 
 def sweep_table(results: Results, found: list[Ablation], databases: list[str], shots: int | str) -> Table:

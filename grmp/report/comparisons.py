@@ -13,6 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from grmp.params.schema import Pair
 from grmp.report.pairs import ALL, CELL, DIFFERENCE, Differences, few_labels, incomparable
 from grmp.report.plotting import COLUMN, GREY, draw_splits, line_styles, panels, styled
 from grmp.report.results import Results, at, title
@@ -27,6 +28,11 @@ OTHER_IMAGES_NOTE = (
     "percentile bootstrap over the splits of these images alone, and too narrow for that. Nothing covers other databases."
 )
 MARGIN = 0.02  # SRCC; the smallest difference of interest
+
+
+def questions(pairs: Iterable[Pair]) -> list[Comparison]:
+    """What params.yaml asks under ``evaluate.pairs`` or ``report.parts``."""
+    return [(pair.question, pair.method, pair.against) for pair in pairs]
 
 
 def effects(results: Results, comparisons: Iterable[Comparison]) -> pd.DataFrame:
@@ -138,7 +144,7 @@ def answer_table(results: Results, table: pd.DataFrame) -> Table:
     shown["p (Holm)"] = data["p_holm"].map(p_value).where(data["role"] == "primary", "")
     shown["Role"] = data["role"]
     done = set(data[QUESTION].itertuples(index=False, name=None))
-    asked = [(p.question, p.method, p.against) for p in results.params.evaluate.pairs]
+    asked = questions(results.params.evaluate.pairs)
     absent = [f"{question} needs {a} and {b}" for question, a, b in asked if (question, a, b) not in done]
     text = (
         "The primary endpoint of a question is the mean difference of SRCC over all databases and numbers of labels under the "

@@ -11,15 +11,13 @@ from grmp.report.table import Table, join, merged, missing_runs, number
 AXES = {"trained_values": "trained parameters", "seconds": "seconds per split", "memory": "peak GPU memory (MB)"}
 
 
-def _megabytes(values: pd.Series) -> pd.Series:
-    return values.astype(float) / 1e6
-
-
 def cost_table(results: Results) -> Table:
     """Time, memory and trained parameters per protocol and method, all grids together."""
     cost = results.cost
     seconds = cost["seconds"] / results.params.splits.count
-    by = cost.assign(method=cost["method"].map(results.label), a_split=seconds, memory=_megabytes(cost["peak_bytes"]))
+    by = cost.assign(
+        method=cost["method"].map(results.label), a_split=seconds, memory=cost["peak_bytes"].astype(float) / 1e6
+    )
     data = by.groupby(["protocol", "method"], sort=False, as_index=False).agg(
         runs=("seconds", "size"),
         seconds=("seconds", "sum"),
@@ -50,7 +48,7 @@ def cost_figure(results: Results, shots: int | str) -> Figure | None:
     cost = at(results.cost, protocol=results.params.protocol, shots=shots)
     middle = at(results.summary, metric="srcc", shots=shots)
     both = cost.merge(middle[[*keys, "splits", "median", "median_low", "median_high"]], on=keys)
-    memory = _megabytes(both["peak_bytes"]).where(both["device"] != "cpu")  # on a CPU it is mostly the libraries'
+    memory = both["peak_bytes"].astype(float).where(both["device"] != "cpu") / 1e6  # on a CPU mostly the libraries'
     both = both.assign(seconds=both["seconds"] / both["splits"], memory=memory)
     both = both[both["method"].isin(grid.methods)]
     if both.empty:

@@ -88,10 +88,7 @@ def samples(results: Results, count: int = 6, pixels: int = 160) -> Figure | Non
 
 def backbone_table(results: Results) -> Table:
     """Which weights the backbone has (results/backbone.json)."""
-    card = results.json("results/backbone.json")
-    if card is None:
-        empty = pd.DataFrame({"measure": ["–"], "value": ["–"]})
-        return Table(empty, empty, "The backbone", not_run(["backbone"]))
+    card = results.json("results/backbone.json") or {}
     facts = [(name, str(value)) for name, value in card.items() if isinstance(value, str | int)]
-    data = pd.DataFrame(facts, columns=["measure", "value"])
-    return Table(data, data.rename(columns=str.capitalize), "The backbone")
+    data = pd.DataFrame(facts or [("–", "–")], columns=["measure", "value"])
+    return Table(data, data.rename(columns=str.capitalize), "The backbone", "" if card else not_run(["backbone"]))

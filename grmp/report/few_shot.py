@@ -62,23 +62,18 @@ def score_table(
             shown.append(row)
     frame = pd.DataFrame(shown)
     frame["Database"] = merged(frame["Database"])
+    incomplete = summary[(summary["metric"] == "srcc") & (summary["scored"] < summary["splits"])]
     text = join(
         f"Median over {params.splits.count} splits with its {round(100 * params.evaluate.level)}% bootstrap interval, protocol "
         f"{params.protocol}. Columns: metric and number (or share) of labels. Bold: highest median, not a significance test.",
         SPLITS_NOTE,
         PUBLISHED_NOTE if frame["Method"].str.endswith(", published").any() else "",
         f"n.p.: {BLANK}." if (frame == "n.p.").to_numpy().any() else "",
-        _incomplete(summary),
+        "; ".join(f"{r.database}, {r.method}, {r.shots}: {r.status}" for r in incomplete.itertuples()),
         missing_runs(results, [key for key in results.run_keys(shots, kind) if key.method in names]),
     )
     caption = CAPTIONS[kind].format(", ".join(amount(k) for k in shots))
     return Table(pd.DataFrame(data, columns=COLUMNS), frame, caption, text)
-
-
-def _incomplete(summary: pd.DataFrame) -> str:
-    """A sentence with every run in which some split has no score."""
-    rows = summary[(summary["metric"] == "srcc") & (summary["scored"] < summary["splits"])]
-    return "; ".join(f"{r.database}, {r.method}, {r.shots}: {r.status}" for r in rows.itertuples())
 
 
 def _best(ours: dict[Any, Any], methods: Sequence[str], shots: int | str, metric: str) -> str | None:

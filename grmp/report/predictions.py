@@ -79,14 +79,12 @@ def fitted(one: Record) -> pd.DataFrame:
 
     Splits whose predictions are not finite, are constant, or cannot be fitted are excluded.
     """
-    found = []
+    found = [pd.DataFrame(columns=["split", "image", "quality", "fitted"])]
     for _, part in one.predictions.groupby("split"):
         x, y = part["score"].to_numpy(), part["quality"].to_numpy()
-        if not np.isfinite(x).all() or np.ptp(x) == 0 or (fit := fit_logistic(y, x)) is None:
-            continue
-        found.append(part[["split", "image", "quality"]].assign(fitted=logistic(x, *fit)))
-    columns = ["split", "image", "quality", "fitted"]
-    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=columns)
+        if np.isfinite(x).all() and np.ptp(x) > 0 and (fit := fit_logistic(y, x)) is not None:
+            found.append(part[["split", "image", "quality"]].assign(fitted=logistic(x, *fit)))
+    return pd.concat(found[1:] or found, ignore_index=True)
 
 
 def by_image(table: pd.DataFrame) -> pd.DataFrame:

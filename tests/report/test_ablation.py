@@ -32,7 +32,7 @@ def test_ablations_are_those_of_the_settings(ablated: Results):
 
 
 def test_effects_are_those_of_the_records(ablated: Results):
-    asked = ablation.parts(ablated.params)
+    asked = comparisons.questions(ablated.params.report.parts)
     assert len(asked) == 4
     found = comparisons.effects(ablated, asked)
     row = comparisons.at(found, question="Gradient rule, random prompts", database="beta").iloc[0]
@@ -78,7 +78,9 @@ def test_the_notebooks_show_and_save(ablated: Results, tmp_path: Path, name: str
 
 
 DRAWN = {
-    "parts": lambda w: comparisons.forest(w, comparisons.effects(w, ablation.parts(w.params)), shared=True),
+    "parts": lambda w: comparisons.forest(
+        w, comparisons.effects(w, comparisons.questions(w.params.report.parts)), shared=True
+    ),
     "sweeps": lambda w: ablation.sweep_figure(w, sweeps(w.params), TARGETS, "25"),
     "strength": lambda w: gradient.strength(w, "grmp", TARGETS, "25"),
     "angles": lambda w: gradient.angles(w, gradient.rules(w.params, "grmp"), TARGETS, "25"),
@@ -105,7 +107,7 @@ def test_tables_of_what_has_not_been_run_name_the_command(tmp_path: Path):
     assert "`grmp sweep` (one of them: " in table.note
     assert set(table.shown["SRCC"]) == {"–"}
     assert "`grmp run alpha grmp 25 --protocol sound`" in gradient.rule_table(empty, "grmp", TARGETS, 25).note
-    asked = ablation.parts(empty.params)
+    asked = comparisons.questions(empty.params.report.parts)
     assert (
         "Not run: Meta-learned prompts, without the rule needs"
         in comparisons.effect_table(empty, comparisons.effects(empty, asked), asked, "").note
