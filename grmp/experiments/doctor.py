@@ -26,13 +26,12 @@ MEMORY = 8 << 30  # bytes that are recommended
 
 def examine(params_file: Path) -> Iterator[Finding]:
     """The findings, one after another."""
+    params: Params | None = None
     try:
-        params: Params | None = settings.load(params_file)
-    except UserError as error:
-        params = None
-        yield "settings", "FAIL", str(error)
-    if params:
+        params = settings.load(params_file)
         yield "settings", "ok", f"{params_file}: {len(params.run.run_keys())} runs"
+    except UserError as error:
+        yield "settings", "FAIL", str(error)
     python = f"{platform.python_version()} on {platform.system()} {platform.machine()}; 3.11 or newer needed"
     yield "Python", "ok" if sys.version_info >= (3, 11) else "FAIL", python
     yield _packages()
@@ -49,10 +48,8 @@ def examine(params_file: Path) -> Iterator[Finding]:
             yield "locks", "ok", f"{folder} can be written and locked"
     except (OSError, UserError) as error:
         yield "locks", "FAIL", f"{folder} cannot be written and locked: {one_line(error)}"
-    if partitions := reachable():
-        yield "cluster", "ok", f"Slurm: {partitions}"
-    else:
-        yield "cluster", "note", "no Slurm; grmp sweep uses this machine"
+    found = reachable()
+    yield "cluster", "ok" if found else "note", f"Slurm: {found}" if found else "no Slurm; grmp sweep uses this machine"
 
 
 def _packages() -> Finding:

@@ -83,7 +83,14 @@ def work(
         folder.mkdir(parents=True, exist_ok=True)
         own = Path(tempfile.mkdtemp(prefix=time.strftime("%Y%m%d-%H%M%S-"), dir=folder.resolve()))
         executor = submitit.SlurmExecutor(folder=own, max_num_timeout=TIMEOUTS)
-        executor.update_parameters(**_parameters(options))
+        wanted = {"partition": options.partition, "gpus_per_node": options.gpus, "time": options.minutes}
+        executor.update_parameters(
+            job_name="grmp",
+            cpus_per_task=options.cpus,
+            array_parallelism=options.parallel,
+            additional_parameters={"requeue": True, **options.more},
+            **{name: value for name, value in wanted.items() if value},
+        )
         waiting = dict(zip(submit(items), items, strict=True))
     except rejections as error:
         raise UserError(f"Slurm rejected the jobs: {one_line(error, 400)}") from None
@@ -93,54 +100,28 @@ def work(
         while waiting:
             queued = _queue({job.job_id.split("_")[0] for job in waiting})
             for job in list(waiting):
-                trouble = "lost"
-                if job.paths.result_pickle.exists():
-                    found, trouble = _result(job)
-                    if found:
-                        yield waiting.pop(job), *found
-                        continue
-                else:
-                    if queued is None or job.job_id in queued:
-                        seen[job] = time.monotonic()
-                    if time.monotonic() - seen[job] < GONE:
-                        continue
-                item = waiting.pop(job)
-                if job in second:
-                    yield item, "failed", f"Slurm job {job.job_id}, submitted twice: {trouble}; see {job.paths.stderr}"
+                if queued is None or job.job_id in queued:
+                    seen[job] = time.monotonic()
+                ended = job.paths.result_pickle.exists()
+                if not ended and time.monotonic() - seen[job] < GONE:
                     continue
-                # its node was lost, or it received a signal in its first seconds, before submitit handles signals
-                try:
-                    (again,) = submit([item])
-                except rejections as error:
-                    yield (
-                        item,
-                        "failed",
-                        f"Slurm job {job.job_id}: {trouble}; resubmission rejected: {one_line(error, 300)}",
-                    )
-                    continue
-                waiting[again], seen[again] = item, time.monotonic()
-                second.add(again)
+                item, found, name = waiting.pop(job), _result(job) if ended else "lost", f"Slurm job {job.job_id}"
+                if isinstance(found, tuple):
+                    yield item, *found
+                elif job in second:
+                    yield item, "failed", f"{name}, submitted twice: {found}; see {job.paths.stderr}"
+                else:  # its node was lost, or it received a signal before submitit handles signals
+                    try:
+                        (again,) = submit([item])
+                        waiting[again], seen[again] = item, time.monotonic()
+                        second.add(again)
+                    except rejections as error:
+                        yield item, "failed", f"{name}: {found}; resubmission rejected: {one_line(error, 300)}"
             if waiting:
                 time.sleep(POLL)
     finally:
         if waiting:
             subprocess.run(["scancel", *(job.job_id for job in waiting)], check=False, capture_output=True)
-
-
-def _parameters(options: SlurmOptions) -> dict[str, Any]:
-    """The options under submitit's names."""
-    found: dict[str, Any] = {
-        "job_name": "grmp",
-        "time": options.minutes,
-        "cpus_per_task": options.cpus,
-        "array_parallelism": options.parallel,
-        "additional_parameters": {"requeue": True, **options.more},
-    }
-    if options.partition:
-        found["partition"] = options.partition
-    if options.gpus:
-        found["gpus_per_node"] = options.gpus
-    return found
 
 
 def _queue(arrays: set[str]) -> set[str] | None:
@@ -152,14 +133,15 @@ def _queue(arrays: set[str]) -> set[str] | None:
     return set(done.stdout.split())
 
 
-def _result(job: Any) -> tuple[tuple[str, Any] | None, str]:
-    """The result of a job, or None and the last line of its error."""
+def _result(job: Any) -> tuple[str, Any] | str:
+    """The result of a job, or the last line of its error."""
     try:
-        return job.result(), ""
+        found: tuple[str, Any] = job.result()
+        return found
     except Exception as error:  # any error of the job, reported by submitit, which appends where the logs are
         text = str(error).partition("You can check full logs")[0]
         lines = [line.strip() for line in text.splitlines() if line.strip(" -")]
-        return None, (lines or [type(error).__name__])[-1][:300]
+        return (lines or [type(error).__name__])[-1][:300]
 
 
 def reachable() -> str:
