@@ -25,7 +25,7 @@ from grmp.files import whole, write_text
 from grmp.finetune.scorer import QualityModel
 from grmp.finetune.types import TEACHER_SCENE
 from grmp.methods import tune
-from grmp.methods.context import RunContext, open_context
+from grmp.methods.context import open_context
 from grmp.params import Params, RunKey, Tune
 
 STEPS = 32  # points on the line; the gap that they leave is written beside the maps
@@ -94,7 +94,10 @@ def attribution(params: Params, root: Path, database: str) -> None:
     chosen = ends(index["quality"].to_numpy(), settings.pictures)
     shown = crop(images, centre(rows[chosen], spare(images, shape.image_size)), shape.image_size)
     given = context.inputs(context.target)
-    table = index[["image", "quality"]].assign(scene=_scenes(context, given, rows))
+    scenes, clip = params.adapt.scenes, context.backbone  # the scene that the teacher finds most probable
+    text = clip.text(tokenize([TEACHER_SCENE.format(s) for s in scenes]).to(context.device)).detach()
+    best = clip.map(lambda x: clip.logits(clip.image(x), text).argmax(-1), given, rows)
+    table = index[["image", "quality"]].assign(scene=[scenes[i] for i in best.tolist()])
     maps, explained = {}, {}
     for name, model in models.items():
         embedded = model.clip.map(model.clip.image, given, rows)
@@ -103,9 +106,8 @@ def attribution(params: Params, root: Path, database: str) -> None:
         xy, explained[name] = principal(embedded.numpy())
         table[[f"x_{name}", f"y_{name}"]] = xy
         table[f"score_{name}"] = both.softmax(-1)[:, 0].cpu().numpy()
-        with ThreadPoolExecutor(
-            cpus()
-        ) as pool:  # image by image, so that no number depends on how many cores there are
+        with ThreadPoolExecutor(cpus()) as pool:
+            # image by image, so that no number depends on how many cores there are
             parts = pool.map(partial(relevance, model), pixels(shown.to(context.device), shape).split(1))
         maps[name] = [torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True)]
     folder = root / "results/attribution"
@@ -120,12 +122,3 @@ def attribution(params: Params, root: Path, database: str) -> None:
             gap=np.stack([g for _, g in maps.values()]).astype(np.float32),
             explained=np.stack(list(explained.values())),
         )
-
-
-@torch.no_grad()
-def _scenes(context: RunContext, images: np.ndarray, rows: np.ndarray) -> list[str]:
-    """The scene text that the frozen teacher finds most probable, for each image."""
-    scenes, clip = context.params.adapt.scenes, context.backbone
-    text = clip.text(tokenize([TEACHER_SCENE.format(s) for s in scenes]).to(context.device))
-    found = clip.map(lambda x: clip.logits(clip.image(x), text).argmax(-1), images, rows)
-    return [scenes[i] for i in found.tolist()]

@@ -97,12 +97,11 @@ def train(
     contexts = {name: context_of(start, name) for name in names}
     if folds and unrated is not None:
         contexts[method] = _with(contexts[method], stem_cache.in_memory(unrated, start.backbone))
-    digest = digest_of(rated)
-    scores, kept, seconds, spread = {}, [], 0.0, np.empty(0)
-    with lock(root, f"train-{sha256_of([digest, names])}"):
+    kept = {name: record.partial(root, _identity(contexts[name], name)) for name in names}
+    scores, seconds, spread = {}, 0.0, np.empty(0)
+    with lock(root, f"train-{sha256_of([*map(str, kept.values())])}"):
         for name in names if folds else []:
-            kept.append(record.partial(root, _identity(contexts[name], name, digest)))
-            scores[name], spread, seconds = out_of_fold(contexts[name], name, kept[-1])
+            scores[name], spread, seconds = out_of_fold(contexts[name], name, kept[name])
         found = compare(rated.index, scores, method, params)
         found.attrs["remarks"] = remarks(rated.index["quality"].to_numpy(), scores, found, method)
         took = f", about {duration(seconds * folds / (folds - 1))}" if folds else ""
@@ -123,7 +122,7 @@ def train(
                 rated.index["quality"].to_numpy(), scores[method], f"the {len(rated.index)} rated images"
             )
         replace(model, card=card).save(out)
-        for folder in kept:
+        for folder in kept.values():
             shutil.rmtree(folder, ignore_errors=True)
     # `method` is the last of names, so `spread` is its own
     return found, [] if unrated is None else unrated.index["image"].iloc[np.argsort(-spread, kind="stable")].tolist()
@@ -136,11 +135,6 @@ def _with(context: RunContext, unrated: Dataset) -> RunContext:
     ours = np.where(context.splits.ranks < 0, -1, -2)
     tested = np.hstack([ours, np.full((len(ours), len(unrated.index)), -1)])
     return replace(context, target=Dataset(NAME, index, images, context.source.info), tested=Splits(tested))
-
-
-def digest_of(rated: Dataset) -> str:
-    """sha256 of images and ratings."""
-    return sha256_of([rated.index.to_csv(), hashlib.sha256(rated.images.tobytes()).hexdigest()])
 
 
 def begin(params: Params, root: Path, rated: Dataset, splits: Splits) -> RunContext:
@@ -169,13 +163,14 @@ def context_of(start: RunContext, name: str) -> RunContext:
     return replace(start, params=settings)
 
 
-def _identity(context: RunContext, name: str, rated: str) -> str:
+def _identity(context: RunContext, name: str) -> str:
     """What determines the folds of a method: images and ratings, folds, settings, weights and code."""
-    settings = context.params
+    settings, rated = context.params, context.source
     start = settings.learned_start(name)
     return sha256_of(
         {
-            "rated": [rated, context.splits.ranks.tolist(), context.target.index["image"].tolist()],
+            "rated": [rated.index.to_csv(), hashlib.sha256(rated.images.tobytes()).hexdigest()],
+            "folds": [context.splits.ranks.tolist(), context.target.index["image"].tolist()],
             "parameters": identity.parameters(settings, RunKey(settings.protocol, NAME, name, LABELS)),
             "backbone": context.backbone.sha256,
             "prompts": sha256(context.root / f"models/prompts/{start}.safetensors") if start else "",
@@ -235,14 +230,10 @@ def remarks(quality: np.ndarray, scores: dict[str, np.ndarray], found: pd.DataFr
         return []
     against = next((name for name in ("zero_shot", method) if name in scores and found.loc[name, "high"] < 0), "")
     most, spread = srcc(quality, np.argsort(np.argsort(quality, kind="stable")))[0], np.ptp(scores[method])
-    lines = {
-        f"The ratings run against the scores of {against}: if a low rating means a good image, pass --lower-is-better.": (
-            bool(against)
-        ),
-        f"Many ratings are equal: no model can have an SRCC above {most:.3f} on them.": most < PERFECT,
-        f"All scores lie within {spread:.4f}: they hardly tell the images apart.": spread < SPREAD,
-    }
-    return [line for line, true in lines.items() if true]
+    lower = "if a low rating means a good image, pass --lower-is-better"
+    lines = [f"The ratings run against the scores of {against}: {lower}."] if against else []
+    lines += [f"Many ratings are equal: no model can have an SRCC above {most:.3f} on them."] if most < PERFECT else []
+    return lines + [f"All scores lie within {spread:.4f}: they hardly tell the images apart."] * bool(spread < SPREAD)
 
 
 def summary(found: pd.DataFrame, params: Params, method: str) -> str:

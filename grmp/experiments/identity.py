@@ -59,24 +59,24 @@ def inputs(params: Params, root: Path, key: RunKey) -> dict[str, str]:
 
     Raises UserError if one is missing; the message names the stage that makes it.
     """
-    files = {"backbone": (root / "models/backbone.safetensors", "backbone")}
-    infos, view = {}, params.under(key.protocol).data.resize
+    under, files = params.under(key.protocol), dict[str, tuple[Path, str]]()
     for end in dict.fromkeys((key.source, key.target)):
         name = "" if end == key.source else ".target"
-        files[f"splits{name}"] = (root / "data/splits" / end / f"{key.protocol}.csv", f"prepare@{end}")
-        infos[f"database{name}"] = (root / "data/prepared" / end / "info.json", f"prepare@{end}")
-    if start := params.under(key.protocol).learned_start(key.method):
-        files["prompts"] = (root / f"models/prompts/{start}.safetensors", f"pretrain@{start}")
-    for path, stage in [*infos.values(), *files.values()]:
+        files[f"database{name}"] = root / "data/prepared" / end / "info.json", f"prepare@{end}"
+        files[f"splits{name}"] = root / "data/splits" / end / f"{key.protocol}.csv", f"prepare@{end}"
+    files["backbone"] = root / "models/backbone.safetensors", "backbone"
+    if start := under.learned_start(key.method):
+        files["prompts"] = root / f"models/prompts/{start}.safetensors", f"pretrain@{start}"
+    for path, stage in files.values():
         if not path.is_file():
             raise UserError(f"{path} not found; create it with: dvc repro {stage}")
-    found = {name: _digest(path) for name, (path, _) in files.items()}
-    for name, (path, _) in infos.items():
-        try:
-            found[name] = str(read_json(path)["views"][view])
+    found = {"code": code(params.methods[key.method].kind)}
+    for name, (path, stage) in files.items():
+        try:  # a database is known by its images, resized in one way
+            found[name] = read_json(path)["views"][under.data.resize] if "database" in name else _digest(path)
         except (ValueError, KeyError, TypeError):
-            raise UserError(f"{path} is corrupt; recreate it with: dvc repro -f prepare@{path.parent.name}") from None
-    return found | {"code": code(params.methods[key.method].kind)}
+            raise UserError(f"{path} is corrupt; recreate it with: dvc repro -f {stage}") from None
+    return found
 
 
 def code(kind: str) -> str:
