@@ -43,7 +43,7 @@ class Progress:
     def update(self, key: RunKey, outcome: str, failure: str = "") -> None:
         """One run has ended: it was "computed", was "up to date", or failed for a reason."""
         self.rest.discard(key)
-        self.computed += outcome == "computed"
+        self.computed += outcome == "computed" and not failure
         if failure:
             self.failed[key] = failure
         self.known |= past(self.root, str(Path(*map(str, key))))

@@ -21,7 +21,6 @@ from grmp.pool import work
 
 Cluster = SlurmOptions | str | None  # what Slurm's jobs request, the address of a Dask scheduler, or local processes
 LOCKED = "locked"
-UP_TO_DATE = "up to date"
 
 
 def outdated(params: Params, root: Path) -> list[RunKey]:
@@ -40,7 +39,7 @@ def _work(params_file: Path, wait: bool, key: RunKey) -> tuple[str, str, list[in
         computed, digest, failed = run(settings.load(params_file), params_file.parent, key, progress=False, wait=wait)
     except Locked:
         return LOCKED, "", []
-    return "computed" if computed else UP_TO_DATE, digest, failed
+    return "computed" if computed else "up to date", digest, failed
 
 
 def sweep(
@@ -74,36 +73,27 @@ def sweep(
     name, parallel, compute = _engine(params_file, params, workers, cluster, limit)
     print(f"{len(keys)} runs to compute with {name}", flush=True)
     incomplete: set[RunKey] = set()  # runs with a record in which splits failed
-
-    def ended(todo: list[RunKey], wait: bool) -> Iterator[tuple[RunKey, str, str]]:
-        """(key, outcome, reason of the failure or "") of each run."""
-        for key, state, result in compute(partial(_work, params_file, wait), todo):
-            if state != "done":
-                yield key, "failed", result
+    todo, bar = keys, Progress(keys, parallel, root, params.splits.count)
+    for wait in (False, True):
+        if wait and todo:
+            print(f"another sweep is computing {len(todo)} runs; waiting for it", flush=True)
+            for key in todo:  # here and not in the workers, whose time is limited
+                with lock(root, str(key)):
+                    pass
+        left = []
+        for key, state, result in compute(partial(_work, params_file, wait), todo) if todo else ():
+            outcome, digest, failed = result if state == "done" else (result, "", [])
+            if outcome == LOCKED:
+                left.append(key)
                 continue
-            outcome, digest, failed = result
-            if outcome != LOCKED and not record.is_current(key.folder(root), digest, failed=True):
-                yield key, "failed", "the worker finished, but there is no current record"
+            failure = "" if state == "done" else result
+            if state == "done" and not record.is_current(key.folder(root), digest, failed=True):
+                failure = "the worker finished, but there is no current record"
             elif failed:
                 incomplete.add(key)
-                yield key, "failed", f"{len(failed)} splits failed; run.json states why, the other splits are complete"
-            else:
-                yield key, outcome, ""
-
-    bar = Progress(keys, parallel, root, params.splits.count)
-    left = []
-    for key, outcome, failure in ended(keys, wait=False) if keys else ():
-        if outcome == LOCKED:
-            left.append(key)
-        else:
+                failure = f"{len(failed)} splits failed; run.json states why, the other splits are complete"
             bar.update(key, outcome, failure)
-    if left:
-        print(f"another sweep is computing {len(left)} runs; waiting for it", flush=True)
-        for key in left:  # here and not in the workers, whose time is limited
-            with lock(root, str(key)):
-                pass
-        for end in ended(left, wait=True):
-            bar.update(*end)
+        todo = left
     if bar.failed:
         print("\n".join(f"failed: {key}: {reason}" for key, reason in bar.failed.items()))
     if bar.failed.keys() - (incomplete if allow_failed else set()):
