@@ -13,8 +13,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from grmp.params import ACROSS
 from grmp.params.schema import Pair
-from grmp.report.pairs import ALL, CELL, DIFFERENCE, Differences, few_labels, incomparable
+from grmp.report.pairs import ALL, CELL, DIFFERENCE, Differences, incomparable
 from grmp.report.plotting import COLUMN, GREY, draw_splits, line_styles, panels, styled
 from grmp.report.results import Results, at, title
 from grmp.report.table import Table, amount, join, merged, p_value, side, signed, span
@@ -54,9 +55,9 @@ def effects(results: Results, comparisons: Iterable[Comparison]) -> pd.DataFrame
 
 def answers(results: Results) -> pd.DataFrame:
     """The rows of pairs.csv with few labels, each with its ``differences``, one per split; those of a mean are not drawn."""
-    rows, scores = results.pairs, results.scores
-    rows = rows[(rows["metric"] == "srcc") & few_labels(rows)].reset_index(drop=True)
-    apart = []
+    rows, scores, apart = at(results.pairs, metric="srcc"), results.scores, []
+    across, share = rows["database"].str.contains(ACROSS), rows["shots"].astype(str).str.endswith("pct")
+    rows = rows[~(across.astype(bool) | share)].reset_index(drop=True)
     for r in rows.itertuples():
         part = at(scores, database=r.database, shots=r.shots)
         a, b = (at(part, method=m).set_index("split")["srcc"].astype(float) for m in (r.method, r.against))

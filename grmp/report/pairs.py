@@ -121,12 +121,6 @@ def pair_table(params: Params, root: Path, records: Iterable[Record], scores: pd
     return table
 
 
-def few_labels(rows: pd.DataFrame) -> pd.Series:
-    """Which rows compare runs with few labels within one database, or are their mean."""
-    counted = [not isinstance(k, str) or k == ALL for k in rows["shots"]]
-    return pd.Series(counted, index=rows.index, dtype=bool) & ~rows["database"].str.contains(ACROSS).astype(bool)
-
-
 def incomparable(params: Params, a: Run, b: Run) -> str:
     """Why two runs may not be compared, or an empty string.
 

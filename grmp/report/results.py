@@ -108,15 +108,15 @@ class Results:
         path = self.file(place)
         return pd.read_csv(path, dtype=dict.fromkeys(TEXTS, str)) if path.is_file() else pd.DataFrame()
 
-    def attribution(self, database: str) -> tuple[pd.DataFrame, dict[str, np.ndarray]] | None:
-        """Scores and embeddings of every test image, and the arrays with the maps of some of them; or None.
+    def attribution(self, database: str) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+        """Scores and embeddings of every test image (empty if not run), and the arrays with the maps of some of them.
 
         Raises UserError if the files are corrupt.
         """
         table = self.csv(f"results/attribution/{database}.csv")
         path = self.file(f"results/attribution/{database}.npz")
         if table.empty or not path.is_file():
-            return None
+            return pd.DataFrame(), {}
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 arrays = {n: stored[n] for n in ("models", "images", "pictures", "relevance", "gap", "explained")}

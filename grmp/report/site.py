@@ -75,7 +75,14 @@ def landing_page(params: Params, results: Path) -> str:
     if simulated:
         how = "by a full-reference metric with rater noise"
         parts.append(f"The ratings of {_listed(simulated)} are **simulated** {how}.")
-    parts += [_main_figure(results), _main_numbers(read)]
+    if (results / "figures/few_shot/curves_srcc.svg").is_file():
+        words = "SRCC against the number of labelled images: one panel per database, one line per method"
+        caption = "Median SRCC over splits with its bootstrap interval; every dot is one split."
+        image = f'<img src="../figures/few_shot/curves_srcc.svg" alt="{words}">'
+        parts.append(
+            f'<figure><a href="notebooks/few_shot.html">{image}</a><figcaption>{caption}</figcaption></figure>'
+        )
+    parts.append(_main_numbers(read))
     claims = results / "tables/summary/claims.csv"
     left = pd.read_csv(claims).query("verdict == 'not run'")["claim"].unique() if claims.is_file() else []
     if len(left):
@@ -84,38 +91,24 @@ def landing_page(params: Params, results: Path) -> str:
     return "\n\n".join([*(part for part in parts if part), toctree])
 
 
-def _main_figure(results: Path) -> str:
-    if not (results / "figures/few_shot/curves_srcc.svg").is_file():
-        return ""
-    words = "SRCC against the number of labelled images: one panel per database, one line per method"
-    caption = "Median SRCC over splits with its bootstrap interval; every dot is one split."
-    image = f'<img src="../figures/few_shot/curves_srcc.svg" alt="{words}">'
-    return f'<figure><a href="notebooks/few_shot.html">{image}</a><figcaption>{caption}</figcaption></figure>'
-
-
 def _main_numbers(results: Results) -> str:
     """SRCC of the last method that ``evaluate.pairs`` asks about, and the first three questions with their answers."""
     grid, questions = results.grid, results.params.evaluate.pairs[:3]
     if not questions or results.pairs.empty:
         return ""
     summary, pairs = (at(t, shots=grid.shots[-1], metric="srcc") for t in (results.summary, results.pairs))
-    medians = at(summary, method=questions[-1].method)
-    rows = [
-        (f"SRCC of {results.label(questions[-1].method)}, median", medians, ["median", "median_low", "median_high"])
-    ]
+    last = f"SRCC of {results.label(questions[-1].method)}, median"
+    rows = {last: at(summary, method=questions[-1].method)[["database", "median", "median_low", "median_high"]]}
     for pair in questions:
-        name = f"{results.label(pair.method)} minus {results.label(pair.against)}"
-        rows.append((name, at(pairs, method=pair.method, against=pair.against), ["mean", "low", "high"]))
-    cells = [[name, *(_value(at(part, database=d)[ends]) for d in grid.databases)] for name, part, ends in rows]
-    shown = pd.DataFrame(cells, columns=[f"{grid.shots[-1]} labels", *grid.databases])
+        found = at(pairs, method=pair.method, against=pair.against)[["database", "mean", "low", "high"]]
+        rows[f"{results.label(pair.method)} minus {results.label(pair.against)}"] = found
+    cells = {name: {d: with_interval(*v) for d, *v in part.itertuples(index=False)} for name, part in rows.items()}
+    shown = (
+        pd.DataFrame(cells, grid.databases).T.fillna("not run").rename_axis(f"{grid.shots[-1]} labels").reset_index()
+    )
     level = f"{100 * results.params.evaluate.level:g} % interval"
     note = f"Brackets: {level}, of a median over splits, of a difference over splits and images."
     return f"{shown.to_markdown(index=False)}\n\nDifferences are paired by split. {note}"
-
-
-def _value(rows: pd.DataFrame) -> str:
-    """A number with its interval, or "not run"."""
-    return with_interval(*rows.iloc[0]) if len(rows) else "not run"
 
 
 def render_notebook(results: Path, name: str) -> str:

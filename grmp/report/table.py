@@ -107,12 +107,11 @@ class Table:
 
     def html(self) -> str:
         """A table element in a box that scrolls on a narrow screen."""
-
         align = self._align()
 
         def row(tag: str, values: Iterable[Any]) -> str:
-            cells = zip(align, map(str, values), strict=True)
-            return "".join(f'<{tag} class="{side}">{_html(text)}</{tag}>' for side, text in cells)
+            cells = zip(align, values, strict=True)
+            return "".join(f'<{tag} class="{side}">{_html(str(value))}</{tag}>' for side, value in cells)
 
         rows = "\n".join(f"<tr>{row('td', values)}</tr>" for values in self.shown.to_numpy().tolist())
         note = f'<p class="note">{_html(self.note)}</p>' if self.note else ""

@@ -26,10 +26,9 @@ def maps(results: Results, database: str, pixels: int = 160) -> Figure | None:
 
     Blue regions raised the score relative to a uniform image, red ones lowered it; the colour scale is that of one map.
     """
-    found = results.attribution(database)
-    if found is None:
+    table, arrays = results.attribution(database)
+    if table.empty:
         return None
-    table, arrays = found
     index, models = table.set_index("image"), [str(model) for model in arrays["models"]]
     figure, grid = image_grid(1 + len(models), len(arrays["images"]), 0.4, 0.17)
     for column, name in enumerate(arrays["images"]):
@@ -55,10 +54,9 @@ def maps(results: Results, database: str, pixels: int = 160) -> Figure | None:
 @styled
 def embeddings(results: Results, database: str) -> Figure | None:
     """Embeddings of the test images on their first two principal components, by rating and by scene, for every model."""
-    found = results.attribution(database)
-    if found is None:
+    table, arrays = results.attribution(database)
+    if table.empty:
         return None
-    table, arrays = found
     models = [str(model) for model in arrays["models"]]
     figure = Figure((PAGE, 4.7), layout="constrained")
     grid = figure.subplots(2, len(models), squeeze=False)
@@ -93,11 +91,10 @@ def model_table(results: Results, databases: list[str]) -> Table:
     """How similar the maps of two models are, how complete they are, and how far the embedding reflects quality."""
     rows, absent = [], []
     for database in databases:
-        found = results.attribution(database)
-        if found is None:
+        table, arrays = results.attribution(database)
+        if table.empty:
             absent.append(f"attribution@{database}")
             continue
-        table, arrays = found
         maps_, gaps = arrays["relevance"], arrays["gap"]
         for i, model in enumerate(arrays["models"]):
             srcc = table[f"score_{model}"].corr(table["quality"], "spearman")

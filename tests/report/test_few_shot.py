@@ -100,7 +100,7 @@ def test_losses_task_by_task(whole: Results):
     figure = meta_training.task_losses(whole, "pre")
     assert [a.get_title("left") for a in figure.axes] == [kind_title(kind) for kind in DISTORTIONS_SORTED]
     line = figure.axes[0].lines[0]
-    expected = whole.pretrain("reptile").query("task == 'blur'")["query_loss"]
+    expected = whole.csv("results/pretrain/reptile.csv").query("task == 'blur'")["query_loss"]
     assert line.get_ydata() == pytest.approx(expected.to_numpy())
 
 
