@@ -1,6 +1,7 @@
 """Scores per distortion type and level (results/distortions.csv): tables and figures of the notebook ``distortions``."""
 
 import textwrap
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -11,11 +12,14 @@ from grmp.report.results import Results, at, kind_title, title
 from grmp.report.table import Table, merged, number
 
 
+def _rows(results: Results, methods: Sequence[str], shots: int | str) -> pd.DataFrame:
+    table = at(results.distortions, shots=shots)
+    return table[table["method"].isin(methods) & table["database"].isin(results.grid.databases)]
+
+
 def by_distortion(results: Results, methods: list[str], shots: int | str) -> pd.DataFrame:
     """Median SRCC over splits per distortion type, all levels together: ``database, distortion``, one column per method."""
-    table = at(results.distortions, shots=shots)
-    table = table[table["method"].isin(methods) & table["database"].isin(results.grid.databases)]
-    table = table[table["level"].isna()]
+    table = _rows(results, methods, shots).query("level.isna()")
     if table.empty:
         return pd.DataFrame(columns=["database", "distortion", *methods])
     wide = table.pivot_table("srcc", ["database", "distortion"], "method", "median", sort=False, dropna=False)
@@ -59,12 +63,9 @@ def heat_map(results: Results, methods: list[str], shots: int | str) -> Figure |
 @styled
 def by_level(results: Results, methods: list[str], shots: int | str) -> Figure | None:
     """SRCC among the images of one distortion level against the level; every split is a dot, the marker is their median."""
-    table = at(results.distortions, shots=shots)
-    table = table[table["method"].isin(methods) & table["level"].notna() & table["srcc"].notna()]
-    table = table[table["database"].isin(results.grid.databases)]
+    table = _rows(results, methods, shots).dropna(subset=["level", "srcc"]).astype({"level": float})
     if table.empty:
         return None
-    table = table.assign(level=table["level"].astype(float))
     means = table.groupby(["database", "method", "level", "split"], sort=False, as_index=False)["srcc"].mean()
     databases = [d for d in results.params.data.databases if d in set(means["database"])]
     figure, axes = panels(len(databases), 2.0, 3, 0.16 * -(-len(methods) // 3), sharey=True)
@@ -88,8 +89,7 @@ def distortion_table(results: Results, methods: list[str], shots: int | str, pai
         shown[results.label(name)] = [number(v) for v in data[name].astype(float)]
     text = "Median SRCC over splits on the test images of one distortion type, all levels together."
     if pair is not None:
-        table = at(results.distortions, shots=shots)
-        table = table[table["level"].isna()]
+        table = _rows(results, pair, shots).query("level.isna()")
         wide = table.pivot_table("srcc", ["database", "distortion", "split"], "method", "first", dropna=False)
         wide = wide.reindex(columns=list(pair)).astype(float)
         gain = (wide[pair[0]] - wide[pair[1]]).groupby(["database", "distortion"]).mean()

@@ -44,8 +44,8 @@ class Differences:
     def of(self, pairs: Sequence[tuple[Record, Record]], metric: str) -> dict[str, Any]:
         """DIFFERENCE of the mean over ``pairs`` of first minus second record, and ``differences``, one per split."""
         settings = self.params.evaluate
-        each = [self._values(a, metric) - self._values(b, metric) for a, b in pairs]
-        apart = np.mean(each, axis=0)
+        values = {r.cell: self.scores[r.cell].sort_values("split")[metric].to_numpy(float) for p in pairs for r in p}
+        apart = np.mean([values[a.cell] - values[b.cell] for a, b in pairs], axis=0)
         found: dict[str, Any] = interval(apart, settings.level, settings.resamples, settings.seed)
         found |= {"won": int(np.count_nonzero(apart > 0)), "differences": apart[np.isfinite(apart)].tolist()}
         if all(isinstance(a.cell.shots, str) and ACROSS not in a.cell.database for a, _ in pairs):
@@ -62,9 +62,6 @@ class Differences:
         runs = min(self.params.pretrain.seeds, len(apart)) if learned else 0
         tested = two_way(apart, np.mean(resampled, axis=0), sources, settings.level, runs)
         return found | tested | {"rule": "two-way bootstrap"}
-
-    def _values(self, record: Record, metric: str) -> np.ndarray:
-        return self.scores[record.cell].sort_values("split")[metric].to_numpy(float)
 
     def _draw(self, database: str) -> tuple[pd.Index, np.ndarray, int] | None:
         """Names of the images, how often each is drawn, and the number of sources."""
@@ -133,13 +130,11 @@ def incomparable(params: Params, a: Run, b: Run) -> str:
             return f"another {name}"
     own = {key for run in (a, b) for key in getattr(params.methods[run.method], "set", {})}
     for group in sorted((set(a.parameters) & set(b.parameters)) - {"method", "teacher"}):
-        one, other = (_flat(group, run.parameters[group]) for run in (a, b))
-        for key in sorted(set(one) | set(other)):
-            if key not in own and one.get(key) != other.get(key):
-                return f"other settings ({key})"
+        one, other = (run.parameters[group] for run in (a, b))
+        if not isinstance(one, dict):
+            one, other = {"": one}, {"": other}
+        for key in sorted(one.keys() | other.keys()):
+            name = f"{group}.{key}".rstrip(".")  # as in params.yaml: adapt.epochs
+            if name not in own and one.get(key) != other.get(key):
+                return f"other settings ({name})"
     return ""
-
-
-def _flat(group: str, value: Any) -> dict[str, Any]:
-    """A group of a record's settings under the names that params.yaml has: adapt.epochs."""
-    return {f"{group}.{key}": v for key, v in value.items()} if isinstance(value, dict) else {group: value}

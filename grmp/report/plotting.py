@@ -76,18 +76,14 @@ def save(figure: Figure, base: Path) -> bytes:
     for kind, varying in FORMATS.items():
         with whole(base.with_name(f"{base.name}.{kind}")) as beside:
             figure.savefig(beside, format=kind, metadata={varying: None})
-            if kind == "png":
-                _reduce_colours(beside)
+            if (
+                kind == "png"
+            ):  # a palette of 256 colours, a third of the size, unless more than 1 % of the pixels change visibly
+                full = Image.open(beside).convert("RGB")
+                light = full.quantize(256)
+                apart = np.asarray(ImageChops.difference(full, light.convert("RGB"))).max(axis=2)
+                (light if (apart > 16).mean() < 0.01 else full).save(beside, format="png", optimize=True)
     return base.with_name(f"{base.name}.png").read_bytes()
-
-
-def _reduce_colours(path: Path) -> None:
-    """Store a PNG with a palette of 256 colours, a third of the size, unless more than 1 % of its pixels change visibly."""
-    with Image.open(path) as image:
-        full = image.convert("RGB")
-    light = full.quantize(256)
-    apart = np.asarray(ImageChops.difference(full, light.convert("RGB"))).max(axis=2)
-    (light if (apart > 16).mean() < 0.01 else full).save(path, format="png", optimize=True)
 
 
 def draw_splits(

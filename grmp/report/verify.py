@@ -31,23 +31,21 @@ def verify(results: Path, reference: Path, tolerance: float) -> dict[str, Any]:
     for folder in (results, reference):
         if not (folder / "scores.csv").is_file():
             raise UserError(f"{folder / 'scores.csv'} not found; run `dvc repro`, or name the folder of a reference")
-    before, after = _scores(reference), _scores(results).reindex(_scores(reference).index)
+    both = (read_table(folder / "scores.csv").set_index([*CELL, "split"]) for folder in (reference, results))
+    before, after = (table[["srcc", "plcc"]].astype(float) for table in both)
+    after = after.reindex(before.index)
     apart = ~np.isclose(before, after, rtol=0, atol=tolerance, equal_nan=True)
     different = []
     for row, column in zip(*np.nonzero(apart), strict=True):
         *cell, split = before.index[row]
-        values = (None if pd.isna(v) else round(float(v), 4) for v in (before.iat[row, column], after.iat[row, column]))
+        was, now = (None if pd.isna(v) else round(float(v), 4) for v in (t.iat[row, column] for t in (before, after)))
         what = f"{before.columns[column].upper()} of {' '.join(map(str, cell))}, split {split}"
-        different.append({"what": what} | dict(zip(("reference", "found"), values, strict=True)))
+        different.append({"what": what, "reference": was, "found": now})
     old, new = _conclusions(reference), _conclusions(results)
     changed = [{"what": k, "reference": v, "found": new.get(k)} for k, v in old.items() if new.get(k) != v]
     counts = {"scores": len(before), "within": int((~apart).all(axis=1).sum()), "conclusions": len(old)}
-    reproduced = not different and not changed
-    return {"reproduced": reproduced, "tolerance": tolerance} | counts | {"different": different, "changed": changed}
-
-
-def _scores(folder: Path) -> pd.DataFrame:
-    return read_table(folder / "scores.csv").set_index([*CELL, "split"])[["srcc", "plcc"]].astype(float)
+    found = {"reproduced": not different and not changed, "tolerance": tolerance}
+    return found | counts | {"different": different, "changed": changed}
 
 
 def _conclusions(folder: Path) -> dict[str, str]:
