@@ -20,7 +20,6 @@ from grmp.clip.model import pixels, tokenize
 from grmp.data.crops import centre, crop, spare
 from grmp.device import cpus
 from grmp.errors import UserError
-from grmp.experiments.learn import tuned
 from grmp.files import whole, write_text
 from grmp.finetune.scorer import QualityModel
 from grmp.finetune.types import TEACHER_SCENE
@@ -88,7 +87,8 @@ def attribution(params: Params, root: Path, database: str) -> None:
         texts, job = tune.split_data(context, method)
         data = job(settings.split)
         models.setdefault(BEFORE, QualityModel.of(context.backbone.weights | data.prompts, shape, texts.quality))
-        models[name] = tuned(context, name, texts, data, "choose another attribution.split")
+        tensors = tune.tuned(context, name, texts, data, "choose another attribution.split")
+        models[name] = QualityModel.of(tensors, shape, texts.quality)
     rows = context.tested.test(settings.split)
     index, images = context.target.index.iloc[rows], context.target.images
     chosen = ends(index["quality"].to_numpy(), settings.pictures)

@@ -13,8 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 
 from grmp.clip import checkpoints, shipped, stem_cache
+from grmp.clip.model import tokenize
 from grmp.data.custom import folds as draw_folds
 from grmp.data.dataset import Dataset, source_ids
 from grmp.data.splits import Splits
@@ -22,15 +24,18 @@ from grmp.device import choose_device
 from grmp.errors import UserError
 from grmp.experiments import identity, record
 from grmp.experiments.cost import duration
-from grmp.experiments.learn import KINDS, learn
 from grmp.experiments.run import complete
 from grmp.files import claim, sha256, sha256_of
 from grmp.finetune import trust
+from grmp.finetune.scorer import QualityModel
 from grmp.locks import lock
-from grmp.methods.context import RunContext
+from grmp.methods import ridge, tune
+from grmp.methods.context import RunContext, embeddings
+from grmp.methods.zero_shot import ZeroShot
 from grmp.metrics import bootstrap, srcc
-from grmp.params import Params, RunKey, ShippedBackbone
+from grmp.params import Params, RunKey, ShippedBackbone, Tune
 
+KINDS = ("tune", "ridge", "zero_shot")  # of the methods that yield a model
 LABELS = "100pct"  # of the training side of a fold
 NAME = "own"  # in the place of a database
 SUGGESTED = ("grmp", "last_blocks", "ridge", "zero_shot")
@@ -177,6 +182,26 @@ def _identity(context: RunContext, name: str) -> str:
             "code": identity.code(settings.methods[name].kind),
         }
     )
+
+
+def learn(ctx: RunContext, name: str) -> QualityModel:
+    """The model of a method whose kind is one of ``KINDS``, trained on the training side of the first split."""
+    method = ctx.params.methods[name]
+    if isinstance(method, Tune):
+        texts, job = tune.split_data(ctx, method)
+        first = job(0)
+        # a split needs a test image; its score is not used
+        alone = replace(first, test=replace(first.train, rows=first.train.rows[:1]))
+        tensors = tune.tuned(ctx, name, texts, alone, "lower adapt.learning_rate")
+        return QualityModel.of(tensors, ctx.backbone.shape, texts.quality)
+    clip = ctx.backbone
+    if isinstance(method, ZeroShot):
+        return QualityModel.of(ctx.backbone.weights, clip.shape, tokenize(method.templates).to(ctx.device))
+    assert isinstance(method, ridge.Ridge)  # one of KINDS
+    rows = ctx.splits.train(0, None)
+    x = embeddings(ctx, np.asarray(ctx.source.images)[rows]).numpy().astype(np.float64)
+    weights, intercept = ridge.fit(x, ctx.quality[rows], method, ctx.weights[rows])
+    return QualityModel(clip, torch.tensor([*weights, intercept], dtype=torch.float32, device=ctx.device))
 
 
 def out_of_fold(context: RunContext, name: str, folder: Path) -> tuple[np.ndarray, np.ndarray, float]:

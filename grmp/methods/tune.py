@@ -75,6 +75,21 @@ def split_data(ctx: RunContext, method: Tune) -> tuple[Texts, Callable[[int], Sp
     return texts, data
 
 
+def tuned(ctx: RunContext, name: str, texts: Texts, data: SplitData, remedy: str) -> Tensors:
+    """All tensors of the CLIP after fine-tuning the method ``name`` (kind tune) on one split.
+
+    Raises UserError, which ends in ``remedy``, if the training of the method or of its teacher fails.
+    """
+    method = ctx.params.methods[name]
+    assert isinstance(method, Tune)
+    (found,) = with_teachers(ctx, method, texts, [replace(data, keep=True)])
+    if isinstance(found, SplitData):
+        (found,) = finetune(ctx.backbone, texts, method, ctx.params.adapt, [found])
+    if found.failure or found.tensors is None:
+        raise UserError(f"{name}, split {data.split}: {found.failure}; {remedy}")
+    return found.tensors
+
+
 def with_teachers(ctx: RunContext, method: Tune, texts: Texts, todo: list[SplitData]) -> list[SplitData | SplitResult]:
     """The inputs with the teacher of the semantic loss: ``clip`` (frozen), or ``quality`` for the control "upper".
 

@@ -77,9 +77,7 @@ class Table:
         if _width(columns) > _PAGE:
             tabular, width = "tabularx", r"{\linewidth}"
             kinds = [_TEXT if k == "l" and _width([c]) > 60 else k for k, c in zip(kinds, columns, strict=True)]
-            narrowest = [
-                c if k != _TEXT else [w for x in c for w in x.split()] for k, c in zip(kinds, columns, strict=True)
-            ]
+            narrowest = [c if k != _TEXT else " ".join(c).split() for k, c in zip(kinds, columns, strict=True)]
             size = "scriptsize" if _width(narrowest) > _PAGE else size  # a word would be wider than its column
         texts = [
             [_stack(_tex(text), kind) for text in (_wrapped(head, cells), *cells)]
