@@ -62,18 +62,16 @@ def open_context(params: Params, root: Path, key: RunKey) -> RunContext:
     """
     params = params.for_run(key)
     device = choose_device(params.adapt.device, params.adapt.threads)
-    source = dataset.load(root / "data/prepared" / key.source, params.data.resize)
-    splits = split_files.load(split_file(root, key.source, key.protocol), source.index["image"])
+    pair = key.source, key.target
+    ends = [dataset.load(root / "data/prepared" / name, params.data.resize) for name in dict.fromkeys(pair)]
+    drawn = [split_files.load(split_file(root, end.name, key.protocol), end.index["image"]) for end in ends]
+    source, splits = ends[0], drawn[0]
     if source.info["kind"] == "synthetic":
         adapt = params.adapt.model_copy(update={"batch": params.adapt.batch_synthetic})
         params = params.model_copy(update={"adapt": adapt})
-    target, tested = source, splits
-    if key.target != key.source:
-        target = dataset.load(root / "data/prepared" / key.target, params.data.resize)
-        tested = split_files.load(split_file(root, key.target, key.protocol), target.index["image"])
-        tested = tested.whole(splits.count)
+    tested = splits if key.target == key.source else drawn[-1].whole(splits.count)
     backbone = checkpoints.load(root, device, params.backbone.normalize)
-    return RunContext(params, root, source, target, splits, tested, key.shots, backbone, device)
+    return RunContext(params, root, source, ends[-1], splits, tested, key.shots, backbone, device)
 
 
 def each(one: Callable[[int], SplitResult]) -> Splitwise:
