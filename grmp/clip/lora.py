@@ -17,13 +17,7 @@ LINEAR = ("attn.in_proj_weight", "attn.out_proj.weight", "mlp.c_fc.weight", "mlp
 
 def adapted(shape: Shape, blocks: int) -> list[str]:
     """Names of the weights that get an A and a B: those in the last ``blocks`` blocks of both towers."""
-    towers = (("visual.", shape.vision_layers), ("", shape.text_layers))
-    return [
-        f"{tower}transformer.resblocks.{i}.{linear}"
-        for tower, layers in towers
-        for i in range(max(0, layers - blocks), layers)
-        for linear in LINEAR
-    ]
+    return [block + linear for block in shape.last_blocks(blocks) for linear in LINEAR]
 
 
 def start(weights: Tensors, names: list[str], rank: int, generator: torch.Generator) -> Tensors:

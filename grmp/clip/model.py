@@ -60,6 +60,11 @@ class Shape:
     own: str = "clip"  # name of the pixel statistics that the model was trained with
     stem: str = ""  # "lite0": the frozen convolutions of grmp/clip/stem.py in front of the patch embedding
 
+    def last_blocks(self, count: int) -> list[str]:
+        """Prefixes of the tensors of the last ``count`` blocks of both towers."""
+        towers = (("visual.", self.vision_layers), ("", self.text_layers))
+        return [f"{t}transformer.resblocks.{i}." for t, n in towers for i in range(max(0, n - count), n)]
+
     def as_dict(self) -> dict[str, int | bool | str]:
         """Plain data, for checkpoints."""
         return asdict(self)

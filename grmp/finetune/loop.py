@@ -330,13 +330,10 @@ def tuned_names(shape: Shape, train: Sequence[str], blocks: int) -> tuple[str, .
     if "visual_prompts" in train:
         names += ["visual.prompt_", "visual.deep_prompt_"]
     if "blocks" in train and blocks:
-        for tower, layers in (("visual.", shape.vision_layers), ("", shape.text_layers)):
-            names += [f"{tower}transformer.resblocks.{i}." for i in range(max(0, layers - blocks), layers)]
-        names += ["visual.ln_post.", "ln_final."]
+        names += [*shape.last_blocks(blocks), "visual.ln_post.", "ln_final."]
     if "norms" in train:
-        for tower, layers in (("visual.", shape.vision_layers), ("", shape.text_layers)):
-            names += [f"{tower}transformer.resblocks.{i}.ln_{n}." for i in range(layers) for n in (1, 2)]
-        names += ["visual.ln_post.", "ln_final."]
+        every = shape.last_blocks(max(shape.vision_layers, shape.text_layers))
+        names += [*(f"{block}ln_{n}." for block in every for n in (1, 2)), "visual.ln_post.", "ln_final."]
     if "lora" in train:
         names += [n + part for n in lora.adapted(shape, blocks) for part in (lora.A, lora.B)]
     if "all" in train:
