@@ -61,7 +61,8 @@ def score(
     for path, (row, trouble) in zip(paths, _rows(model, paths, crops, notes), strict=True):
         unread += bool(trouble)
         least, most = np.fmin(least, float(row["quality"])), np.fmax(most, float(row["quality"]))
-        remarks.update(concerns(path, model.card["size"], model.card["aspect"], model.clip.shape.patch_size))
+        if not trouble:
+            remarks.update(concerns(path, model.card["size"], model.card["aspect"], model.clip.shape.patch_size))
         if limit is not None:
             if not float(row["quality"]) < limit:
                 continue
