@@ -23,7 +23,7 @@ import simplejpeg
 from PIL import ExifTags, Image, ImageChops, ImageCms, ImageOps, UnidentifiedImageError, features
 from tqdm import tqdm
 
-from grmp.data.metadata import without_corrupt, without_optional
+from grmp.data.metadata import gap, without_corrupt, without_optional
 from grmp.device import cpus
 from grmp.errors import UserError
 
@@ -103,7 +103,7 @@ def _load(data: bytes, displayed: bool, most: int) -> Image.Image:
             if opened.mode not in MODES:
                 raise Unsupported(f"pixels of mode {opened.mode}; save it with 8 bits per channel")
             return _upright(opened.convert("RGB"), opened)
-        if reason := jpeg_complaint(data):
+        if reason := complaint(data):
             raise ValueError(reason)
         return _displayed(opened)
 
@@ -148,10 +148,10 @@ def remarks(paths: Sequence[Path], size: int, aspect: str, patch: int = 16) -> l
     return [f"{count} of {len(paths)} images are {clause}" for clause, count in found.items()]
 
 
-def jpeg_complaint(data: bytes) -> str:
-    """What libjpeg warns of when it decodes the pixels of ``data``, which Pillow does not pass on; empty for other formats."""
+def complaint(data: bytes) -> str:
+    """What is wrong with a file that Pillow decodes nevertheless: what libjpeg warns of, or a ``gap``; else empty."""
     if data[:2] != b"\xff\xd8":
-        return ""
+        return gap(data)
     try:  # at an eighth of the size: all entropy-coded data are read, little else is computed
         simplejpeg.decode_jpeg(without_optional(data), colorspace="GRAY", min_height=1, min_width=1)
     except ValueError as error:

@@ -1,6 +1,8 @@
-"""Metadata of JPEG and PNG files that cannot be parsed, which must not keep the pixels from being read."""
+"""Bytes of image files: metadata that cannot be parsed must not keep the pixels from being read, missing data must."""
 
 import io
+import itertools
+import zlib
 from collections.abc import Iterator
 
 from PIL import Image
@@ -8,6 +10,7 @@ from PIL import Image
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
 START_OF_SCAN, APPLICATION, COMMENT = 0xDA, range(0xE0, 0xF0), 0xFE  # markers of JPEG
 JFIF, ADOBE = 0xE0, 0xEE  # say how components are stored
+COMPRESSED = (b"WEBP", b"avif", b"avis", b"heic", b"heix", b"mif1")  # bytes 8 to 12; they hold no long runs of zeros
 Part = tuple[bytes, bool]  # bytes of a file, and whether they are optional
 
 
@@ -46,6 +49,21 @@ def without_corrupt(data: bytes, formats: tuple[str, ...]) -> bytes:
         return True
 
     return b"".join(part for part, optional in found if not optional or parses(part))
+
+
+def gap(data: bytes) -> str:
+    """What a PNG, WebP, AVIF or HEIC lacks, where decoders invent pixels; empty if nothing does, and for other formats."""
+    if data.startswith(PNG):
+        for part, optional in itertools.islice(parts(data), 1, None):
+            if not optional and zlib.crc32(part[4:-4]) != int.from_bytes(part[-4:], "big"):
+                return f"the checksum of {part[4:8]!r} is wrong"
+            if part[4:8] == b"IEND":
+                break
+    elif data[8:12] in COMPRESSED and not data[-max(1024, len(data) // 10) :].strip(
+        b"\0"
+    ):  # a plain WebP has up to 6 %
+        return "its end holds zeros alone, as an interrupted copy does"
+    return ""
 
 
 def without_optional(data: bytes) -> bytes:

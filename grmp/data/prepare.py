@@ -18,7 +18,7 @@ from tqdm import tqdm
 from grmp.code import code_digest
 from grmp.data import databases, labels
 from grmp.data.dataset import COLUMNS, array
-from grmp.data.decode import FAULTS, jpeg_complaint, load, resized, side, versions, why
+from grmp.data.decode import FAULTS, complaint, load, resized, side, versions, why
 from grmp.data.duplicates import groups
 from grmp.data.fetch import receipt
 from grmp.device import cpus
@@ -70,7 +70,7 @@ def prepare(
     pixels = np.load(work / "pixels.npy")  # width, height, complaint
     complaints = [name for name, found in zip(table["image"], pixels[:, 2], strict=True) if found]
     if complaints:
-        print(f"{name}: {len(complaints)} images have corrupt JPEG data and are used as decoded: {some(complaints)}")
+        print(f"{name}: {len(complaints)} images have corrupt data and are used as decoded: {some(complaints)}")
     if unusable:
         table = _without(table, sorted(unusable), work, views)
     images = np.load(work / array(views[0]), mmap_mode="r")
@@ -139,7 +139,7 @@ def _decode(
 ) -> dict[int, str]:
     """Write a memory-mapped array (N, 3, S, S) of each view to ``work``; return the reasons of corrupt images by position.
 
-    ``pixels.npy`` (N, 3) gets the original width and height, and 1 where libjpeg complains of an image that it decodes. It is 0
+    ``pixels.npy`` (N, 3) gets the original width and height, and 1 for a ``complaint`` of an image that is decoded. It is 0
     where there is no image yet.
     """
     plan, count = work / "plan", len(paths)
@@ -165,7 +165,7 @@ def _decode(
             image = load(path, displayed=False)
             for view, of_view in images.items():
                 of_view[row] = resized(path, image, view, size, aspect)
-            return *image.size, bool(jpeg_complaint(path.read_bytes()))
+            return *image.size, bool(complaint(path.read_bytes()))
         except FAULTS as error:
             return why(error)
 

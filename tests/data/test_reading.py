@@ -284,6 +284,13 @@ REFUSED: dict[str, tuple[bytes, str]] = (
             (p := pil(PHOTO, "PNG"))[: len(p) // 2] + bytes([p[len(p) // 2] ^ 1]) + p[len(p) // 2 + 1 :],
             "corrupt",
         ),
+        "PNG, zeros at its end": (p[:9999] + bytes(len(p) - 9999), "the checksum of b'IDAT' is wrong"),
+        "PNG, a wrong checksum": (p[:-20] + bytes([p[-20] ^ 1]) + p[-19:], "corrupt"),
+        **{
+            f"{kind}, zeros at its end": (w[:9999] + bytes(len(w) - 9999), "its end holds zeros alone")
+            for kind in ("WEBP", "AVIF")
+            for w in [pil(PHOTO, kind, quality=99)]
+        },
         "PostScript": (
             b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n(ran) = flush showpage\n",
             "not an image in",
