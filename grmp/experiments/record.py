@@ -108,16 +108,6 @@ class Record:
     predictions: pd.DataFrame  # split, image, quality, score
     history: pd.DataFrame  # split, epoch, learning_rate, task_loss, semantic_loss, angle_deg
 
-    @property
-    def cell(self) -> RunKey:
-        """Which run it is."""
-        return self.run.key
-
-    @property
-    def target(self) -> str:
-        """The database whose images were scored."""
-        return self.run.key.target
-
 
 def partial(root: Path, identity: str) -> Path:
     """Folder of the finished splits of an unfinished run."""
@@ -255,12 +245,12 @@ def read_records(params: Params, results: Path) -> tuple[list[Record], pd.DataFr
             continue
         try:
             record = read_record(folder)
-            if record.cell not in wanted:
+            if record.run.key not in wanted:
                 raise CorruptRecord("not requested by the group run of params.yaml")
             records.append(record)
         except CorruptRecord as reason:
             excluded.append((place, plain(str(reason))))
-    records.sort(key=lambda record: wanted.index(record.cell))
+    records.sort(key=lambda record: wanted.index(record.run.key))
     return records, pd.DataFrame(excluded, columns=EXCLUDED)
 
 

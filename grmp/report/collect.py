@@ -34,14 +34,15 @@ def score_table(records: list[Record], known: dict[str, Dataset]) -> pd.DataFram
     """One row a run and split: the metrics and a status; rmse is NaN for a database that is not among the ``known``."""
     rows = []
     for record in tqdm(records, "scores", unit="run", delay=5, disable=None):
-        low, high = known[record.target].info["range"] if record.target in known else (math.nan, math.nan)
+        database = known.get(record.run.key.target)
+        low, high = database.info["range"] if database else (math.nan, math.nan)
         by_split = dict(iter(record.predictions.groupby("split")))
         for split, status in enumerate(record.run.status):
             found: dict[str, Any] = {"status": f"failed: {status}"}
             if status == "ok":
                 part = by_split[split]
                 found = dict(scores(part["quality"], part["score"], low, high))
-            rows.append(record.cell._asdict() | {"split": split, "identity": record.run.identity[:12]} | found)
+            rows.append(record.run.key._asdict() | {"split": split, "identity": record.run.identity[:12]} | found)
     return pd.DataFrame(rows, columns=COLUMNS["scores.csv"])
 
 
@@ -63,7 +64,7 @@ def collect(params: Params, results: Path) -> None:
     Raises UserError if the disk is full or the folder cannot be written.
     """
     records, left_out = read_records(params, results)
-    root, targets = results.parent, dict.fromkeys(record.target for record in records)
+    root, targets = results.parent, dict.fromkeys(record.run.key.target for record in records)
     known = {d: found for d in targets if (found := prepared(params, root, d))}
     table = score_table(records, known)
     summary, differences = summary_table(table, params.evaluate), pair_table(params, root, records, table)
@@ -85,17 +86,17 @@ def distortion_table(records: list[Record], known: dict[str, Dataset]) -> pd.Dat
     """
     rows = []
     for record in records:
-        if record.target not in known or known[record.target].index["distortion"].isna().all():
+        database = known.get(record.run.key.target)
+        if database is None or database.index["distortion"].isna().all():
             continue
-        index = known[record.target].index[["image", "distortion", "level"]]
-        joined = record.predictions.merge(index, on="image")
+        joined = record.predictions.merge(database.index[["image", "distortion", "level"]], on="image")
         for split, part in joined.groupby("split"):
             groups = [(kind, "", g) for kind, g in part.groupby("distortion")]
             groups += [("", level, g) for level, g in part.dropna(subset="level").groupby("level")]
             for kind, level, group in groups:
                 of = {"split": split, "distortion": kind, "level": level, "pictures": len(group)}
                 value, status = srcc(group["quality"], group["score"])
-                rows.append(record.cell._asdict() | of | {"srcc": value, "status": status})
+                rows.append(record.run.key._asdict() | of | {"srcc": value, "status": status})
     return pd.DataFrame(rows, columns=COLUMNS["distortions.csv"])
 
 

@@ -42,6 +42,10 @@ def score_table(
     data, shown = [], []
     for database in grid.databases:
         ours = {(r.method, r.shots, r.metric): r for r in at(summary, database=database).itertuples()}
+        best: dict[Any, str] = {}  # the method with the highest median of each column, if there are two to compare
+        for key in heads:
+            medians = {m: ours[m, *key].median for m in names if (m, *key) in ours and pd.notna(ours[m, *key].median)}
+            best |= {key: max(medians, key=lambda m: medians[m])} if len(medians) > 1 else {}
         for method in names:
             row = {"Database": title(database), "Method": results.label(method)} | dict.fromkeys(heads.values(), "–")
             for (k, metric), head in heads.items():
@@ -49,7 +53,7 @@ def score_table(
                     three = one.median, one.median_low, one.median_high
                     partly = f" ({one.scored:.0f} of {one.splits:.0f} splits)" if one.scored < one.splits else ""
                     cell = with_interval(*three) + partly
-                    row[head] = f"**{cell}**" if method == _best(ours, names, k, metric) else cell
+                    row[head] = f"**{cell}**" if method == best.get((k, metric)) else cell
                     data.append((database, method, k, metric, *three, "this run"))
             shown.append(row)
         theirs = published_scores(results, kind, database, shots)
@@ -74,12 +78,6 @@ def score_table(
     )
     caption = CAPTIONS[kind].format(", ".join(amount(k) for k in shots))
     return Table(pd.DataFrame(data, columns=COLUMNS), frame, caption, text)
-
-
-def _best(ours: dict[Any, Any], methods: Sequence[str], shots: int | str, metric: str) -> str | None:
-    """The method with the highest median if there are two to compare."""
-    medians = {m: one.median for m in methods if (one := ours.get((m, shots, metric))) and pd.notna(one.median)}
-    return max(medians, key=lambda m: medians[m]) if len(medians) > 1 else None
 
 
 @styled

@@ -44,15 +44,17 @@ class Differences:
     def of(self, pairs: Sequence[tuple[Record, Record]], metric: str) -> dict[str, Any]:
         """DIFFERENCE of the mean over ``pairs`` of first minus second record, and ``differences``, one per split."""
         settings = self.params.evaluate
-        values = {r.cell: self.scores[r.cell].sort_values("split")[metric].to_numpy(float) for p in pairs for r in p}
-        apart = np.mean([values[a.cell] - values[b.cell] for a, b in pairs], axis=0)
+        values = {
+            r.run.key: self.scores[r.run.key].sort_values("split")[metric].to_numpy(float) for p in pairs for r in p
+        }
+        apart = np.mean([values[a.run.key] - values[b.run.key] for a, b in pairs], axis=0)
         found: dict[str, Any] = interval(apart, settings.level, settings.resamples, settings.seed)
         found |= {"won": int(np.count_nonzero(apart > 0)), "differences": apart[np.isfinite(apart)].tolist()}
-        if all(isinstance(a.cell.shots, str) and ACROSS not in a.cell.database for a, _ in pairs):
-            share = min(int(str(a.cell.shots).removesuffix("pct")) for a, _ in pairs) / 100
+        if all(isinstance(a.run.key.shots, str) and ACROSS not in a.run.key.database for a, _ in pairs):
+            share = min(int(str(a.run.key.shots).removesuffix("pct")) for a, _ in pairs) / 100
             tested = corrected_t(apart, settings.level, self.params.splits.test, share)
             return found | tested | {"rule": "corrected t"}
-        drawn = [self._draw(name) for name in {a.target for a, _ in pairs}]
+        drawn = [self._draw(name) for name in {a.run.key.target for a, _ in pairs}]
         if None in drawn:
             return found | NO_TEST | {"rule": "the images are not prepared here"}
         each = [self._images(a, metric) - self._images(b, metric) for a, b in pairs]
@@ -74,9 +76,9 @@ class Differences:
 
     def _images(self, record: Record, metric: str) -> np.ndarray:
         """(splits, RESAMPLES) the metric with images drawn anew, the same ones for all records and splits."""
-        key = record.cell, metric
+        key = record.run.key, metric
         if key not in self._resampled:
-            names, weights, _ = self._draw(record.target)  # type: ignore[misc]
+            names, weights, _ = self._draw(record.run.key.target)  # type: ignore[misc]
             self._resampled[key] = np.full((record.run.splits, RESAMPLES), np.nan)
             for split, part in record.predictions.groupby("split"):
                 rows = names.get_indexer(part["image"])
@@ -91,7 +93,7 @@ def pair_table(params: Params, root: Path, records: Iterable[Record], scores: pd
     The mean of SRCC under the first protocol is the primary endpoint of a question; these alone are tested, as one family
     (``p_holm``). All other rows are exploratory. A comparison that may not be made has a status that says why and no number.
     """
-    by_cell, rows = {record.cell: record for record in records}, []
+    by_cell, rows = {record.run.key: record for record in records}, []
     differences = Differences(params, root, dict(iter(scores.groupby(CELL))))
     few = params.run.few_shot
     for pair in params.evaluate.pairs:

@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from grmp.params import RunKey
 from grmp.report.comparisons import MARGIN
 from grmp.report.pairs import ALL
 from grmp.report.plotting import PAGE, line_styles, styled
@@ -110,7 +109,9 @@ def verdicts(results: Results) -> pd.DataFrame:
     """One row per claim and protocol: the claim, our result, the verdict, and the reason or the command to run."""
     rows = []
     for _, claim in claims(results).iterrows():
-        keys = _run_keys(results, claim)
+        methods = {claim["method"], claim["against"] if claim["kind"] == "better" else claim["method"]}
+        keys = [key for key in results.params.run.run_keys() if key.method in methods]
+        keys = [k for k in keys if claim["database"] in ("*", k.database) and claim["shots"] in ("*", str(k.shots))]
         for protocol in dict.fromkeys(key.protocol for key in keys) or [results.params.protocol]:
             under = results.under(protocol)
             found, differs = evidence(under, claim), unlike(under, claim["database"])
@@ -127,23 +128,20 @@ def verdicts(results: Results) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _run_keys(results: Results, claim: pd.Series) -> list[RunKey]:
-    """The runs in any grid that the claim needs, under all protocols."""
-    methods = (claim["method"], *([claim["against"]] if claim["kind"] == "better" else []))
-    keys = [key for key in results.params.run.run_keys() if key.method in methods]
-    keys = [key for key in keys if claim["database"] in ("*", key.database)]
-    return [key for key in keys if claim["shots"] in ("*", str(key.shots))]
-
-
 def claim_table(results: Results) -> Table:
     """The claims with their verdicts."""
-    data = verdicts(results)
+    data, ours = verdicts(results), []
+    for row in data.itertuples():
+        text = (signed if row.kind == "better" else with_interval)(row.ours, row.low, row.high)
+        ours.append(
+            text + (f"; above {row.beaten} of {row.others}" if row.kind == "most" and np.isfinite(row.ours) else "")
+        )
     shown = pd.DataFrame(
         {
             "Claim": merged(data["claim"]),
             "Protocol": data["protocol"],
             "Claimed": [number(v) if np.isfinite(v) else "" for v in data["claimed"]],
-            "Ours": [_ours(row) for _, row in data.iterrows()],
+            "Ours": ours,
             "Verdict": [f"**{v}**" for v in data["verdict"]],
             "Reason or command": data["why"],
             "Source": merged(data["source"]),
@@ -155,13 +153,6 @@ def claim_table(results: Results) -> Table:
         "paper's numbers were obtained by selecting the epoch on the test split; the sound protocol does not do that"
     )
     return Table(data, shown, "The paper's claims and our results", join(rules, unequal))
-
-
-def _ours(row: pd.Series) -> str:
-    if not np.isfinite(row["ours"]):
-        return "–"
-    text = (signed if row["kind"] == "better" else with_interval)(row["ours"], row["low"], row["high"])
-    return text + (f"; above {row['beaten']} of {row['others']}" if row["kind"] == "most" else "")
 
 
 @styled

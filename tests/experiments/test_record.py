@@ -126,7 +126,7 @@ def test_a_corrupt_record_is_refused(world: Path, kind: str):
 
 def test_read_record_gives_typed_tables(made: Path):
     record = read_record(made / CELL)
-    assert record.cell == ("sound", "alpha", "meta", 25)
+    assert record.run.key == ("sound", "alpha", "meta", 25)
     assert len(record.predictions) == 5 * 40
     assert record.predictions["score"].dtype == float
     assert record.history["epoch"].max() == 4
