@@ -176,22 +176,15 @@ class MetaLearner:
         self.tokens, self.dropout = tokens, dropout
         self.independent = variant.reset == "task"
         self.outer = meta.Outer(theta, variant.outer, variant.outer_rate)
+        self.prompts = self.outer.theta  # the meta prompts
         self.inner, self.directions = self._inner(1), list[Tensors]()
+        self.models: Models = {"outer": (self.prompts, self.outer.optimizer)}
+        if not self.independent:  # then the inner model is never reset
+            self.models["inner"] = self.inner.prompts, self.inner.optimizer
 
     def _inner(self, tasks: int) -> meta.Inner:
         start = {n: t.expand(tasks, *t.shape) for n, t in self.prompts.items()}
         return meta.Inner(start, self.variant.inner, self.variant.inner_rate)
-
-    @property
-    def prompts(self) -> Tensors:
-        """The meta prompts."""
-        return self.outer.theta
-
-    @property
-    def models(self) -> Models:
-        """The outer model, and the inner one if it is never reset."""
-        outer, inner = (self.outer.theta, self.outer.optimizer), (self.inner.prompts, self.inner.optimizer)
-        return {"outer": outer} if self.independent else {"outer": outer, "inner": inner}
 
     def batches(self, task: Any, images: list[Images], rng: np.random.Generator) -> list[tuple[meta.Batch, meta.Batch]]:
         """A visit's (support, query) batches without the dimension T; query batches are used cyclically."""

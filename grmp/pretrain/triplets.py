@@ -92,16 +92,8 @@ class Learner:
         """Start from ``theta``."""
         self.variant, self.settings, self.backbone, self.dropout = variant, settings, backbone, dropout
         self.inner = Inner(theta, "adam", variant.rate)
-
-    @property
-    def prompts(self) -> Tensors:
-        """The prompts learned so far."""
-        return self.inner.prompts
-
-    @property
-    def models(self) -> dict[str, tuple[Tensors, torch.optim.Optimizer]]:
-        """The one model."""
-        return {"inner": (self.inner.prompts, self.inner.optimizer)}
+        self.prompts = self.inner.prompts
+        self.models = {"inner": (self.prompts, self.inner.optimizer)}
 
     def batches(self, task: Task, images: list[Images], rng: np.random.Generator) -> tuple[list[Batch], list[Batch]]:
         """Support and query batches, one triplet of each source: images are the anchors, the nearer, then the farther ones.
