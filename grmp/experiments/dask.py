@@ -31,12 +31,6 @@ def connect(address: str) -> "Client":
     return client
 
 
-def workers(address: str) -> int:
-    """Number of workers that the scheduler has now; others may join during a sweep."""
-    with connect(address) as client:
-        return len(client.nthreads())
-
-
 def work(do: Callable[[Any], Any], items: Sequence[Any], address: str) -> Iterator[tuple[Any, str, Any]]:
     """Call ``do`` on all ``items`` and yield (item, "done" or "failed", result or reason) of each as it ends.
 

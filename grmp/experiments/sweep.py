@@ -114,7 +114,8 @@ def _engine(
     if isinstance(cluster, str):
         from grmp.experiments import dask
 
-        return f"Dask at {cluster}", dask.workers(cluster), partial(dask.work, address=cluster)
+        with dask.connect(cluster) as client:  # other workers may join during the sweep
+            return f"Dask at {cluster}", len(client.nthreads()), partial(dask.work, address=cluster)
     from grmp.experiments import slurm
 
     progress, folder = partial(_finished_splits, params_file), params_file.parent / "results/slurm"

@@ -53,10 +53,8 @@ def execute(name: str, params_file: Path, overrides: Sequence[str] = ()) -> None
         raise UserError(f"no notebook '{name}' in {folder}; known: {', '.join(names) or 'none'}")
     notebook = jupytext.read(folder / f"{name}.py")
     given = check_parameters(name, notebook, overrides)
-    outputs = [root / f"results/{kind}/{name}" for kind in ("tables", "figures")]
-    target = root / f"results/notebooks/{name}.ipynb"
-    if given:
-        outputs, target = [root / BY_HAND / name], root / BY_HAND / name / f"{name}.ipynb"
+    outputs = [root / BY_HAND / name] if given else [root / f"results/{kind}/{name}" for kind in ("tables", "figures")]
+    target = (outputs[0] if given else root / "results/notebooks") / f"{name}.ipynb"
     with lock(root, f"notebook-{name}"):
         _empty(outputs)
         print(f"notebook {name}: executing", flush=True)

@@ -61,5 +61,5 @@ def lines(found: dict[str, Any]) -> str:
     text = "{within} of {scores} scores within {tolerance:g}, ".format(**found)
     text += f"{found['conclusions'] - len(found['changed'])} of {found['conclusions']} conclusions the same"
     shown = [f"  {row['what']}: {row['found']} instead of {row['reference']}" for row in rows[:SHOWN]]
-    more = [f"  and {len(rows) - SHOWN} more"] if len(rows) > SHOWN else []
-    return "\n".join([f"{'reproduced' if found['reproduced'] else 'not reproduced'}: {text}", *shown, *more])
+    shown += [f"  and {len(rows) - SHOWN} more"] if len(rows) > SHOWN else []
+    return "\n".join([f"{'reproduced' if found['reproduced'] else 'not reproduced'}: {text}", *shown])

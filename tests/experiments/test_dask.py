@@ -32,7 +32,8 @@ def die_once(folder: Path, item: str) -> str:
 
 
 def test_the_item_of_a_killed_worker_goes_to_another(cluster, tmp_path):
-    assert dask.workers(cluster) == 2
+    with dask.connect(cluster) as client:
+        assert len(client.nthreads()) == 2
     ended = {item: end for item, *end in dask.work(partial(die_once, tmp_path), ["a", "bad", "worse"], cluster)}
     assert ended == {"a": ["done", "A"], "bad": ["done", "BAD"], "worse": ["failed", "it is worse"]}
     assert (tmp_path / "died").exists()
@@ -41,7 +42,7 @@ def test_the_item_of_a_killed_worker_goes_to_another(cluster, tmp_path):
 def test_without_a_scheduler_it_says_so(monkeypatch):
     monkeypatch.setattr(dask, "WAIT", "1s")
     with pytest.raises(UserError, match=r"no Dask scheduler at tcp://127\.0\.0\.1:9: .*start one with"):
-        dask.workers("tcp://127.0.0.1:9")
+        dask.connect("tcp://127.0.0.1:9")
 
 
 def test_workers_with_threads_are_refused():
@@ -49,7 +50,7 @@ def test_workers_with_threads_are_refused():
         distributed.LocalCluster(1, threads_per_worker=2, processes=False, dashboard_address=":0") as one,
         pytest.raises(UserError, match=r"has several threads; start it with: dask worker .* --nthreads 1"),
     ):
-        dask.workers(one.scheduler_address)
+        dask.connect(one.scheduler_address)
 
 
 @pytest.mark.slow
