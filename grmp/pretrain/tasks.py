@@ -20,7 +20,6 @@ Labelled = tuple[np.ndarray, np.ndarray]  # rows (B,) and targets (B,) of a batc
 class Task:
     """The images of one distortion type in one database."""
 
-    database: str
     distortion: str
     rows: np.ndarray  # positions in the prepared array
     targets: np.ndarray  # quality in [0, 1] on the scale of the database
@@ -46,7 +45,7 @@ def tasks_of(name: str, index: pd.DataFrame) -> list[Task]:
         groups = source_ids(part)
         if len(np.unique(groups)) < 2:
             raise UserError(f"{name}: distortion '{kind}' has images of one source only; support and query need two")
-        tasks.append(Task(name, kind, part.index.to_numpy(), part["quality"].to_numpy(np.float32), groups))
+        tasks.append(Task(kind, part.index.to_numpy(), part["quality"].to_numpy(np.float32), groups))
     return tasks
 
 

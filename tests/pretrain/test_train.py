@@ -96,7 +96,7 @@ def test_support_and_query_read_arrays_of_their_own():
     """As released, support images are cropped from larger ones and query images are whole (departure 19)."""
     size = BACKBONE.shape.image_size
     support, query = (np.full((12, 3, s, s), value, np.uint8) for s, value in ((size + 4, 7), (size, 9)))
-    task = Task("toy", "blur", np.arange(12), np.linspace(0, 1, 12, dtype=np.float32), np.arange(12))
+    task = Task("blur", np.arange(12), np.linspace(0, 1, 12, dtype=np.float32), np.arange(12))
     for (first, _), (second, _) in learner().batches(task, [support, query], np.random.default_rng(0)):
         assert (first == 7).all()
         assert (second == 9).all()
