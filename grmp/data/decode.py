@@ -35,14 +35,6 @@ SAME = 2  # grey levels by which a profile of sRGB may differ from littlecms' ow
 LARGE = 4  # times the prepared size
 NEW_SUBFILE_TYPE, BITS, PHOTOMETRIC, PLANES, SAMPLES, DNG_VERSION = 254, 258, 262, 284, 339, 50706  # TIFF tags
 NARROW = {"L;2": 85, "L;4": 17}  # a PNG's grey of 2 or 4 bits -> 8
-SIGNATURES = {
-    b"\xff\xd8\xff": "JPEG",
-    b"\x89PNG": "PNG",
-    b"GIF8": "GIF",
-    b"BM": "BMP",
-    b"II*\0": "TIFF",
-    b"MM\0*": "TIFF",
-}
 LIMIT = os.environ.get("GRMP_MAX_PIXELS") or "178956970"
 if not LIMIT.isdecimal():
     raise UserError(f"GRMP_MAX_PIXELS={LIMIT}: give a number of pixels, such as 500000000")
@@ -86,7 +78,7 @@ def load(path: Path | bytes, displayed: bool, most: int | None = None) -> Image.
     except Exception as error:  # corrupt metadata raise anything
         if (repaired := without_corrupt(data, FORMATS)) != data:
             return _load(repaired, displayed, most or MAX_PIXELS)
-        kind = next((kind for start, kind in SIGNATURES.items() if data.startswith(start)), "")
+        kind = next((kind for kind in FORMATS if (accept := Image.OPEN[kind][1]) and accept(data[:16])), "")
         if kind and isinstance(error, UnidentifiedImageError):
             raise ValueError(f"a {kind} that is cut, or of a kind that is not read; save it as PNG") from error
         raise
@@ -187,7 +179,9 @@ def _displayed(opened: Image.Image) -> Image.Image:
         image = image.convert("RGB")
     image = _to_srgb(image, profile)
     gamma = opened.info.get("gamma", 0)
-    if gamma and not profile and "srgb" not in opened.info and abs(gamma * 2.2 - 1) > 0.05:  # a PNG's gAMA chunk
+    if (
+        0.01 < gamma < 10 and not profile and "srgb" not in opened.info and abs(gamma * 2.2 - 1) > 0.05
+    ):  # a PNG's gAMA chunk
         linear = np.linspace(0, 1, 256) ** (1 / gamma)
         curve = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
         image = image.point(np.round(255 * curve).astype(int).tolist() * 3)
@@ -268,8 +262,8 @@ def open_any(source: str | Path | bytes | np.ndarray | Image.Image) -> Image.Ima
     Raises what ``load`` raises, and ValueError for an array of another kind.
     """
     if isinstance(source, np.ndarray):
-        if source.dtype != np.uint8 or not (source.ndim == 2 or source.shape[2:] in ((3,), (4,))):
-            raise ValueError(f"an array must be (H, W) or (H, W, 3) uint8, this is {source.shape} {source.dtype}")
+        if source.dtype != np.uint8 or not (source.ndim == 2 or source.shape[2:] in ((3,), (4,))) or not source.size:
+            raise Unsupported(f"an array must be (H, W) or (H, W, 3) uint8, this is {source.shape} {source.dtype}")
         source = Image.fromarray(source)
     if isinstance(source, Image.Image):
         return _displayed(source)

@@ -230,6 +230,7 @@ SHOWN: dict[str, tuple[bytes, np.ndarray]] = {  # bytes of the file, and what a 
     "corrupt profile": (pil(PHOTO, "PNG", icc_profile=b"corrupt"), RGB),
     "profile of another colour space": (pil(PHOTO, "PNG", icc_profile=OF_GREY), RGB),
     "gAMA of 1 / 1.8": (png(encoded(RGB, 1.8), b"gAMA", struct.pack(">I", 55_556)), RGB),
+    "gAMA that says nothing": (png(RGB, b"gAMA", struct.pack(">I", 1)), RGB),
     "gAMA of sRGB": (png(RGB, b"gAMA", struct.pack(">I", 45_455)), RGB),
     "16 bits": (cv2.imencode(".png", WIDE[..., ::-1])[1].tobytes(), RGB),
     "16 bits, grey": (cv2.imencode(".png", GREY.astype(np.uint16) * 257)[1].tobytes(), GREY3),
