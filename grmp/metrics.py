@@ -62,12 +62,13 @@ def srcc(quality: ArrayLike, score: ArrayLike) -> tuple[float, str]:
         return np.nan, f"{len(q)} test images, fewer than {FEWEST}"
     if not np.isfinite(s).all():
         return np.nan, f"{np.count_nonzero(~np.isfinite(s))} of {len(s)} predictions are not finite"
-    if _constant(s) or _constant(q):
-        return np.nan, "constant predictions" if _constant(s) else "constant ratings"
+    if constant(s) or constant(q):
+        return np.nan, "constant predictions" if constant(s) else "constant ratings"
     return float(scipy.stats.spearmanr(q, s).statistic), "ok"
 
 
-def _constant(x: Array) -> bool:
+def constant(x: Array) -> bool:
+    """Whether all values of ``x`` are equal, but for rounding."""
     return bool(np.ptp(x) <= CONSTANT * np.abs(x).max() + 1e-30)
 
 
@@ -99,7 +100,7 @@ def scores(quality: ArrayLike, score: ArrayLike, low: float, high: float) -> dic
     if fit is None:
         return found | {"status": "the logistic fit does not converge"}
     fitted = logistic(s, *fit)
-    if _constant(fitted):
+    if constant(fitted):
         return found | {"status": "the logistic fit is flat"}
     if np.corrcoef(s, fitted)[0, 1] < 0:
         return found | {"status": "the logistic fit decreases: predictions run against quality"}
@@ -120,15 +121,9 @@ def bootstrap(
     ``vectorized`` is as in :func:`scipy.stats.bootstrap`. A statistic that returns an array gives arrays.
     """
     rng = np.random.default_rng(seed)
-    found = scipy.stats.bootstrap(
-        samples,
-        statistic,
-        n_resamples=resamples,
-        confidence_level=level,
-        method="percentile",
-        rng=rng,
-        vectorized=vectorized,
-    ).confidence_interval
+    options: Any = {"confidence_level": level, "n_resamples": resamples, "vectorized": vectorized, "rng": rng}
+    with warnings.catch_warnings(action="ignore", category=scipy.stats.DegenerateDataWarning):  # it is NaN then
+        found = scipy.stats.bootstrap(samples, statistic, method="percentile", **options).confidence_interval
     return found.low, found.high
 
 

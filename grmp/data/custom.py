@@ -15,6 +15,7 @@ from grmp.data.labels import candidates
 from grmp.data.scale import Scale
 from grmp.data.splits import Splits
 from grmp.errors import UserError, some
+from grmp.metrics import constant
 
 FEWEST = 10  # rated images
 FOLD = 5  # sources per fold, at least
@@ -40,8 +41,8 @@ def read(
     low, high = bounds or (float(table["mos"].min()), float(table["mos"].max()))
     if bounds and not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise UserError(f"--scale {low:g} {high:g}: give the lower end first; --lower-is-better turns the scale around")
-    if low == high:
-        raise UserError(f"{path}: all ratings are {low:g}; there is nothing to learn from them")
+    if constant(table["mos"].to_numpy()):
+        raise UserError(f"{path}: all ratings are {table['mos'][0]:g}; there is nothing to learn from them")
     outside = table[~table["mos"].between(low, high)]
     if len(outside):
         first = outside.iloc[0]
@@ -82,9 +83,11 @@ def _table(path: Path) -> pd.DataFrame:
             raise UserError(f"{path}, line {rows.idxmax()}: {trouble}")
     if "reference" in table:
         written = table["reference"].where(table["reference"] != "", table["image"])
-        table["reference"] = written.map(tables.plain)
+        table["reference"] = written.map(lambda name: "".join(tables.plain(name).split()))
         if (count := table["reference"].nunique()) < written.nunique():
-            print(f"{path}: {written.nunique()} names of sources are {count} without letter case and Unicode form")
+            print(
+                f"{path}: {written.nunique()} names of sources are {count} without letter case, spaces and Unicode form"
+            )
     if len(table) < FEWEST:
         raise UserError(f"{path} rates {len(table)} images; at least {FEWEST} are required, 50 are recommended")
     return table.sort_values("image", ignore_index=True)

@@ -107,7 +107,7 @@ def test_tables_that_say_too_little(table: Path):
     table.write_text("\n".join(rows[:6]))
     with pytest.raises(UserError, match="rates 5 images; at least 10 are required"):
         read(table, 8, "squash", None, higher_better=True)
-    table.write_text("\n".join(["image,mos", *(f"p{i:02}.png,3" for i in range(COUNT))]))
+    table.write_text("\n".join(["image,mos", *(f"p{i:02}.png,{3 + 1e-9 * i}" for i in range(COUNT))]))
     with pytest.raises(UserError, match="all ratings are 3; there is nothing to learn"):
         read(table, 8, "squash", None, higher_better=True)
     with pytest.raises(UserError, match="--scale 5 1: give the lower end first"):
@@ -140,7 +140,8 @@ def test_sources_are_joined_by_name_and_by_look(table: Path, capsys: pytest.Capt
             tile.save(table.parent / "photos/again.jpg", quality=60)
     names = [f"p{i:02}.png" for i in range(COUNT)]
     rows = [
-        (name, 1 + i % 5, ["S ", "s", "NA", ""][min(i, 3)]) for i, name in enumerate([*names, "copy.png", "again.jpg"])
+        (name, 1 + i % 5, ["S 1 ", "s\N{NO-BREAK SPACE}1", "NA", ""][min(i, 3)])
+        for i, name in enumerate([*names, "copy.png", "again.jpg"])
     ]
     pd.DataFrame(rows, columns=["image", "mos", "reference"]).to_csv(table, index=False)
     rated = read(table, 64, "squash", None, higher_better=True)
@@ -150,7 +151,7 @@ def test_sources_are_joined_by_name_and_by_look(table: Path, capsys: pytest.Capt
     assert of["p00.png"] == of["p01.png"] != of["p02.png"]
     assert of["p03.png"] == of["copy.png"] == of["again.jpg"]
     said = capsys.readouterr().out
-    assert "14 names of sources are 13 without letter case" in said
+    assert "14 names of sources are 13 without letter case, spaces" in said
     assert "13 sources are counted as 11, because images look alike: " in said
     assert read(table, 64, "squash", None, higher_better=True, merge=False).info["sources"] == 13
 
