@@ -56,18 +56,10 @@ def student() -> nn.Module:
     """The network: normalised pixels (B, 3, S, S) -> scores (B,)."""
     from torch import nn
 
-    class Student(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.convolutions = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise(CHANNELS))
-            self.head = nn.Linear(CHANNELS[-1], 1)
-
-        def forward(self, x: Tensor) -> Tensor:
-            for convolution in self.convolutions:
-                x = convolution(x).relu()
-            return self.head(x.mean((2, 3))).squeeze(-1)
-
-    return Student()
+    layers = [f for a, b in pairwise(CHANNELS) for f in (nn.Conv2d(a, b, 3, stride=2, padding=1), nn.ReLU())]
+    network = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    network.add_module("head", nn.Linear(CHANNELS[-1], 1))
+    return network.append(nn.Flatten(0))
 
 
 def learn(
