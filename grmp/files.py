@@ -36,7 +36,7 @@ def whole(path: Path) -> Iterator[Path]:
 
     Raises UserError if the disk is full or the folder cannot be written.
     """
-    beside, old = (path.with_name(f".{path.name}.{os.getpid()}.{kind}") for kind in ("partial", "old"))
+    beside, old = (path.parent / f".{path.name}.{os.getpid()}.{kind}" for kind in ("partial", "old"))
     with _named(path):
         _clear(path)
         try:

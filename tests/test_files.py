@@ -1,5 +1,7 @@
 """Files and folders appear whole or not at all, and a place that cannot be written is named in one line."""
 
+from pathlib import Path
+
 import pytest
 
 from grmp.errors import UserError
@@ -43,6 +45,13 @@ def test_a_file_never_replaces_a_folder(tmp_path):
     with pytest.raises(UserError, match="cannot write"):
         write_text(tmp_path / "t", "text")
     assert (tmp_path / "t/mine").is_dir()
+
+
+def test_the_folder_itself_is_no_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="cannot write"):
+        write_text(Path(), "x")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("kind", [whole, whole_folder])
