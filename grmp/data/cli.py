@@ -43,11 +43,9 @@ def list_(params: ParamsFile = HERE, as_json: AsJson = False) -> None:
         }
         state = ", ".join(word for word, true in states.items() if true)
         weight = size(entry.download) if entry.sources else "-"
-        if as_json:
-            print(json.dumps({"name": name, "images": entry.scores.count, "bytes": entry.disk, **states}))
-            continue
+        row = {"name": name, "images": entry.scores.count, "bytes": entry.disk, **states}
         line = f"{name:<10}{entry.kind:<11}{entry.scores.count or '':>9}{weight:>10}{size(entry.disk):>10}  {state}"
-        print(line.rstrip())
+        print(json.dumps(row) if as_json else line.rstrip())
     entries = [databases.get(n) for n in wanted]
     down, disk = sum(e.download for e in entries), sum(e.disk for e in entries)
     if wanted and not as_json:

@@ -178,10 +178,8 @@ def _displayed(opened: Image.Image) -> Image.Image:
     elif image.mode not in ("L", "RGB", "CMYK"):
         image = image.convert("RGB")
     image = _to_srgb(image, profile)
-    gamma = opened.info.get("gamma", 0)
-    if (
-        0.01 < gamma < 10 and not profile and "srgb" not in opened.info and abs(gamma * 2.2 - 1) > 0.05
-    ):  # a PNG's gAMA chunk
+    gamma = opened.info.get("gamma", 0)  # a PNG's gAMA chunk
+    if 0.01 < gamma < 10 and not profile and "srgb" not in opened.info and abs(gamma * 2.2 - 1) > 0.05:
         linear = np.linspace(0, 1, 256) ** (1 / gamma)
         curve = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
         image = image.point(np.round(255 * curve).astype(int).tolist() * 3)
@@ -203,23 +201,19 @@ def _upright(image: Image.Image, opened: Image.Image) -> Image.Image:
 def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     """Convert L, RGB or CMYK with an ICC profile; a profile that is corrupt or of another colour space is ignored."""
     if profile:
-        with contextlib.suppress(ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        with contextlib.suppress(ImageCms.PyCMSError, OSError, ValueError, TypeError, LookupError):
             mode, transform = _transform(profile)
-            if (image.mode, mode) == ("L", "RGB"):
-                image = image.convert("RGB")
-            if transform is not None and image.mode == mode:
-                converted = ImageCms.applyTransform(image, transform)
-                if converted is not None:
-                    return converted
+            image = image.convert("RGB") if (image.mode, mode) == ("L", "RGB") else image
+            if transform and image.mode == mode and (converted := ImageCms.applyTransform(image, transform)):
+                return converted
     return image.convert("RGB")
 
 
 @lru_cache(maxsize=16)
 def _transform(profile: bytes) -> tuple[str, Any]:
-    """The mode to which a profile belongs, and mode -> sRGB; None where it is sRGB already or of no mode that is read."""
+    """The mode to which a profile belongs, and mode -> sRGB; None where it is sRGB already."""
     source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-    if not (mode := COLOUR_SPACES.get(source.profile.xcolor_space.strip(), "")):
-        return mode, None
+    mode = COLOUR_SPACES[source.profile.xcolor_space.strip()]
     transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
     if mode != "RGB":
         return mode, transform

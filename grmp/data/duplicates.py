@@ -38,9 +38,8 @@ def groups(images: np.ndarray, sources: np.ndarray | None = None, near: bool = T
                 small = image.resize((32, 32), Image.Resampling.LANCZOS)  # as imagehash does
                 views = [small, *map(small.transpose, Image.Transpose)]
                 signs[:, i] = [np.where(imagehash.phash(view).hash.ravel(), 1, -1) for view in views]
-        for view, i in itertools.product(
-            signs, range(0, len(first), BLOCK)
-        ):  # signs that agree minus signs that differ
+        for view, i in itertools.product(signs, range(0, len(first), BLOCK)):
+            # signs that agree minus signs that differ
             one, other = np.nonzero(signs[0, i : i + BLOCK] @ view.T >= 64 - 2 * NEAR)
             edges.append(np.column_stack([first[one + i], first[other]]))
     start, end = np.concatenate(edges).T

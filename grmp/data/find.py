@@ -19,9 +19,8 @@ def printable(path: Path) -> str:
 
 def for_table(names: list[str]) -> list[str]:
     """``names``, which a table can hold. Raises UserError if one is not UTF-8."""
-    for name in names:
-        if name != name.encode(errors="replace").decode():
-            raise UserError(f"a table cannot name {printable(Path(name))}, which is not UTF-8; rename the file")
+    if wrong := [name for name in names if name != name.encode(errors="replace").decode()]:
+        raise UserError(f"a table cannot name {printable(Path(wrong[0]))}, which is not UTF-8; rename the file")
     return names
 
 
