@@ -32,6 +32,12 @@ def test_tensors_score_as_files(model: QualityModel, batch: torch.Tensor, photog
     assert (metric(batch)[0] > metric(batch)[1]) != metric.lower_better
 
 
+@pytest.mark.parametrize("change", [lambda x: 255 * x, lambda x: (255 * x).byte(), lambda x: x + torch.nan])
+def test_tensors_on_another_scale_are_refused(model: QualityModel, batch: torch.Tensor, change):
+    with pytest.raises(ValueError, match="finite and in"):
+        Metric(model)(change(batch))
+
+
 def test_a_folder_of_the_hub_gives_it_back(trained: Path, batch: torch.Tensor, tmp_path: Path):
     Metric(trained).save_pretrained(tmp_path / "m")
     assert {"model.safetensors", "README.md"} <= {path.name for path in (tmp_path / "m").iterdir()}
