@@ -31,7 +31,8 @@ def read(path: Path) -> pd.DataFrame:
     found = found.rename(columns={"std": "mos_std", "sd": "mos_std"})
     known = {"mos_std", "raters"} & set(found) if "mos_std" in found and "rater" not in found else set()
     for name in ("mos", *sorted(known)):
-        found[name] = tables.numbers(path, found[found[name] != ""], name)  # no spread: one rating
+        given = found[found[name] != ""] if name == "mos_std" else found  # no spread: one rating
+        found[name] = tables.numbers(path, given, name)
     if "rater" not in found:
         return found
     by_rater = found.groupby(["image", "rater"], sort=True)["mos"].mean()

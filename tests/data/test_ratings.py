@@ -52,6 +52,8 @@ def test_a_deviation_may_be_missing(tmp_path: Path):
     """As pandas writes it for one rating."""
     found = ratings.read(written(tmp_path / "r.csv", "image,mos,std\na.png,3.5,0.5\nb.png,4.5,\n"))
     assert found["mos_std"].isna().tolist() == [False, True]
+    with pytest.raises(UserError, match="line 3: 'raters' is not a number"):
+        ratings.read(written(tmp_path / "r.csv", "image,mos,std,raters\na.png,3.5,0.5,9\nb.png,4.5,,\n"))
 
 
 def test_comparisons_recover_known_strengths(tmp_path: Path):
