@@ -54,7 +54,7 @@ def weights(table: pd.DataFrame) -> np.ndarray | None:
         return None
     v = np.nan_to_num(table["mos_std"].to_numpy(float) ** 2)  # NaN: one rating
     if "raters" in table and table["raters"].max() > 1:
-        count = table["raters"].to_numpy(float)
+        count = table["raters"].to_numpy(float).clip(1)
         v = ((count - 1) * v + PRIOR * np.average(v, weights=count - 1)) / (count - 1 + PRIOR) / count
     found = 1 / (v + v.mean())
     return np.asarray(found / found.mean())

@@ -36,6 +36,7 @@ def test_weights_are_inverse_variances():
     table = pd.DataFrame({"mos_std": [2, np.sqrt(8), np.nan], "raters": [4, 4, 1]})
     expected = 1 / (3 + np.array([9 / 7, 12 / 7, 6]))
     assert ratings.weights(table) == pytest.approx(expected / expected.mean())
+    assert np.isfinite(ratings.weights(table.assign(raters=[0, 4, 1]))).all()
     assert ratings.weights(table.assign(mos_std=np.nan)) is None
     assert ratings.weights(table.assign(mos_std=0.0)) is None
     assert ratings.weights(table.drop(columns="mos_std")) is None
