@@ -55,9 +55,10 @@ class Session:
         self.names = for_table(names)
         self.votes = pd.DataFrame(columns=COLUMNS)
         if self.file.is_file():
-            found = tables.read(self.file, COLUMNS[:3]).reset_index(drop=True).reindex(columns=COLUMNS)
-            numbers = found[["mos", "repeat"]].apply(pd.to_numeric, errors="coerce")
-            self.votes = found.assign(mos=numbers["mos"], repeat=numbers["repeat"].fillna(0).astype(int))
+            found = tables.read(self.file, COLUMNS[:3])
+            found["mos"] = tables.numbers(self.file, found[found["mos"] != ""], "mos")
+            found = found.reset_index(drop=True).reindex(columns=COLUMNS)
+            self.votes = found.assign(repeat=pd.to_numeric(found["repeat"], errors="coerce").fillna(0).astype(int))
 
     def schedule(self, rater: str) -> list[tuple[str, int]]:
         """(image, 0 or 1 for a repeat): what this rater has seen, then the rest in an order that depends on the name alone."""

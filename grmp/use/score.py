@@ -160,7 +160,7 @@ def _key(path: Path) -> str:
 def _known(notes: Path | None, count: int) -> dict[str, np.ndarray]:
     """Key -> qualities from the complete lines that an interrupted call left."""
     known = {}
-    for line in notes.read_text().splitlines() if notes and notes.is_file() else []:
+    for line in notes.read_text(errors="replace").splitlines() if notes and notes.is_file() else []:
         with contextlib.suppress(ValueError, TypeError):  # the last line may be cut off
             key, values = json.loads(line)
             if isinstance(key, str) and len(values) == count and np.isfinite(values).all():

@@ -43,6 +43,14 @@ def test_a_name_that_cannot_be_saved_is_refused_at_the_start(folder: Path):
         room.Session(folder)
 
 
+def test_a_rating_that_is_no_number_is_named_and_kept(folder: Path):
+    (folder / room.VOTES).write_text('image,rater,mos\n01.png,Ann,"3,5"\n02.png,Ann,\n')
+    assert room.Session(folder).votes["mos"].tolist() == pytest.approx([3.5, np.nan], nan_ok=True)
+    (folder / room.VOTES).write_text("image,rater,mos\n01.png,Ann,3\n02.png,Ann,good\n")
+    with pytest.raises(UserError, match="line 3: 'mos' is not a number"):
+        room.Session(folder)
+
+
 def test_every_rating_is_on_the_disk_before_the_answer_and_survives_a_restart(folder: Path):
     client = browser(folder)
     shown = client.get("/next", params={"rater": "Ann"}).json()

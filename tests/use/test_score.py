@@ -93,6 +93,8 @@ def test_an_interrupted_call_continues(photographs: Path, tmp_path: Path, monkey
     with pytest.raises(KeyboardInterrupt):
         score([photographs], "small-rated", "cpu", out=out)
     assert not out.exists()
+    with next(tmp_path.glob(".s.csv.*.notes")).open("ab") as notes:
+        notes.write(b'["cut \xff')
     monkeypatch.setattr(QualityModel, "rate", lambda self, s, crops: asked.extend(s) or rate(self, s, crops))
     score([photographs], "small-rated", "cpu", out=out)
     assert len(asked) == 4
