@@ -1,5 +1,6 @@
 """The decoder: images that look the same give the same pixels; what cannot be decoded is named."""
 
+import os
 from pathlib import Path
 
 import cv2
@@ -9,7 +10,7 @@ from PIL import Image
 from skimage import transform
 
 from grmp.data import decode
-from grmp.data.decode import Unsupported, fit, load, read_images
+from grmp.data.decode import Unsupported, fit, load, open_any, read_images
 
 RNG = np.random.default_rng(0)
 SMOOTH = Image.fromarray(RNG.integers(0, 256, (12, 16, 3), np.uint8)).resize((160, 120), Image.Resampling.BICUBIC)
@@ -106,3 +107,10 @@ def test_every_view_is_upright_and_keeps_the_aspect(tmp_path, view):
     assert (squashed[:, :, :13] == 0).all()
     assert kept.shape == squashed.shape == (3, *[decode.side(view, 20)] * 2)
     assert kept.max() == 0
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_is_not_read_without_end(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(ValueError, match="no regular file"):
+        open_any(tmp_path / "pipe.jpg")
