@@ -69,11 +69,13 @@ small-clip: install ## retrain the shipped CLIPs, hours on 2 cores: make small-c
 bench: install ## speed compared with a plain implementation (make bench DEVICE=cuda)
 	@python -m bench --device $(or $(DEVICE),cpu)
 
+# of real/: notebooks that show no photograph, which are other people's
+SHOWN = few_shot full_supervision ablation gradient selection continual
 reference: ## copy the results of demo/ and real/*/ into results/, the committed reference
 	@test ! -d demo/results/site || { rm -rf results/demo; cp -r demo/results results/demo; cp demo/dvc.lock results/demo; rm -rf results/demo/partial; }
 	@for folder in real/*/; do test ! -f $$folder/results/scores.csv || { rm -rf results/$$folder; mkdir -p results/$$folder; \
 		cd $(CURDIR)/$$folder/results && cp -r params.yaml *.json *.csv $(CURDIR)/results/$$folder && \
-		for part in tables figures/few_shot notebooks/few_shot.ipynb; do test ! -e $$part || cp -r --parents $$part $(CURDIR)/results/$$folder; done; cd $(CURDIR); }; done
+		for part in tables $(foreach name,$(SHOWN),figures/$(name) notebooks/$(name).ipynb); do test ! -e $$part || cp -r --parents $$part $(CURDIR)/results/$$folder; done; cd $(CURDIR); }; done
 
 lint: install ## ruff (lint and format) and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
