@@ -69,7 +69,7 @@ small-clip: install ## retrain the shipped CLIPs, hours on 2 cores: make small-c
 bench: install ## speed compared with a plain implementation (make bench DEVICE=cuda)
 	@python -m bench --device $(or $(DEVICE),cpu)
 
-# of real/: notebooks that show no photograph, which are other people's
+# the notebooks of real/ that show no photograph: photographs may not be redistributed
 SHOWN = few_shot full_supervision ablation gradient selection continual
 reference: ## copy the results of demo/ and real/*/ into results/, the committed reference
 	@test ! -d demo/results/site || { rm -rf results/demo; cp -r demo/results results/demo; cp demo/dvc.lock results/demo; rm -rf results/demo/partial; }

@@ -271,7 +271,9 @@ def score(
         if below is not None or worst or crops or html or as_json:
             raise UserError("--below, --worst, --crops, --html and --json are for images; leave them out for videos")
         return _score_videos(images, model, out, frames, device)
-    unread, found = run(images, model, device, crops, below, worst, as_json, out, html)
+    unread, found = run(
+        images, model, device, crops=crops, below=below, worst=worst, as_json=as_json, out=out, html=html
+    )
     if unread:
         raise UserError(f"{unread} images could not be read (named above); the others are scored")
     if found:

@@ -7,6 +7,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -81,7 +82,7 @@ def in_chunks(
     """
     while items:
         chunk, start = items[:size], time.perf_counter()
-        found = fits(lambda chunk=chunk: compute(chunk))  # type: ignore[misc]
+        found = fits(partial(compute, chunk))
         if found is not None:
             yield chunk, found, (time.perf_counter() - start) / len(chunk)
             items = items[len(chunk) :]

@@ -13,7 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 
 METRICS = ("srcc", "krcc", "plcc", "plcc_fit", "rmse")
 FEWEST = 5  # images; a rank correlation of fewer is meaningless
-CONSTANT = 2e-7  # share of the largest: float32 rounds by less, so scores within it are equal
+CONSTANT, ROUNDING = (
+    1e-9,
+    2e-7,
+)  # scores within the first, or this share of the largest (float32 rounds by less), are equal
 NO_TEST = {"low": np.nan, "high": np.nan, "p": np.nan}
 
 Array = NDArray[np.float64]
@@ -68,8 +71,8 @@ def srcc(quality: ArrayLike, score: ArrayLike) -> tuple[float, str]:
 
 
 def constant(x: Array) -> bool:
-    """Whether all values of ``x`` are equal, but for rounding."""
-    return bool(np.ptp(x) <= CONSTANT * np.abs(x).max() + 1e-30)
+    """Whether all values of ``x`` are equal to within rounding."""
+    return bool(np.ptp(x) <= max(CONSTANT, ROUNDING * np.abs(x).max()))
 
 
 def scores(quality: ArrayLike, score: ArrayLike, low: float, high: float) -> dict[str, float | str]:

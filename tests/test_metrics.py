@@ -130,6 +130,7 @@ def test_two_way_interval_by_hand():
     [
         (np.full(20, 0.5), "constant predictions"),
         (np.nextafter(np.full(20, 0.5, np.float32), np.arange(20) % 2, dtype=np.float32), "constant predictions"),
+        (1e-10 * np.random.default_rng(0).random(20), "constant predictions"),
         (1e6 + 1e-6 * np.random.default_rng(0).random(20), "constant predictions"),
         (np.where(np.arange(20) == 3, np.nan, np.arange(20.0)), "1 of 20 predictions are not finite"),
         (np.where(np.arange(20) < 3, np.inf, np.arange(20.0)), "3 of 20 predictions are not finite"),

@@ -35,7 +35,7 @@ def settings(**changes: dict[str, Any]) -> dict[str, Any]:
         "run": {name: dict(EMPTY) for name in ("ablation", "full", "cross")},
         "inner_curves": {"variants": ["fomaml"], "databases": ["pre", "target"], "counts": [0, 1, 2]},
         "continual": {"sequence": [], "method": "last_blocks", "shots": 6, "splits": 2, "clusters": 3},
-        "attribution": {"shots": 6, "pictures": 2},
+        "attribution": {"shots": 6, "images": 2},
         "evaluate": {"resamples": 100},
     }
     raw["run"]["few_shot"] |= {"protocols": ["sound"], "databases": ["target"], "shots": [6, 12]}

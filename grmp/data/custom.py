@@ -47,12 +47,8 @@ def read(
     if len(outside):
         first = outside.iloc[0]
         raise UserError(f"{path}: {first['image']} is rated {first['mos']:g}, outside the scale {low:g} to {high:g}")
-    rated = np.unique(table["mos"])
-    for end, rest in ((rated[-1], rated[:-1]), (rated[0], rated[1:])) if bounds is None and len(rated) > 2 else ():
-        if 2 * min(abs(rest - end)) >= np.ptp(rest):
-            print(
-                f"{path}: is {end:g} a rating, or a code for a missing one? All others are {rest[0]:g} to {rest[-1]:g}"
-            )
+    if bounds is None:
+        _codes(path, np.unique(table["mos"]))
     scale = Scale(low, high, higher_better)
     index = table.assign(quality=scale.quality(table["mos"].to_numpy()).round(9) + 0.0).reindex(columns=COLUMNS)
     if (weight := ratings.weights(table)) is not None:
@@ -91,6 +87,21 @@ def _table(path: Path) -> pd.DataFrame:
     if len(table) < FEWEST:
         raise UserError(f"{path} rates {len(table)} images; at least {FEWEST} are required, 50 are recommended")
     return table.sort_values("image", ignore_index=True)
+
+
+def _codes(path: Path, rated: np.ndarray) -> None:
+    """Ask about a lowest or highest of the distinct ratings, in order, that is far from all others, such as 99 or -1."""
+    steps = np.diff(rated)
+    if len(steps) < 2:
+        return
+    for end, step, rest, others in (
+        (rated[-1], steps[-1], rated[:-1], steps[:-1]),
+        (rated[0], steps[0], rated[1:], steps[1:]),
+    ):
+        if step > others.max() and 2 * step >= np.ptp(rest):
+            print(
+                f"{path}: is {end:g} a rating, or a code for a missing one? All others are {rest[0]:g} to {rest[-1]:g}"
+            )
 
 
 def _images(path: Path, names: list[str], size: int, aspect: str) -> np.ndarray:

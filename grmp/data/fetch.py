@@ -116,8 +116,7 @@ def _local(entry: Database, origin: Path, raw: Path, staging: Path) -> tuple[str
             raise UserError(f"--from {origin}: {entry.name} is not published in git; {entry.by_hand}")
         ((tree, url),) = found
         try:
-            commit = url.rpartition("@")[2]
-            git.checkout(f"{git.PREFIX}{origin.as_uri()}@{commit}", staging, raw / ".downloads" / entry.name / "git")
+            git.checkout(url, staging, raw / ".downloads" / entry.name / "git", local=origin)
             _check_tree(staging, tree)
         except SourceFailed as error:
             raise UserError(f"--from {origin}: it {error}; clone it again") from None

@@ -15,7 +15,7 @@ def is_repository(path: Path) -> bool:
     return (path / "objects").is_dir() and (path / "HEAD").is_file()
 
 
-def checkout(address: str, folder: Path, cache: Path, min_rate: float = 0) -> None:
+def checkout(address: str, folder: Path, cache: Path, min_rate: float = 0, local: Path | None = None) -> None:
     """Write the files of the commit that ``address`` names into ``folder``.
 
     Raises SourceFailed if git is not installed, or the repository cannot be read or does not have the commit.
@@ -26,23 +26,27 @@ def checkout(address: str, folder: Path, cache: Path, min_rate: float = 0) -> No
         Git directory for the download.
     min_rate
         Bytes per second, measured over a minute, below which git gives up.
+    local
+        A git directory that has the commit already, perhaps another user's: nothing is downloaded or copied.
     """
     url, _, commit = address.removeprefix(PREFIX).rpartition("@")
     slow = ("-c", f"http.lowSpeedLimit={min_rate:.0f}", "-c", "http.lowSpeedTime=60") if min_rate else ()
     folder.mkdir(parents=True)
+    environment = os.environ | {"GIT_TERMINAL_PROMPT": "0"}
+    if local:
+        environment["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = str(local / "objects")
     for words in (
         ("init", "--quiet", "--bare", str(cache)),
-        (*slow, f"--git-dir={cache}", "fetch", "--depth=1", url, commit),
+        *([] if local else [(*slow, f"--git-dir={cache}", "fetch", "--depth=1", url, commit)]),
         (f"--git-dir={cache}", f"--work-tree={folder}", "checkout", "--force", commit, "--", "."),
     ):
-        environment = os.environ | {"GIT_TERMINAL_PROMPT": "0"}
         try:
             done = subprocess.run(["git", *words], env=environment, capture_output=True, check=False)
         except FileNotFoundError:
             raise SourceFailed("git is not installed") from None
         if done.returncode:
             lines = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
-            raise SourceFailed(f"git: {lines[-1][:200]}")
+            raise SourceFailed(f"cannot be read (git: {lines[-1][:200]})")
 
 
 def tree_id(folder: Path) -> str:

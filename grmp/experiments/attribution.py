@@ -91,7 +91,7 @@ def attribution(params: Params, root: Path, database: str) -> None:
         models[name] = QualityModel.of(tensors, shape, texts.quality)
     rows = context.tested.test(settings.split)
     index, images = context.target.index.iloc[rows], context.target.images
-    chosen = ends(index["quality"].to_numpy(), settings.pictures)
+    chosen = ends(index["quality"].to_numpy(), settings.images)
     shown = crop(images, centre(rows[chosen], spare(images, shape.image_size)), shape.image_size)
     given = context.inputs(context.target)
     scenes, clip = params.adapt.scenes, context.backbone  # the scene that the teacher finds most probable
@@ -117,7 +117,7 @@ def attribution(params: Params, root: Path, database: str) -> None:
             file,
             models=np.array(list(models)),
             images=index["image"].to_numpy()[chosen].astype(str),
-            pictures=shown.numpy(),
+            pixels=shown.numpy(),
             relevance=np.stack([m for m, _ in maps.values()]).astype(np.float32),
             gap=np.stack([g for _, g in maps.values()]).astype(np.float32),
             explained=np.stack(list(explained.values())),

@@ -116,7 +116,7 @@ def train(
             "method": method,
             "protocol": params.protocol,
             "backbone": getattr(params.backbone, "name", "openai"),
-            "pictures": len(rated.index),
+            "images": len(rated.index),
             "folds": folds,
             "comparison": found.reset_index().to_dict("records"),
             "remarks": found.attrs["remarks"],

@@ -311,7 +311,7 @@ class Attribution(Group):
     methods: Annotated[list[str], Field(min_length=1)]  # of kind tune; "before" is the initial state of the first
     shots: Shots
     split: Natural
-    pictures: Positive  # how many of the worst images, and of the best
+    images: Positive  # how many of the worst images, and of the best
 
 
 DEPARTING: dict[str, type[Group]] = {

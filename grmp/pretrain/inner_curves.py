@@ -25,7 +25,7 @@ from grmp.params import Params, Variant
 from grmp.pretrain.meta import Batch, Inner, quality_loss
 from grmp.pretrain.tasks import draw, load, tasks_of
 
-COLUMNS = ["start", "database", "seen", "task", "steps", "query_loss", "query_srcc", "pictures"]
+COLUMNS = ["start", "database", "seen", "task", "steps", "query_loss", "query_srcc", "images"]
 
 
 def measure(params: Params, root: Path, name: str) -> None:

@@ -303,7 +303,7 @@ class Checkpoint:
         try:
             device = next(iter(next(iter(models.values()))[0].values())).device
             kept = torch.load(self.path, map_location=device, weights_only=True)
-            if kept["identity"] != self.identity:  # of the shapes, too
+            if kept["identity"] != self.identity:  # it covers the shapes of all tensors
                 return State()
             with torch.no_grad():
                 for name, (tensors, optimizer) in models.items():

@@ -23,7 +23,7 @@ from grmp.report.pairs import CELL, pair_table, prepared
 COLUMNS = {
     "scores.csv": [*CELL, "split", *METRICS, "status", "identity"],
     "summary.csv": [*CELL, "metric", *interval([], 0.95, 10, 0), "status"],
-    "distortions.csv": [*CELL, "split", "distortion", "level", "pictures", "srcc", "status"],
+    "distortions.csv": [*CELL, "split", "distortion", "level", "images", "srcc", "status"],
     "pairs.csv": pairs.COLUMNS,
     "excluded.csv": EXCLUDED,
 }
@@ -94,7 +94,7 @@ def distortion_table(records: list[Record], known: dict[str, Dataset]) -> pd.Dat
             groups = [(kind, "", g) for kind, g in part.groupby("distortion")]
             groups += [("", level, g) for level, g in part.dropna(subset="level").groupby("level")]
             for kind, level, group in groups:
-                of = {"split": split, "distortion": kind, "level": level, "pictures": len(group)}
+                of = {"split": split, "distortion": kind, "level": level, "images": len(group)}
                 value, status = srcc(group["quality"], group["score"])
                 rows.append(record.run.key._asdict() | of | {"srcc": value, "status": status})
     return pd.DataFrame(rows, columns=COLUMNS["distortions.csv"])

@@ -119,7 +119,7 @@ class Results:
             return pd.DataFrame(), {}
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                arrays = {n: stored[n] for n in ("models", "images", "pictures", "relevance", "gap", "explained")}
+                arrays = {n: stored[n] for n in ("models", "images", "pixels", "relevance", "gap", "explained")}
             table[["quality", *(f"{c}_{m}" for m in arrays["models"] for c in ("x", "y", "score"))]]
         except Exception as error:  # a corrupt zip archive raises many types
             remedy = f"regenerate it with: dvc repro -f attribution@{database}"

@@ -32,7 +32,7 @@ def maps(results: Results, database: str, pixels: int = 160) -> Figure | None:
     index, models = table.set_index("image"), [str(model) for model in arrays["models"]]
     figure, grid = image_grid(1 + len(models), len(arrays["images"]), 0.4, 0.17)
     for column, name in enumerate(arrays["images"]):
-        image = shrunk(arrays["pictures"][column], pixels)
+        image = shrunk(arrays["pixels"][column], pixels)
         extent = (-0.5, image.shape[1] - 0.5, image.shape[0] - 0.5, -0.5)
         grid[0, column].imshow(image, interpolation="none")
         grid[0, column].set_xlabel(f"rating {index.loc[name, 'quality']:.2f}", fontsize=6.5)

@@ -30,6 +30,7 @@ def score(
     given: Sequence[Path],
     name: str | Path,
     device: str = "auto",
+    *,
     crops: int = 0,
     below: float | None = None,
     worst: int = 0,

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
+from grmp.data import custom
 from grmp.data.custom import Scale, folds, read
 from grmp.data.dataset import source_ids
 from grmp.errors import UserError
@@ -176,3 +177,13 @@ def test_folds_are_even_cover_all_and_keep_sources_together():
         folds(index, 7, seed=1)
     with pytest.raises(UserError, match="choose --folds 0 for none"):
         folds(index[:24], 2, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("rated", "code"),
+    [([1, 2, 3], ""), ([1, 2, 3, 4], ""), ([1, 2, 4, 5], ""), ([1, 2, 3, 4, 5, 99], "99"), ([-1, 1, 2, 3, 4, 5], "-1")],
+)
+def test_a_rating_far_from_all_others_may_be_a_code(rated, code, capsys):
+    custom._codes(Path("ratings.csv"), np.array(rated, float))
+    said = capsys.readouterr().out
+    assert said.startswith(f"ratings.csv: is {code} a rating, or a code") if code else not said

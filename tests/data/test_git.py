@@ -1,5 +1,6 @@
 """A commit is written as files whose git id is the commit's; what git cannot deliver is a failed source."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -33,6 +34,15 @@ def test_checkout_has_gits_id(repository, tmp_path):
     assert not git.is_repository(tmp_path / "out")
     (tmp_path / "out/a b.txt").chmod(0o755)
     assert git.tree_id(tmp_path / "out") != tree
+
+
+def test_a_local_repository_of_another_user_is_read(repository, tmp_path):
+    address, tree = repository
+    if os.geteuid() == 0:  # git refuses to fetch from it
+        for path in (tmp_path / "origin/.git", tmp_path / "origin"):
+            os.chown(path, 65534, 65534)
+    git.checkout(address, tmp_path / "out", tmp_path / "cache", local=tmp_path / "origin/.git")
+    assert git.tree_id(tmp_path / "out") == tree
 
 
 def test_what_is_not_there_is_reported(repository, tmp_path, monkeypatch):

@@ -99,7 +99,7 @@ def test_two_looks_same_bytes_on_any_number_of_cores(world: Path, monkeypatch: p
     assert [file.read_bytes() for file in files] == first
     table, kept = pd.read_csv(files[0]), np.load(files[1])
     assert kept["models"].tolist() == ["before", "meta_prompts", "grmp"]
-    assert kept["pictures"].shape == (4, 3, 32, 32)
+    assert kept["pixels"].shape == (4, 3, 32, 32)
     assert kept["relevance"].shape == (3, 4, 4, 4)
     quality = table.set_index("image").loc[kept["images"], "quality"].tolist()
     assert quality == sorted(quality)

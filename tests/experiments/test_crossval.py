@@ -107,7 +107,7 @@ def test_the_model_scores_as_the_adaptation_does(world: Path, rated: Dataset, pa
 
 def test_the_card_tells_what_it_is(trained: Path, rated: Dataset):
     card = load(trained).card
-    assert (card["method"], card["pictures"], card["folds"], card["scale"]["high"]) == (METHOD, len(rated.index), 3, 5)
+    assert (card["method"], card["images"], card["folds"], card["scale"]["high"]) == (METHOD, len(rated.index), 3, 5)
     assert [row["method"] for row in card["comparison"]] == ["ridge", METHOD]
     assert card["versions"].keys() == set(record.PACKAGES)
     assert card["known"] == "the 24 rated images"

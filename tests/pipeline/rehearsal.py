@@ -79,7 +79,7 @@ TRUE_SIZE: dict[str, Any] = {  # each kind of method once, with 224 pixels, 16 x
     },
     "inner_curves": {"databases": []},
     "continual": {"sequence": []},
-    "attribution": {"methods": ["random_qgr"], "shots": 10, "pictures": 1},
+    "attribution": {"methods": ["random_qgr"], "shots": 10, "images": 1},
 }
 TRUE_SIZE_COMMANDS = (
     "grmp data fetch flive",

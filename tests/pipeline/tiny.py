@@ -24,7 +24,7 @@ SMALLER = {
     },
     "inner_curves": {"databases": ["sim_syn1"], "counts": [0, 1]},
     "continual": {"splits": 1},
-    "attribution": {"methods": ["grmp"], "shots": 10, "pictures": 1},
+    "attribution": {"methods": ["grmp"], "shots": 10, "images": 1},
     "evaluate": {"resamples": 200},
 }
 CONTENTS = {

@@ -71,7 +71,7 @@ def settings() -> dict:
         "ablations": {},
         "inner_curves": {"variants": ["reptile"], "databases": ["pre", "alpha"], "counts": [0, 1, 2]},
         "continual": {"sequence": list(DATABASES), "method": "grmp", "shots": 25, "splits": 4, "clusters": 2},
-        "attribution": {"methods": ["meta", "grmp"], "shots": 25, "split": 0, "pictures": 2},
+        "attribution": {"methods": ["meta", "grmp"], "shots": 25, "split": 0, "images": 2},
         "evaluate": {
             "resamples": 200,
             "level": 0.95,
@@ -196,7 +196,7 @@ def make_steps(world: Path) -> None:
         for task in DISTORTIONS
         for k in (0, 1, 2)
     ]
-    columns = ["start", "database", "seen", "task", "steps", "query_loss", "query_srcc", "pictures"]
+    columns = ["start", "database", "seen", "task", "steps", "query_loss", "query_srcc", "images"]
     path = world / "results/inner_curves/reptile.csv"
     path.parent.mkdir(parents=True)
     pd.DataFrame(rows, columns=columns).to_csv(path, index=False)
@@ -231,7 +231,7 @@ def make_look(world: Path, database: str, index: pd.DataFrame) -> None:
         folder / f"{database}.npz",
         models=np.array(models),
         images=np.array(chosen),
-        pictures=rng.integers(0, 256, (4, 3, 32, 32), dtype=np.uint8),
+        pixels=rng.integers(0, 256, (4, 3, 32, 32), dtype=np.uint8),
         relevance=rng.normal(size=(3, 4, 4, 4)).astype(np.float32),
         gap=np.full((3, 4), 0.01, np.float32),
         explained=np.full((3, 2), 0.25),
