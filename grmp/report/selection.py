@@ -98,7 +98,7 @@ def protocol_figure(results: Results, one: str, other: str, shots: int | str) ->
         axis.set_yticks(range(len(part)), [results.label(name) for name in part["method"]])
         axis.set_ylim(len(part) - 0.4, -0.6)
         axis.grid(axis="y", visible=False)
-        axis.set_title(title(database))
+        axis.set_title(f"{title(database)}, {amount(shots)} labels")
         axis.set_xlabel("SRCC")
         axis.locator_params(axis="x", nbins=5)
     return finished(figure, axes, across=2)
