@@ -76,9 +76,8 @@ def save(figure: Figure, base: Path) -> bytes:
     for kind, varying in FORMATS.items():
         with whole(base.with_name(f"{base.name}.{kind}")) as beside:
             figure.savefig(beside, format=kind, metadata={varying: None})
-            if (
-                kind == "png"
-            ):  # a palette of 256 colours, a third of the size, unless more than 1 % of the pixels change visibly
+            if kind == "png":
+                # a palette of 256 colours, a third of the size, unless more than 1 % of the pixels change visibly
                 full = Image.open(beside).convert("RGB")
                 light = full.quantize(256)
                 apart = np.asarray(ImageChops.difference(full, light.convert("RGB"))).max(axis=2)
