@@ -10,8 +10,6 @@ The first takes about 15 minutes on 2 CPU cores, the second about 10. See docs/s
 
 import argparse
 import sys
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,23 +20,14 @@ import torch
 from bench import draw
 from bench.measure import alternate, machine, peak_flops
 from bench.work import VIT_B16, WORK, Setting
-from grmp.clip.precision import reduced
 
 RESULTS = Path(__file__).parent / "results"
 
 
-def compare(
-    name: str, setting: Setting, repeats: int, precision: str, peak: float, **options: int
-) -> list[dict[str, Any]]:
+def compare(name: str, setting: Setting, repeats: int, peak: float, **options: int) -> list[dict[str, Any]]:
     """One row a recipe: medians over the repetitions, and of the ratios of neighbours."""
     work, device, count = WORK[name](setting, **options), setting.device, len(setting.target)
-
-    def in_precision(recipe: Callable[[], Any]) -> Any:
-        with reduced(device, precision):
-            return recipe()
-
-    recipes = {n: partial(in_precision, r) for n, r in work.recipes.items()}
-    found = alternate(recipes, device, repeats)
+    found = alternate(work.recipes, device, repeats)
     apart = work.difference(found["plain"].result, found["ours"].result)
     rows = []
     for recipe, m in found.items():
@@ -61,7 +50,7 @@ def compare(
                 "peak_gflops": peak / 1e9,
                 "share_of_peak": flops / seconds / peak,
                 "largest_difference": apart,
-                "precision": precision,
+                "precision": setting.precision,
                 "repeats": repeats,
                 "machine": machine(device),
             }
@@ -97,7 +86,9 @@ def main(arguments: list[str]) -> None:
     peak = peak_flops(device, getattr(torch, precision), 2048 if device.type == "cpu" else 8192)
     rows: list[dict[str, Any]] = []
     for name in given.work or [w for w in sorted(WORK) if w != "splits" or device.type == "cuda"]:
-        setting = Setting(device, given.shots if name in ("adaptation", "splits") else given.images, VIT_B16)
+        setting = Setting(
+            device, given.shots if name in ("adaptation", "splits") else given.images, VIT_B16, precision=precision
+        )
         options = (
             {
                 "count": given.splits,
@@ -108,7 +99,7 @@ def main(arguments: list[str]) -> None:
             if name == "splits"
             else {}
         )
-        rows += compare(name, setting, 1 if name == "splits" else given.repeats, precision, peak, **options)
+        rows += compare(name, setting, 1 if name == "splits" else given.repeats, peak, **options)
         print(pd.DataFrame(rows[-2:]).drop(columns="machine").to_string(index=False), flush=True)
         save(pd.DataFrame(rows), given.out / f"{device.type}.csv")  # after each, in case the time of the machine ends
 

@@ -14,6 +14,7 @@ from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 from torch import Tensor, nn
 
 from grmp.clip.model import Shape, Tensors, pixels, semantic_loss, task_loss
+from grmp.clip.precision import reduced
 from grmp.data.crops import centre, crop, draw_batches, draw_crops
 from grmp.finetune.early_stopping import EarlyStopping
 from grmp.finetune.gradient_rules import regularize
@@ -115,7 +116,9 @@ def adapt_split(
         scores = []
         for rows in np.array_split(job.test.rows, -(-len(job.test.rows) // 64)):
             x = crop(job.test.images, centre(rows, margin), shape.image_size).to(device)
-            scores.append(student.quality(pixels(x, shape)).float().softmax(-1)[:, 0].cpu().numpy())
+            with reduced(device, settings.precision):
+                quality = student.quality(pixels(x, shape))
+            scores.append(quality.float().softmax(-1)[:, 0].cpu().numpy())
         return np.concatenate(scores)
 
     search.update(predict(), -1)
@@ -126,14 +129,18 @@ def adapt_split(
             crops = draw_crops(rows, margin, settings, len(batches), epoch, number, job.split)
             x = pixels(crop(job.train.images, crops, shape.image_size).to(device), shape)
             target = torch.from_numpy(job.train.quality[rows].astype(np.float32)).to(device)
-            with torch.no_grad():
+            with torch.no_grad(), reduced(device, settings.precision):
                 scenes = teacher.encode_text(texts.scenes, normalize=True)
                 wanted = teacher.logit_scale.exp() * teacher.encode_image(x, normalize=True) @ scenes.T
             optimizer.zero_grad()
-            task_loss(student.quality(x), target).backward()
+            with reduced(device, settings.precision):
+                loss = task_loss(student.quality(x), target)
+            loss.backward()
             g_d = {n: t.grad.clone() for n, t in trained.items() if t.grad is not None}
             optimizer.zero_grad()
-            semantic_loss(student.scenes(x, texts.scenes), wanted).backward()
+            with reduced(device, settings.precision):
+                loss = semantic_loss(student.scenes(x, texts.scenes), wanted)
+            loss.backward()
             g_g = {n: t.grad.clone() for n, t in trained.items() if t.grad is not None}
             for name, gradient in regularize("published", g_d, g_g, 5.0).items():
                 trained[name].grad = gradient

@@ -4,6 +4,7 @@ Each piece of work has two recipes, functions without arguments, and a function 
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -27,6 +28,7 @@ from grmp.clip.model import (
     task_loss,
     tokenize,
 )
+from grmp.clip.precision import reduced
 from grmp.data import crops
 from grmp.finetune import loop
 from grmp.finetune.gradient_rules import regularize
@@ -63,8 +65,15 @@ class Work:
 class Setting:
     """Weights, texts and images for both recipes."""
 
-    def __init__(self, device: torch.device, images: int, shape: Shape = VIT_B16, prompts: int = PROMPTS) -> None:
-        self.device, self.shape = device, shape
+    def __init__(
+        self,
+        device: torch.device,
+        images: int,
+        shape: Shape = VIT_B16,
+        prompts: int = PROMPTS,
+        precision: str = "float32",
+    ) -> None:
+        self.device, self.shape, self.precision = device, shape, precision
         self.base = {n: t.to(device) for n, t in weights.clip_weights(shape).items()}
         self.prompts = {n: t.to(device) for n, t in weights.prompts(shape, prompts).items()}
         self.texts = Texts(
@@ -76,6 +85,10 @@ class Setting:
         self.target = torch.linspace(0, 1, images).to(device)
         self.plain = plain.Prompted(plain.build(shape, self.base), self.prompts, self.texts.quality).to(device)
         self.teacher = plain.build(shape, self.base).to(device)
+
+    def reduced(self) -> AbstractContextManager[Any]:
+        """The context of a forward pass. One for each: autocast keeps rounded weights until its context ends."""
+        return reduced(self.device, self.precision)
 
     def masks(self) -> Callable[[Tensor], Tensor]:
         """The prompts' dropout on each image's copy, the same for both recipes."""
@@ -99,12 +112,14 @@ def evaluation(s: Setting) -> Work:
 
     @torch.no_grad()
     def ours() -> list[Tensor]:
-        image = PromptedCLIP(p, s.shape).image(s.x)
-        return [logits(p, image, PromptedCLIP(p, s.shape).text(s.texts.quality, p["ctx"]))]
+        with s.reduced():
+            image = PromptedCLIP(p, s.shape).image(s.x)
+            return [logits(p, image, PromptedCLIP(p, s.shape).text(s.texts.quality, p["ctx"]))]
 
     @torch.no_grad()
     def theirs() -> list[Tensor]:
-        return [s.plain.quality(s.x)]
+        with s.reduced():
+            return [s.plain.quality(s.x)]
 
     return Work({"plain": theirs, "ours": ours}, _apart)
 
@@ -116,7 +131,7 @@ def adaptation(s: Setting) -> Work:
     named = s.plain.named()
     for n, t in named.items():
         t.requires_grad_(n in tuned)
-    with torch.no_grad():
+    with torch.no_grad(), s.reduced():
         tokens = image_blocks(frozen, embed_patches(frozen, s.x), s.shape, 0, first)
         scenes = PromptedCLIP(s.base, s.shape).text(s.texts.scenes)
         kept = logits(s.base, PromptedCLIP(s.base, s.shape).image(s.x), scenes)
@@ -126,21 +141,25 @@ def adaptation(s: Setting) -> Work:
 
     def ours() -> list[Tensor]:
         clip = PromptedCLIP(frozen | tuned, s.shape)
-        losses = loop.losses(clip, first, s.texts, tokens, kept, s.target)
+        with s.reduced():
+            losses = loop.losses(clip, first, s.texts, tokens, kept, s.target)
         return stepped(tuned, *loop.gradients(*losses, tuned))
 
     def theirs() -> list[Tensor]:
-        with torch.no_grad():
+        with torch.no_grad(), s.reduced():
             seen = s.teacher.encode_image(s.x, normalize=True)
             scenes = s.teacher.encode_text(s.texts.scenes, normalize=True)
             teacher = s.teacher.logit_scale.exp() * seen @ scenes.T
         both = []
         for loss in ("task", "semantic"):
             s.plain.zero_grad(set_to_none=True)
-            if loss == "task":
-                task_loss(s.plain.quality(s.x), s.target).backward()
-            else:
-                semantic_loss(s.plain.scenes(s.x, s.texts.scenes), teacher).backward()
+            with s.reduced():
+                value = (
+                    task_loss(s.plain.quality(s.x), s.target)
+                    if loss == "task"
+                    else semantic_loss(s.plain.scenes(s.x, s.texts.scenes), teacher)
+                )
+            value.backward()
             both.append({n: named[n].grad.clone() for n in tuned if named[n].grad is not None})
         return stepped({n: named[n].detach() for n in tuned}, *both)
 
@@ -165,8 +184,10 @@ def meta_training(s: Setting) -> Work:
         def loss(theta: Tensors, batch: meta.Batch) -> Tensor:
             clip = PromptedCLIP(s.base | theta, s.shape)
             ones = torch.ones((len(batch[0]), count, width), device=s.device)
-            image = clip.image(batch[0], torch.stack([drop(ones) for _ in range(blocks)]))
-            return task_loss(clip.logits(image, clip.quality_text(s.texts.quality)), batch[1])
+            masks = torch.stack([drop(ones) for _ in range(blocks)])
+            with s.reduced():
+                image = clip.image(batch[0], masks)
+                return task_loss(clip.logits(image, clip.quality_text(s.texts.quality)), batch[1])
 
         inner = meta.Inner(s.prompts, RELEASED.inner, RELEASED.inner_rate)
         done = meta.visit(s.prompts, inner, [(batch, batch)], loss, RELEASED)
@@ -180,7 +201,8 @@ def meta_training(s: Setting) -> Work:
         optimizer, losses = torch.optim.Adam([named[n] for n in s.prompts], lr=RELEASED.inner_rate), []
         for _ in range(2):
             optimizer.zero_grad()
-            loss = task_loss(s.plain.quality(s.x), s.target)
+            with s.reduced():
+                loss = task_loss(s.plain.quality(s.x), s.target)
             loss.backward()
             optimizer.step()
             losses.append(float(loss.detach()))
@@ -210,10 +232,9 @@ def splits(s: Setting, count: int = 10, size: int = 10_073, epochs: int = 400, p
         },
         **{"epochs": epochs, "angle_every": 1, "evaluate_every": 5, "patience": 6, "select": "test"},
         **{"label_scale": "database", "batches": "remainder", "crops": "batch", "views": 0},
-        **{"precision": "float32", "temperature": 1.0, "scenes": SCENES, "seed": 2024, "lora_rank": 8},
+        **{"precision": s.precision, "temperature": 1.0, "scenes": SCENES, "seed": 2024, "lora_rank": 8},
         **{"cache_gb": "auto", "splits_at_once": 0, "threads": torch.get_num_threads(), "device": s.device.type},
     )
-    autocast = published.model_copy(update={"precision": "bfloat16"}) if s.device.type == "cuda" else published
     method = Tune(kind="tune", label="", prompts="random", train=["context", "blocks"], rule="published", strength=5.0)
     placed, jobs = crops.place(images, s.device), []
     for split in range(count):
@@ -225,7 +246,7 @@ def splits(s: Setting, count: int = 10, size: int = 10_073, epochs: int = 400, p
 
     def ours() -> list[Tensor]:
         groups = [jobs] if s.device.type == "cuda" else [[job] for job in jobs]
-        found = [o for group in groups for o in finetune(backbone, s.texts, method, autocast, group)]
+        found = [o for group in groups for o in finetune(backbone, s.texts, method, published, group)]
         return [torch.from_numpy(o.scores) for o in found if not o.failure]
 
     def theirs() -> list[Tensor]:

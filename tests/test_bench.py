@@ -40,7 +40,7 @@ def test_recipes_agree(setting, name):
 
 
 def test_ours_counts_fewer_operations(setting):
-    (plain, ours) = bench.compare("evaluation", setting, 1, "float32", 1e9)
+    (plain, ours) = bench.compare("evaluation", setting, 1, 1e9)
     assert 0 < ours["gflop"] < plain["gflop"]
     assert ours["largest_difference"] <= 1e-5
     assert plain["ratio"] == 1
