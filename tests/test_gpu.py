@@ -121,7 +121,7 @@ def test_scores_of_images_on_the_gpu():
 
 @pytest.mark.parametrize("name", ["fomaml", "reptile_published", "triplets"])
 def test_pretraining_and_a_run_end_where_the_cpu_ends(tmp_path, name):
-    """Independent tasks are one batch on the GPU; pre-trained prompts and the scores of a run agree with the CPU's."""
+    """Pre-trained prompts agree with the CPU's."""
     found = {}
     for device in ("cpu", "cuda"):
         file = worlds.build(tmp_path / device)

@@ -58,7 +58,7 @@ def measure(params: Params, root: Path, name: str) -> None:
             sides = zip(images, drawn, strict=True)
             support, (query,) = ([load(array, *b, size, device) for b in batches] for array, batches in sides)
             for kind, theta in starts.items():
-                inner = Inner({n: t[None].to(device) for n, t in theta.items()}, variant.inner, variant.inner_rate)
+                inner = Inner({n: t.to(device) for n, t in theta.items()}, variant.inner, variant.inner_rate)
                 for taken, loss, srcc in walk(backbone, tokens, inner, support, query, params.inner_curves.counts):
                     seen = database in settings.databases
                     rows.append((kind, database, seen, task.distortion, taken, loss, srcc, len(query[1])))
@@ -74,7 +74,7 @@ def walk(
     found, loss, truth = [], quality_loss(backbone, tokens), query[1].cpu().numpy()
     for taken in range(max(counts) + 1):
         if taken in counts:
-            clip = backbone.prompted({n: t[0] for n, t in inner.prompts.items()})
+            clip = backbone.prompted(inner.prompts)
             with torch.no_grad():
                 logits = clip.logits(clip.image(pixels(query[0], backbone.shape)), clip.quality_text(tokens))
             scores = logits.softmax(-1)[:, 0].cpu().numpy()
@@ -82,6 +82,5 @@ def walk(
             srcc = float(scipy.stats.spearmanr(scores, truth)[0]) if varied else float("nan")
             found.append((taken, float(task_loss(logits, query[1])), srcc))
         if taken < max(counts):
-            images, targets = support[taken % len(support)]
-            inner.step(loss, (images[None], targets[None]))
+            inner.step(loss, support[taken % len(support)])
     return found

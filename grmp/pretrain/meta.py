@@ -9,38 +9,32 @@ use of the query batches and the outer step depend on the variant (params.Varian
     reset task,  query outer, order 1                  first-order MAML: the mean query gradient at theta_i
     reset task,  query outer, order 2                  MAML: the same, differentiated through the inner (SGD) steps
 
-Only the prompts are trained; the backbone is frozen. Tasks that start from the meta prompts are independent, so several are
-visited as one: prompts and batches have a leading dimension T of tasks, and every loss is a tensor (T,).
+Only the prompts are trained; the backbone is frozen.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from grmp.clip.model import Backbone, PromptDropout, Tensors, pixels, task_loss
-from grmp.clip.vmap import vmap_splits
 from grmp.params import Variant
 
-Batch = tuple[Tensor, Tensor]  # images (T, B, 3, S, S) uint8, targets (T, B)
-Loss = Callable[[Tensors, Batch], Tensor]  # of prompts (T, ...) on a batch: (T,)
-Losses = list[list[float]]  # by batch, then by task
+Batch = tuple[Tensor, Tensor]  # images (B, 3, S, S) uint8, targets (B,)
+Loss = Callable[[Tensors, Batch], Tensor]  # of prompts on a batch: a scalar
+Losses = tuple[list[float], list[float]]  # of a visit, on its support and query batches
 
 
 def quality_loss(backbone: Backbone, tokens: Tensor, dropout: PromptDropout | None = None) -> Loss:
     """Eq. (2) under given prompts; ``tokens`` (2, 77) are the quality texts."""
 
-    def one(prompts: Tensors, images: Tensor, targets: Tensor, *masks: Tensor) -> Tensor:
-        clip = backbone.prompted(prompts)
-        image = clip.image(pixels(images, backbone.shape), *masks)
-        return task_loss(clip.logits(image, clip.quality_text(tokens)), targets)
-
     def loss(prompts: Tensors, batch: Batch) -> Tensor:
-        masks = dropout.masks(batch[0].shape[1]) if dropout else []
-        value: Tensor = vmap_splits(one, prompts, *batch, *masks)
-        return value
+        masks = [m.squeeze(0) for m in dropout.masks(len(batch[0]))] if dropout else []
+        # views: a tensor's gradients are summed within a pass first, then over passes (rounding depends on the order)
+        clip = backbone.prompted({n: t.view_as(t) for n, t in prompts.items()})
+        image = clip.image(pixels(batch[0], backbone.shape), *masks)
+        return task_loss(clip.logits(image, clip.quality_text(tokens)), batch[1])
 
     return loss
 
@@ -54,13 +48,13 @@ class Inner:
         kind = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[optimizer]
         self.optimizer = kind(self.prompts.values(), lr=rate)
 
-    def step(self, loss: Loss, batch: Batch) -> list[float]:
-        """One gradient step on one batch; returns the loss before it, of each task."""
+    def step(self, loss: Loss, batch: Batch) -> float:
+        """One gradient step on one batch; returns the loss before it."""
         self.optimizer.zero_grad(set_to_none=True)
         value = loss(self.prompts, batch)
-        value.sum().backward()
+        value.backward()
         self.optimizer.step()
-        return listed(value)
+        return float(value.detach())
 
 
 class Outer:
@@ -73,28 +67,22 @@ class Outer:
         self.optimizer = optimizer(self.theta.values(), lr=rate)
 
     def step(self, directions: Sequence[Tensors]) -> None:
-        """One step against the mean direction of all tasks, which are along the first dimension of ``directions``."""
+        """One step against the mean direction of the tasks."""
         for name, tensor in self.theta.items():
-            tensor.grad = torch.cat([d[name] for d in directions]).mean(0)
+            tensor.grad = torch.stack([d[name] for d in directions]).mean(0)
         self.optimizer.step()
 
 
-@dataclass
-class Visit:
-    """What a visit returns: the direction for the outer step (theta moves against it), and the losses on the way."""
+def visit(
+    theta: Tensors, inner: Inner, batches: Iterable[tuple[Batch, Batch]], loss: Loss, variant: Variant
+) -> tuple[Tensors, Losses]:
+    """Train ``inner`` on the (support, query) batches of a task.
 
-    direction: Tensors  # (T, ...)
-    support_losses: Losses
-    query_losses: Losses
-
-
-def visit(theta: Tensors, inner: Inner, batches: Iterable[tuple[Batch, Batch]], loss: Loss, variant: Variant) -> Visit:
-    """Train ``inner`` on (support, query) batches of tasks and compute the direction of the outer step."""
+    Returns the direction for the outer step (theta moves against it), and the losses on the way.
+    """
     if variant.order == 2:
         return _visit_second_order(inner.prompts, list(batches), loss, variant.inner_rate)
-    support_losses: Losses = []
-    query_losses: Losses = []
-    queries = []
+    support_losses, query_losses, queries = list[float](), list[float](), list[Batch]()
     for support, query in batches:
         support_losses.append(inner.step(loss, support))
         if variant.query == "inner":
@@ -103,27 +91,24 @@ def visit(theta: Tensors, inner: Inner, batches: Iterable[tuple[Batch, Batch]], 
             queries.append(query)
     if variant.order == 0:
         with torch.no_grad():  # Reptile without query steps: the query losses are reported only
-            query_losses += [listed(loss(inner.prompts, query)) for query in queries]
-        return Visit({n: theta[n] - t.detach() for n, t in inner.prompts.items()}, support_losses, query_losses)
-    values = [loss(inner.prompts, query) for query in queries]
-    direction = torch.autograd.grad(torch.stack(values).mean(0).sum(), list(inner.prompts.values()))
-    return Visit(dict(zip(inner.prompts, direction, strict=True)), support_losses, [listed(v) for v in values])
+            query_losses += [float(loss(inner.prompts, query)) for query in queries]
+        return {n: theta[n] - t.detach() for n, t in inner.prompts.items()}, (support_losses, query_losses)
+    values = torch.stack([loss(inner.prompts, query) for query in queries])
+    direction = torch.autograd.grad(values.mean(), list(inner.prompts.values()))
+    return dict(zip(inner.prompts, direction, strict=True)), (support_losses, values.tolist())
 
 
-def _visit_second_order(start: Tensors, batches: Sequence[tuple[Batch, Batch]], loss: Loss, rate: float) -> Visit:
+def _visit_second_order(
+    start: Tensors, batches: Sequence[tuple[Batch, Batch]], loss: Loss, rate: float
+) -> tuple[Tensors, Losses]:
     """MAML: the query gradient with respect to the start, through plain SGD steps on the support batches."""
     prompts, support_losses = start, []
     with sdpa_kernel(SDPBackend.MATH):  # the fused attention kernels cannot be differentiated twice
         for support, _ in batches:
             value = loss(prompts, support)
-            support_losses.append(listed(value))
-            grads = torch.autograd.grad(value.sum(), list(prompts.values()), create_graph=True)
+            support_losses.append(float(value.detach()))
+            grads = torch.autograd.grad(value, list(prompts.values()), create_graph=True)
             prompts = {n: t - rate * g for (n, t), g in zip(prompts.items(), grads, strict=True)}
-        values = [loss(prompts, query) for _, query in batches]
-        direction = torch.autograd.grad(torch.stack(values).mean(0).sum(), list(start.values()))
-    return Visit(dict(zip(start, direction, strict=True)), support_losses, [listed(v) for v in values])
-
-
-def listed(losses: Tensor) -> list[float]:
-    """(T,) as numbers."""
-    return [float(v) for v in losses.detach().reshape(-1)]
+        values = torch.stack([loss(prompts, query) for _, query in batches])
+        direction = torch.autograd.grad(values.mean(), list(start.values()))
+    return dict(zip(start, direction, strict=True)), (support_losses, values.tolist())

@@ -5,7 +5,7 @@ seeded with (seed, epoch, database, task), so an interrupted run that resumes af
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -25,7 +25,7 @@ from grmp.code import code_digest
 from grmp.data import databases, dataset
 from grmp.data.crops import Images, place
 from grmp.data.dataset import Dataset
-from grmp.device import choose_device, cpus, in_chunks
+from grmp.device import choose_device, cpus
 from grmp.errors import UserError
 from grmp.files import sha256_of, whole, write_text
 from grmp.params import Params, Pretrain, Triplets, Variant
@@ -33,7 +33,6 @@ from grmp.pretrain import meta, triplets
 from grmp.pretrain.tasks import draw, load, tasks_of
 
 Models = dict[str, tuple[Tensors, torch.optim.Optimizer]]  # tensors and optimiser of each model, by name
-Losses = tuple[list[float], list[float]]  # of a visit, on support and query batches
 
 
 def pretrain(params: Params, root: Path, name: str) -> None:
@@ -63,9 +62,11 @@ def pretrain(params: Params, root: Path, name: str) -> None:
     given = {d: [stem_cache.inputs(root, side, backbone) for side in sides] for d, sides in loaded.items()}
     placed = {(d, side.shape): place(side, device) for d, sides in given.items() for side in sides}  # equal ones once
     images = {d: [placed[d, side.shape] for side in sides] for d, sides in given.items()}
-    # runs are independent; on a CPU as many at a time as there are cores for, which changes no number
+    # runs are independent; on a CPU as many at a time as there are cores for, which changes no number; but order 2 chooses
+    # torch's attention kernel, for the whole process
     learn = partial(_learn, params, name, loaded, images, backbone, tokens)
-    with ThreadPoolExecutor(1 if device.type == "cuda" else max(1, cpus() // settings.threads)) as pool:
+    alone = device.type == "cuda" or (isinstance(variant, Variant) and variant.order == 2)
+    with ThreadPoolExecutor(1 if alone else max(1, cpus() // settings.threads)) as pool:
         learned = list(pool.map(learn, range(len(kept)), kept))
     write_text(root / "results/pretrain" / f"{name}.csv", pd.DataFrame(learned[0].rows).to_csv(index=False))
     stated = {"variant": variant.model_dump(), "pretrain": settings.model_dump()}
@@ -112,10 +113,15 @@ def _learn(
         for epoch in range(state.epoch, settings.epochs):
             for number, (database, of_database) in enumerate(tasks.items()):
                 seed = [settings.seed, epoch, number]
-                # pretrain.py makes a new inner Adam for each task of the second database, but one for all of the first
-                for task, losses, seconds in _visits(learner, of_database, images[database], seed, renew=number > 0):
-                    visited = {"epoch": epoch, "database": database, "task": task.distortion}
-                    state.rows.append(_row(name, variant, visited, losses, seconds))
+                rng = np.random.default_rng(seed)
+                for i in rng.permutation(len(of_database)).tolist():
+                    start = time.perf_counter()
+                    if number > 0:  # pretrain.py makes a new inner Adam for each task of the second database
+                        learner.renew()
+                    batches: Any = learner.batches(of_database[i], images[database], rng)
+                    losses = learner.visit(batches, [*seed, i])
+                    visited = {"epoch": epoch, "database": database, "task": of_database[i].distortion}
+                    state.rows.append(_row(name, variant, visited, losses, time.perf_counter() - start))
                     bar.update()
                 learner.outer_step()
             if settings.select == "target":
@@ -128,44 +134,10 @@ def _learn(
     return replace(state, prompts=state.prompts or learner.prompts)
 
 
-def _visits(
-    learner: "MetaLearner | triplets.Learner", tasks: Sequence[Any], images: list[Images], seed: list[int], renew: bool
-) -> Iterator[tuple[Any, Losses, float]]:
-    """Visit every task once in random order; (task, its losses, seconds).
-
-    On a GPU independent tasks are visited as one, in halves if the memory does not suffice. On a CPU, which one task keeps
-    busy, they are visited one after another.
-    """
-    rng = np.random.default_rng(seed)
-    order = [int(i) for i in rng.permutation(len(tasks))]
-    size = tasks_at_once(len(order), learner)
-    for group in (order[i : i + size] for i in range(0, len(order), size)):
-        start = time.perf_counter()
-        if renew:
-            learner.renew()
-        drawn = [(learner.batches(tasks[i], images, rng), [*seed, i]) for i in group]
-        chunks = in_chunks(
-            lambda part: learner.visit(*zip(*part, strict=True)),
-            drawn,
-            size,
-            "pretrain: task",
-            "pretrain.support_batch",
-        )
-        losses = [found for _, results, _ in chunks for found in results]
-        seconds = (time.perf_counter() - start) / len(group)
-        yield from ((tasks[i], found, seconds) for i, found in zip(group, losses, strict=True))
-
-
-def tasks_at_once(tasks: int, learner: "MetaLearner | triplets.Learner") -> int:
-    """Tasks that are visited as one."""
-    on_gpu = next(iter(learner.prompts.values())).device.type == "cuda"
-    return tasks if on_gpu and learner.independent else 1
-
-
 class MetaLearner:
     """The meta prompts, the inner model, and the directions of the tasks visited since the last outer step.
 
-    ``triplets.Learner`` has the same interface; ``independent`` tasks may be visited as one.
+    ``triplets.Learner`` has the same interface.
     """
 
     def __init__(
@@ -174,44 +146,31 @@ class MetaLearner:
         """Start from ``theta``."""
         self.variant, self.settings, self.backbone = variant, settings, backbone
         self.tokens, self.dropout = tokens, dropout
-        self.independent = variant.reset == "task"
         self.outer = meta.Outer(theta, variant.outer, variant.outer_rate)
         self.prompts = self.outer.theta  # the meta prompts
-        self.inner, self.directions = self._inner(1), list[Tensors]()
+        self.fresh = partial(meta.Inner, self.prompts, variant.inner, variant.inner_rate)
+        self.inner, self.directions = self.fresh(), list[Tensors]()
         self.models: Models = {"outer": (self.prompts, self.outer.optimizer)}
-        if not self.independent:  # then the inner model is never reset
+        if variant.reset == "never":
             self.models["inner"] = self.inner.prompts, self.inner.optimizer
 
-    def _inner(self, tasks: int) -> meta.Inner:
-        start = {n: t.expand(tasks, *t.shape) for n, t in self.prompts.items()}
-        return meta.Inner(start, self.variant.inner, self.variant.inner_rate)
-
     def batches(self, task: Any, images: list[Images], rng: np.random.Generator) -> list[tuple[meta.Batch, meta.Batch]]:
-        """A visit's (support, query) batches without the dimension T; query batches are used cyclically."""
+        """A visit's (support, query) batches; query batches are used cyclically."""
         size, device = self.backbone.shape.image_size, self.backbone.device
         support, query = draw(task, self.settings, rng)
         queries = [load(images[1], *batch, size, device) for batch in query]
         supports = [load(images[0], *batch, size, device, rng) for batch in support]
         return [(batch, queries[i % len(queries)]) for i, batch in enumerate(supports)]
 
-    def visit(
-        self, batches: Sequence[list[tuple[meta.Batch, meta.Batch]]], seeds: Sequence[Sequence[int]]
-    ) -> list[Losses]:
-        """Visit tasks whose batches have equal sizes as one."""
-        sizes = [tuple(t.shape for pair in task for side in pair for t in side) for task in batches]
-        found: dict[int, Losses] = {}
-        for size in dict.fromkeys(sizes):
-            members = [i for i, other in enumerate(sizes) if other == size]
-            dropout = meta.PromptDropout(self.dropout, self.prompts, [seeds[i] for i in members])
-            loss = meta.quality_loss(self.backbone, self.tokens, dropout)
-            inner = self._inner(len(members)) if self.independent else self.inner
-            steps = (_stacked(step) for step in zip(*(batches[i] for i in members), strict=True))
-            done = meta.visit(self.prompts, inner, steps, loss, self.variant)
-            self.directions.append(done.direction)
-            of_tasks = (zip(*losses, strict=True) for losses in (done.support_losses, done.query_losses))
-            for i, support, query in zip(members, *of_tasks, strict=True):
-                found[i] = list(support), list(query)
-        return [found[i] for i in range(len(batches))]
+    def visit(self, batches: Sequence[tuple[meta.Batch, meta.Batch]], seed: Sequence[int]) -> meta.Losses:
+        """Visit one task; ``seed`` is that of dropout."""
+        if self.variant.reset == "task":
+            self.inner = self.fresh()
+        dropout = meta.PromptDropout(self.dropout, self.prompts, [seed])
+        loss = meta.quality_loss(self.backbone, self.tokens, dropout)
+        direction, losses = meta.visit(self.prompts, self.inner, batches, loss, self.variant)
+        self.directions.append(direction)
+        return losses
 
     def renew(self) -> None:
         """Forget the moments of the inner optimiser; a model that is reset at each task has none to forget."""
@@ -223,14 +182,8 @@ class MetaLearner:
         self.directions = []
 
 
-def _stacked(step: Sequence[tuple[meta.Batch, meta.Batch]]) -> tuple[meta.Batch, meta.Batch]:
-    """One (support, query) pair of each task -> a pair with the dimension T."""
-    support, query = ([torch.stack(column) for column in zip(*side, strict=True)] for side in zip(*step, strict=True))
-    return (support[0], support[1]), (query[0], query[1])
-
-
 def _row(
-    name: str, variant: Variant | Triplets, place: dict[str, Any], losses: Losses, seconds: float
+    name: str, variant: Variant | Triplets, place: dict[str, Any], losses: meta.Losses, seconds: float
 ) -> dict[str, Any]:
     """One row of results/pretrain/<name>.csv: the mean losses of a visit."""
     support, query = (float(np.mean(part)) for part in losses)

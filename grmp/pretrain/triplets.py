@@ -24,7 +24,7 @@ from grmp.clip.model import Backbone, PromptDropout, Tensors, pixels
 from grmp.data.crops import Images
 from grmp.errors import UserError
 from grmp.params import Pretrain, Triplets
-from grmp.pretrain.meta import Batch, Inner, Loss
+from grmp.pretrain.meta import Batch, Inner, Loss, Losses
 from grmp.pretrain.tasks import load
 
 # The images of one source under one distortion: positions in the prepared array, and the level of each.
@@ -84,8 +84,6 @@ def draw(ladders: list[Ladder], rng: np.random.Generator) -> np.ndarray:
 class Learner:
     """The prompts and their Adam, trained task by task (train.Learner)."""
 
-    independent = False
-
     def __init__(
         self, theta: Tensors, variant: Triplets, settings: Pretrain, backbone: Backbone, dropout: float
     ) -> None:
@@ -111,7 +109,7 @@ class Learner:
         return of(task.support, self.settings.support_batch), query
 
     def loss(self, dropout: PromptDropout | None = None) -> Loss:
-        """mean max(0, margin + |a - n| - |a - f|) of the embeddings of a batch under given prompts, (1,)."""
+        """mean max(0, margin + |a - n| - |a - f|) of the embeddings of a batch under given prompts."""
 
         def loss(prompts: Tensors, batch: Batch) -> Tensor:
             masks = [m.squeeze(0) for m in dropout.masks(len(batch[0]))] if dropout else []
@@ -121,15 +119,12 @@ class Learner:
 
         return loss
 
-    def visit(
-        self, batches: Sequence[tuple[list[Batch], list[Batch]]], seeds: Sequence[Sequence[int]]
-    ) -> list[tuple[list[float], list[float]]]:
-        """A step for each support batch of the one task; its losses on support and query batches."""
-        ((support, query),) = batches
-        loss = self.loss(PromptDropout(self.dropout, self.prompts, seeds))
-        steps = [self.inner.step(loss, batch)[0] for batch in support]
+    def visit(self, batches: tuple[list[Batch], list[Batch]], seed: Sequence[int]) -> Losses:
+        """A step for each support batch of a task; ``seed`` is that of dropout."""
+        loss = self.loss(PromptDropout(self.dropout, self.prompts, [seed]))
+        steps = [self.inner.step(loss, batch) for batch in batches[0]]
         with torch.no_grad():
-            return [(steps, [float(loss(self.prompts, batch)) for batch in query])]
+            return steps, [float(loss(self.prompts, batch)) for batch in batches[1]]
 
     def renew(self) -> None:
         """Adam keeps its moments through all tasks."""

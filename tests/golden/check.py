@@ -126,23 +126,23 @@ def _meta(
         inner_rate=INNER_RATE,
         outer_rate=OUTER_FACTOR,
     )
-    backbone, size = Backbone(base, shape, "golden"), (1, 4, 3, side, side)
+    backbone, size = Backbone(base, shape, "golden"), (4, 3, side, side)
     outer = meta.Outer(prompts, variant.outer, variant.outer_rate)
 
     def fresh() -> meta.Inner:
-        return meta.Inner({n: t[None] for n, t in outer.theta.items()}, variant.inner, variant.inner_rate)
+        return meta.Inner(outer.theta, variant.inner, variant.inner_rate)
 
-    inner, visits, losses, loss = fresh(), [], [], meta.quality_loss(backbone, tokens)
+    inner, directions, losses, loss = fresh(), [], [], meta.quality_loss(backbone, tokens)
     for _ in range(TASKS):
         draws = [torch.from_numpy(rng.integers(0, 256, size, dtype=np.uint8)) for _ in range(1 + SUPPORT_BATCHES)]
-        query = (draws[0], torch.linspace(0, 1, 4)[None])
+        query = (draws[0], torch.linspace(0, 1, 4))
         if reset == "task":
             inner = fresh()
-        batches = [((support, torch.linspace(1, 0, 4)[None]), query) for support in draws[1:]]
-        visits.append(meta.visit(outer.theta, inner, batches, loss, variant))
-        for pair in zip(visits[-1].support_losses, visits[-1].query_losses, strict=True):
-            losses += [loss for of_task in pair for loss in of_task]
-    outer.step([v.direction for v in visits])
+        batches = [((support, torch.linspace(1, 0, 4)), query) for support in draws[1:]]
+        direction, of_visit = meta.visit(outer.theta, inner, batches, loss, variant)
+        directions.append(direction)
+        losses += [value for pair in zip(*of_visit, strict=True) for value in pair]
+    outer.step(directions)
     with torch.no_grad():
         return {
             "losses": np.array(losses),

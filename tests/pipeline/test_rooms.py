@@ -143,29 +143,6 @@ def test_the_best_prompts_survive_an_interruption(world, stop, monkeypatch):
     assert target.read_bytes() == whole
 
 
-@pytest.mark.parametrize("variant", [{"order": 1}, {"order": 0, "query": "inner"}, {"order": 2}])
-@pytest.mark.parametrize("dropout", [0.0, 0.3])
-def test_tasks_together_give_what_each_gives_alone(world, monkeypatch, variant, dropout):
-    import grmp.pretrain.train as room
-
-    raw = yaml.safe_load(world.read_text())
-    raw["prompts"]["dropout"] = dropout
-    # plain steps: Adam's keep the sign of what rounding left where a gradient is all but zero
-    raw["variants"]["fomaml"] |= {"inner": "sgd", "inner_rate": 0.01, "outer": "average"} | variant
-    world.write_text(yaml.safe_dump(raw))
-    path, found = world.parent / "models/prompts/fomaml.safetensors", []
-    for at_once in (1, 2):
-        path.unlink()
-        monkeypatch.setattr(room, "tasks_at_once", lambda *arguments, n=at_once: n)
-        pretrain(params.load(world), world.parent, "fomaml")
-        curves = pd.read_csv(world.parent / "results/pretrain/fomaml.csv").drop(columns="seconds")
-        found.append((checkpoints.read(path, "")[0], curves))
-    (alone, losses), (together, same) = found
-    pd.testing.assert_frame_equal(losses, same, atol=1e-5)
-    for name, tensor in alone.items():
-        torch.testing.assert_close(together[name], tensor, atol=2e-5, rtol=0)
-
-
 def test_pretraining_that_holds_is_not_done_again(world, capsys):
     path = world.parent / "models/prompts/fomaml.safetensors"
     before = path.stat().st_mtime_ns

@@ -49,7 +49,7 @@ def test_a_walk_on_the_query_pictures_lowers_their_loss(world: Path):
     images = torch.from_numpy(np.load(world / "data/prepared/target/images.npy")[:8, :, :32, :32].copy())
     batch = images, torch.linspace(0, 1, 8)
     theta = random_prompts(worlds.SHAPE, 3, 0, 4, "identity", torch.Generator().manual_seed(1))
-    inner = Inner({n: t[None] for n, t in theta.items()}, "adam", 1e-2)
+    inner = Inner(theta, "adam", 1e-2)
     found = inner_curves.walk(backbone, tokens, inner, [batch], batch, [0, 2, 8])
     assert [taken for taken, _, _ in found] == [0, 2, 8]
     losses = [loss for _, loss, _ in found]

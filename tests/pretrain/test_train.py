@@ -1,5 +1,6 @@
 """The pre-training stage's parts: dropout, the released optimiser's renewals, the score that selects a checkpoint."""
 
+import threading
 from types import SimpleNamespace
 
 import numpy as np
@@ -51,19 +52,19 @@ def test_masks_are_seeded_for_each_task_and_scaled():
 def test_renewal_forgets_the_moments_of_the_inner_adam_alone():
     one, two = learner(), learner()
     for trained in (one, two):
-        trained.visit([pairs()], [[0]])
+        trained.visit(pairs(), [0])
     assert all(torch.equal(one.inner.prompts[n], two.inner.prompts[n]) for n in one.inner.prompts)
     one.renew()
     assert not one.inner.optimizer.state
     for trained in (one, two):
-        trained.visit([pairs(1)], [[1]])
+        trained.visit(pairs(1), [1])
     assert not all(torch.equal(one.inner.prompts[n], two.inner.prompts[n]) for n in one.inner.prompts)
 
 
 def test_a_checkpoint_resumes_models_optimisers_and_state(tmp_path):
     for change in ({}, {"reset": "task", "query": "outer", "order": 1}):
         first, again = learner(**change), learner(**change)
-        first.visit([pairs()], [[0]])
+        first.visit(pairs(), [0])
         first.outer_step()
         checkpoint = Checkpoint(tmp_path / "half.pt", "identity")
         state = State(3, [{"epoch": 2, "task": "blur"}], 0.5, {"ctx": torch.ones(2)})
@@ -113,3 +114,12 @@ def test_runs_side_by_side_are_those_one_after_another(monkeypatch, tmp_path):
         train.pretrain(load(file), file.parent, "fomaml")
         prompts.append((file.parent / "models/prompts/fomaml.safetensors").read_bytes())
     assert prompts[0] == prompts[1]
+
+
+def test_runs_of_order_2_are_not_side_by_side(monkeypatch, tmp_path):
+    """They choose torch's attention kernel for the whole process: one that ends would end the choice of another."""
+    file, kernel, threads = worlds.build(tmp_path, pretrain={"seeds": 2, "epochs": 1}), meta.sdpa_kernel, set()
+    monkeypatch.setattr(train, "cpus", lambda: 2)
+    monkeypatch.setattr(meta, "sdpa_kernel", lambda backend: threads.add(threading.get_ident()) or kernel(backend))
+    train.pretrain(load(file), file.parent, "maml")
+    assert len(threads) == 1

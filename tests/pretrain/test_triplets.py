@@ -121,7 +121,7 @@ def test_prompts_learn_the_order_of_levels(tmp_path):
     def learn():
         learner = triplets.Learner(theta, variant, settings, backbone, dropout=0.0)
         for epoch in range(30):
-            learner.visit([learner.batches(task, [images, images], np.random.default_rng(epoch))], [[epoch]])
+            learner.visit(learner.batches(task, [images, images], np.random.default_rng(epoch)), [epoch])
         return learner.prompts
 
     prompts = learn()
