@@ -27,7 +27,7 @@ RESULTS = Path(__file__).parent / "results"
 def compare(name: str, setting: Setting, repeats: int, peak: float, **options: int) -> list[dict[str, Any]]:
     """One row a recipe: medians over the repetitions, and of the ratios of neighbours."""
     work, device, count = WORK[name](setting, **options), setting.device, len(setting.target)
-    found = alternate(work.recipes, device, repeats)
+    found = alternate(work.recipes, device, repeats, count=name != "splits")
     apart = work.difference(found["plain"].result, found["ours"].result)
     rows = []
     for recipe, m in found.items():
@@ -74,7 +74,9 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--images", type=int, default=16)
     parser.add_argument("--shots", type=int, default=50)
     parser.add_argument("--precision", choices=["float32", "bfloat16"], help="default: bfloat16 on a GPU")
-    parser.add_argument("--work", nargs="*", choices=sorted(WORK), help="default: all; without `splits` on a CPU")
+    parser.add_argument(
+        "--work", nargs="*", choices=sorted(WORK), help="default: all; on a CPU not those of ten splits"
+    )
     parser.add_argument("--splits", type=int, default=10, help="of the work `splits`")
     parser.add_argument("--plain-splits", type=int, default=1, help="how many of them the plain recipe does; 0: all")
     parser.add_argument("--size", type=int, default=10_073, help="images of the work `splits`")
@@ -85,7 +87,7 @@ def main(arguments: list[str]) -> None:
     precision = given.precision or ("float32" if device.type == "cpu" else "bfloat16")
     peak = peak_flops(device, getattr(torch, precision), 2048 if device.type == "cpu" else 8192)
     rows: list[dict[str, Any]] = []
-    for name in given.work or [w for w in sorted(WORK) if w != "splits" or device.type == "cuda"]:
+    for name in given.work or [w for w in WORK if device.type == "cuda" or w not in ("splits", "ten_adaptations")]:
         setting = Setting(
             device, given.shots if name in ("adaptation", "splits") else given.images, VIT_B16, precision=precision
         )

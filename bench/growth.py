@@ -76,7 +76,7 @@ def main(arguments: list[str]) -> None:
             recipe = work(*(SMALLEST | {quantity: size}).values())
             recipe()  # warm
             found = [timed(recipe, CPU) for _ in range(given.repeats)]
-            seconds, memory = float(np.median([s for s, _ in found])), max(m for _, m in found) / 2**20
+            seconds, memory = float(np.median([s for s, *_ in found])), max(m for _, m, _ in found) / 2**20
             rows.append({"quantity": quantity, "size": size, "seconds": seconds, "memory_mb": memory})
             print(f"{quantity} {size}: {seconds:.2f} s, {memory:.0f} MiB", flush=True)
     table = pd.DataFrame(rows).assign(repeats=given.repeats, machine=machine(CPU))

@@ -42,26 +42,36 @@ def counted(recipe: Callable[[], Any]) -> tuple[Any, float]:
     return result, float(counter.get_total_flops())
 
 
-def timed(recipe: Callable[[], Any], device: torch.device) -> tuple[float, float]:
-    """Seconds, and bytes at the highest beyond what was there before."""
+def timed(recipe: Callable[[], Any], device: torch.device) -> tuple[float, float, Any]:
+    """Seconds, bytes at the highest beyond what was there before, and what the recipe returns."""
     synchronize(device)
     before = reset_peak(device)
     start = time.perf_counter()
-    recipe()
+    result = recipe()
     synchronize(device)
     seconds, most = time.perf_counter() - start, peak(device)
-    return seconds, float(np.nan) if most is None else float(most - before)
+    return seconds, float(np.nan) if most is None else float(most - before), result
 
 
-def alternate(recipes: dict[str, Callable[[], Any]], device: torch.device, repeats: int) -> dict[str, Measurement]:
-    """Run the recipes in turn, ``repeats`` times each after a first one that counts operations and warms up."""
-    first = {name: counted(recipe) for name, recipe in recipes.items()}
-    runs: dict[str, list[tuple[float, float]]] = {name: [] for name in recipes}
+def alternate(
+    recipes: dict[str, Callable[[], Any]], device: torch.device, repeats: int, count: bool = True
+) -> dict[str, Measurement]:
+    """Run the recipes in turn, ``repeats`` times each after a first one that counts operations and warms up.
+
+    Without ``count`` that first run is left out: for recipes of minutes, in which starting up does not matter.
+    """
+    first = {name: counted(recipe) if count else (None, np.nan) for name, recipe in recipes.items()}
+    runs: dict[str, list[tuple[float, float, Any]]] = {name: [] for name in recipes}
     for _ in range(repeats):
         for name, recipe in recipes.items():
             runs[name].append(timed(recipe, device))
     return {
-        name: Measurement([s for s, _ in found], first[name][1], max(m for _, m in found), first[name][0])
+        name: Measurement(
+            [run[0] for run in found],
+            first[name][1],
+            max(run[1] for run in found),
+            first[name][0] if count else found[0][2],
+        )
         for name, found in runs.items()
     }
 

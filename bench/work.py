@@ -19,8 +19,6 @@ from grmp.clip.model import (
     PromptedCLIP,
     Shape,
     Tensors,
-    embed_patches,
-    image_blocks,
     logits,
     pixels,
     prompted_texts,
@@ -81,7 +79,8 @@ class Setting:
             tokenize([TEACHER_SCENE.format(s) for s in SCENES]).to(device),
         )
         size, generator = (images, 3, shape.image_size, shape.image_size), torch.Generator().manual_seed(0)
-        self.x = pixels(torch.randint(0, 256, size, generator=generator, dtype=torch.uint8).to(device), shape)
+        self.images = torch.randint(0, 256, size, generator=generator, dtype=torch.uint8)
+        self.x = pixels(self.images.to(device), shape)
         self.target = torch.linspace(0, 1, images).to(device)
         self.plain = plain.Prompted(plain.build(shape, self.base), self.prompts, self.texts.quality).to(device)
         self.teacher = plain.build(shape, self.base).to(device)
@@ -106,6 +105,29 @@ def _apart(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:
     )  # the plain one may have done a part
 
 
+def _published(s: Setting, epochs: int) -> tuple[Tune, Adapt]:
+    """GRMP-IQA's fine-tuning by the published schedule."""
+    method = Tune(
+        kind="tune", label="", prompts="random", train=["context", "blocks"], rule="published", strength=STRENGTH
+    )
+    settings = Adapt(
+        **{
+            "tuned_blocks": TUNED,
+            "learning_rate": RATE,
+            "momentum": 0.0,
+            "weight_decay": 1e-4,
+            "batch": 192,
+            "batch_synthetic": 192,
+            "prompt_dropout": 0.0,  # the plain recipe has none in fine-tuning, and results are compared
+        },
+        **{"epochs": epochs, "angle_every": 1, "evaluate_every": 5, "patience": 6, "select": "test"},
+        **{"label_scale": "database", "batches": "remainder", "crops": "batch", "views": 0},
+        **{"precision": s.precision, "temperature": 1.0, "scenes": SCENES, "seed": 2024, "lora_rank": 8},
+        **{"cache_gb": "auto", "splits_at_once": 0, "threads": torch.get_num_threads(), "device": s.device.type},
+    )
+    return method, settings
+
+
 def evaluation(s: Setting) -> Work:
     """Scores of a batch of test images."""
     p = s.base | s.prompts
@@ -124,26 +146,24 @@ def evaluation(s: Setting) -> Work:
     return Work({"plain": theirs, "ours": ours}, _apart)
 
 
-def adaptation(s: Setting) -> Work:
-    """One epoch of few-shot fine-tuning (one step on all K images); our feature cache is warm."""
-    tuned, frozen = loop.split_tuned(s.base | s.prompts, loop.tuned_names(s.shape, ("context", "blocks"), TUNED))
-    first = loop.first_trained_block(s.shape, ("context", "blocks"), TUNED)
+def adaptation(s: Setting, count: int = 1) -> Work:
+    """One epoch of few-shot fine-tuning (one step on all K images) of ``count`` splits; our feature cache is warm.
+
+    Every split has the same images, and ours goes on from where its last step ended. The plain recipe does one of them.
+    """
+    method, settings = _published(s, epochs=1)
+    side = Subset(crops.place(s.images.numpy(), s.device), s.target.cpu().double().numpy(), np.arange(len(s.target)))
+    jobs = [SplitData(split, s.prompts, side, side) for split in range(count)]
+    ready = loop.Finetuner(Backbone(s.base, s.shape, ""), s.texts, method, settings, jobs)
+    batch = ready.load(0, 0, 1, [side.rows] * count)
+    rates = torch.full((count,), RATE, device=s.device)
     named = s.plain.named()
     for n, t in named.items():
-        t.requires_grad_(n in tuned)
-    with torch.no_grad(), s.reduced():
-        tokens = image_blocks(frozen, embed_patches(frozen, s.x), s.shape, 0, first)
-        scenes = PromptedCLIP(s.base, s.shape).text(s.texts.scenes)
-        kept = logits(s.base, PromptedCLIP(s.base, s.shape).image(s.x), scenes)
-
-    def stepped(params: Tensors, g_d: Tensors, g_g: Tensors) -> list[Tensor]:
-        return [params[n] - RATE * g for n, g in sorted(regularize("published", g_d, g_g, STRENGTH).items())]
+        t.requires_grad_(n in ready.active.tuned)
 
     def ours() -> list[Tensor]:
-        clip = PromptedCLIP(frozen | tuned, s.shape)
-        with s.reduced():
-            losses = loop.losses(clip, first, s.texts, tokens, kept, s.target)
-        return stepped(tuned, *loop.gradients(*losses, tuned))
+        ready.step(*ready.losses(*batch), rates)
+        return [t[0].detach().clone() for _, t in sorted(ready.active.tuned.items())]
 
     def theirs() -> list[Tensor]:
         with torch.no_grad(), s.reduced():
@@ -160,10 +180,12 @@ def adaptation(s: Setting) -> Work:
                     else semantic_loss(s.plain.scenes(s.x, s.texts.scenes), teacher)
                 )
             value.backward()
-            both.append({n: named[n].grad.clone() for n in tuned if named[n].grad is not None})
-        return stepped({n: named[n].detach() for n in tuned}, *both)
+            both.append({n: t.clone() for n in ready.active.tuned if (t := named[n].grad) is not None})
+        combined = regularize("published", *both, STRENGTH)
+        decayed = {n: g + settings.weight_decay * named[n].detach() for n, g in combined.items()}
+        return [named[n].detach() - RATE * g for n, g in sorted(decayed.items())]
 
-    return Work({"plain": theirs, "ours": ours}, _apart)
+    return Work({"plain": theirs, "ours": ours}, _apart, 1 / count)
 
 
 def meta_training(s: Setting) -> Work:
@@ -220,22 +242,7 @@ def splits(s: Setting, count: int = 10, size: int = 10_073, epochs: int = 400, p
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (size, 3, side, side), dtype=np.uint8)
     quality = rng.uniform(size=size)
-    published = Adapt(
-        **{
-            "tuned_blocks": TUNED,
-            "learning_rate": RATE,
-            "momentum": 0.0,
-            "weight_decay": 1e-4,
-            "batch": 192,
-            "batch_synthetic": 192,
-            "prompt_dropout": 0.0,  # the plain recipe has none in fine-tuning, and results are compared
-        },
-        **{"epochs": epochs, "angle_every": 1, "evaluate_every": 5, "patience": 6, "select": "test"},
-        **{"label_scale": "database", "batches": "remainder", "crops": "batch", "views": 0},
-        **{"precision": s.precision, "temperature": 1.0, "scenes": SCENES, "seed": 2024, "lora_rank": 8},
-        **{"cache_gb": "auto", "splits_at_once": 0, "threads": torch.get_num_threads(), "device": s.device.type},
-    )
-    method = Tune(kind="tune", label="", prompts="random", train=["context", "blocks"], rule="published", strength=5.0)
+    method, published = _published(s, epochs)
     placed, jobs = crops.place(images, s.device), []
     for split in range(count):
         order = rng.permutation(size)
@@ -256,4 +263,10 @@ def splits(s: Setting, count: int = 10, size: int = 10_073, epochs: int = 400, p
     return Work({"plain": theirs, "ours": ours}, _apart, (plain_count or count) / count)
 
 
-WORK = {"evaluation": evaluation, "adaptation": adaptation, "meta_training": meta_training, "splits": splits}
+WORK = {
+    "evaluation": evaluation,
+    "adaptation": adaptation,
+    "ten_adaptations": partial(adaptation, count=10),
+    "meta_training": meta_training,
+    "splits": splits,
+}

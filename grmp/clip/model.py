@@ -106,15 +106,18 @@ class PromptedCLIP:
     def text(self, tokens: Tensor, context: Tensor | None = None) -> Tensor:
         """(C, 77) token ids -> unit-length embeddings (C, E); ``context`` (M, D) replaces the tokens after the first."""
         p, shape = self.weights, self.shape
-        end = tokens.argmax(dim=-1)  # the end-of-text token has the largest id
-        length = int(end.max()) + 1  # the mask is causal: tokens behind the end token have no influence
-        x = p["token_embedding.weight"][tokens[:, :length]]
+        # the end-of-text token has the largest id, and the mask is causal: tokens behind it have no influence
+        tokens = tokens[:, : int(tokens.argmax(dim=-1).max()) + 1].to(self.device)
+        end, length = tokens.argmax(dim=-1), tokens.shape[1]
+        x = p["token_embedding.weight"][tokens]
         if context is not None:
             x = torch.cat([x[:, :1], context.expand(len(x), -1, -1), x[:, 1 + len(context) :]], dim=1)
         x = x + p["positional_embedding"][:length]
         for i in range(shape.text_layers):
             x = _block(x, p, f"transformer.resblocks.{i}", shape.text_heads, shape.quick_gelu, causal=True)
-        return F.normalize(_norm(x, p, "ln_final")[torch.arange(len(x)), end] @ p["text_projection"], dim=-1)
+        return F.normalize(
+            _norm(x, p, "ln_final")[torch.arange(len(x), device=end.device), end] @ p["text_projection"], dim=-1
+        )
 
     def quality_text(self, tokens: Tensor) -> Tensor:
         """``text`` with the model's own context, if it has one."""
@@ -204,6 +207,10 @@ def prompted_texts(classes: Sequence[str], context_tokens: int) -> list[str]:
 
 def _norm(x: Tensor, p: Tensors, name: str, eps: float = 1e-5) -> Tensor:
     """LayerNorm in the type of ``x``: under autocast torch's returns float32 (CLIP/model.py, class LayerNorm)."""
+    if x.is_cuda and x.dtype != p[f"{name}.weight"].dtype:  # one kernel, which sums in float32, instead of three
+        with torch.autocast("cuda", enabled=False):
+            weight, bias = (p[f"{name}.{part}"].to(x.dtype) for part in ("weight", "bias"))
+            return F.layer_norm(x, x.shape[-1:], weight, bias, eps)
     return F.layer_norm(x, x.shape[-1:], p[f"{name}.weight"], p[f"{name}.bias"], eps).to(x.dtype)
 
 
@@ -257,11 +264,13 @@ def _block(
     else:
         y = _attention(y, prompt, p, f"{name}.attn", heads, causal)
     x = x + F.linear(y, p[f"{name}.attn.out_proj.weight"], p[f"{name}.attn.out_proj.bias"])
-    y = F.linear(_norm(x, p, f"{name}.ln_2"), p[f"{name}.mlp.c_fc.weight"], p[f"{name}.mlp.c_fc.bias"])
-    w, b = p[f"{name}.mlp.c_proj.weight"], p[f"{name}.mlp.c_proj.bias"]
-    if quick_gelu:  # y sigmoid(1.702 y) = silu(1.702 y) / 1.702: fewer passes over the widest tensor
-        return x + F.linear(F.silu(1.702 * y), w / 1.702, b)
-    return x + F.linear(F.gelu(y), w, b)
+    y, (w, b) = _norm(x, p, f"{name}.ln_2"), (p[f"{name}.mlp.c_fc.{part}"] for part in ("weight", "bias"))
+    v, c = p[f"{name}.mlp.c_proj.weight"], p[f"{name}.mlp.c_proj.bias"]
+    if not quick_gelu:
+        return x + F.linear(F.gelu(F.linear(y, w, b)), v, c)
+    # y sigmoid(1.702 y) = silu(1.702 y) / 1.702: fewer passes over the widest tensor, on a GPU two
+    y = F.linear(y, 1.702 * w, 1.702 * b) if x.is_cuda else 1.702 * F.linear(y, w, b)
+    return x + F.linear(F.silu(y), v / 1.702, c)
 
 
 # ---------------------------------------------------------------------------------------------------------- image tower

@@ -1,12 +1,11 @@
 """Several splits (or tasks) as one batch: stacked tensors (S, ...), and functions of one split mapped over them."""
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
 from grmp.clip.model import Tensors
 
@@ -24,11 +23,28 @@ def take_params(stacked: Tensors, which: list[int]) -> Tensors:
 def vmap_splits(function: Callable[..., Any], *stacked: Any) -> Any:
     """Map ``function`` over the leading dimension S of tensors in nested dictionaries and tuples; so are its results.
 
-    A single split runs without vmap, so that its last bits depend on its own numbers alone.
+    For many small operations: one kernel does all splits. A single split runs without vmap, so that its last bits depend on
+    its own numbers alone.
     """
     first = tree_leaves(stacked)[0]
     if len(first) == 1:
         return tree_map(lambda t: t.unsqueeze(0), function(*tree_map(lambda t: t.squeeze(0), stacked)))
-    # the CPU's fused attention has no batching rule; the GPU's have
-    with sdpa_kernel(SDPBackend.MATH) if first.device.type == "cpu" else nullcontext():
+    # the CPU's fused attention has no batching rule, and the GPU's gives its backward tensors that it refuses
+    with sdpa_kernel(SDPBackend.MATH):
         return torch.func.vmap(function)(*stacked)
+
+
+def each_split(function: Callable[..., Any], *stacked: Any) -> Any:
+    """``vmap_splits`` by a loop, for operations that fill the device with one split.
+
+    Each split then runs the kernels that it runs alone: fused attention, biases added by the matrix product, and the types
+    of autocast, which promotes to float32 what vmap takes apart.
+    """
+    found = [function(*split) for split in unstack(stacked)]
+    return tree_map(lambda *of_splits: torch.stack(of_splits), *found)
+
+
+def unstack(stacked: Any) -> list[Any]:
+    """Nested dictionaries and tuples of tensors (S, ...) -> S of them with tensors (...)."""
+    leaves, structure = tree_flatten(stacked)
+    return [tree_unflatten(list(of_split), structure) for of_split in zip(*(t.unbind(0) for t in leaves), strict=True)]

@@ -10,9 +10,10 @@ every batch:
     step         of SGD
 
 Everything below the trained blocks is frozen, so features and teacher are computed once per crop (feature_cache.py). Splits
-differ only in their trained tensors, images and random numbers; several are computed as one batch (grmp.clip.vmap), each
-with its own seeds, learning rate and end. What is trained, the losses, the crops and the schedule follow finetune.py of the
-released code under "published" and a sound protocol otherwise (docs/departures.md, 8 to 13 and 20).
+differ only in their trained tensors, images and random numbers; several are trained side by side (grmp.clip.vmap), each
+with its own seeds, learning rate and end: texts, rule and step as one batch, images split by split. What is trained, the
+losses, the crops and the schedule follow finetune.py of the released code under "published" and a sound protocol otherwise
+(docs/departures.md, 8 to 13 and 20).
 
 Letters: S splits, B images, L tokens, D width, C texts.
 """
@@ -29,7 +30,7 @@ from tqdm import tqdm
 from grmp.clip import lora, stem
 from grmp.clip.model import Backbone, PromptDropout, PromptedCLIP, Shape, Tensors, pixels, semantic_loss, task_loss
 from grmp.clip.precision import reduced
-from grmp.clip.vmap import stack_params, take_params, vmap_splits
+from grmp.clip.vmap import each_split, stack_params, take_params, vmap_splits
 from grmp.data.crops import Crop, Images, centre, crop, draw_batches, draw_crops, spare
 from grmp.finetune.early_stopping import EarlyStopping
 from grmp.finetune.feature_cache import Budget, FeatureCache, budget
@@ -37,7 +38,7 @@ from grmp.finetune.gradient_rules import angle, find_rule, regularize
 from grmp.finetune.types import SplitData, SplitResult, Texts
 from grmp.params import Adapt, Tune
 
-TEST_BATCH = 64  # test images of a split
+TEST_BATCH = {"cpu": 64, "cuda": 256}  # test images of a split
 
 
 def finetune(
@@ -45,7 +46,7 @@ def finetune(
 ) -> list[SplitResult]:
     """Fine-tune on each split and score its test images; a split that fails does not affect the others.
 
-    Splits with equally many labels are computed as one batch. Alone or in a batch, results are equal up to the order of
+    Splits with equally many labels are trained side by side. Alone or with others, results are equal up to the order of
     float sums.
     """
     found: dict[int, SplitResult] = {}
@@ -92,7 +93,7 @@ class Active:
 
 
 class Finetuner:
-    """Fine-tunes splits with equally many labels as one batch."""
+    """Fine-tunes splits with equally many labels side by side."""
 
     def __init__(
         self, backbone: Backbone, texts: Texts, method: Tune, settings: Adapt, splits: Sequence[SplitData]
@@ -129,11 +130,10 @@ class Finetuner:
             sums, angles = np.zeros((2, len(splits))), torch.full((len(splits),), torch.nan)
             for number in range(len(batches[0])):
                 members = [b[number] for b in batches]  # positions among the labelled images
-                features, teacher, target, weight = self._load(epoch, number, len(batches[0]), members)
+                batch = self.load(epoch, number, len(batches[0]), members)
                 seeds = [[settings.seed, s.data.split, epoch, number] for s in splits]
                 dropout = PromptDropout(settings.prompt_dropout, splits[0].data.prompts, seeds)
-                masks = dropout.masks(len(members[0]))
-                task, semantic = self._losses(features, teacher, target, weight, *masks)  # (S,) each
+                task, semantic = self.losses(*batch, *dropout.masks(len(members[0])))  # (S,) each
                 values = torch.stack([task, semantic]).detach().double().cpu().numpy()
                 for split, finite in zip(splits, np.isfinite(values).all(axis=0), strict=True):
                     place = f"epoch {epoch}, batch {number}, learning rate {split.rate:g}"
@@ -142,11 +142,8 @@ class Finetuner:
                     break
                 # without a rule the semantic gradient is needed for the reported angle only
                 wanted = method.rule != "none" or epoch % settings.angle_every == 0
-                # splits share no trained tensor, so the gradient of the sum holds the gradient of each
-                g_d, g_g = gradients(task.sum(), semantic.sum() if wanted else None, active.tuned)
-                angles = vmap_splits(angle, g_d, g_g) if wanted else angles
-                step = vmap_splits(lambda d, g: regularize(method.rule, d, g, method.strength), g_d, g_g)
-                sgd_step(active.tuned, step, active.velocity, rates, settings.momentum, settings.weight_decay)
+                turned = self.step(task, semantic if wanted else None, rates)
+                angles = angles if turned is None else turned
                 sums += values * len(members[0]) / len(splits[0].targets)
             for split, losses, turned in zip(splits, sums.T, angles.tolist(), strict=True):
                 row = {"epoch": epoch, "learning_rate": split.rate, "task_loss": losses[0], "semantic_loss": losses[1]}
@@ -241,7 +238,7 @@ class Finetuner:
             if split.data.keep and not goes_on:
                 split.tensors = self._clip(*({n: t[i].detach() for n, t in part.items()} for part in parts)).weights
 
-    def _load(self, epoch: int, number: int, batches: int, members: list[np.ndarray]) -> list[Tensor]:
+    def load(self, epoch: int, number: int, batches: int, members: list[np.ndarray]) -> list[Tensor]:
         """Features (S, B, L, D), teacher's scene logits (S, B, C), targets and weights (S, B) of a batch."""
         inputs = []
         for split, chosen in zip(self.active.splits, members, strict=True):
@@ -252,12 +249,16 @@ class Finetuner:
             inputs.append((*split.caches[0].get(crops), *torch.from_numpy(both).to(self.device)))
         return [torch.stack(column) for column in zip(*inputs, strict=True)]
 
-    def _losses(self, *batch: Tensor) -> tuple[Tensor, Tensor]:
-        """Task and semantic loss (S,) of what ``_load`` returned, and the masks of dropout."""
+    def losses(self, *batch: Tensor) -> tuple[Tensor, Tensor]:
+        """Task and semantic loss (S,) of what ``load`` returned, and the masks of dropout."""
+
+        def encode(tuned: Tensors, frozen: Tensors) -> tuple[Tensor, Tensor]:
+            return encode_texts(self._clip(tuned, frozen), self.texts)
 
         def one(
             tuned: Tensors,
             frozen: Tensors,
+            texts: tuple[Tensor, Tensor],
             features: Tensor,
             teacher: Tensor,
             target: Tensor,
@@ -265,11 +266,25 @@ class Finetuner:
             *masks: Tensor,
         ) -> tuple[Tensor, Tensor]:
             clip, first, heat = self._clip(tuned, frozen), self.first_dropped, self.settings.temperature
-            return losses(clip, first, self.texts, features, teacher, target, heat, masks[0] if masks else None, weight)
+            return losses(clip, first, texts, features, teacher, target, heat, masks[0] if masks else None, weight)
 
+        tensors = self.active.tuned, self.active.frozen
         with reduced(self.device, self.settings.precision):
-            task, semantic = vmap_splits(one, self.active.tuned, self.active.frozen, *batch)
+            task, semantic = each_split(one, *tensors, vmap_splits(encode, *tensors), *batch)
         return task, semantic
+
+    def step(self, task: Tensor, semantic: Tensor | None, rates: Tensor) -> Tensor | None:
+        """Combine the gradients of both losses (S,) by the rule and step with the rates (S,).
+
+        Returns the angles (S,) between the gradients, or None without a semantic loss.
+        """
+        tuned, method, settings = self.active.tuned, self.method, self.settings
+        # splits share no trained tensor, so the gradient of the sum holds the gradient of each
+        g_d, g_g = gradients(task.sum(), None if semantic is None else semantic.sum(), tuned)
+        angles = None if semantic is None else vmap_splits(angle, g_d, g_g)
+        combined = vmap_splits(lambda d, g: regularize(method.rule, d, g, method.strength), g_d, g_g)
+        sgd_step(tuned, combined, self.active.velocity, rates, settings.momentum, settings.weight_decay)
+        return angles
 
     # --------------------------------------------------------------------------------------------------------- evaluation
 
@@ -292,12 +307,12 @@ class Finetuner:
         scores = []
         with reduced(self.device, self.settings.precision):
             texts = vmap_splits(text, *tensors)
-            for part in np.array_split(rows, math.ceil(count / TEST_BATCH), axis=1):
+            for part in np.array_split(rows, math.ceil(count / TEST_BATCH[self.device.type]), axis=1):
                 features = []
                 for split, of_split in zip(splits, part, strict=True):
                     margin = spare(split.data.test.images, self.shape.image_size)
                     features += split.caches[1].get(centre(of_split, margin))
-                scores.append(vmap_splits(score, *tensors, texts, torch.stack(features)).cpu().numpy())
+                scores.append(each_split(score, *tensors, texts, torch.stack(features)).cpu().numpy())
         whole = np.concatenate(scores, axis=1)
         return [row[: len(s.data.test.rows)] for row, s in zip(whole, splits, strict=True)]
 
@@ -357,10 +372,15 @@ def split_tuned(tensors: Tensors, prefixes: tuple[str, ...]) -> tuple[Tensors, T
     return tuned, {n: t for n, t in tensors.items() if n not in tuned}
 
 
+def encode_texts(clip: PromptedCLIP, texts: Texts) -> tuple[Tensor, Tensor]:
+    """Embeddings (C, E) of the quality texts, with the context, and of the scene texts."""
+    return clip.quality_text(texts.quality), clip.text(texts.scenes)
+
+
 def losses(
     clip: PromptedCLIP,
     first: int,
-    texts: Texts,
+    texts: tuple[Tensor, Tensor],
     features: Tensor,
     teacher: Tensor,
     target: Tensor,
@@ -368,13 +388,12 @@ def losses(
     masks: Tensor | None = None,
     weight: Tensor | float = 1.0,
 ) -> tuple[Tensor, Tensor]:
-    """(task loss, semantic loss) of one split from the features (B, L, D) in front of block ``first``.
+    """(task loss, semantic loss) of one split from its encoded texts and the features (B, L, D) in front of block ``first``.
 
     ``masks`` are those of the visual prompts' dropout (``grmp.clip.model.image_blocks``).
     """
     image = clip.image_from(features, first, masks)
-    quality = clip.logits(image, clip.quality_text(texts.quality))
-    scenes = clip.logits(image, clip.text(texts.scenes))
+    quality, scenes = (clip.logits(image, text) for text in texts)
     return task_loss(quality, target, weight), semantic_loss(scenes, teacher, temperature)
 
 

@@ -47,7 +47,7 @@ def split_data(ctx: RunContext, method: Tune) -> tuple[Texts, Callable[[int], Sp
     has_context = begin not in ("none", "visual")
     quality = prompted_texts(p.classes, p.text_tokens) if has_context else [PLAIN.format(c) for c in p.classes]
     scenes = [TEACHER_SCENE.format(s) for s in ctx.params.adapt.scenes]
-    texts = Texts(*(tokenize(t).to(ctx.device) for t in (quality, scenes)))
+    texts = Texts(*map(tokenize, (quality, scenes)))
 
     learned = [] if begin in STARTS else load_prompts(ctx.root, begin, ctx.backbone, p)
     images = place(ctx.inputs(ctx.source), ctx.device)
