@@ -162,7 +162,7 @@ def adaptation(s: Setting, count: int = 1) -> Work:
         t.requires_grad_(n in ready.active.tuned)
 
     def ours() -> list[Tensor]:
-        ready.step(*ready.losses(*batch), rates)
+        ready.train(True, rates, *batch)
         return [t[0].detach().clone() for _, t in sorted(ready.active.tuned.items())]
 
     def theirs() -> list[Tensor]:

@@ -69,7 +69,8 @@ def fits(compute: Callable[[], Result]) -> Result | None:
     except RuntimeError as error:
         if "ALLOC_FAILED" not in str(error):  # cuBLAS and cuDNN allocate memory of their own
             raise
-    torch.cuda.empty_cache()  # not above: there the exception still holds the tensors
+    gc.collect()  # not above: there the exception still holds the tensors
+    torch.cuda.empty_cache()
     return None
 
 

@@ -104,10 +104,12 @@ class PromptedCLIP:
         return pool_image(self.weights, x)
 
     def text(self, tokens: Tensor, context: Tensor | None = None) -> Tensor:
-        """(C, 77) token ids -> unit-length embeddings (C, E); ``context`` (M, D) replaces the tokens after the first."""
+        """(C, 77) token ids -> unit-length embeddings (C, E); ``context`` (M, D) replaces the tokens after the first.
+
+        Token ids that are on a GPU are used at their length (``cut``): reading them here would wait for the GPU.
+        """
         p, shape = self.weights, self.shape
-        # the end-of-text token has the largest id, and the mask is causal: tokens behind it have no influence
-        tokens = tokens[:, : int(tokens.argmax(dim=-1).max()) + 1].to(self.device)
+        tokens = tokens if tokens.is_cuda else cut(tokens).to(self.device)
         end, length = tokens.argmax(dim=-1), tokens.shape[1]
         x = p["token_embedding.weight"][tokens]
         if context is not None:
@@ -195,6 +197,11 @@ def _tokenizer() -> Callable[[list[str]], Tensor]:
 def tokenize(texts: Sequence[str]) -> Tensor:
     """(C, 77) token ids by CLIP's own tokenizer."""
     return _tokenizer()(list(texts))
+
+
+def cut(tokens: Tensor) -> Tensor:
+    """(C, 77) token ids -> (C, L): the mask is causal, so that tokens behind the end-of-text token have no influence."""
+    return tokens[:, : int(tokens.argmax(dim=-1).max()) + 1]  # the end token has the largest id
 
 
 def prompted_texts(classes: Sequence[str], context_tokens: int) -> list[str]:

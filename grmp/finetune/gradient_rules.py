@@ -34,7 +34,7 @@ def published(g_d: Tensor, g_g: Tensor, strength: float) -> Tensor:
     <G, G_g> = (1 - lambda) <G_d, G_g>: with lambda = 1 the step is orthogonal to the semantic gradient, with the published
     lambda = 5 it actively moves away from the semantic solution.
     """
-    return g_d - strength * _share(g_d, g_g, +1) * g_g
+    return torch.addcmul(g_d, -strength * _share(g_d, g_g, +1), g_g)
 
 
 def prograd(g_d: Tensor, g_g: Tensor, strength: float) -> Tensor:
@@ -42,7 +42,7 @@ def prograd(g_d: Tensor, g_g: Tensor, strength: float) -> Tensor:
 
     The same projection where the gradients *conflict*, so that the step never undoes the semantic solution.
     """
-    return g_d - strength * _share(g_d, g_g, -1) * g_g
+    return torch.addcmul(g_d, -strength * _share(g_d, g_g, -1), g_g)
 
 
 def pcgrad(g_d: Tensor, g_g: Tensor, strength: float) -> Tensor:
@@ -81,9 +81,9 @@ def regularize(rule: str, task: Gradients, semantic: Gradients, strength: float)
 def angle(task: Gradients, semantic: Gradients) -> Tensor:
     """Angle in degrees between the two gradients, all tensors taken together; NaN if one of them is zero."""
 
-    def total(pairs: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
-        return sum((torch.sum(a * b, dtype=torch.float64) for a, b in pairs), torch.zeros((), dtype=torch.float64))
+    def total(values: Iterable[Tensor]) -> Tensor:
+        return sum((v.double() for v in values), torch.zeros((), dtype=torch.float64))
 
-    dot = total((task[n], semantic[n]) for n in task if n in semantic)
-    lengths = total((g, g) for g in task.values()) * total((g, g) for g in semantic.values())
-    return torch.rad2deg(torch.acos((dot / lengths.sqrt()).clamp(-1, 1)))
+    dot = total(torch.sum(task[n] * semantic[n]) for n in task if n in semantic)
+    lengths = [total(torch.linalg.vector_norm(g) ** 2 for g in of_loss.values()) for of_loss in (task, semantic)]
+    return torch.rad2deg(torch.acos((dot / (lengths[0] * lengths[1]).sqrt()).clamp(-1, 1)))

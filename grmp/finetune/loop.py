@@ -28,7 +28,18 @@ from torch import Tensor
 from tqdm import tqdm
 
 from grmp.clip import lora, stem
-from grmp.clip.model import Backbone, PromptDropout, PromptedCLIP, Shape, Tensors, pixels, semantic_loss, task_loss
+from grmp.clip.graphs import Recording
+from grmp.clip.model import (
+    Backbone,
+    PromptDropout,
+    PromptedCLIP,
+    Shape,
+    Tensors,
+    cut,
+    pixels,
+    semantic_loss,
+    task_loss,
+)
 from grmp.clip.precision import reduced
 from grmp.clip.vmap import each_split, stack_params, take_params, vmap_splits
 from grmp.data.crops import Crop, Images, centre, crop, draw_batches, draw_crops, spare
@@ -84,8 +95,6 @@ class Active:
 
     def keep(self, wanted: Sequence[bool]) -> None:
         """Drop the other splits."""
-        if all(wanted):
-            return
         which = [i for i, is_wanted in enumerate(wanted) if is_wanted]
         self.splits = [self.splits[i] for i in which]
         self.tuned = {n: t.requires_grad_() for n, t in take_params(self.tuned, which).items()}
@@ -100,8 +109,9 @@ class Finetuner:
     ) -> None:
         """Set up every split; nothing is trained yet."""
         find_rule(method.rule)  # an unknown rule is an error before training starts
-        self.backbone, self.texts, self.method, self.settings = backbone, texts, method, settings
+        self.backbone, self.method, self.settings = backbone, method, settings
         self.shape, self.device = backbone.shape, backbone.device
+        self.texts = Texts(*(cut(t).to(self.device) for t in (texts.quality, texts.scenes)))
         self.first = first_trained_block(self.shape, method.train, settings.tuned_blocks)
         # with dropout, features of training images change at every step behind the first prompts
         self.first_dropped = min(self.first, 0) if settings.prompt_dropout else self.first
@@ -116,6 +126,7 @@ class Finetuner:
             stack_params([{n: t for n, t in frozen.items() if n in own} for _, frozen in parts]),
             {},
         )
+        self.recordings = {"train": Recording(), "train without angle": Recording(), "score": Recording()}
         self.trained_values = sum(t[0].numel() for t in self.active.tuned.values())
 
     def run(self) -> list[SplitResult]:
@@ -133,26 +144,24 @@ class Finetuner:
                 batch = self.load(epoch, number, len(batches[0]), members)
                 seeds = [[settings.seed, s.data.split, epoch, number] for s in splits]
                 dropout = PromptDropout(settings.prompt_dropout, splits[0].data.prompts, seeds)
-                task, semantic = self.losses(*batch, *dropout.masks(len(members[0])))  # (S,) each
-                values = torch.stack([task, semantic]).detach().double().cpu().numpy()
+                # without a rule the semantic gradient is needed for the reported angle only
+                wanted = method.rule != "none" or epoch % settings.angle_every == 0
+                losses, angles = self.train(wanted, rates, *batch, *dropout.masks(len(members[0])))
+                values = losses.double().cpu().numpy()
                 for split, finite in zip(splits, np.isfinite(values).all(axis=0), strict=True):
                     place = f"epoch {epoch}, batch {number}, learning rate {split.rate:g}"
                     split.failure = split.failure or (None if finite else f"loss is not finite at {place}")
                 if all(s.failure for s in splits):
                     break
-                # without a rule the semantic gradient is needed for the reported angle only
-                wanted = method.rule != "none" or epoch % settings.angle_every == 0
-                turned = self.step(task, semantic if wanted else None, rates)
-                angles = angles if turned is None else turned
                 sums += values * len(members[0]) / len(splits[0].targets)
-            for split, losses, turned in zip(splits, sums.T, angles.tolist(), strict=True):
-                row = {"epoch": epoch, "learning_rate": split.rate, "task_loss": losses[0], "semantic_loss": losses[1]}
+            for split, (task, semantic), turned in zip(splits, sums.T, angles.tolist(), strict=True):
+                row = {"epoch": epoch, "learning_rate": split.rate, "task_loss": task, "semantic_loss": semantic}
                 split.history.append(row | {"angle_deg": turned})
-            active.keep([s.failure is None for s in splits])
+            self._keep([s.failure is None for s in splits])
             if active.splits and settings.select == "test":
                 going = self._evaluate(epoch)
                 self._keep_tensors(going)
-                active.keep(going)
+                self._keep(going)
             if not active.splits:
                 break
         if active.splits and settings.select != "test":
@@ -203,27 +212,37 @@ class Finetuner:
         self, data: SplitData, frozen: Tensors, budgets: tuple[Budget, Budget]
     ) -> tuple[FeatureCache, FeatureCache]:
         """(features, teacher's scene logits) of training crops, and features of test crops."""
-        clip = PromptedCLIP(frozen, self.shape)
-        teacher = PromptedCLIP(data.teacher or self.backbone.weights, self.shape)
+        # nothing here refers to this object: a circle would keep a GPU's memory after the run
+        shape, device, first, dropped = self.shape, self.device, self.first, self.first_dropped
+        clip, precision = PromptedCLIP(frozen, shape), self.settings.precision
+        teacher = PromptedCLIP(data.teacher or self.backbone.weights, shape)
         with torch.no_grad():
             scenes = teacher.text(self.texts.scenes)
 
         def load(images: Images, crops: Sequence[Crop]) -> Tensor:
-            x = pixels(crop(images, crops, self.shape.image_size).to(self.device), self.shape)
-            return x.to(self.backbone.weights["logit_scale"].dtype)
+            return pixels(crop(images, crops, shape.image_size).to(device), shape).to(scenes.dtype)
 
         @torch.no_grad()
-        def for_training(crops: Sequence[Crop]) -> tuple[Tensor, Tensor]:
-            with reduced(self.device, self.settings.precision):
-                x = load(data.train.images, crops)
-                return clip.features(x, self.first_dropped), teacher.logits(teacher.image(x), scenes)
+        def for_training(x: Tensor) -> tuple[Tensor, ...]:
+            with reduced(device, precision):
+                return clip.features(x, dropped), teacher.logits(teacher.image(x), scenes)
 
         @torch.no_grad()
-        def for_test(crops: Sequence[Crop]) -> tuple[Tensor]:
-            with reduced(self.device, self.settings.precision):
-                return (clip.features(load(data.test.images, crops), self.first),)
+        def for_test(x: Tensor) -> tuple[Tensor, ...]:
+            with reduced(device, precision):
+                return (clip.features(x, first),)
 
-        return FeatureCache(for_training, budgets[0]), FeatureCache(for_test, budgets[1])
+        train, test = Recording(), Recording()
+        return (
+            FeatureCache(lambda crops: train(for_training, load(data.train.images, crops)), budgets[0]),
+            FeatureCache(lambda crops: test(for_test, load(data.test.images, crops)), budgets[1]),
+        )
+
+    def _keep(self, wanted: Sequence[bool]) -> None:
+        """Drop the other splits; kernels were recorded for the tensors of all."""
+        if not all(wanted):
+            self.active.keep(wanted)
+            self.recordings = {name: Recording() for name in self.recordings}
 
     # ---------------------------------------------------------------------------------------------------------- one batch
 
@@ -248,6 +267,21 @@ class Finetuner:
             both = np.stack([split.targets[chosen], weights]).astype(np.float32)
             inputs.append((*split.caches[0].get(crops), *torch.from_numpy(both).to(self.device)))
         return [torch.stack(column) for column in zip(*inputs, strict=True)]
+
+    def train(self, look: bool, *batch: Tensor) -> tuple[Tensor, Tensor]:
+        """One step: losses (2, S) before it, and the angles (S,) between their gradients, NaN unless ``look``.
+
+        ``batch`` is the learning rates (S,), what ``load`` returned, and the masks of dropout.
+        """
+
+        def one(rates: Tensor, *batch: Tensor) -> tuple[Tensor, Tensor]:
+            task, semantic = self.losses(*batch)
+            angles = self.step(task, semantic if look else None, rates)
+            losses = torch.stack([task, semantic]).detach()
+            return losses, torch.full_like(task, torch.nan) if angles is None else angles
+
+        losses, angles = self.recordings["train" if look else "train without angle"](one, *batch)
+        return losses, angles
 
     def losses(self, *batch: Tensor) -> tuple[Tensor, Tensor]:
         """Task and semantic loss (S,) of what ``load`` returned, and the masks of dropout."""
@@ -293,6 +327,8 @@ class Finetuner:
         """Predicted quality of each split's test images, (N test,) each."""
         splits, tensors = self.active.splits, (self.active.tuned, self.active.frozen)
         count = max(len(s.data.test.rows) for s in splits)
+        parts = math.ceil(count / TEST_BATCH[self.device.type])
+        count += -count % parts if self.device.type == "cuda" else 0  # batches of one size are recorded once
         # splits with fewer test images repeat their last one
         rows = np.stack([np.pad(r, (0, count - len(r)), "edge") for r in (s.data.test.rows for s in splits)])
 
@@ -304,15 +340,20 @@ class Finetuner:
             both = clip.logits(clip.image_from(features, self.first), text)
             return both.to(clip.weights["logit_scale"].dtype).softmax(-1)[:, 0]
 
+        @torch.no_grad()
+        def batch(texts: Tensor, features: Tensor) -> tuple[Tensor]:
+            with reduced(self.device, self.settings.precision):
+                return (each_split(score, *tensors, texts, features),)
+
         scores = []
         with reduced(self.device, self.settings.precision):
             texts = vmap_splits(text, *tensors)
-            for part in np.array_split(rows, math.ceil(count / TEST_BATCH[self.device.type]), axis=1):
-                features = []
-                for split, of_split in zip(splits, part, strict=True):
-                    margin = spare(split.data.test.images, self.shape.image_size)
-                    features += split.caches[1].get(centre(of_split, margin))
-                scores.append(each_split(score, *tensors, texts, torch.stack(features)).cpu().numpy())
+        for part in np.array_split(rows, parts, axis=1):
+            features = []
+            for split, of_split in zip(splits, part, strict=True):
+                margin = spare(split.data.test.images, self.shape.image_size)
+                features += split.caches[1].get(centre(of_split, margin))
+            scores.append(self.recordings["score"](batch, texts, torch.stack(features))[0].cpu().numpy())
         whole = np.concatenate(scores, axis=1)
         return [row[: len(s.data.test.rows)] for row, s in zip(whole, splits, strict=True)]
 
@@ -417,7 +458,8 @@ def sgd_step(
     """The step of torch.optim.SGD in place, with one learning rate per split: tensors are (S, ...), ``rates`` (S,)."""
     for name, gradient in gradients.items():
         gradient = gradient.add(tuned[name], alpha=weight_decay)
-        if momentum:
-            gradient = gradient.add(velocity[name], alpha=momentum) if name in velocity else gradient
+        if momentum and name in velocity:
+            gradient = torch.add(gradient, velocity[name], alpha=momentum, out=velocity[name])
+        elif momentum:
             velocity[name] = gradient
-        tuned[name].sub_(rates.view(-1, *[1] * (gradient.dim() - 1)) * gradient)
+        tuned[name].addcmul_(rates.view(-1, *[1] * (gradient.dim() - 1)), gradient, value=-1)
