@@ -20,13 +20,15 @@ import torch
 from bench import draw
 from bench.measure import alternate, machine, peak_flops
 from bench.work import VIT_B16, WORK, Setting
+from grmp.device import choose_device
 
 RESULTS = Path(__file__).parent / "results"
 
 
 def compare(name: str, setting: Setting, repeats: int, peak: float, **options: int) -> list[dict[str, Any]]:
     """One row a recipe: medians over the repetitions, and of the ratios of neighbours."""
-    work, device, count = WORK[name](setting, **options), setting.device, len(setting.target)
+    work, device = WORK[name](setting, **options), setting.device
+    count = len(setting.target) * work.times
     found = alternate(work.recipes, device, repeats, count=name != "splits")
     apart = work.difference(found["plain"].result, found["ours"].result)
     rows = []
@@ -69,7 +71,7 @@ def main(arguments: list[str]) -> None:
 
         return false_positives(arguments[1:])
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda", "cuda_deterministic"])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--images", type=int, default=16)
     parser.add_argument("--shots", type=int, default=50)
@@ -83,7 +85,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--epochs", type=int, default=400, help="of the work `splits`")
     parser.add_argument("--out", type=Path, default=RESULTS)
     given = parser.parse_args(arguments)
-    device = torch.device(given.device)
+    device = choose_device(given.device, torch.get_num_threads())
     precision = given.precision or ("float32" if device.type == "cpu" else "bfloat16")
     peak = peak_flops(device, getattr(torch, precision), 2048 if device.type == "cpu" else 8192)
     rows: list[dict[str, Any]] = []
@@ -103,7 +105,7 @@ def main(arguments: list[str]) -> None:
         )
         rows += compare(name, setting, 1 if name == "splits" else given.repeats, peak, **options)
         print(pd.DataFrame(rows[-2:]).drop(columns="machine").to_string(index=False), flush=True)
-        save(pd.DataFrame(rows), given.out / f"{device.type}.csv")  # after each, in case the time of the machine ends
+        save(pd.DataFrame(rows), given.out / f"{given.device}.csv")  # after each, in case the time of the machine ends
 
 
 def save(table: pd.DataFrame, path: Path) -> None:

@@ -58,6 +58,7 @@ class Work:
     recipes: dict[str, Callable[[], Any]]
     difference: Callable[[Any, Any], float]
     plain_share: float = 1.0  # of the work that the plain recipe does: a whole one may take too long
+    times: int = 1  # how often the setting's images are used
 
 
 class Setting:
@@ -185,7 +186,7 @@ def adaptation(s: Setting, count: int = 1) -> Work:
         decayed = {n: g + settings.weight_decay * named[n].detach() for n, g in combined.items()}
         return [named[n].detach() - RATE * g for n, g in sorted(decayed.items())]
 
-    return Work({"plain": theirs, "ours": ours}, _apart, 1 / count)
+    return Work({"plain": theirs, "ours": ours}, _apart, 1 / count, count)
 
 
 def meta_training(s: Setting) -> Work:

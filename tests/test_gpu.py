@@ -74,7 +74,7 @@ def test_recorded_kernels_do_what_the_function_does():
     for call, size in enumerate((3, 3, 3, 3, 1, 3, 3, 3)):
         (twice,) = recording(add, torch.full((size,), float(call + 1), device="cuda"))
         assert twice.tolist() == [(call + 1) * (call + 2)] * 3
-        assert (recording.graph is not None) == (call in (1, 2, 3, 6, 7))
+        assert (recording.graph is not None) == (call > 0)
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("float16", 0.003), ("bfloat16", 0.02)])

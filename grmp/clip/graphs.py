@@ -9,9 +9,10 @@ from torch import Tensor
 class Recording:
     """The kernels of a function of tensors that is called again and again with the same shapes (a CUDA graph).
 
-    The first call runs the function, the second records it, later ones replay the record on copies of their arguments; calls
-    with other shapes start anew. The function must not read a value on the CPU and may change other tensors in place only.
-    A call overwrites what the one before returned. On a CPU every call runs the function.
+    The first call runs the function. Once two calls in succession have had the same shapes, the function is recorded for
+    them, and calls with these shapes replay the record on copies of their arguments; others run the function. It must not
+    read a value on the CPU and may change other tensors in place only. A call overwrites what the one before returned. On a
+    CPU every call runs the function.
     """
 
     def __init__(self) -> None:
@@ -23,9 +24,9 @@ class Recording:
 
     def __call__(self, function: Callable[..., tuple[Tensor, ...]], *arguments: Tensor) -> tuple[Tensor, ...]:
         """What ``function``, the same at every call, returns. It is not kept: its owner may own the recording."""
-        shapes, self.shapes = self.shapes, [a.shape for a in arguments]
-        if not arguments[0].is_cuda or self.shapes != shapes:
-            self.graph, self.results = None, ()
+        before, self.shapes = self.shapes, [a.shape for a in arguments]
+        wanted = [a.shape for a in self.arguments] if self.graph else before
+        if not arguments[0].is_cuda or self.shapes != wanted:
             return function(*arguments)
         if self.graph is None:
             self.arguments, graph = [a.clone() for a in arguments], torch.cuda.CUDAGraph()

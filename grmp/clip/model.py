@@ -283,15 +283,13 @@ def _block(
 # ---------------------------------------------------------------------------------------------------------- image tower
 
 
-def visual_prompts(p: Tensors, shape: Shape) -> list[Tensor | None]:
-    """Projected prompts of each block, (1, P, D) or None; they do not depend on the image."""
-    if "visual.prompt_embeddings" not in p:
-        return [None] * shape.vision_layers
-    raw = [p["visual.prompt_embeddings"]]
-    if "visual.deep_prompt_embeddings" in p:
-        raw += p["visual.deep_prompt_embeddings"].split(1)
-    w, b = p["visual.prompt_proj.weight"], p["visual.prompt_proj.bias"]
-    return [F.linear(r, w, b) for r in raw] + [None] * (shape.vision_layers - len(raw))
+def visual_prompt(p: Tensors, block: int) -> Tensor | None:
+    """Projected prompts of a block, (1, P, D), or None; they do not depend on the image."""
+    first, deep = p.get("visual.prompt_embeddings"), p.get("visual.deep_prompt_embeddings")
+    raw = first if block == 0 else deep[block - 1 : block] if deep is not None else None
+    if raw is None or not len(raw):
+        return None
+    return F.linear(raw, p["visual.prompt_proj.weight"], p["visual.prompt_proj.bias"])
 
 
 def apply_stem(p: Tensors, x: Tensor) -> Tensor:
@@ -328,9 +326,8 @@ def image_blocks(
     The last block of the tower returns the class token alone, (B, 1, D), unless ``all_tokens``. ``masks``
     (prompted blocks, B, P, D) multiply each image's copy of the prompts: the dropout of the released code.
     """
-    prompts = visual_prompts(p, shape)
     for i in range(first, last):
-        prompt = prompts[i]
+        prompt = visual_prompt(p, i)
         if prompt is not None and masks is not None:
             prompt = prompt * masks[i]
         name = f"visual.transformer.resblocks.{i}"
