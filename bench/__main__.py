@@ -90,19 +90,15 @@ def main(arguments: list[str]) -> None:
     peak = peak_flops(device, getattr(torch, precision), 2048 if device.type == "cpu" else 8192)
     rows: list[dict[str, Any]] = []
     for name in given.work or [w for w in WORK if device.type == "cuda" or w not in ("splits", "ten_adaptations")]:
-        setting = Setting(
-            device, given.shots if name in ("adaptation", "splits") else given.images, VIT_B16, precision=precision
-        )
-        options = (
-            {
-                "count": given.splits,
-                "size": given.size,
-                "epochs": given.epochs,
-                "plain_count": given.plain_splits,
-            }
-            if name == "splits"
-            else {}
-        )
+        images = given.images if name in ("evaluation", "meta_training") else given.shots
+        setting = Setting(device, images, VIT_B16, precision=precision)
+        several = {
+            "count": given.splits,
+            "size": given.size,
+            "epochs": given.epochs,
+            "plain_count": given.plain_splits,
+        }
+        options = several if name == "splits" else {}
         rows += compare(name, setting, 1 if name == "splits" else given.repeats, peak, **options)
         print(pd.DataFrame(rows[-2:]).drop(columns="machine").to_string(index=False), flush=True)
         save(pd.DataFrame(rows), given.out / f"{given.device}.csv")  # after each, in case the time of the machine ends
