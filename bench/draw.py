@@ -27,7 +27,7 @@ def ratios(table: pd.DataFrame, path: Path) -> None:
             bars = axis.bar(places, part[column], 0.36, label=recipe)
             axis.bar_label(
                 bars,
-                fmt="{:,.0f}" if column == "memory_mb" else "{:.2f}",
+                fmt=lambda v: f"{v:,.0f}" if v >= 100 else f"{v:.2f}",
                 fontsize=6,
                 padding=7 if column == "ratio" else 1,
             )
@@ -37,7 +37,7 @@ def ratios(table: pd.DataFrame, path: Path) -> None:
         axis.set_xticks(np.arange(len(work)), [w.replace("_", "\n") for w in work])
         axis.set_ylabel(label)
         axis.margins(y=0.15)
-    axes.flat[0].legend()
+    figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     first = table.iloc[0]
     figure.suptitle(f"ViT-B/16, 100 prompts, {first['precision']}: {first['machine']}", fontsize=8)
     figure.savefig(path, dpi=150)
