@@ -1,4 +1,4 @@
-"""Several splits (or tasks) as one batch: stacked tensors (S, ...), and functions of one split mapped over them."""
+"""Several splits: stacked tensors (S, ...), and functions of one split mapped over them, as one batch or in a loop."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
