@@ -85,6 +85,8 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--epochs", type=int, default=400, help="of the work `splits`")
     parser.add_argument("--out", type=Path, default=RESULTS)
     given = parser.parse_args(arguments)
+    if given.device != "cpu" and not torch.cuda.is_available():
+        parser.error("torch finds no GPU here; use --device cpu")
     device = choose_device(given.device, torch.get_num_threads())
     precision = given.precision or ("float32" if device.type == "cpu" else "bfloat16")
     peak = peak_flops(device, getattr(torch, precision), 2048 if device.type == "cpu" else 8192)

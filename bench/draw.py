@@ -24,16 +24,20 @@ def ratios(table: pd.DataFrame, path: Path) -> None:
         for i, recipe in enumerate(("plain", "ours")):
             part = table[table["recipe"] == recipe].set_index("work").loc[work]
             places = np.arange(len(work)) + (i - 0.5) * 0.38
-            bars = axis.bar(places, part[column], 0.36, label=recipe)
-            axis.bar_label(
-                bars,
-                fmt=lambda v: f"{v:,.0f}" if v >= 100 else f"{v:.2f}",
-                fontsize=6,
-                padding=7 if column == "ratio" else 1,
-            )
+            # `splits` is a whole schedule: images a second say nothing there
+            values = part[column].where((part.index != "splits") | (column != "images_per_second"))
+            bars, heights = axis.bar(places, values, 0.36, label=recipe), values
             if column == "ratio" and recipe == "ours":
-                reach = np.abs(part[["ratio_lowest", "ratio_highest"]].sub(part["ratio"], axis=0)).T.to_numpy()
-                axis.errorbar(places, part[column], reach, fmt="none", ecolor="black", lw=0.8, zorder=3)
+                reach = np.abs(part[["ratio_lowest", "ratio_highest"]].sub(values, axis=0)).T.to_numpy()
+                axis.errorbar(places, values, reach, fmt="none", ecolor="black", lw=0.8, zorder=3)
+                heights = part["ratio_highest"]
+            for bar, value, height in zip(bars, values, heights, strict=True):
+                if np.isfinite(value):
+                    text, middle = (
+                        f"{value:,.0f}" if value >= 100 else f"{value:.2f}",
+                        bar.get_x() + bar.get_width() / 2,
+                    )
+                    axis.annotate(text, (middle, height), (0, 2), textcoords="offset points", ha="center", fontsize=6)
         axis.set_xticks(np.arange(len(work)), [w.replace("_", "\n") for w in work])
         axis.set_ylabel(label)
         axis.margins(y=0.15)
