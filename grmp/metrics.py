@@ -13,10 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 
 METRICS = ("srcc", "krcc", "plcc", "plcc_fit", "rmse")
 FEWEST = 5  # images; a rank correlation of fewer is meaningless
-CONSTANT, ROUNDING = (
-    1e-9,
-    2e-7,
-)  # scores within the first, or this share of the largest (float32 rounds by less), are equal
+CONSTANT = 1e-9  # scores within this are equal,
+ROUNDING = 2e-7  # or within this share of the largest: float32 rounds by less
 NO_TEST = {"low": np.nan, "high": np.nan, "p": np.nan}
 
 Array = NDArray[np.float64]

@@ -95,7 +95,7 @@ def attribution(params: Params, root: Path, database: str) -> None:
     shown = crop(images, centre(rows[chosen], spare(images, shape.image_size)), shape.image_size)
     given = context.inputs(context.target)
     scenes, clip = params.adapt.scenes, context.backbone  # the scene that the teacher finds most probable
-    text = clip.text(tokenize([TEACHER_SCENE.format(s) for s in scenes]).to(context.device)).detach()
+    text = clip.text(tokenize([TEACHER_SCENE.format(s) for s in scenes])).detach()
     best = clip.map(lambda x: clip.logits(clip.image(x), text).argmax(-1), given, rows)
     table = index[["image", "quality"]].assign(scene=[scenes[i] for i in best.tolist()])
     maps, explained = {}, {}

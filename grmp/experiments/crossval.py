@@ -196,7 +196,7 @@ def learn(ctx: RunContext, name: str) -> QualityModel:
         return QualityModel.of(tensors, ctx.backbone.shape, texts.quality)
     clip = ctx.backbone
     if isinstance(method, ZeroShot):
-        return QualityModel.of(ctx.backbone.weights, clip.shape, tokenize(method.templates).to(ctx.device))
+        return QualityModel.of(ctx.backbone.weights, clip.shape, tokenize(method.templates))
     assert isinstance(method, ridge.Ridge)  # one of KINDS
     rows = ctx.splits.train(0, None)
     x = embeddings(ctx, np.asarray(ctx.source.images)[rows]).numpy().astype(np.float64)

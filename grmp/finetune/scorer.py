@@ -192,5 +192,5 @@ def _zero_shot(name: str, device: torch.device) -> QualityModel:
     clip = shipped.load(name).to(device)
     scale = {"low": 0, "high": 1, "higher_better": True}
     card = {"size": 244, "aspect": "squash", "scale": scale, "method": "zero_shot", "sha256": clip.sha256}
-    tokens = tokenize(TEXTS).to(device)
+    tokens = tokenize(TEXTS)
     return replace(QualityModel.of(clip.weights, clip.shape, tokens), card=card)

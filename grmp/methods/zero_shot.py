@@ -27,7 +27,7 @@ def prepare(ctx: RunContext, method: ZeroShot) -> Splitwise:
     from grmp.finetune.types import SplitResult
     from grmp.methods.context import each, embeddings
 
-    tokens = tokenize(method.templates).to(ctx.device)
+    tokens = tokenize(method.templates)
     with torch.no_grad():
         text = ctx.backbone.text(tokens).cpu()
         logits = ctx.backbone.weights["logit_scale"].exp().cpu() * embeddings(ctx, ctx.inputs(ctx.target)) @ text.T

@@ -45,7 +45,7 @@ def measure(params: Params, root: Path, name: str) -> None:
     generator = torch.Generator().manual_seed(settings.seed)  # as train.py begins
     fresh = random_prompts(backbone.shape, p.visual_tokens, p.visual_layers, p.text_tokens, p.norm, generator)
     starts = {"meta": checkpoints.load_prompts(root, name, backbone, p)[0], "random": fresh}
-    tokens = tokenize(prompted_texts(p.classes, p.text_tokens)).to(device)
+    tokens = tokenize(prompted_texts(p.classes, p.text_tokens))
     one_query = settings.model_copy(update={"query_batch": 2**30})
 
     rows = []

@@ -49,7 +49,7 @@ def pretrain(params: Params, root: Path, name: str) -> None:
     loaded = {d: [dataset.load(root / "data/prepared" / d, view) for view in views[d]] for d in used}
     device = choose_device(params.adapt.device, settings.threads)
     backbone = checkpoints.load(root, device, params.backbone.normalize)
-    tokens = tokenize(prompted_texts(p.classes, p.text_tokens)).to(device)
+    tokens = tokenize(prompted_texts(p.classes, p.text_tokens))
     identity = _identity(params, name, loaded, backbone)
     target = root / "models/prompts" / f"{name}.safetensors"
     kept = [Checkpoint(target.with_name(f".partial.{name}.{seed}.pt"), identity) for seed in range(settings.seeds)]
