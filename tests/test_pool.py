@@ -85,10 +85,13 @@ def test_each_process_sees_its_own_gpu():
     assert len(seen) == 6
 
 
+# a shell starts background jobs with SIGINT ignored, which tests that run in one would pass on
 PARENT = """
+import signal
 import time
 from grmp.pool import work
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     print(list(work(time.sleep, [600], [None])))
 """
 
