@@ -111,10 +111,6 @@ class Splits:
         """``count`` splits that test on every image that is on a side here: the target of a cross-database run."""
         return Splits(np.tile(np.where(self.ranks[0] == -2, -2, -1), (count, 1)))
 
-    def learned(self) -> "Splits":
-        """The same splits, testing on the training images: what a teacher scores for its student."""
-        return Splits(np.where(self.ranks >= 0, -1, -2))
-
 
 def load(path: Path, images: pd.Series) -> Splits:
     """The splits in ``path`` (``data/splits/<database>/<protocol>.csv``) for a prepared index with the names ``images``.

@@ -3,9 +3,10 @@
 As there: CLIP is first adapted to quality, then its knowledge guides a network of a fraction of its size.
 
 What differs: the teacher is any method of kind ``tune`` after fine-tuning on the K labels, GRMP-IQA for example. It scores
-all images of the split's training side, and these scores are all that the student sees: its training reads no label and no
-test image. Only scores are distilled; the paper adapts what is distilled to the modalities of the teacher. The student is a
-plain CNN from a seeded start; theirs is chosen for its architecture. (Written from the abstract of the paper.)
+the first ``images`` of the split's training order, which begins with the labelled ones, or all of it if it is shorter. These
+scores are all that the student sees: its training reads no label and no test image. Only scores are distilled; the paper
+adapts what is distilled to the modalities of the teacher. The student is a plain CNN from a seeded start; theirs is chosen
+for its architecture. (Written from the abstract of the paper.)
 
 The student: four 3x3 convolutions of stride 2 with 16, 32, 64 and 128 channels and ReLU, the mean over positions, one linear
 map: 97,569 values. It has no normalisation layers, because brightness and contrast are part of quality.
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from grmp.params import Fit, Method, Params, Tune
+from grmp.params import Fit, Method, Params, Positive, Tune
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -38,6 +39,7 @@ class Distill(Method):
 
     kind: Literal["distill"]
     teacher: str  # a method of kind tune
+    images: Positive  # at most, of the training side: those that the teacher scores and the student learns from
     fit: Fit
 
     @property
@@ -84,13 +86,15 @@ def learn(
 
 
 def prepare(ctx: RunContext, method: Distill) -> Splitwise:
-    """Fine-tune the teacher on each split, let it score the training side, train the student on its scores."""
+    """Fine-tune the teacher on each split, let it score images of the training side, train the student on its scores."""
     from grmp.clip.model import map_images
+    from grmp.data.splits import Splits
     from grmp.methods import tune
 
     teacher = ctx.params.methods[method.teacher]
     assert isinstance(teacher, Tune)  # checked when the settings are read
-    learned = ctx.splits.learned()
+    ranks = ctx.splits.ranks  # the teacher tests on what the student learns from
+    learned = Splits(np.where((ranks >= 0) & (ranks < method.images), -1, -2))
     # the teacher stops at its last epoch under any protocol, so that it learns nothing from test labels
     fixed = ctx.params.model_copy(update={"adapt": ctx.params.adapt.model_copy(update={"select": "fixed"})})
     teach = tune.prepare(replace(ctx, params=fixed, target=ctx.source, tested=learned), teacher)

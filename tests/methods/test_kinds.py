@@ -18,6 +18,8 @@ from grmp.data import splits
 from grmp.errors import UserError
 from grmp.experiments.identity import identify
 from grmp.experiments.run import run
+from grmp.finetune.types import SplitResult
+from grmp.methods import distill
 from grmp.methods.context import RunContext
 from grmp.params import RunKey
 from grmp.pretrain.train import pretrain
@@ -132,6 +134,24 @@ def test_a_loss_that_is_not_finite_fails_its_split_alone(world, method):
     fine, failed = methods.prepare(case, method)([0, 1])
     assert np.isfinite(fine.scores).all()
     assert re.fullmatch(r"loss is not finite at epoch 0, batch \d, learning rate [\d.e-]+", failed.failure)
+
+
+def test_a_student_learns_from_the_first_images_of_the_training_order(world, monkeypatch):
+    """Of 20, the first 12 are the labelled ones; a limit above the training side changes nothing."""
+    seen = []
+
+    def learn(ctx, rows, scores, *_):
+        seen.append((list(rows), len(scores)))
+        return None, SplitResult(failure="seen")
+
+    monkeypatch.setattr(distill, "learn", learn)
+    loaded = params.load(world)
+    case = tiny_case(loaded, world.parent)
+    for images in (20, 1000):
+        distill.prepare(case, loaded.methods["distill"].model_copy(update={"images": images}))([1])
+    train = case.splits.train(1, None)
+    assert seen == [(sorted(train[:20]), 20), (sorted(train), len(train))]
+    assert set(case.splits.train(1, case.shots)) < set(seen[0][0])
 
 
 def test_page_lists_every_method_and_ablation():
