@@ -8,9 +8,11 @@ of kind ``tune``, in three ways:
     joint        starts anew, with the labels of all databases so far together
     gate         one model for each database, starting anew; a gate weighs their scores (grmp/finetune/gate.py)
 
-Epochs are fixed under any protocol, so nothing is learned from test labels.
+Epochs are fixed under any protocol, so nothing is learned from test labels. The scores of every model on every database are
+kept as finished splits until the table is written, so an interrupted call continues.
 """
 
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
@@ -21,10 +23,13 @@ import pandas as pd
 from tqdm import trange
 
 from grmp.clip.model import Tensors
+from grmp.code import code_digest
 from grmp.data.crops import place
 from grmp.errors import UserError
+from grmp.experiments import identity, record
+from grmp.experiments.record import FinishedSplit
 from grmp.experiments.run import check
-from grmp.files import write_text
+from grmp.files import sha256_of, write_text
 from grmp.finetune.gate import Gate
 from grmp.finetune.loop import finetune
 from grmp.finetune.scorer import QualityModel
@@ -42,30 +47,28 @@ def continual(params: Params, root: Path) -> None:
 
     Raises UserError if a database is missing, has too few labels or other image sizes than the others, or training fails.
     """
-    rows = []
-    if params.continual.sequence:
-        contexts = opened(params, root)
-        for split in trange(params.continual.splits, desc="continual", unit="split", disable=None):
-            rows += [(strategy, split, *row) for strategy, *row in steps(contexts, split)]
-    table = pd.DataFrame(rows, columns=COLUMNS)
-    write_text(root / "results/continual.csv", table.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
-
-
-def opened(params: Params, root: Path) -> dict[str, RunContext]:
-    """What each database of the sequence brings, in order; checked before anything is trained."""
-    settings = params.continual
+    rows, settings = [], params.continual
     keys = [RunKey(params.protocol, name, settings.method, settings.shots) for name in settings.sequence]
     check(params, root, keys)
-    contexts = {key.database: open_context(params, root, key) for key in keys}
-    sizes = {name: ctx.source.images.shape[-1] for name, ctx in contexts.items()}
-    if len(set(sizes.values())) > 1:
-        found = ", ".join(f"{name} {size} x {size}" for name, size in sizes.items())
-        raise UserError(f"continual.sequence: images are prepared at different sizes ({found}); run: dvc repro prepare")
-    return contexts
+    runs = [identity.identify(params, root, key).digest for key in keys]
+    folder = record.partial(root, sha256_of([*runs, code_digest(__name__)]))
+    if keys:
+        contexts = {key.database: open_context(params, root, key) for key in keys}
+        sizes = {name: ctx.source.images.shape[-1] for name, ctx in contexts.items()}
+        if len(set(sizes.values())) > 1:
+            found = ", ".join(f"{name} {size} x {size}" for name, size in sizes.items())
+            raise UserError(
+                f"continual.sequence: images are prepared at different sizes ({found}); run: dvc repro prepare"
+            )
+        for split in trange(settings.splits, desc="continual", unit="split", disable=None):
+            rows += [(strategy, split, *row) for strategy, *row in steps(contexts, split, folder)]
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    write_text(root / "results/continual.csv", table.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
+    shutil.rmtree(folder, ignore_errors=True)
 
 
-def steps(contexts: dict[str, RunContext], split: int) -> Iterator[tuple[str, int, str, str, float, int]]:
-    """(strategy, step, database learned, database tested, SRCC, test images) of one split."""
+def steps(contexts: dict[str, RunContext], split: int, folder: Path) -> Iterator[tuple[str, int, str, str, float, int]]:
+    """(strategy, step, database learned, database tested, SRCC, test images) of one split; scores are kept in ``folder``."""
 
     @cache
     def model(*stages: tuple[str, ...]) -> QualityModel:
@@ -74,9 +77,25 @@ def steps(contexts: dict[str, RunContext], split: int) -> Iterator[tuple[str, in
         return learn([contexts[name] for name in stages[-1]], split, before)
 
     @cache
-    def scores(database: str, *stages: tuple[str, ...]) -> np.ndarray:
-        ctx, learned = contexts[database], model(*stages)
-        return learned.clip.score(ctx.inputs(ctx.source), ctx.splits.test(split), learned.text)
+    def scores(*stages: tuple[str, ...]) -> dict[str, np.ndarray]:
+        """Of the test images of every database on which some step tests this model."""
+        learned, found = [name for stage in stages for name in stage], {}
+        for name in names if len(learned) == 1 else learned:  # of one database: to the last step, behind the gate
+            ctx, below = contexts[name], folder / ",".join(map("+".join, stages)) / name
+            if (kept := record.read_split(below, split)) is None:
+                one, rows = model(*stages), ctx.splits.test(split)
+                kept = FinishedSplit(
+                    image=ctx.source.index["image"].iloc[rows].tolist(),
+                    quality=ctx.quality[rows].tolist(),
+                    score=one.clip.score(ctx.inputs(ctx.source), rows, one.text).tolist(),
+                    history=[],
+                    trained_values=0,  # only the scores are read again
+                    seconds=0.0,
+                    status="ok",
+                )
+                record.write_split(below, split, kept)
+            found[name] = np.array(kept.score)
+        return found
 
     @cache
     def features(name: str, labelled: bool) -> np.ndarray:
@@ -90,9 +109,9 @@ def steps(contexts: dict[str, RunContext], split: int) -> Iterator[tuple[str, in
         gate = Gate.fit({name: features(name, True) for name in seen}, params.continual.clusters, params.adapt.seed)
         for name in seen:
             found = {
-                "gate": gate.score(name, features(name, False), {n: scores(name, (n,)) for n in seen}),
-                "sequential": scores(name, *((n,) for n in seen)),
-                "joint": scores(name, seen),
+                "gate": gate.score(name, features(name, False), {n: scores((n,))[name] for n in seen}),
+                "sequential": scores(*((n,) for n in seen))[name],
+                "joint": scores(seen)[name],
             }
             quality = contexts[name].quality[contexts[name].splits.test(split)]
             for strategy, score in found.items():

@@ -55,7 +55,8 @@ def test_models_go_on_start_anew_or_learn_both(world: Path, monkeypatch: pytest.
         return found
 
     monkeypatch.setattr(continual, "learn", spy)
-    list(continual.steps(continual.opened(load(world), world.parent), 0))
+    continual.continual(load(world), world.parent)
+    calls = calls[: len(calls) // 2]  # of the first of two splits
     first = next(tensors for names, start, tensors in calls if names == ["pre"] and start is None)
     assert [names for names, start, _ in calls if start is first] == [["target"]]
     assert sorted(names for names, start, _ in calls if start is None) == [["pre"], ["pre", "target"], ["target"]]
@@ -68,6 +69,30 @@ def test_the_same_settings_give_the_same_bytes(world: Path, table: pd.DataFrame)
     before = path.read_bytes()
     continual.continual(load(world), world.parent)
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("after", [1, 3, 4, 6])
+def test_an_interrupted_call_continues_to_the_same_bytes(world: Path, table: pd.DataFrame, monkeypatch, after: int):
+    """Ctrl-C during one of eight fine-tunings; at most the one that a later one starts from is repeated."""
+    path, calls, learn = world.parent / "results/continual.csv", [], continual.learn
+    before = path.read_bytes()
+
+    def stopped(*given):
+        if len(calls) == after:
+            raise KeyboardInterrupt
+        calls.append(given)
+        return learn(*given)
+
+    monkeypatch.setattr(continual, "learn", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        continual.continual(load(world), world.parent)
+    assert path.read_bytes() == before
+    assert list((world.parent / "results/partial").glob("*/*/*/0.json"))
+    monkeypatch.setattr(continual, "learn", lambda *given: calls.append(given) or learn(*given))
+    continual.continual(load(world), world.parent)
+    assert path.read_bytes() == before
+    assert 8 <= len(calls) <= 9
+    assert [p.name for p in (world.parent / "results/partial").glob("*")] in ([], ["locks"])
 
 
 def test_an_empty_sequence_is_an_empty_table(tmp_path: Path):
