@@ -96,7 +96,7 @@ def tiny_case(loaded, base, spoil=None):
     return RunContext(loaded, base, db, db, parts, parts, 12, backbone, torch.device("cpu"))
 
 
-@pytest.mark.parametrize("method", ["ridge", "grmp", "triplets", "panel", "distill", "upper"])
+@pytest.mark.parametrize("method", ["ridge", "grmp", "triplets", "panel", "distill", "upper", "random_crossval"])
 def test_which_labels_it_reads(world, method):
     """Of the K labelled pictures those, of the rest of the training side none but by ``upper``, of the test side never."""
 
