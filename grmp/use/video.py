@@ -4,6 +4,7 @@ Video quality models such as Ada-DQA (Liu et al., ACM MM 2023, arXiv 2308.00729)
 that stutters but has clear frames gets a high score.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from grmp.finetune.scorer import QualityModel
 
 ENDINGS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg")
 LOW = 10  # percentile over frames
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # quiet; read when OpenCV loads FFmpeg
 COLUMNS = ["video", "frames", "quality", "quality_p10", "predicted_rating"]
 
 

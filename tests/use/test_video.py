@@ -52,13 +52,14 @@ def test_a_video_is_the_mean_of_its_frames(clip: Path, tmp_path: Path):
 
 
 @pytest.mark.parametrize("content", [b"", b"no video", b"RIFF\0\0\0\0AVI "])
-def test_a_file_that_is_no_video_is_named(tmp_path: Path, content: bytes):
+def test_a_file_that_is_no_video_is_named(tmp_path: Path, content: bytes, capfd):
     path = tmp_path / "broken.mp4"
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"broken\.mp4: not a video"):
         list(frames(path, 3))
     with pytest.raises(UserError, match="not found"):
         list(frames(tmp_path / "none.mp4", 3))
+    assert "@" not in capfd.readouterr().err  # as in lines of FFmpeg
 
 
 def test_a_cut_video_gives_the_frames_that_are_there(clip: Path, tmp_path: Path):
