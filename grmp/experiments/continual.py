@@ -27,7 +27,6 @@ from grmp.code import code_digest
 from grmp.data.crops import place
 from grmp.errors import UserError
 from grmp.experiments import identity, record
-from grmp.experiments.record import FinishedSplit
 from grmp.experiments.run import check
 from grmp.files import sha256_of, write_text
 from grmp.finetune.gate import Gate
@@ -84,7 +83,7 @@ def steps(contexts: dict[str, RunContext], split: int, folder: Path) -> Iterator
             ctx, below = contexts[name], folder / ",".join(map("+".join, stages)) / name
             if (kept := record.read_split(below, split)) is None:
                 one, rows = model(*stages), ctx.splits.test(split)
-                kept = FinishedSplit(
+                kept = record.FinishedSplit(
                     image=ctx.source.index["image"].iloc[rows].tolist(),
                     quality=ctx.quality[rows].tolist(),
                     score=one.clip.score(ctx.inputs(ctx.source), rows, one.text).tolist(),
