@@ -1,14 +1,18 @@
 """A kind of method is one file and a gradient rule one function: both are added to a copy of the code and run there."""
 
 import os
-import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
+from grmp import params
+from grmp.errors import UserError
+from grmp.experiments.run import run
+from grmp.params import RunKey
 from tests import worlds
 from tests.conftest import ROOT
 
@@ -68,25 +72,29 @@ ENTRIES = {
 }
 
 
-@pytest.fixture
-def code(tmp_path) -> Path:
-    """A copy of the package."""
-    shutil.copytree(ROOT / "grmp", tmp_path / "code/grmp", ignore=shutil.ignore_patterns("__pycache__"))
-    return tmp_path / "code"
+COMPUTE = """
+import sys
+from pathlib import Path
+from grmp import params
+from grmp.experiments.run import run
+from grmp.experiments.sweep import outdated
+file = Path("params.yaml").resolve()
+loaded = params.load(file)
+keys = outdated(loaded, file.parent)
+print(*(key.method for key in keys))
+for key in keys:
+    if key.method in sys.argv[1:]:
+        run(loaded, file.parent, key, progress=False)
+"""
 
 
-def grmp(code: Path, root: Path, *arguments: str) -> str:
+def to_compute(code: Path, root: Path, *computed: str) -> list[str]:
+    """Methods whose record is not up to date under this code, which then computes those that are named."""
     environment = os.environ | {"PYTHONPATH": str(code), "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(
-        ["grmp", *arguments], cwd=root, env=environment, capture_output=True, text=True, check=False, timeout=240
-    )
+    command = [sys.executable, "-c", COMPUTE, *computed]
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    return done.stdout
-
-
-def to_compute(code: Path, root: Path) -> list[str]:
-    """Methods whose record is not up to date."""
-    return re.findall(r"^sound-target-(\w+)-6\b", grmp(code, root, "sweep", "--dry"), re.MULTILINE)
+    return done.stdout.split("\n", 1)[0].split()
 
 
 def ask_for(file: Path, name: str) -> None:
@@ -96,33 +104,34 @@ def ask_for(file: Path, name: str) -> None:
     file.write_text(yaml.safe_dump(raw, sort_keys=False))
 
 
-@pytest.mark.timeout(600)
-def test_a_toy_kind_and_a_toy_rule_run_and_leave_other_records_alone(code, tmp_path):
+def test_a_toy_kind_and_a_toy_rule_run_and_leave_other_records_alone(tmp_path):
     methods = ["ridge", "random_prompts"]
     file = worlds.build(tmp_path / "root", run={"few_shot": {"methods": methods, "shots": [6]}})
-    grmp(code, file.parent, "sweep", "--workers", "1")
+    loaded = params.load(file)
+    for key in loaded.run.run_keys():
+        run(loaded, file.parent, key, progress=False)
+    code = tmp_path / "code"
+    shutil.copytree(ROOT / "grmp", code / "grmp", ignore=shutil.ignore_patterns("__pycache__"))
     (code / "grmp/methods/mean_label.py").write_text(KIND)
     ask_for(file, "mean_label")
     assert to_compute(code, file.parent) == ["mean_label"]
     with (code / "grmp/finetune/gradient_rules.py").open("a") as rules:
         rules.write(RULE)
     ask_for(file, "half")
-    assert to_compute(code, file.parent) == ["random_prompts", "mean_label", "half"]  # fine-tuning reads all rules
-    grmp(code, file.parent, "sweep", "--workers", "1")
+    found = to_compute(code, file.parent, *ENTRIES)
+    assert found == ["random_prompts", "mean_label", "half"]  # fine-tuning reads all rules
     records = {m: (file.parent / f"results/runs/sound/target/{m}/6/predictions.csv").read_bytes() for m in ENTRIES}
     assert len(set(records.values())) == 2
 
 
-def test_an_unknown_kind_or_rule_is_named(code, tmp_path):
-    file = worlds.build(tmp_path / "root")
+def test_an_unknown_kind_or_rule_is_named(tmp_path):
+    file = worlds.build(tmp_path)
     raw = yaml.safe_load(file.read_text())
     raw["methods"]["random_prompts"]["rule"] = "halff"
     file.write_text(yaml.safe_dump(raw))
-    run = ["grmp", "run", "target", "random_prompts", "6"]
-    environment = os.environ | {"PYTHONPATH": str(code), "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(run, cwd=file.parent, env=environment, capture_output=True, text=True, check=False)
-    assert "error: rule 'halff' is not defined in gradient_rules.py; known: none, published" in done.stderr
+    with pytest.raises(UserError, match=r"rule 'halff' is not defined in gradient_rules\.py; known: none, published"):
+        run(params.load(file), tmp_path, RunKey("sound", "target", "random_prompts", 6), progress=False)
     raw["methods"]["coop"]["kind"] = "context"
     file.write_text(yaml.safe_dump(raw))
-    done = subprocess.run(run, cwd=file.parent, env=environment, capture_output=True, text=True, check=False)
-    assert "methods.coop.kind: 'context' is not a kind of method" in done.stderr
+    with pytest.raises(UserError, match=r"methods\.coop\.kind: 'context' is not a kind of method"):
+        params.load(file)

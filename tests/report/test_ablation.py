@@ -1,12 +1,10 @@
 """Ablations are those of params.yaml, and say what the records hold."""
 
-import json
 import shutil
 from pathlib import Path
 
 import pytest
 
-from grmp.metrics import interval
 from grmp.report import ablation, comparisons, distortions, gradient
 from grmp.report.ablation import sweeps, value_text
 from grmp.report.results import Results
@@ -29,35 +27,6 @@ def test_ablations_are_those_of_the_settings(ablated: Results):
         ("20", "strong"),
     ]
     assert gradient.ablation_of(ablated.params, "random", "strength").points == []
-
-
-def test_effects_are_those_of_the_records(ablated: Results):
-    asked = comparisons.questions(ablated.params.report.parts)
-    assert len(asked) == 4
-    found = comparisons.effects(ablated, asked)
-    row = comparisons.at(found, question="Gradient rule, random prompts", database="beta").iloc[0]
-    by = ablated.scores.query("database == 'beta' and shots == 25").pivot(
-        index="split", columns="method", values="srcc"
-    )
-    e = ablated.params.evaluate
-    expected = interval(by["random_qgr"] - by["random"], e.level, e.resamples, e.seed)
-    assert {key: row[key] for key in expected} == pytest.approx(expected)
-    assert row["differences"] == pytest.approx((by["random_qgr"] - by["random"]).tolist())
-    cells = found.groupby("question", sort=False).size()
-    assert cells.tolist() == [6, 2, 2, 6]  # what has no partner has no row
-    table = comparisons.effect_table(ablated, found, asked, "Parts")
-    assert len(table.shown) == 16
-    assert "Not run" not in table.note
-
-
-def test_runs_on_other_pictures_are_not_compared(ablated: Results, tmp_path: Path):
-    folder = shutil.copytree(ablated.root, tmp_path / "world")
-    path = folder / "results/runs/sound/alpha/random_qgr/25/run.json"
-    run = json.loads(path.read_text())
-    run["inputs"]["database"] = "9" * 64
-    path.write_text(json.dumps(run))
-    found = comparisons.effects(Results.open(folder), [("q", "random_qgr", "random")])
-    assert found["database"].tolist() == ["beta"]
 
 
 def test_the_sweep_table_holds_medians_and_differences(ablated: Results):

@@ -78,16 +78,6 @@ def test_a_method_keeps_its_colour(whole: Results):
     assert panel.lines[0].get_color() == one["GRMP-IQA"]
 
 
-def test_forest_shows_the_pairs(whole: Results):
-    figure = comparisons.forest(whole, comparisons.answers(whole))
-    assert [a.get_title("left") for a in figure.axes] == [p["question"] for p in settings()["evaluate"]["pairs"]]
-    rows = len(DATABASES) * len(SHOTS)
-    middles = [line.get_xdata()[0] for line in figure.axes[0].lines if len(line.get_xdata()) == 1]
-    cells = whole.pairs.query("method == 'meta' and metric == 'srcc' and database != 'all'")
-    assert middles == pytest.approx(cells["mean"].to_numpy())
-    assert len(middles) == rows
-
-
 def test_simulated_opinions_are_called_so(whole: Results):
     names = [a.get_xlabel() for a in databases.histograms(whole).axes]
     assert names == ["simulated rating"] * 3 + ["MOS"]
@@ -232,16 +222,6 @@ def test_missing_splits_are_counted_in_the_cell(world: Path):
     table = few_shot.score_table(Results.open(world), "few_shot", SHOTS)
     assert table.shown["SRCC, 25"].iloc[3].strip("*").endswith("(4 of 5 splits)")
     assert "alpha, meta, 25: 1 of 5 splits: failed: loss is not finite" in table.note
-
-
-def test_pair_table_counts_and_judges(whole: Results):
-    table = comparisons.answer_table(whole, comparisons.answers(whole))
-    row = whole.pairs.query("metric == 'srcc'").iloc[0]
-    assert table.shown["Won"].iloc[0] == f"{row['won']:.0f} of 5"
-    sides = {"above 0", "below 0", "includes 0"}
-    assert set(table.shown["Interval"]) <= sides
-    above = [s == "above 0" for s in table.shown["Interval"]]
-    assert above == (table.data["low"] > 0).tolist()
 
 
 def test_sources_that_pretraining_has_seen(whole: Results, monkeypatch):

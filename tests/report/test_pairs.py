@@ -2,7 +2,6 @@
 
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,7 +10,6 @@ import pytest
 from grmp.experiments.record import read_record
 from grmp.metrics import holm
 from grmp.report.collect import score_table
-from grmp.report.comparisons import answers
 from grmp.report.pairs import ALL, CELL, Differences
 from grmp.report.results import Results
 
@@ -84,11 +82,3 @@ def test_differences_are_those_of_the_predictions(whole: Results):
     assert found["differences"] == pytest.approx((grmp - meta).tolist())
     assert found["won"] == (grmp > meta).sum()
     assert found["low"] < found["mean"] < found["high"]
-
-
-def test_answers_are_of_few_labels_within_a_database():
-    databases, shots = ["alpha", "alpha", "all", "alpha_to_gamma", "alpha_to_gamma"], [50, "20pct", "all", 50, "20pct"]
-    cells = pd.DataFrame({"database": databases, "shots": pd.Series(shots, dtype=object), "metric": "srcc"})
-    scores = pd.DataFrame(columns=["database", "shots", "method", "split", "srcc"])
-    found = answers(SimpleNamespace(pairs=cells.assign(method="a", against="b"), scores=scores))
-    assert found["shots"].tolist() == [50, "all"]

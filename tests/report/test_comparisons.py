@@ -1,0 +1,78 @@
+"""Paired differences: which runs are compared, and that tables and figures hold what pairs.csv and the records hold."""
+
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+
+from grmp.metrics import interval
+from grmp.report import comparisons
+from grmp.report.results import Results
+from tests.report.sample import DATABASES, settings
+
+SHOTS = [25, 50]
+
+
+@pytest.fixture(scope="module")
+def whole(collected: Path) -> Results:
+    return Results.open(collected)
+
+
+def test_answers_are_of_few_labels_within_a_database():
+    databases, shots = ["alpha", "alpha", "all", "alpha_to_gamma", "alpha_to_gamma"], [50, "20pct", "all", 50, "20pct"]
+    cells = pd.DataFrame({"database": databases, "shots": pd.Series(shots, dtype=object), "metric": "srcc"})
+    scores = pd.DataFrame(columns=["database", "shots", "method", "split", "srcc"])
+    found = comparisons.answers(SimpleNamespace(pairs=cells.assign(method="a", against="b"), scores=scores))
+    assert found["shots"].tolist() == [50, "all"]
+
+
+def test_forest_shows_the_pairs(whole: Results):
+    figure = comparisons.forest(whole, comparisons.answers(whole))
+    assert [a.get_title("left") for a in figure.axes] == [p["question"] for p in settings()["evaluate"]["pairs"]]
+    rows = len(DATABASES) * len(SHOTS)
+    middles = [line.get_xdata()[0] for line in figure.axes[0].lines if len(line.get_xdata()) == 1]
+    cells = whole.pairs.query("method == 'meta' and metric == 'srcc' and database != 'all'")
+    assert middles == pytest.approx(cells["mean"].to_numpy())
+    assert len(middles) == rows
+
+
+def test_pair_table_counts_and_judges(whole: Results):
+    table = comparisons.answer_table(whole, comparisons.answers(whole))
+    row = whole.pairs.query("metric == 'srcc'").iloc[0]
+    assert table.shown["Won"].iloc[0] == f"{row['won']:.0f} of 5"
+    sides = {"above 0", "below 0", "includes 0"}
+    assert set(table.shown["Interval"]) <= sides
+    above = [s == "above 0" for s in table.shown["Interval"]]
+    assert above == (table.data["low"] > 0).tolist()
+
+
+def test_effects_are_those_of_the_records(ablated: Results):
+    asked = comparisons.questions(ablated.params.report.parts)
+    assert len(asked) == 4
+    found = comparisons.effects(ablated, asked)
+    row = comparisons.at(found, question="Gradient rule, random prompts", database="beta").iloc[0]
+    by = ablated.scores.query("database == 'beta' and shots == 25").pivot(
+        index="split", columns="method", values="srcc"
+    )
+    e = ablated.params.evaluate
+    expected = interval(by["random_qgr"] - by["random"], e.level, e.resamples, e.seed)
+    assert {key: row[key] for key in expected} == pytest.approx(expected)
+    assert row["differences"] == pytest.approx((by["random_qgr"] - by["random"]).tolist())
+    cells = found.groupby("question", sort=False).size()
+    assert cells.tolist() == [6, 2, 2, 6]  # what has no partner has no row
+    table = comparisons.effect_table(ablated, found, asked, "Parts")
+    assert len(table.shown) == 16
+    assert "Not run" not in table.note
+
+
+def test_runs_on_other_pictures_are_not_compared(ablated: Results, tmp_path: Path):
+    folder = shutil.copytree(ablated.root, tmp_path / "world")
+    path = folder / "results/runs/sound/alpha/random_qgr/25/run.json"
+    run = json.loads(path.read_text())
+    run["inputs"]["database"] = "9" * 64
+    path.write_text(json.dumps(run))
+    found = comparisons.effects(Results.open(folder), [("q", "random_qgr", "random")])
+    assert found["database"].tolist() == ["beta"]
