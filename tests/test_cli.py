@@ -33,7 +33,9 @@ def test_stages_that_train_nothing_need_no_torch():
         "grmp.cli, grmp.data.cli, grmp.data.download, grmp.data.prepare, grmp.data.splits, grmp.data.simulated.databases, "
         "grmp.experiments.run, grmp.experiments.sweep, grmp.report.collect, grmp.report.notebook, grmp.report.site"
     )
-    subprocess.run([sys.executable, "-c", f"import sys, {modules}; sys.exit('torch' in sys.modules)"], check=True)
+    settings = "grmp.params.load(pathlib.Path('params.yaml'))"
+    code = f"import pathlib, sys, {modules}; {settings}; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
 @pytest.mark.parametrize(

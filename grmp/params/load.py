@@ -271,7 +271,7 @@ def _validated(kind: type[G], raw: Any, within: str) -> G:
 def _method(name: str, raw: Any) -> Method:
     """The settings of a method, checked by the class that its kind has registered."""
     kind = str(raw.get("kind")) if isinstance(raw, dict) else ""
-    if kind.isidentifier() and find_spec(f"{METHODS}.{kind}"):
+    if kind not in Method.kinds and kind.isidentifier() and find_spec(f"{METHODS}.{kind}"):
         importlib.import_module(f"{METHODS}.{kind}")
     if kind not in Method.kinds:
         raise UserError(f"methods.{name}.kind: '{kind}' is not a kind of method; see docs/methods.md")

@@ -266,17 +266,13 @@ def test_one_file_adds_a_database(tmp_path):
     tree = {f"toys/r{i // 2}_{i % 2}.png": layouts.picture(".png", i) for i in range(10)}
     tree["toys/toy.txt"] = "\n".join(f"r{i // 2}_{i % 2}.png;{i}" for i in range(10)).encode()
     layouts.unpack(tree, tmp_path)
+    commands = "from grmp.data.cli import app\n"
     for words in (["fetch", "toy", "--from", "toys"], ["prepare", "toy"], ["show", "toy"], ["list"]):
-        command = [sys.executable, "-c", "from grmp.cli import main; main()", "data", *words]
-        done = subprocess.run(
-            command,
-            cwd=tmp_path,
-            env=os.environ | {"PYTHONPATH": str(tmp_path)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
+        commands += f"app({words}, standalone_mode=False)\n"
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-c", commands]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
     assert "toy       synthetic" in done.stdout
     made = dataset.load(tmp_path / "data/prepared/toy")
     assert made.index["reference"].tolist() == [f"r{i // 2}" for i in range(10)]

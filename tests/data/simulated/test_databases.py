@@ -31,6 +31,7 @@ def scores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pd.DataFrame]:
         patch.setattr(world, "render_scene", lambda *_: grey)
         patch.setattr(world, "distort", lambda image, *_, **__: image)
         patch.setattr(world, "quality", lambda *_: 3.0)
+        patch.setattr(Image.Image, "save", lambda *_, **__: None)
         # in this process: what is patched here is not patched in the workers of ``render``
         rows = {n: world._make(n, folder, range(design.contents)) for n, design in world._DESIGNS.items()}
     return {name: pd.DataFrame(of).replace("", np.nan) for name, of in rows.items()}
@@ -117,6 +118,7 @@ def test_faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(pd.DataFrame, "to_csv", full)
+    monkeypatch.setattr(world, "work", lambda do, items, _: [(None, "done", do(item)) for item in items])
     monkeypatch.setattr(world, "_DESIGNS", {"sim_syn1": world._Design(1, ("coffee.png",), ("jpeg",))})
     with pytest.raises(UserError, match="No space left on device; free some space"):
         world.render("sim_syn1", tmp_path / "full")
