@@ -194,7 +194,10 @@ def train(
         tuple[float, float] | None, typer.Option(help="ends of the rating scale", show_default="observed range")
     ] = None,
     lower_is_better: Annotated[bool, typer.Option("--lower-is-better", help="low ratings are good")] = False,
-    folds: Annotated[int, typer.Option(min=0, help="folds of cross-validation; 0: none")] = 5,
+    folds: Annotated[
+        int | None,
+        typer.Option(min=0, help="folds of cross-validation; 0: none", show_default="5, fewer for few images"),
+    ] = None,
     resume: Annotated[
         Path | None, typer.Option("--continue", help="a model whose method, CLIP and scale to keep, with more ratings")
     ] = None,
@@ -221,7 +224,7 @@ def train(
     loaded, method = loaded.under(protocol or loaded.protocol), method or ("grmp" if params else METHOD)
     if folds == 1:
         raise UserError("--folds 1 leaves no training data; use 0 or at least 2")
-    from grmp.data.custom import read
+    from grmp.data.custom import most_folds, read
     from grmp.experiments import crossval
     from grmp.use.select import SHOWN, unrated
 
@@ -230,7 +233,10 @@ def train(
     with contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
         rated = read(ratings, data.size, data.aspect, scale, not lower_is_better, not keep_duplicates)
         low, high, count = rated.info["scale"]["low"], rated.info["scale"]["high"], len(rated.index)
-        print(f"{count} rated images of {rated.info['sources']} sources, scale {low:g} to {high:g}", flush=True)
+        sources, folds = rated.info["sources"], most_folds(rated) if folds is None else folds
+        print(
+            f"{count} rated images of {sources} sources, scale {low:g} to {high:g}, {folds or 'no'} folds", flush=True
+        )
         to_rate = unrated(ratings, rated, data.size, data.aspect, loaded.splits.seed) if folds else None
         found, later = crossval.train(loaded, root, rated, path, method, others, folds, to_rate)
         if folds:

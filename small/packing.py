@@ -20,7 +20,7 @@ def pack(name: str, shape: Shape, tensors: Tensors, known: torch.Tensor, folder:
 
 def write(name: str, tensors: Tensors, metadata: dict[str, Any], folder: Path = shipped.FOLDER) -> None:
     """Write a model's files, in float16 and the stem (of prompts: none) apart, and record their sha256."""
-    half = {n: t if n == shipped.IDS else t.half() for n, t in tensors.items()}
+    half = {n: t.half() if t.is_floating_point() else t for n, t in tensors.items()}
     shared = {n: t for n, t in half.items() if n.startswith(stem.PREFIX)}
     index = shipped.digests(folder) if (folder / "index.json").is_file() else {}
     if shared:

@@ -55,7 +55,9 @@ def test_the_commands_for_own_images_need_no_extra(photos: Path):
     train = ["train", "photos/ratings.csv", "--method", "ridge", "--folds", "0"]
     run(hide + GRMP.format(arguments=train), photos)
     score = ["score", "photos/3.png", "--model", "photos/ratings.safetensors"]
-    assert "photos/3.png" in run(hide + GRMP.format(arguments=score), photos)
+    _, quality, percentile, *_ = run(hide + GRMP.format(arguments=score), photos).splitlines()[1].split(",")
+    assert 0 < float(quality) < 1
+    assert 0 <= float(percentile) <= 100  # among photographs that come with the package
     run(hide + "import grmp.use.select, grmp.use.rate", photos)
 
 

@@ -4,9 +4,10 @@
     weights/<name>.safetensors    everything else of one CLIP; of the token embedding the rows of the words it was trained on
     weights/<name>/fomaml.safetensors    meta-learned prompts of one CLIP
     weights/photo.safetensors     everything else of the default scorer, which grmp/finetune/scorer.py loads
+    weights/photo/biq2021.safetensors    what the stem makes of 200 photographs, in 8 bits
     weights/index.json            sha256 of each file
 
-All tensors are float16 on disk and float32 in memory. A token that a CLIP was not trained on has the mean of the rows
+All other tensors are float16 on disk and float32 in memory. A token that a CLIP was not trained on has the mean of the rows
 that it knows, so that such a word says nothing.
 """
 
@@ -15,6 +16,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from grmp.clip import checkpoints
 from grmp.clip.model import Backbone, Shape, Tensors
 from grmp.errors import UserError
@@ -22,6 +25,7 @@ from grmp.files import sha256
 
 FOLDER = Path(__file__).parent / "weights"
 SCORER = "photo"
+REFERENCE = "photo/biq2021"
 VOCABULARY = 49_408  # of CLIP's tokenizer
 _EMBEDDING, IDS = "token_embedding.weight", "token_ids"
 REMEDY = "install the package again"
@@ -66,6 +70,12 @@ def prompts(name: str, variant: str, into: Path, folder: Path = FOLDER) -> None:
             "with its own prompts: --params PIPELINE/params.yaml"
         )
     checkpoints.save(into, *_part(f"{name}/{variant}", folder))
+
+
+def reference(folder: Path = FOLDER) -> Tensor:
+    """What the stem makes of 200 photographs of BIQ2021 on which no shipped model was trained: (200, 896, 7, 7)."""
+    found, _ = _part(REFERENCE, folder)
+    return found["lowest"] + found["step"] * found["levels"]
 
 
 def _part(part: str, folder: Path) -> tuple[Tensors, dict[str, Any]]:

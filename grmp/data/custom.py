@@ -18,7 +18,7 @@ from grmp.errors import UserError, some
 from grmp.metrics import constant
 
 FEWEST = 10  # rated images
-FOLD = 5  # sources per fold, at least
+FOLDS, FOLD = 5, 5  # of cross-validation unless asked for others, and sources in each, at least
 
 
 def read(
@@ -136,6 +136,11 @@ def locate(table: Path, names: list[str]) -> list[Path]:
     if missing:
         raise UserError(f"{table}: {len(missing)} of {len(names)} images are not below {folder}: {some(missing)}")
     return list(found)
+
+
+def most_folds(rated: Dataset) -> int:
+    """``FOLDS``, or as many as have enough sources; 0 if those are not even two."""
+    return min(FOLDS, rated.info["sources"] // FOLD) if rated.info["sources"] >= 2 * FOLD else 0
 
 
 def folds(index: pd.DataFrame, count: int, seed: int) -> Splits:

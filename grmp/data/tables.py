@@ -8,6 +8,7 @@ import contextlib
 import csv
 import io
 import re
+import sys
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,7 +34,7 @@ def read(path: Path, needed: Sequence[str], instead: Sequence[str] = ()) -> pd.D
     instead
         Columns that may be there instead.
     """
-    lines, start, first = io.StringIO(_text(path), newline=""), 0, "\n"
+    lines, start, first = io.StringIO(_text(path, needed), newline=""), 0, "\n"
     while re.fullmatch(r'("?sep=.)?[\s,;|"]*', first) and first:  # blank, or Excel's own first line
         start, first = start + 1, lines.readline()
     rows_of = {mark: next(csv.reader([first], delimiter=mark), []) for mark in SEPARATORS}
@@ -100,6 +101,13 @@ def numbers(path: Path, table: pd.DataFrame, column: str) -> pd.Series:
                 f"{path}, line {line}: '{values[line]},{beside[line]}' may be two columns or a decimal comma; put {column} in "
                 f"the last column, or write ratings with a decimal point"
             )
+    if len(values) and values.str.fullmatch(r"[1-9]\d{0,2},\d{3}").all():
+        first = values.iloc[0]
+        print(
+            f"{path}: '{first}' is read as {first.replace(',', '.')}, with a decimal comma, like all of '{column}'; remove the "
+            "commas if they separate thousands",
+            file=sys.stderr,
+        )
     return values.str.replace(",", ".").astype(float)
 
 
@@ -108,12 +116,12 @@ def plain(name: str) -> str:
     return unicodedata.normalize("NFC", name).replace("\\", "/").strip().casefold()
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, needed: Sequence[str]) -> str:
     """A text file in UTF-8, UTF-16, or Windows-1252 if it is none of them."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise UserError(f"{path} not found; give a CSV file with the columns image and mos") from None
+        raise UserError(f"{path} not found; give a CSV file with the columns {', '.join(needed)}") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read as CSV: {error.strerror}") from None
     what = next((what for begin, what in BINARY.items() if data.startswith(begin)), "not text in a known encoding")
@@ -124,7 +132,8 @@ def _text(path: Path) -> str:
             text = data.decode(encoding)
             if "\0" not in text and what.startswith("not"):
                 if encoding == "cp1252":
-                    print(f"{path} is not UTF-8 and is read as Windows-1252; save it as UTF-8 if names are not found")
+                    note = f"{path} is not UTF-8 and is read as Windows-1252; save it as UTF-8 if names are not found"
+                    print(note, file=sys.stderr)
                 return text
     raise UserError(f"{path} cannot be read as CSV: it is {what}; save it as CSV in UTF-8")
 

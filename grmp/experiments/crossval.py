@@ -126,7 +126,7 @@ def train(
             card |= trust.measure(
                 rated.index["quality"].to_numpy(), scores[method], f"the {len(rated.index)} rated images"
             )
-        replace(model, card=card).save(out)
+        replace(model, card=card | model.among_photographs()).save(out)
         for folder in kept.values():
             shutil.rmtree(folder, ignore_errors=True)
     # `method` is the last of names, so `spread` is its own

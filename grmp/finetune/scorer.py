@@ -145,6 +145,13 @@ class QualityModel:
         """What scores (N,) mean: see `trust.judge`."""
         return trust.judge(self.card, self.scale, quality)
 
+    def among_photographs(self) -> dict[str, Any]:
+        """Entries of the card: see `trust.among`, for shipped photographs of BIQ2021; none for a CLIP without their stem."""
+        if not self.clip.shape.stem:
+            return {}
+        known = shipped.reference().numpy()
+        return trust.among(self.quality(known), f"{len(known)} photographs of BIQ2021")
+
     @property
     def scale(self) -> Scale:
         """The rating scale of the training images."""
@@ -188,9 +195,9 @@ def load(
 
 
 def _zero_shot(name: str, device: torch.device) -> QualityModel:
-    """A shipped CLIP that compares an image with the two quality texts; its scores have no interval."""
+    """A shipped CLIP that compares an image with the two quality texts; its scores have a percentile, and no interval."""
     clip = shipped.load(name).to(device)
     scale = {"low": 0, "high": 1, "higher_better": True}
     card = {"size": 244, "aspect": "squash", "scale": scale, "method": "zero_shot", "sha256": clip.sha256}
-    tokens = tokenize(TEXTS)
-    return replace(QualityModel.of(clip.weights, clip.shape, tokens), card=card)
+    found = QualityModel.of(clip.weights, clip.shape, tokenize(TEXTS))
+    return replace(found, card=card | found.among_photographs())

@@ -17,7 +17,7 @@ SHARES = np.linspace(0, 1, 101)
 
 
 def measure(quality: np.ndarray, scores: np.ndarray, of: str) -> dict[str, Any]:
-    """Entries of a model's card: absolute ``errors`` in increasing order, ``percentiles`` of the scores, and ``known``.
+    """Entries of a model's card: absolute ``errors`` in increasing order, and those of :func:`among`.
 
     Parameters
     ----------
@@ -26,8 +26,12 @@ def measure(quality: np.ndarray, scores: np.ndarray, of: str) -> dict[str, Any]:
     of
         What these images are, for the user: "the 50 rated images".
     """
-    errors, percentiles = np.sort(np.abs(quality - scores)), np.quantile(scores, SHARES)
-    return {"errors": errors.round(6).tolist(), "percentiles": percentiles.round(6).tolist(), "known": of}
+    return {"errors": np.sort(np.abs(quality - scores)).round(6).tolist()} | among(scores, of)
+
+
+def among(scores: np.ndarray, of: str) -> dict[str, Any]:
+    """Entries of a model's card: ``percentiles`` of the scores (N,) of known images, and what these are."""
+    return {"percentiles": np.quantile(scores, SHARES).round(6).tolist(), "known": of}
 
 
 def half_width(card: dict[str, Any]) -> float | None:

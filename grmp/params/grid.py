@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from grmp.errors import UserError
 
@@ -74,7 +74,7 @@ class Grid(Group):
 
 
 class Run(Group):
-    """What is run: four grids without a common run."""
+    """What is run: four grids, which may have runs in common."""
 
     few_shot: Grid
     ablation: Grid
@@ -86,15 +86,5 @@ class Run(Group):
         return {name: getattr(self, name) for name in type(self).model_fields}
 
     def run_keys(self) -> list[RunKey]:
-        """All runs of all grids, in order."""
-        return [key for grid in self.grids().values() for key in grid.run_keys()]
-
-    @model_validator(mode="after")
-    def _disjoint(self) -> "Run":
-        seen: dict[RunKey, str] = {}
-        for name, grid in self.grids().items():
-            for key in grid.run_keys():
-                if key in seen:
-                    raise ValueError(f"{key} is in the grids {seen[key]} and {name}; one is enough")
-                seen[key] = name
-        return self
+        """All runs of all grids, in order, each once."""
+        return list(dict.fromkeys(key for grid in self.grids().values() for key in grid.run_keys()))

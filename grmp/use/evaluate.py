@@ -159,5 +159,6 @@ def _read(path: Path, truth: pd.DataFrame, key: RunKey) -> pd.DataFrame:
         if len(rows):
             some = ", ".join(f"split {row.split:g} {row.image}" for row in rows.head(NAMED).itertuples())
             some += ", ..." if len(rows) > NAMED else ""
-            raise UserError(f"{path}: {len(rows)} {what}: {some}")
+            names = split_file(Path(), key.target, key.protocol)
+            raise UserError(f"{path}: {len(rows)} {what}: {some}; {names} lists the test images of each split")
     return both.sort_values(["split", "image"], ignore_index=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 import onnx
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from grmp.clip.model import pixels
 from grmp.files import whole
@@ -33,16 +34,17 @@ def export(model: QualityModel, out: Path) -> None:
     """Write ``images`` (N, 3, S, S) uint8 -> ``quality`` (N,) and ``embedding`` (N, E); metadata say how to prepare images."""
     logging.getLogger("onnxscript").setLevel(logging.ERROR)
     shape, example = model.clip.shape, torch.zeros((2, 3, *[model.clip.shape.image_size] * 2), dtype=torch.uint8)
-    program = torch.onnx.export(
-        _Graph(model).eval(),
-        (example,),
-        dynamo=True,
-        verbose=False,
-        opset_version=OPSET,
-        input_names=["images"],
-        output_names=["quality", "embedding"],
-        dynamic_shapes=({0: torch.export.Dim("batch")},),
-    )
+    with tqdm(total=1, desc="trace the model", unit="step", disable=None):  # one call, of ten seconds
+        program = torch.onnx.export(
+            _Graph(model).eval(),
+            (example,),
+            dynamo=True,
+            verbose=False,
+            opset_version=OPSET,
+            input_names=["images"],
+            output_names=["quality", "embedding"],
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+        )
     assert program is not None  # it is None only when the exporter writes the file itself
     proto = program.model_proto
     how = {"resize": model.card["size"], "aspect": model.card["aspect"], "crop": shape.image_size, "filter": "bicubic"}

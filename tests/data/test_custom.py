@@ -102,7 +102,7 @@ def test_codes_for_missing_ratings_get_a_note(table: Path, capsys: pytest.Captur
 
 
 def test_tables_that_say_too_little(table: Path):
-    with pytest.raises(UserError, match="not found; give a CSV file with the columns image and mos"):
+    with pytest.raises(UserError, match="not found; give a CSV file with the columns image, mos"):
         read(table.with_name("none.csv"), 8, "squash", None, higher_better=True)
     rows = table.read_text().splitlines()
     table.write_text("\n".join(rows[:6]))

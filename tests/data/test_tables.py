@@ -109,7 +109,16 @@ def test_refused(tmp_path: Path, name: str):
 def test_names_in_every_encoding(tmp_path: Path, encoding: str, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "t.csv").write_bytes(ACCENT.encode(encoding))
     assert ratings(tmp_path / "t.csv")[0] == ("é.jpg", 3.5)
-    assert ("read as Windows-1252" in capsys.readouterr().out) == (encoding in ("latin-1", "cp1252"))
+    assert ("read as Windows-1252" in capsys.readouterr().err) == (encoding in ("latin-1", "cp1252"))
+
+
+@pytest.mark.parametrize("last", ["2,345", "0,234", "2,34", "2"])
+def test_commas_that_may_separate_thousands_get_a_note(tmp_path: Path, last: str, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "t.csv").write_text(f"image;mos\na.jpg;1,234\nb.jpg;{last}\n")
+    assert ratings(tmp_path / "t.csv") == [("a.jpg", 1.234), ("b.jpg", float(last.replace(",", ".")))]
+    said = capsys.readouterr().err
+    assert ("'1,234' is read as 1.234" in said) == (last == "2,345")
+    assert said.count("\n") == (last == "2,345")
 
 
 @pytest.mark.parametrize("form", ["NFC", "NFD"])

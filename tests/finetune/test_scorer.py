@@ -88,6 +88,15 @@ def test_the_second_head_adds_to_the_log_odds(scorer):
         torch.testing.assert_close(scorer.logit(x), without.logit(x) + added)
 
 
+def test_few_photographs_stand_for_the_thousand_behind_the_percentiles(scorer):
+    found = scorer.among_photographs()
+    assert found["known"] == "100 photographs of BIQ2021"
+    among_thousand = scorer.judge(np.array(found["percentiles"]))["percentile"]
+    assert np.abs(among_thousand - np.arange(101)).mean() < 2
+    plain = replace(scorer, clip=PromptedCLIP({}, replace(scorer.clip.shape, stem="")))
+    assert plain.among_photographs() == {}
+
+
 def test_a_saved_copy_scores_the_same(scorer, tmp_path):
     image = prepared(data.chelsea() / 255)[None]
     scorer.save(tmp_path / "copy.safetensors")

@@ -7,6 +7,7 @@ import pytest
 from grmp import params
 from grmp.errors import UserError
 from grmp.params import Grid, RunKey
+from grmp.params.grid import Run
 
 
 def test_a_key_names_its_run():
@@ -22,6 +23,12 @@ def test_a_grid_is_the_product_of_its_lists():
     grid = Grid(protocols=["sound"], databases=["a", "b"], methods=["m"], shots=[5, "20pct"])
     assert [str(key) for key in grid.run_keys()] == ["sound-a-m-5", "sound-a-m-20pct", "sound-b-m-5", "sound-b-m-20pct"]
     assert list(grid.model_copy(update={"methods": []}).run_keys()) == []
+
+
+def test_a_run_of_two_grids_is_one_run():
+    grid = Grid(protocols=["sound"], databases=["a"], methods=["m"], shots=[5])
+    both = Run(few_shot=grid, ablation=grid, full=grid.model_copy(update={"shots": ["20pct"]}), cross=grid)
+    assert [str(key) for key in both.run_keys()] == ["sound-a-m-5", "sound-a-m-20pct"]
 
 
 @pytest.mark.parametrize("text", ["0", "-5", "200pct", "0pct", "many", "../x"])

@@ -11,7 +11,7 @@ from PIL import Image
 from grmp.clip import model as clip
 from grmp.clip import shipped, stem
 from grmp.finetune import scorer
-from small import captions, features, lite, packing, photo, photographs, train
+from small import captions, features, lite, packing, photo, photographs, reference, train
 from tests.clip.test_stem import seeded_state
 
 
@@ -130,3 +130,23 @@ def test_joining_weights_make_the_score_follow_mos():
     odds = torch.from_numpy(rng.standard_normal((500, 2))).float()
     mos = (odds @ torch.tensor([0.7, 0.2]) + 0.4).sigmoid()
     np.testing.assert_allclose(photo.join(odds, mos), [0.7, 0.2, 0.4], atol=1e-4)
+
+
+def test_features_in_8_bits_are_off_by_half_a_step():
+    grid = (
+        torch.randn((5, 3, 2, 2), generator=torch.Generator().manual_seed(0))
+        * torch.tensor([1.0, 100, 0])[:, None, None]
+    )
+    p = reference.quantized(grid)
+    again = p["lowest"].float() + p["step"].float() * p["levels"]
+    allowed = 0.51 * p["step"].float() + 1e-3 * grid.abs().amax((0, 2, 3))[:, None, None]
+    assert p["levels"].dtype == torch.uint8
+    assert ((again - grid).abs() <= allowed).all()
+
+
+def test_the_photographs_of_the_reference_cover_the_ratings():
+    mos = np.random.default_rng(0).uniform(size=1000)
+    rows = reference.draw(mos, np.random.default_rng(1))
+    assert (np.argsort(np.argsort(mos))[rows] // 10 == np.arange(100)).all()
+    assert (rows == reference.draw(mos, np.random.default_rng(1))).all()
+    assert (rows != reference.draw(mos, np.random.default_rng(2))).any()
