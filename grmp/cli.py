@@ -233,7 +233,8 @@ def train(
     with contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
         rated = read(ratings, data.size, data.aspect, scale, not lower_is_better, not keep_duplicates)
         low, high, count = rated.info["scale"]["low"], rated.info["scale"]["high"], len(rated.index)
-        sources, folds = rated.info["sources"], most_folds(rated) if folds is None else folds
+        sources = rated.info["sources"]
+        folds = min(5, most_folds(sources)) if folds is None else folds
         print(
             f"{count} rated images of {sources} sources, scale {low:g} to {high:g}, {folds or 'no'} folds", flush=True
         )

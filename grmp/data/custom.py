@@ -18,7 +18,7 @@ from grmp.errors import UserError, some
 from grmp.metrics import constant
 
 FEWEST = 10  # rated images
-FOLDS, FOLD = 5, 5  # of cross-validation unless asked for others, and sources in each, at least
+FOLD = 5  # sources per fold, at least
 
 
 def read(
@@ -138,9 +138,9 @@ def locate(table: Path, names: list[str]) -> list[Path]:
     return list(found)
 
 
-def most_folds(rated: Dataset) -> int:
-    """``FOLDS``, or as many as have enough sources; 0 if those are not even two."""
-    return min(FOLDS, rated.info["sources"] // FOLD) if rated.info["sources"] >= 2 * FOLD else 0
+def most_folds(sources: int) -> int:
+    """How many folds have enough sources; 0 if those are not even two."""
+    return sources // FOLD if sources >= 2 * FOLD else 0
 
 
 def folds(index: pd.DataFrame, count: int, seed: int) -> Splits:
@@ -153,10 +153,10 @@ def folds(index: pd.DataFrame, count: int, seed: int) -> Splits:
     rng, of = np.random.default_rng(seed), source_ids(index)
     sizes = np.bincount(of)
     if len(sizes) < FOLD * count:
-        most = len(sizes) // FOLD
+        most = most_folds(len(sizes))
         raise UserError(
             f"{len(sizes)} sources cannot be divided into {count} folds of at least {FOLD}; choose --folds "
-            + (f"{most}, or 0 for none" if most > 1 else "0 for none")
+            + (f"{most}, or 0 for none" if most else "0 for none")
         )
     quality = np.bincount(of, index["quality"]) / sizes
     order, part = np.lexsort((quality, -sizes)), np.zeros(len(sizes), int)

@@ -10,7 +10,7 @@ from PIL import Image
 from skimage import data
 
 from grmp.data import custom
-from grmp.data.custom import Scale, folds, read
+from grmp.data.custom import Scale, folds, most_folds, read
 from grmp.data.dataset import source_ids
 from grmp.errors import UserError
 
@@ -177,6 +177,8 @@ def test_folds_are_even_cover_all_and_keep_sources_together():
         folds(index, 7, seed=1)
     with pytest.raises(UserError, match="choose --folds 0 for none"):
         folds(index[:24], 2, seed=1)
+    assert folds(index, most_folds(30), seed=1).count == 6
+    assert [most_folds(sources) for sources in (9, 10, 24, 25)] == [0, 2, 4, 5]
 
 
 @pytest.mark.parametrize(
