@@ -63,6 +63,7 @@ class Run(BaseModel):
     seconds: list[Seconds]
     peak_bytes: Annotated[int, Field(ge=0)] | None = None  # memory of the process, or of the GPU
     trained_values: Annotated[int, Field(ge=0)]
+    chosen: list[dict[str, float]] = Field(default_factory=list)  # settings, for each split
     files: dict[str, Hash]  # of the two tables
 
     @model_validator(mode="after")
@@ -89,6 +90,7 @@ class FinishedSplit(BaseModel):
     score: list[float]
     history: list[dict[str, int | float]]
     trained_values: int
+    chosen: dict[str, float] = Field(default_factory=dict)  # settings, by a method that chooses them
     seconds: float
     peak_bytes: int | None = None
     status: str
@@ -158,6 +160,7 @@ def write(
             seconds=[s.seconds for s in splits],
             peak_bytes=max((s.peak_bytes for s in splits if s.peak_bytes), default=None),
             trained_values=max(s.trained_values for s in splits),
+            chosen=[s.chosen for s in splits if s.chosen],
             files={name: sha256(folder / name) for name in TABLES},
         )
         write_json(folder / "run.json", run.model_dump(by_alias=True))

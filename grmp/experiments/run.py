@@ -150,6 +150,7 @@ def complete(context: "RunContext", name: str, folder: Path, label: str, progres
                     score=[float(s) for s in scores],
                     history=result.history,
                     trained_values=result.trained_values,
+                    chosen=result.chosen,
                     seconds=shared + seconds,
                     peak_bytes=peak(context.device),
                     status=f"failed: {result.failure}" if result.failure else "ok",

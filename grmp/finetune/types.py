@@ -51,3 +51,4 @@ class SplitResult:
     trained_values: int = 0
     tensors: Tensors | None = None  # the whole fine-tuned CLIP, prompts included, if ``SplitData.keep``
     failure: str | None = None
+    chosen: dict[str, float] = field(default_factory=dict)  # settings that were chosen on this split

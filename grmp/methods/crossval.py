@@ -3,7 +3,7 @@
 A schedule that is fixed in advance can be wrong for a database or a CLIP, and a comparison with a method that does choose then
 says little. Every combination of values in ``grid`` is a candidate. On each split the K labelled images are divided into
 folds; the candidate whose out-of-fold scores have the highest SRCC with the ratings learns from all K. No test image is read
-before that. Of candidates that are equally good the first is taken. The history of a split states the values it has chosen.
+before that. Of candidates that are equally good the first is taken. The record states what each split has chosen.
 
 The folds are those of ``grmp train``: at least 5 sources each, so with few labels there are fewer, and with fewer than 10
 sources the first candidate is taken.
@@ -97,8 +97,7 @@ def prepare(ctx: RunContext, method: CrossVal) -> Splitwise:
         for i, candidate in enumerate(candidates):
             chosen = [split for split, best in zip(numbers, scores.argmax(0), strict=True) if best == i]
             for split, result in zip(chosen, compute(ctx, candidate, chosen) if chosen else [], strict=True):
-                history = [row | {key: float(value) for key, value in candidate.items()} for row in result.history]
-                results[split] = replace(result, history=history)
+                results[split] = replace(result, chosen=candidate)
         return [results[split] for split in numbers]
 
     return run

@@ -46,10 +46,9 @@ def test_the_candidate_that_orders_the_labels_best_runs_on_all_of_them(world):
     found = results(world, "grmp_crossval", [0, 1])
     plain = {rate: results(world, "grmp", [0, 1], rate) for rate in (SLOW, FAST)}
     for i, result in enumerate(found):
-        chosen = result.history[-1]["adapt.learning_rate"]
+        chosen = result.chosen["adapt.learning_rate"]
         assert result.scores.tobytes() == plain[chosen][i].scores.tobytes()
-        assert {row["adapt.learning_rate"] for row in result.history} == {chosen}
-    assert FAST in [result.history[-1]["adapt.learning_rate"] for result in found]
+    assert FAST in [result.chosen["adapt.learning_rate"] for result in found]
 
 
 def test_splits_together_or_alone_are_the_same(world):
@@ -57,7 +56,7 @@ def test_splits_together_or_alone_are_the_same(world):
     alone = [results(world, "random_crossval", [i])[0] for i in (0, 2)]
     for one, other in zip(together, alone, strict=True):
         np.testing.assert_allclose(one.scores, other.scores, atol=1e-4)  # a batch of splits differs in the last bits
-        assert one.history[-1]["adapt.learning_rate"] == other.history[-1]["adapt.learning_rate"]
+        assert one.chosen == other.chosen
 
 
 def test_a_candidate_that_diverges_is_not_chosen(world):
@@ -66,7 +65,7 @@ def test_a_candidate_that_diverges_is_not_chosen(world):
     (world.parent / "diverges.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
     (result,) = results(world.parent / "diverges.yaml", "random_crossval", [0])
     assert result.failure is None
-    assert result.history[-1]["adapt.learning_rate"] == SLOW
+    assert result.chosen == {"adapt.learning_rate": SLOW}
 
 
 @pytest.mark.parametrize(("labels", "of_one_source", "count"), [(50, 1, 5), (24, 1, 4), (9, 1, 0), (50, 4, 2)])
