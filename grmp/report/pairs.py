@@ -90,8 +90,9 @@ class Differences:
 def pair_table(params: Params, root: Path, records: Iterable[Record], scores: pd.DataFrame) -> pd.DataFrame:
     """Every question of ``evaluate.pairs`` in every cell where both sides have been run, and the mean over cells (``ALL``).
 
-    The mean of SRCC under the first protocol is the primary endpoint of a question; these alone are tested, as one family
-    (``p_holm``). All other rows are exploratory. A comparison that may not be made has a status that says why and no number.
+    The mean of SRCC under the first protocol is the primary endpoint of a question about methods of ``run.few_shot``; these
+    alone are tested, as one family (``p_holm``). All other rows are exploratory. A comparison that may not be made has a
+    status that says why and no number.
     """
     by_cell, rows = {record.run.key: record for record in records}, []
     differences = Differences(params, root, dict(iter(scores.groupby(CELL))))
@@ -100,7 +101,7 @@ def pair_table(params: Params, root: Path, records: Iterable[Record], scores: pd
         groups = {c: [c] for c in by_cell if c.method == pair.method and c._replace(method=pair.against) in by_cell}
         for protocol in few.protocols:
             whole = [RunKey(protocol, database, pair.method, k) for database in few.databases for k in few.shots]
-            if any(cell in groups for cell in whole):
+            if {pair.method, pair.against} <= {*few.methods} and any(cell in groups for cell in whole):
                 groups[RunKey(protocol, ALL, pair.method, ALL)] = whole
         for cell, members in groups.items():
             each = [(by_cell[c], by_cell[c._replace(method=pair.against)]) for c in members if c in groups]

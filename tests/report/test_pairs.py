@@ -10,7 +10,7 @@ import pytest
 from grmp.experiments.record import read_record
 from grmp.metrics import holm
 from grmp.report.collect import score_table
-from grmp.report.pairs import ALL, CELL, Differences
+from grmp.report.pairs import ALL, CELL, Differences, pair_table
 from grmp.report.results import Results
 
 
@@ -27,6 +27,16 @@ def test_one_primary_endpoint_a_question_and_one_family(whole: Results):
     np.testing.assert_allclose(primary["p_holm"], holm(primary["p"].tolist()), atol=2e-6)
     assert pairs[pairs["role"] != "primary"]["p_holm"].isna().all()
     assert set(pairs["role"]) == {"primary", "exploratory"}
+
+
+def test_a_method_outside_the_few_shot_grid_has_no_endpoint(whole: Results):
+    few = whole.params.run.few_shot
+    less = few.model_copy(update={"methods": [name for name in few.methods if name != "grmp"]})
+    run = whole.params.run.model_copy(update={"few_shot": less})
+    records = [whole.record("beta", method, 25) for method in ("grmp", "meta", "random")]
+    table = pair_table(whole.params.model_copy(update={"run": run}), whole.root, records, whole.scores)
+    assert set(table.loc[table["method"] == "grmp", "role"]) == {"exploratory"}
+    assert "primary" in set(table.loc[table["method"] == "meta", "role"])
 
 
 def test_the_endpoint_is_the_mean_over_cells(whole: Results):
