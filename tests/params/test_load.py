@@ -109,18 +109,6 @@ def test_a_method_may_set_keys_of_its_own(tmp_path):
         assert words in broken(tmp_path, lambda r, key=key: r["methods"]["grmp"].update(set={key: 1}))
 
 
-def test_grids_share_no_cell(tmp_path):
-    def twice(raw):
-        raw["run"]["full"] = raw["run"]["few_shot"]
-
-    assert "is in the grids few_shot and full" in broken(tmp_path, twice)
-    run = params.load(ROOT / "demo/params.yaml").run
-    assert len(run.run_keys()) == len(set(run.run_keys()))
-    assert (
-        params.RunKey("sound", "sim_wild", "grmp", "20pct").command == "grmp run sim_wild grmp 20pct --protocol sound"
-    )
-
-
 def test_number_read_as_text(tmp_path):
     assert yaml.safe_load("1e-4") == "1e-4"  # the trap itself
     message = broken(tmp_path, lambda r: r["adapt"].update(learning_rate="1e-4"))
