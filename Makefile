@@ -9,7 +9,7 @@ LOCKFILE = 'import yaml; from dvc.schema import COMPILED_LOCKFILE_SCHEMA as chec
 RECOVER = { python -m json.tool $(RWLOCK) || rm -f $(RWLOCK); \
 	test ! -e dvc.lock || python -c $(LOCKFILE) || git checkout dvc.lock || rm dvc.lock; } >/dev/null 2>&1
 .DEFAULT_GOAL := help
-.PHONY: help install demo real real-quick paper cell small-clip bench reference test test-all rehearsal lint format recover lock clean
+.PHONY: help install demo real real-quick paper cell small-clip bench reference test quick test-all rehearsal lint format recover lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -83,7 +83,11 @@ lint: install ## ruff (lint and format) and mypy
 format: install ## format the code with ruff
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
-test: lint ## linter, type checker and all but the slow tests
+# the type checker runs beside the tests, which do not use both cores all the time
+test: ## linter, type checker and all but the slow tests
+	@$(MAKE) --no-print-directory -j 2 lint quick
+
+quick: install
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 test-all: lint ## all tests

@@ -63,7 +63,10 @@ def record(world, method, shots=24, protocol="sound"):
     )
 
 
-@pytest.mark.parametrize("method", ["panel", pytest.param("distill", marks=pytest.mark.slow), "triplets"])
+# that a panel and a student learn and repeat their bytes is also tested with less around them in their own files
+@pytest.mark.parametrize(
+    "method", [*(pytest.param(m, marks=pytest.mark.slow) for m in ("panel", "distill")), "triplets"]
+)
 def test_it_learns_and_repeats_its_bytes(world, method):
     srcc, predictions, run = record(world, method)
     assert run["status"] == ["ok"] * 3

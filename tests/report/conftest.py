@@ -1,7 +1,8 @@
-"""A whole miniature world, made once and copied for each test that changes it."""
+"""A miniature world, made once for all processes of a test run and copied for each test that changes it."""
 
 import json
 import shutil
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -18,25 +19,40 @@ from tests.report.sample import NOTEBOOKS, OTHERS, add_ablations, make_world, ru
 
 
 @pytest.fixture(scope="session")
-def collected(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The miniature world after ``collect``; do not change it."""
-    folder = make_world(tmp_path_factory.mktemp("world"))
+def once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Callable[[str, Callable[[Path], object]], Path]:
+    """Makes a folder in the first process of a test run that asks for its name; do not change what is in it."""
+    base = tmp_path_factory.getbasetemp()
+    base = base if worker_id == "master" else base.parent
+
+    def made(name: str, make: Callable[[Path], object]) -> Path:
+        with FileLock(base / f"{name}.lock"):
+            if not (base / name).exists():
+                make(beside := base / f"{name}.partial")
+                beside.rename(base / name)
+        return base / name
+
+    return made
+
+
+def _collect(folder: Path) -> None:
     collect(load(folder / "params.yaml"), folder / "results")
-    return folder
 
 
 @pytest.fixture(scope="session")
-def ablated(collected: Path, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Results:
-    """The miniature world with ablations, made once for all processes of a test run; do not change it."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base if worker_id == "master" else base.parent) / "ablated"
-    with FileLock(folder.with_suffix(".lock")):
-        if not folder.exists():
-            beside = shutil.copytree(collected, folder.with_suffix(".partial"), dirs_exist_ok=True)
-            add_ablations(beside)
-            collect(load(beside / "params.yaml"), beside / "results")
-            beside.rename(folder)
-    return Results.open(folder)
+def collected(once) -> Path:
+    """The miniature world after ``collect``."""
+    return once("collected", lambda folder: _collect(make_world(folder)))
+
+
+@pytest.fixture(scope="session")
+def ablated(collected: Path, once) -> Results:
+    """The miniature world with ablations."""
+
+    def make(folder: Path) -> None:
+        add_ablations(shutil.copytree(collected, folder))
+        _collect(folder)
+
+    return Results.open(once("ablated", make))
 
 
 @pytest.fixture
@@ -46,29 +62,26 @@ def world(collected: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def executed(collected: Path, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """The whole world with its tables and figures, made once for all processes of a test run; do not change it."""
-    base = tmp_path_factory.getbasetemp()
-    world = (base if worker_id == "master" else base.parent) / "executed"
-    with FileLock(world.with_suffix(".lock")):
-        if not world.exists():
-            beside = shutil.copytree(collected, world.with_suffix(".partial"), dirs_exist_ok=True)
-            # two at a time: the other process of the test run waits for them, too
-            ended = list(work(partial(execute, params_file=beside / "params.yaml"), NOTEBOOKS, [None, None]))
-            assert {state for _, state, _ in ended} == {"done"}, ended
-            notes = {name: run_here(name, beside) for name in OTHERS}
-            (beside / "notes.json").write_text(json.dumps(notes))
-            beside.rename(world)
-    return world
+def executed(collected: Path, once) -> Path:
+    """The whole world with its tables and figures."""
+
+    def make(folder: Path) -> None:
+        shutil.copytree(collected, folder)
+        # two at a time: the other process of the test run waits for them, too
+        ended = list(work(partial(execute, params_file=folder / "params.yaml"), NOTEBOOKS, [None, None]))
+        assert {state for _, state, _ in ended} == {"done"}, ended
+        notes = {name: run_here(name, folder) for name in OTHERS}
+        (folder / "notes.json").write_text(json.dumps(notes))
+
+    return once("executed", make)
 
 
 @pytest.fixture(scope="session")
-def built(executed: Path) -> Path:
-    """The same with its site; do not change it."""
-    world = executed.with_name("built")
-    with FileLock(world.with_suffix(".lock")):
-        if not world.exists():
-            beside = shutil.copytree(executed, world.with_suffix(".partial"), dirs_exist_ok=True)
-            build(load(beside / "params.yaml"), beside / "results", packages=["clip"])
-            beside.rename(world)
-    return world
+def built(executed: Path, once) -> Path:
+    """The same with its site."""
+
+    def make(folder: Path) -> None:
+        shutil.copytree(executed, folder)
+        build(load(folder / "params.yaml"), folder / "results", packages=["clip"])
+
+    return once("built", make)

@@ -21,7 +21,7 @@ from tests.conftest import ROOT
 from tests.data import layouts
 from tests.data.server import Served, Site
 
-SMALL = ("live", "csiq", "tid2013", "livec")
+SMALL = ("live", "csiq", "livec")
 NINE = ("live", "csiq", "tid2013", "kadid10k", "koniq10k", "livec", "spaq", "flive", "pipal")
 # BIQ2021, whose sources are a git repository and its archive, has a test file of its own
 MIRRORS = [(name, s.label) for name in NINE for s in databases.get(name).sources if s.label != ""]
