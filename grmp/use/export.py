@@ -34,7 +34,7 @@ def export(model: QualityModel, out: Path) -> None:
     """Write ``images`` (N, 3, S, S) uint8 -> ``quality`` (N,) and ``embedding`` (N, E); metadata say how to prepare images."""
     logging.getLogger("onnxscript").setLevel(logging.ERROR)
     shape, example = model.clip.shape, torch.zeros((2, 3, *[model.clip.shape.image_size] * 2), dtype=torch.uint8)
-    with tqdm(total=1, desc="trace the model", unit="step", disable=None):  # one call, of ten seconds
+    with tqdm(total=1, desc="trace the model", leave=False, disable=None):  # one call, of ten seconds
         program = torch.onnx.export(
             _Graph(model).eval(),
             (example,),
