@@ -150,7 +150,8 @@ class QualityModel:
         if not self.clip.shape.stem:
             return {}
         known = shipped.reference().numpy()
-        return trust.among(self.quality(known), f"{len(known)} photographs of BIQ2021")
+        scores = self.clip.map(lambda x: self.logit(x).sigmoid(), known, np.arange(len(known))).numpy()
+        return trust.among(scores, f"{len(known)} photographs of BIQ2021")
 
     @property
     def scale(self) -> Scale:
