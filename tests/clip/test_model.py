@@ -1,6 +1,5 @@
 """The functional towers against open_clip's own, and against a plain prompted tower written out token by token."""
 
-import open_clip
 import pytest
 import torch
 
@@ -140,6 +139,8 @@ def test_losses():
 
 
 def test_refuses_towers_that_cannot_be_prompted():
-    model = open_clip.create_model("coca_ViT-B-32", device="meta")
+    from open_clip import create_model
+
+    model = create_model("coca_ViT-B-32", device="meta")
     with pytest.raises(UserError, match="not a plain ViT CLIP"):
         shape_of(model, "clip")

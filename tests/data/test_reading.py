@@ -110,9 +110,13 @@ def jpeg(marker: int, content: bytes) -> bytes:
     return whole[:2] + bytes([255, marker]) + struct.pack(">H", len(content) + 2) + content + whole[2:]
 
 
+FAST = {"PNG": {"compress_level": 1}, "WEBP": {"method": 0}, "AVIF": {"speed": 10}}  # the files may be large
+
+
 def pil(image: np.ndarray | Image.Image, kind: str, **options: object) -> bytes:
     out = io.BytesIO()
-    (Image.fromarray(image) if isinstance(image, np.ndarray) else image).save(out, kind, **options)
+    picture = Image.fromarray(image) if isinstance(image, np.ndarray) else image
+    picture.save(out, kind, **FAST.get(kind, {}) | options)
     return out.getvalue()
 
 
