@@ -31,9 +31,11 @@ def evaluate(params: Params, root: Path, file: Path, key: RunKey, against: str, 
 
     Plain data: the ``key``, ``label``, ``splits``, ``problems`` (status -> splits), and by metric ``medians`` and
     ``differences`` (empty if ours was not run). ``key.method`` is what the method will be called in files, ``label`` in print.
-    Raises UserError if the table does not predict every test image of every split once, or the splits and ratings of the
-    database are not here.
+    Raises UserError if another method has the name, the table does not predict every test image of every split once, or the
+    splits and ratings of the database are not here.
     """
+    if key.method in params.methods and params.methods[key.method].computed:
+        raise UserError(f"'{key.method}' is a method of params.yaml; choose another name with --add")
     ours = _record(root, key._replace(method=against))
     with tempfile.TemporaryDirectory() as place:
         _write(Path(place), root, file, key, ours)
@@ -70,7 +72,7 @@ def text(found: dict[str, Any]) -> str:
 def add(params: Params, root: Path, file: Path, key: RunKey, against: str, label: str) -> None:
     """Write the predictions as a run record and name the method in external.yaml, which every command reads.
 
-    Raises UserError if no grid of params.yaml has this cell, or another method has the name.
+    Raises UserError if no grid of params.yaml has this cell.
     """
     grids = {
         name: grid
@@ -79,8 +81,6 @@ def add(params: Params, root: Path, file: Path, key: RunKey, against: str, label
     }
     if not grids:
         raise UserError(f"no grid of params.yaml has {key.database} with {key.shots} labels under {key.protocol}")
-    if key.method in params.methods and params.methods[key.method].computed:
-        raise UserError(f"'{key.method}' is a method of params.yaml; choose another name for --add")
     _write(root, root, file, key, _record(root, key._replace(method=against)))
     path = root / EXTERNAL
     entries = (yaml.safe_load(path.read_text()) or {}) if path.is_file() else {}
