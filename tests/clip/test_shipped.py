@@ -1,10 +1,8 @@
 """Shipped CLIPs: float16 files that are verified, and a token embedding with the known words only."""
 
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,9 +14,8 @@ from skimage.transform import resize
 import grmp.params
 from grmp.clip import checkpoints, shipped, stem
 from grmp.clip import model as clip
-from grmp.clip.build import build
 from grmp.errors import UserError
-from grmp.params import ShippedBackbone, load
+from grmp.params import load
 from small import lite, packing
 from tests.clip.test_stem import seeded_state
 from tests.golden import weights
@@ -108,15 +105,3 @@ def test_shipped_models_prefer_clean_photographs(name):
 
 def test_everything_shipped_fits_in_30_megabytes():
     assert sum(path.stat().st_size for path in shipped.FOLDER.rglob("*.safetensors")) <= 30e6
-
-
-def test_the_backbone_stage_writes_a_shipped_model(tmp_path):
-    name = shipped.names()[0]
-    settings = ShippedBackbone(source="shipped", name=name, normalize="clip")
-    (tmp_path / "models").mkdir()
-    (tmp_path / "results").mkdir()
-    build(SimpleNamespace(backbone=settings), tmp_path)
-    written, direct = checkpoints.load(tmp_path, normalize="imagenet"), shipped.load(name)
-    assert written.shape == replace(direct.shape, normalize="imagenet")
-    torch.testing.assert_close(written.weights, direct.weights, rtol=0, atol=0)
-    assert json.loads((tmp_path / "results/backbone.json").read_text())["sha256"] == direct.sha256

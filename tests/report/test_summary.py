@@ -140,7 +140,8 @@ def test_a_world_like_the_papers_is_judged(claimed: Path):
 
 
 def test_what_is_not_run_names_its_command(claimed: Path):
-    shutil.rmtree(claimed / "results/runs/sound/gamma/grmp/50")
+    for runs in ("published", "sound/alpha", "sound/beta", "sound/gamma/grmp/50"):
+        shutil.rmtree(claimed / "results/runs" / runs)
     collect(Results.open(claimed).params, claimed / "results")
     table = verdicts(Results.open(claimed)).set_index(["claim", "protocol"])
     assert table.loc[("gamma is easy", "sound"), "why"] == "`grmp run gamma grmp 50 --protocol sound`"

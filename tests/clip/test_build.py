@@ -1,0 +1,23 @@
+"""The ``backbone`` stage; weights of open_clip are built in test_pretrained.py."""
+
+import json
+from dataclasses import replace
+from types import SimpleNamespace
+
+import torch
+
+from grmp.clip import checkpoints, shipped
+from grmp.clip.build import build
+from grmp.params import ShippedBackbone
+
+
+def test_the_backbone_stage_writes_a_shipped_model(tmp_path):
+    name = shipped.names()[0]
+    settings = ShippedBackbone(source="shipped", name=name, normalize="clip")
+    (tmp_path / "models").mkdir()
+    (tmp_path / "results").mkdir()
+    build(SimpleNamespace(backbone=settings), tmp_path)
+    written, direct = checkpoints.load(tmp_path, normalize="imagenet"), shipped.load(name)
+    assert written.shape == replace(direct.shape, normalize="imagenet")
+    torch.testing.assert_close(written.weights, direct.weights, rtol=0, atol=0)
+    assert json.loads((tmp_path / "results/backbone.json").read_text())["sha256"] == direct.sha256
