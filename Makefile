@@ -87,7 +87,7 @@ format: install ## format the code with ruff
 test: ## linter, type checker and all but the slow tests
 	@$(MAKE) --no-print-directory -j 2 lint quick
 
-quick: install
+quick: install ## all but the slow tests, without linter and type checker
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 test-all: lint ## all tests
