@@ -4,7 +4,7 @@
     weights/<name>.safetensors    everything else of one CLIP; of the token embedding the rows of the words it was trained on
     weights/<name>/fomaml.safetensors    meta-learned prompts of one CLIP
     weights/photo.safetensors     everything else of the default scorer, which grmp/finetune/scorer.py loads
-    weights/photo/biq2021.safetensors    what the stem makes of 200 photographs, in 8 bits
+    weights/photo/biq2021.safetensors    what the stem makes of 100 photographs, in 8 bits
     weights/index.json            sha256 of each file
 
 All other tensors are float16 on disk and float32 in memory. A token that a CLIP was not trained on has the mean of the rows
@@ -73,7 +73,7 @@ def prompts(name: str, variant: str, into: Path, folder: Path = FOLDER) -> None:
 
 
 def reference(folder: Path = FOLDER) -> Tensor:
-    """What the stem makes of 200 photographs of BIQ2021 on which no shipped model was trained: (200, 896, 7, 7)."""
+    """What the stem makes of 100 photographs of BIQ2021 on which no shipped model was trained: (100, 896, 7, 7)."""
     found, _ = _part(REFERENCE, folder)
     return found["lowest"] + found["step"] * found["levels"]
 
