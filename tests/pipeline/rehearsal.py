@@ -67,12 +67,15 @@ SETTINGS: dict[str, Any] = {
 TRUE_SIZE: dict[str, Any] = {  # each kind of method once, with 224 pixels, 16 x 16 patches and all prompts
     "extends": "../rehearsal/params.yaml",
     "data": {"databases": ["tid2013", "kadid10k", "livec", "flive"]},
-    "methods": {"distill": {"teacher": "random_qgr"}},
+    "methods": {
+        "distill": {"teacher": "random_qgr"},
+        "random_crossval": {"grid": {"adapt.tuned_blocks": [1], "adapt.learning_rate": [1e-3, 3e-3]}},
+    },
     "run": {
         "few_shot": {
             "databases": ["flive"],
             "protocols": ["sound"],
-            "methods": ["zero_shot", "ridge", "random_qgr", "panel", "distill"],
+            "methods": ["zero_shot", "ridge", "random_qgr", "panel", "distill", "random_crossval"],
             "shots": [10],
         },
         **{grid: {"databases": [], "methods": []} for grid in ("ablation", "full", "cross")},
