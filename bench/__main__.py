@@ -19,7 +19,7 @@ import torch
 
 from bench import draw
 from bench.measure import alternate, machine, peak_flops
-from bench.work import VIT_B16, WORK, Setting
+from bench.work import ON_GPU, VIT_B16, WORK, Setting
 from grmp.device import choose_device
 
 RESULTS = Path(__file__).parent / "results"
@@ -91,7 +91,7 @@ def main(arguments: list[str]) -> None:
     precision = given.precision or ("float32" if device.type == "cpu" else "bfloat16")
     peak = peak_flops(device, getattr(torch, precision), 2048 if device.type == "cpu" else 8192)
     rows: list[dict[str, Any]] = []
-    for name in given.work or [w for w in WORK if device.type == "cuda" or w not in ("splits", "ten_adaptations")]:
+    for name in given.work or [w for w in WORK if device.type == "cuda" or w not in ON_GPU]:
         images = given.images if name in ("evaluation", "meta_training") else given.shots
         setting = Setting(device, images, VIT_B16, precision=precision)
         several = {

@@ -33,10 +33,8 @@ def ratios(table: pd.DataFrame, path: Path) -> None:
                 heights = part["ratio_highest"]
             for bar, value, height in zip(bars, values, heights, strict=True):
                 if np.isfinite(value):
-                    text, middle = (
-                        f"{value:,.0f}" if value >= 100 else f"{value:.2f}",
-                        bar.get_x() + bar.get_width() / 2,
-                    )
+                    text = f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
+                    middle = bar.get_x() + bar.get_width() / 2
                     axis.annotate(text, (middle, height), (0, 2), textcoords="offset points", ha="center", fontsize=6)
         axis.set_xticks(np.arange(len(work)), [w.replace("_", "\n") for w in work])
         axis.set_ylabel(label)

@@ -271,3 +271,4 @@ WORK = {
     "meta_training": meta_training,
     "splits": splits,
 }
+ON_GPU = ("splits", "ten_adaptations")  # left out elsewhere, unless asked for: they take too long

@@ -13,7 +13,7 @@ from skimage import data
 from bench import __main__ as bench
 from bench import alternatives, false_positives, growth, intervals, related, rounding, weights
 from bench.measure import timed
-from bench.work import WORK, Setting
+from bench.work import ON_GPU, WORK, Setting
 from grmp.methods.context import open_context
 from grmp.params import RunKey, load
 from grmp.report.plotting import save
@@ -63,7 +63,7 @@ def test_command_writes_csv_and_figure(monkeypatch, tmp_path):
     monkeypatch.setattr(bench, "VIT_B16", SHAPE)
     bench.main(["--repeats", "1", "--images", "2", "--shots", "3", "--out", str(tmp_path)])
     table = pd.read_csv(tmp_path / "cpu.csv")
-    assert set(table["work"]) == set(WORK) - {"splits"}
+    assert set(table["work"]) == set(WORK) - set(ON_GPU)
     assert (table["largest_difference"] < 1e-4).all()
     assert (tmp_path / "cpu.png").stat().st_size > 1000
 

@@ -160,7 +160,7 @@ def write(
             seconds=[s.seconds for s in splits],
             peak_bytes=max((s.peak_bytes for s in splits if s.peak_bytes), default=None),
             trained_values=max(s.trained_values for s in splits),
-            chosen=[s.chosen for s in splits if s.chosen],
+            chosen=[s.chosen for s in splits] if any(s.chosen for s in splits) else [],
             files={name: sha256(folder / name) for name in TABLES},
         )
         write_json(folder / "run.json", run.model_dump(by_alias=True))

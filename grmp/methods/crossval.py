@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 from pydantic import Field
 
+from grmp.errors import UserError
 from grmp.params import Method, Params, Tune
 
 if TYPE_CHECKING:
@@ -54,15 +55,10 @@ class CrossVal(Method):
         if self.method not in tuned:
             raise ValueError(f"method: '{self.method}' is not defined; known: {', '.join(tuned)}")
         for candidate in self.candidates:
-            under(params, self.method, candidate)
-
-
-def under(params: Params, name: str, candidate: Candidate) -> Params:
-    """``params`` with the values of a candidate for the method ``name``, of kind tune."""
-    base = params.methods[name]
-    assert isinstance(base, Tune)
-    changed = Tune.model_validate(base.model_dump() | {"set": base.set | candidate})
-    return params.model_copy(update={"methods": params.methods | {name: changed}}).for_method(name)
+            try:
+                params.changed(candidate)
+            except UserError as error:
+                raise ValueError(f"grid: {error}") from None
 
 
 def prepare(ctx: RunContext, method: CrossVal) -> Splitwise:
@@ -71,13 +67,11 @@ def prepare(ctx: RunContext, method: CrossVal) -> Splitwise:
     from grmp.methods import tune
     from grmp.metrics import srcc
 
-    candidates = method.candidates
+    candidates, base = method.candidates, ctx.params.methods[method.method]
+    assert isinstance(base, Tune)  # checked when the settings are read
 
     def compute(ctx: RunContext, candidate: Candidate, numbers: list[int]) -> list[SplitResult]:
-        ctx = replace(ctx, params=under(ctx.params, method.method, candidate))
-        base = ctx.params.methods[method.method]
-        assert isinstance(base, Tune)
-        return tune.prepare(ctx, base)(numbers)
+        return tune.prepare(replace(ctx, params=ctx.params.changed(candidate)), base)(numbers)
 
     def score(candidate: Candidate, numbers: list[int]) -> list[float]:
         """SRCC of the out-of-fold scores of each split; -inf where there is none."""
@@ -105,8 +99,8 @@ def prepare(ctx: RunContext, method: CrossVal) -> Splitwise:
 
 def folds(ctx: RunContext, most: int, numbers: list[int]) -> list[tuple[Splits, list[int]]]:
     """For each fold: splits of the source that train on the other folds and test on it, and which of ``numbers`` have it."""
-    from grmp.data.custom import FOLD
     from grmp.data.custom import folds as draw
+    from grmp.data.custom import most_folds
     from grmp.data.dataset import source_ids
     from grmp.data.splits import Splits
 
@@ -115,10 +109,8 @@ def folds(ctx: RunContext, most: int, numbers: list[int]) -> list[tuple[Splits, 
     for split in numbers:
         rows = ctx.splits.train(split, ctx.shots)
         index = ctx.source.index.iloc[rows].reset_index(drop=True)
-        count = min(most, len(set(source_ids(index))) // FOLD)
-        if count < 2:
-            continue
-        for fold, part in enumerate(draw(index, count, ctx.params.adapt.seed + split).ranks):
+        count = min(most, most_folds(len(set(source_ids(index)))))
+        for fold, part in enumerate(draw(index, count, ctx.params.adapt.seed + split).ranks if count else ()):
             ranks[fold, split, rows] = part
             have[fold].append(split)
     return [(Splits(part), of) for part, of in zip(ranks, have, strict=True) if of]

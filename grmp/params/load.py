@@ -3,7 +3,7 @@
 import importlib
 import json
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -68,17 +68,24 @@ class Params(Group):
         Raises UserError if it names an unknown key or an invalid value.
         """
         method = self.adapting(name)
-        if not method or not method.set:
-            return self
-        groups = {"adapt": self.adapt.model_dump(), "prompts": self.prompts.model_dump()}
-        for key, value in method.set.items():
-            group, _, field = key.partition(".")
-            groups[group][field] = value
         try:
-            adapt = _validated(schema.Adapt, groups["adapt"], "adapt.")
-            prompts = _validated(schema.Prompts, groups["prompts"], "prompts.")
+            return self.changed(method.set) if method else self
         except UserError as error:
             raise UserError(f"methods.{name}.set: {error}") from None
+
+    def changed(self, values: Mapping[str, Any]) -> "Params":
+        """The same settings with these values of adapt.* and prompts.*.
+
+        Raises UserError if one names an unknown key or is invalid.
+        """
+        groups = {"adapt": self.adapt.model_dump(), "prompts": self.prompts.model_dump()}
+        for key, value in values.items():
+            group, _, field = key.partition(".")
+            if group not in groups:
+                raise UserError(f"'{key}' is none of adapt.* and prompts.*")
+            groups[group][field] = value
+        adapt = _validated(schema.Adapt, groups["adapt"], "adapt.")
+        prompts = _validated(schema.Prompts, groups["prompts"], "prompts.")
         return self.model_copy(update={"adapt": adapt, "prompts": prompts})
 
     def start_of(self, method: Tune) -> str:

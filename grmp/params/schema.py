@@ -223,13 +223,6 @@ class Tune(Method):
     teacher: Literal["clip", "quality"] = "clip"  # of the semantic loss: frozen, or trained on all labels (a control)
     set: dict[str, Value] = Field(default_factory=dict)  # values of adapt.* and prompts.* of its own
 
-    @model_validator(mode="after")
-    def _known_groups(self) -> "Tune":
-        for key in self.set:
-            if key.split(".")[0] not in ("adapt", "prompts"):
-                raise ValueError(f"set: '{key}' is none of adapt.* and prompts.*")
-        return self
-
     def check(self, params: "Params") -> None:
         """The initial prompts exist."""
         need(self.prompts, {*STARTS, META, *params.variants}, "prompts")

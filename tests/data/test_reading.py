@@ -115,8 +115,8 @@ FAST = {"PNG": {"compress_level": 1}, "WEBP": {"method": 0}, "AVIF": {"speed": 1
 
 def pil(image: np.ndarray | Image.Image, kind: str, **options: object) -> bytes:
     out = io.BytesIO()
-    picture = Image.fromarray(image) if isinstance(image, np.ndarray) else image
-    picture.save(out, kind, **FAST.get(kind, {}) | options)
+    shown = Image.fromarray(image) if isinstance(image, np.ndarray) else image
+    shown.save(out, kind, **FAST.get(kind, {}) | options)
     return out.getvalue()
 
 

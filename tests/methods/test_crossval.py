@@ -101,9 +101,12 @@ def test_folds_divide_the_labelled_images(labels, of_one_source, count):
     [
         ({"method": "ridge"}, "methods.grmp_crossval.method: 'ridge' is not defined; known: .*grmp"),
         ({"folds": 1}, "key 'methods.grmp_crossval.folds'"),
-        ({"grid": {"adapt.rate": [1.0]}}, "unknown key 'adapt.rate'"),
-        ({"grid": {"splits.count": [1]}}, "splits.count"),
-        ({"grid": {"adapt.tuned_blocks": [-1]}}, "adapt.tuned_blocks"),
+        ({"grid": {"adapt.rate": [1.0]}}, "methods.grmp_crossval.grid: unknown key 'adapt.rate'"),
+        (
+            {"grid": {"splits.count": [1]}},
+            "methods.grmp_crossval.grid: 'splits.count' is none of adapt.* and prompts.*",
+        ),
+        ({"grid": {"adapt.tuned_blocks": [-1]}}, "methods.grmp_crossval.grid: key 'adapt.tuned_blocks'"),
     ],
 )
 def test_settings_are_checked(world, change, message):

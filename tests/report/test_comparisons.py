@@ -68,7 +68,7 @@ def test_effects_are_those_of_the_records(ablated: Results):
     assert "Not run" not in table.note
 
 
-def test_runs_on_other_pictures_are_not_compared(ablated: Results, tmp_path: Path):
+def test_runs_on_other_images_are_not_compared(ablated: Results, tmp_path: Path):
     folder = shutil.copytree(ablated.root, tmp_path / "world")
     path = folder / "results/runs/sound/alpha/random_qgr/25/run.json"
     run = json.loads(path.read_text())
