@@ -121,6 +121,6 @@ def show(name: str, params: ParamsFile = HERE) -> None:
     if prepared is None:
         print(f"  not prepared; run: grmp data fetch {name} && grmp data prepare {name}")
     else:
-        path = params.parent / "data/raw" / f"{name}-sheet.png"
+        path = params.parent / "data/raw" / f"{name}.sheet.png"
         sheet(prepared, path)
         print(f"  sheet      {path}")

@@ -12,7 +12,6 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -20,9 +19,10 @@ from typing import Any
 
 import numpy as np
 import simplejpeg
-from PIL import ExifTags, Image, ImageChops, ImageCms, ImageOps, UnidentifiedImageError, features
+from PIL import ExifTags, Image, ImageChops, ImageOps, UnidentifiedImageError, features
 from tqdm import tqdm
 
+from grmp.data.colour import Unsupported, profile, to_srgb
 from grmp.data.metadata import gap, without_corrupt, without_optional
 from grmp.device import cpus
 from grmp.errors import UserError
@@ -31,7 +31,6 @@ from grmp.errors import UserError
 FORMATS: tuple[str, ...] = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF")
 ENDINGS: tuple[str, ...] = (".bmp", ".jpg", ".jpeg", ".jfif", ".png", ".webp", ".tif", ".tiff", ".gif", ".avif")
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "LAB")  # of 8 bits per channel
-SAME = 2  # grey levels by which a profile of sRGB may differ from littlecms' own
 LARGE = 4  # times the prepared size
 NEW_SUBFILE_TYPE, BITS, PHOTOMETRIC, PLANES, SAMPLES, DNG_VERSION = 254, 258, 262, 284, 339, 50706  # TIFF tags
 NARROW = {"L;2": 85, "L;4": 17}  # a PNG's grey of 2 or 4 bits -> 8
@@ -39,7 +38,6 @@ LIMIT = os.environ.get("GRMP_MAX_PIXELS") or "178956970"
 if not LIMIT.isdecimal():
     raise UserError(f"GRMP_MAX_PIXELS={LIMIT}: give a number of pixels, such as 500000000")
 MAX_PIXELS = int(LIMIT)
-COLOUR_SPACES = {"RGB": "RGB", "CMYK": "CMYK", "GRAY": "L"}  # of an ICC profile -> Pillow's mode
 Image.init()
 with contextlib.suppress(ImportError):  # photographs of phones, where this library is installed
     import_module("pillow_heif").register_heif_opener()
@@ -47,10 +45,6 @@ with contextlib.suppress(ImportError):  # photographs of phones, where this libr
 FORMATS = tuple(name for name in FORMATS if name in Image.OPEN)  # AVIF depends on how Pillow was built
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # of metadata, which may be corrupt
 Image.MAX_IMAGE_PIXELS = None  # ``load`` has its own limit, whose message does not speak of an attack
-
-
-class Unsupported(ValueError):
-    """An image that is whole, but of a kind that is not read."""
 
 
 class TooLarge(Unsupported):
@@ -99,7 +93,7 @@ def _load(data: bytes, displayed: bool, most: int) -> Image.Image:
             return _upright(opened.convert("RGB"), opened)
         if reason := complaint(data):
             raise ValueError(reason)
-        return _displayed(opened)
+        return _displayed(opened, data)
 
 
 def is_image(path: Path) -> bool:
@@ -153,12 +147,12 @@ def complaint(data: bytes) -> str:
     return ""
 
 
-def _displayed(opened: Image.Image) -> Image.Image:
-    """Pixels as a viewer shows them on a white page."""
+def _displayed(opened: Image.Image, data: bytes) -> Image.Image:
+    """Pixels of a file as a viewer shows them on a white page."""
     tiles = getattr(opened, "tile", ())
     stored = str(tiles[0].args) if tiles and opened.format == "PNG" else ""  # such as "RGB;16B"
     opened.load()
-    image, profile, tags, alpha = opened, opened.info.get("icc_profile"), _tags(opened), None
+    image, space, tags, alpha = opened, profile(opened, data), _tags(opened), None
     if not {*tags.get(BITS, ())} <= {1, 2, 4, 8, 16} or not {*tags.get(SAMPLES, ())} <= {1, 4}:
         raise Unsupported("a TIFF whose pixels are not unsigned 8 or 16 bits; save it with 8 or 16 bits per channel")
     if tags.get(PLANES) == 2 and max(tags.get(BITS, (8,))) > 8:
@@ -179,12 +173,7 @@ def _displayed(opened: Image.Image) -> Image.Image:
         image = image.convert("L" if image.mode in ("L", "LA") or stored.startswith("LA") else "RGB")
     elif image.mode not in ("L", "RGB", "CMYK"):
         image = image.convert("RGB")
-    image = _to_srgb(image, profile)
-    gamma = opened.info.get("gamma", 0)  # a PNG's gAMA chunk
-    if 0.01 < gamma < 10 and not profile and "srgb" not in opened.info and abs(gamma * 2.2 - 1) > 0.05:
-        linear = np.linspace(0, 1, 256) ** (1 / gamma)
-        curve = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-        image = image.point(np.round(255 * curve).astype(int).tolist() * 3)
+    image = to_srgb(image, space)
     if alpha is not None:
         page = Image.new("RGB", image.size, "white")
         page.paste(image, mask=alpha)
@@ -198,30 +187,6 @@ def _upright(image: Image.Image, opened: Image.Image) -> Image.Image:
         image.getexif()[ExifTags.Base.Orientation] = opened.getexif().get(ExifTags.Base.Orientation, 1)
         ImageOps.exif_transpose(image, in_place=True)
     return image
-
-
-def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Convert L, RGB or CMYK with an ICC profile; a profile that is corrupt or of another colour space is ignored."""
-    if profile:
-        with contextlib.suppress(ImageCms.PyCMSError, OSError, ValueError, TypeError, LookupError):
-            mode, transform = _transform(profile)
-            image = image.convert("RGB") if (image.mode, mode) == ("L", "RGB") else image
-            if transform and image.mode == mode and (converted := ImageCms.applyTransform(image, transform)):
-                return converted
-    return image.convert("RGB")
-
-
-@lru_cache(maxsize=16)
-def _transform(profile: bytes) -> tuple[str, Any]:
-    """The mode to which a profile belongs, and mode -> sRGB; None where it is sRGB already."""
-    source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-    mode = COLOUR_SPACES[source.profile.xcolor_space.strip()]
-    transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
-    if mode != "RGB":
-        return mode, transform
-    colours = Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8))
-    changed = np.asarray(ImageCms.applyTransform(colours, transform), int) - np.asarray(colours)
-    return mode, transform if np.abs(changed).max() > SAME else None
 
 
 def fit(image: Image.Image, size: int, aspect: str) -> np.ndarray:
@@ -262,7 +227,7 @@ def open_any(source: str | Path | bytes | np.ndarray | Image.Image) -> Image.Ima
             raise Unsupported(f"an array must be (H, W) or (H, W, 3) uint8, this is {source.shape} {source.dtype}")
         source = Image.fromarray(source)
     if isinstance(source, Image.Image):
-        return _displayed(source)
+        return _displayed(source, b"")
     return load(source if isinstance(source, bytes) else Path(source), displayed=True)
 
 

@@ -156,6 +156,17 @@ class Params(Group):
         return self
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML whose mappings have each key once; of a key that is there twice, YAML's own loader takes the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        keys = [key.value for key, _ in node.value]
+        for i, (key, _) in enumerate(node.value):
+            if key.value in keys[:i]:
+                raise yaml.MarkedYAMLError(problem=f"'{key.value}' is there twice", problem_mark=key.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def merge(base: dict[str, Any], over: dict[str, Any], within: str = "") -> dict[str, Any]:
     """``over`` on top of ``base``, key by key. A null deletes the key; lists are replaced."""
     merged = dict(base)
@@ -177,7 +188,7 @@ def read(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
     Raises UserError if a file is missing, is not YAML or has no groups.
     """
     try:
-        raw: Any = yaml.safe_load(path.read_text())
+        raw: Any = yaml.load(path.read_text(), _Loader)
     except FileNotFoundError:
         raise UserError(f"{path} not found; run this in a folder with a params.yaml (the root or demo/)") from None
     except RecursionError:

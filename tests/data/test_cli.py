@@ -55,7 +55,7 @@ def test_real_livec(shared, tmp_path):
     shown = command("show", "livec", *here)
     for words in ("1162", "627 images of 36 x 36, 535 left out", "3.42 .. 92.43", "Ghadiyaram", "copyright notice"):
         assert words in shown
-    with Image.open(tmp_path / "data/raw/livec-sheet.png") as sheet:
+    with Image.open(tmp_path / "data/raw/livec.sheet.png") as sheet:
         assert sheet.size == (1280, 534)
         assert np.asarray(sheet).std() > 30
     listed = command("list", *here)

@@ -22,6 +22,8 @@ def test_images_are_found_by_content_and_the_others_counted(tmp_path: Path):
     (tmp_path / "gone.jpg").symlink_to("nowhere")
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "notes.txt").write_text("no image")
+    for ours in ("a.explained.png", "livec.sheet.png"):
+        Image.new("RGB", (8, 8)).save(tmp_path / ours)
     (tmp_path / "broken.jpg").write_text("no image")
     left_out = Counter()
     found = find([tmp_path / "a.JPG", tmp_path], left_out)
@@ -31,11 +33,13 @@ def test_images_are_found_by_content_and_the_others_counted(tmp_path: Path):
     assert left_out == {
         **dict.fromkeys(("in @eaDir", "hidden", "given twice", ".dng", ".txt"), 1),
         "broken links or no files": 2,
+        "made by grmp": 2,
     }
     present = sum(not p.is_dir() for p in tmp_path.rglob("*"))
     assert len(found) + left_out.total() - left_out["given twice"] == present
     assert (
-        tally(left_out) == "left out: 1 .dng, 1 .txt, 2 broken links or no files, 1 given twice, 1 hidden, 1 in @eaDir"
+        tally(left_out)
+        == "left out: 1 .dng, 1 .txt, 2 broken links or no files, 1 given twice, 1 hidden, 1 in @eaDir, 2 made by grmp"
     )
 
 

@@ -126,11 +126,69 @@ def tiff(image: np.ndarray, **options: object) -> bytes:
     return out.getvalue()
 
 
+def linear(image: np.ndarray) -> np.ndarray:
+    share = image / 255
+    return np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
+
+
 def encoded(image: np.ndarray, value: float) -> np.ndarray:
     """The same light, stored with a plain gamma instead of sRGB's curve."""
-    share = image / 255
-    light = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
-    return np.round(255 * light ** (1 / value)).astype(np.uint8)
+    return np.round(255 * linear(image) ** (1 / value)).astype(np.uint8)
+
+
+# linear light -> XYZ with the white D65, from CSS Color Module Level 4
+TO_XYZ = {
+    "sRGB": (
+        (0.41239080, 0.35758434, 0.18048079),
+        (0.21263901, 0.71516868, 0.07219232),
+        (0.01933082, 0.11919478, 0.95053215),
+    ),
+    "P3": ((0.48657095, 0.26566769, 0.19821729), (0.22897456, 0.69173852, 0.07928691), (0.0, 0.04511338, 1.04394437)),
+    "2020": ((0.63695805, 0.14461690, 0.16888098), (0.26270021, 0.67799807, 0.05930172), (0.0, 0.02807269, 1.06098506)),
+    "Adobe": (
+        (0.57666904, 0.18555824, 0.18822865),
+        (0.29734498, 0.62736357, 0.07529146),
+        (0.02703136, 0.07068885, 0.99133754),
+    ),
+}
+
+
+def within(space: str, value: float = 0.0, image: np.ndarray | None = None) -> np.ndarray:
+    """The same colours of the photograph in another space, with a plain gamma or, by default, with sRGB's curve."""
+    light = linear(RGB if image is None else image) @ np.transpose(TO_XYZ["sRGB"])
+    light = (light @ np.linalg.inv(TO_XYZ[space]).T).clip(0, 1)
+    curve = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    return np.round(255 * (light ** (1 / value) if value else curve)).astype(np.uint8)
+
+
+def coded(kind: str, primaries: int, curve: int, image: np.ndarray) -> bytes:
+    """An AVIF or HEIC that states these codes of ITU-T H.273."""
+    whole = pil(image, kind, quality=100, **({"chroma": 444} if kind == "HEIF" else {"subsampling": "4:4:4"}))
+    at = whole.index(b"colrnclx") + 8
+    return whole[:at] + struct.pack(">HH", primaries, curve) + whole[at + 4 :]
+
+
+def chromaticities(*values: float) -> tuple[bytes, bytes]:
+    return b"cHRM", struct.pack(">8I", *(round(100_000 * v) for v in values))
+
+
+def gama_too(file: bytes, value: float) -> bytes:
+    """The PNG file with a gAMA chunk behind its header."""
+    chunk = b"gAMA" + struct.pack(">I", round(100_000 / value))
+    return file[:33] + struct.pack(">I", 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) + file[33:]
+
+
+ADOBE = chromaticities(0.3127, 0.329, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06)
+OF_SRGB = chromaticities(0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
+IN_P3 = bytes([12, 13, 0, 1])
+
+
+def bmp(image: np.ndarray, embedded: bytes) -> bytes:
+    """A BMP file of version 5 with a profile."""
+    pixels = image[::-1, :, ::-1].tobytes()  # a multiple of 4 bytes per row
+    head = struct.pack("<IiiHHIIiiII", 124, image.shape[1], image.shape[0], 1, 24, 0, len(pixels), 2835, 2835, 0, 0)
+    head += bytes(16) + b"DEBM" + bytes(48) + struct.pack("<IIII", 4, 124 + len(pixels), len(embedded), 0)
+    return b"BM" + struct.pack("<IHHI", 138 + len(pixels + embedded), 0, 0, 138) + head + pixels + embedded
 
 
 SIXTEEN = np.round(GREY / 17).astype(np.uint8)  # levels of grey
@@ -236,6 +294,34 @@ SHOWN: dict[str, tuple[bytes, np.ndarray]] = {  # bytes of the file, and what a 
     "gAMA of 1 / 1.8": (png(encoded(RGB, 1.8), b"gAMA", struct.pack(">I", 55_556)), RGB),
     "gAMA that says nothing": (png(RGB, b"gAMA", struct.pack(">I", 1)), RGB),
     "gAMA of sRGB": (png(RGB, b"gAMA", struct.pack(">I", 45_455)), RGB),
+    "gAMA and cHRM of Adobe RGB": (gama_too(png(within("Adobe", 2.2), *ADOBE), 2.2), RGB),
+    "gAMA and cHRM of sRGB": (gama_too(png(RGB, *OF_SRGB), 2.2), RGB),
+    "gAMA behind sRGB": (gama_too(png(RGB, b"sRGB", b"\0"), 1.8), RGB),
+    "cHRM without gAMA": (png(RGB, *ADOBE), RGB),
+    "cHRM that says nothing": (gama_too(png(RGB, *chromaticities(*[0.0] * 8)), 1.8), RGB),
+    "cICP of Display P3": (png(within("P3"), b"cICP", IN_P3), RGB),
+    "cICP of Display P3, alpha": (png(np.dstack([within("P3", image=CUT), MASK]), b"cICP", IN_P3), ON_WHITE),
+    "cICP of BT.2020": (png(within("2020", 2.4), b"cICP", bytes([9, 14, 0, 1])), RGB),
+    "cICP of gamma 2.2": (png(encoded(RGB, 2.2), b"cICP", bytes([1, 4, 0, 1])), RGB),
+    "cICP of gamma 2.8": (png(encoded(RGB, 2.8), b"cICP", bytes([1, 5, 0, 1])), RGB),
+    "cICP of grey": (png(encoded(GREY, 2.2), b"cICP", bytes([12, 4, 0, 1])), GREY3),
+    "cICP before a profile": (png(within("P3"), b"cICP", IN_P3, icc_profile=matrix(True, 2.2)), RGB),
+    "a profile before cICP that says nothing": (
+        png(SWAPPED, b"cICP", bytes([2, 2, 0, 1]), icc_profile=matrix(True, 2.2)),
+        RGB,
+    ),
+    "a profile before gAMA and cHRM": (
+        gama_too(png(SWAPPED, *ADOBE, icc_profile=matrix(True, 2.2)), 1.8),
+        RGB,
+    ),
+    "cICP of video's range": (png(RGB, b"cICP", bytes([12, 13, 0, 0])), RGB),
+    "cICP with a wrong checksum": (png(RGB, b"cICP", IN_P3, flaw=1), RGB),
+    "codes of Display P3, AVIF": (coded("AVIF", 12, 13, within("P3")), RGB),
+    "codes of BT.2020, AVIF": (coded("AVIF", 9, 1, within("2020")), RGB),
+    "codes of BT.709, AVIF": (coded("AVIF", 1, 1, RGB), RGB),
+    "codes that say nothing, AVIF": (coded("AVIF", 2, 2, RGB), RGB),
+    "profile in BMP": (bmp(SWAPPED, matrix(True, 2.2)), RGB),
+    "corrupt profile in BMP": (bmp(RGB, b"corrupt"), RGB),
     "16 bits": (cv2.imencode(".png", WIDE[..., ::-1])[1].tobytes(), RGB),
     "16 bits, grey": (cv2.imencode(".png", GREY.astype(np.uint16) * 257)[1].tobytes(), GREY3),
     "16 bits, TIFF": (tiff(WIDE, photometric="rgb"), RGB),
@@ -300,6 +386,8 @@ REFUSED: dict[str, tuple[bytes, str]] = (
             b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n(ran) = flush showpage\n",
             "not an image in",
         ),
+        "HDR, PNG": (png(RGB, b"cICP", bytes([9, 16, 0, 1])), r"^HDR \(PQ or HLG\)"),
+        "HDR, AVIF": (coded("AVIF", 9, 18, RGB), r"^HDR \(PQ or HLG\)"),
         "text": (b"no image", "not an image in"),
         "empty": (b"", "not an image in"),
         "icon": (pil(PHOTO.resize((32, 32)), "ICO"), "not an image in"),
@@ -369,6 +457,7 @@ def test_inks_are_mixed_by_the_profile(tmp_path: Path, kind: str):
 def test_heic(tmp_path: Path):
     pytest.importorskip("pillow_heif")
     assert away(write(tmp_path, pil(PHOTO, "HEIF", quality=99, chroma=444)), RGB) < 2.5
+    assert away(write(tmp_path, coded("HEIF", 12, 13, within("P3"))), RGB) < 2.5
 
 
 def test_images_that_are_too_large_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -147,7 +147,16 @@ def test_consistent_variants(tmp_path):
     assert "inner: sgd" in broken(tmp_path, lambda r: r["variants"]["maml"].update(inner="adam"))
 
 
-@pytest.mark.parametrize(("text", "words"), [("", "has no settings"), ("a: [", "not valid YAML"), (None, "not found")])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "has no settings"),
+        ("a: [", "not valid YAML"),
+        ("a: {x: 1, y: 1, x: 2}", r"not valid YAML: 'x' is there twice in .*, line 1, column 17"),
+        ("a: &b {x: 1}\nc: {<<: *b, x: 2}\na: {x: 3}", "'a' is there twice in .*, line 3, column 1"),
+        (None, "not found"),
+    ],
+)
 def test_unreadable_file(tmp_path, text, words):
     path = tmp_path / "params.yaml"
     if text is not None:
