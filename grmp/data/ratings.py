@@ -30,9 +30,16 @@ def read(path: Path) -> pd.DataFrame:
     found = found[~empty].copy()
     found = found.rename(columns={"std": "mos_std", "sd": "mos_std"})
     known = {"mos_std", "raters"} & set(found) if "mos_std" in found and "rater" not in found else set()
-    for name in ("mos", *sorted(known)):
-        given = found[found[name] != ""] if name == "mos_std" else found  # no spread: one rating
-        found[name] = tables.numbers(path, given, name)
+    given = {
+        name: found[found[name].ne("") | (name != "mos_std")] for name in sorted({"mos"} | known)
+    }  # no spread: one rating
+    found = found.assign(**{name: tables.numbers(path, rows, name) for name, rows in given.items()})
+    for name, wrong in (("mos_std", lambda v: v < 0), ("raters", lambda v: v < 1), ("rater", lambda v: v == "")):
+        if name in {"rater", *known} & set(found) and (rows := wrong(found[name])).any():
+            first = rows.idxmax()
+            raise UserError(
+                f"{path}, line {first}: '{name}' cannot be '{found[name][first]}'; correct or remove the row"
+            )
     if "rater" not in found:
         return found
     by_rater = found.groupby(["image", "rater"], sort=True)["mos"].mean()

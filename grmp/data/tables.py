@@ -92,11 +92,12 @@ def numbers(path: Path, table: pd.DataFrame, column: str) -> pd.Series:
             line = wrong.idxmax()
             raise UserError(f"{path}, line {line}: {reason} ('{values[line]}')")
     after = table.columns.get_loc(column) + 1
+    other = after < len(table.columns) and table.columns[after] != "mos"  # which is never empty
     full = table.iloc[:, -1].ne("").all()  # a comma more would not have fitted into rows whose last column is filled
-    if (after == len(table.columns) - 1 or (after < len(table.columns) and not full)) and values.str.isdigit().all():
-        beside = table.iloc[:, after]
-        if beside.ne("").any() and beside[beside.ne("")].str.isdigit().all():
-            line = beside.ne("").idxmax()
+    if other and (after == len(table.columns) - 1 or not full):
+        beside = table.iloc[:, after][table.iloc[:, after] != ""]
+        if len(beside) and beside.str.isdigit().all() and values[beside.index].str.isdigit().all():
+            line = beside.index[0]
             raise UserError(
                 f"{path}, line {line}: '{values[line]},{beside[line]}' may be two columns or a decimal comma; put {column} in "
                 f"the last column, or write ratings with a decimal point"
@@ -126,7 +127,8 @@ def _text(path: Path, needed: Sequence[str]) -> str:
         raise UserError(f"{path} cannot be read as CSV: {error.strerror}") from None
     what = next((what for begin, what in BINARY.items() if data.startswith(begin)), "not text in a known encoding")
     wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    bare = ("utf-16-be" if data.startswith(b"\0") else "utf-16-le",) if b"\0" in data[:100] else ("utf-8-sig", "cp1252")
+    half = data[:100].count(0) > len(data[:100]) / 3  # of the bytes, in UTF-16
+    bare = ("utf-16-be" if data.startswith(b"\0") else "utf-16-le",) if half else ("utf-8", "cp1252")
     for encoding in ("utf-16",) if wide else bare:
         with contextlib.suppress(ValueError):
             text = data.decode(encoding)
@@ -134,7 +136,7 @@ def _text(path: Path, needed: Sequence[str]) -> str:
                 if encoding == "cp1252":
                     note = f"{path} is not UTF-8 and is read as Windows-1252; save it as UTF-8 if names are not found"
                     print(note, file=sys.stderr)
-                return text
+                return text.replace("\ufeff", "")  # marks of UTF-8, also of files that were joined
     raise UserError(f"{path} cannot be read as CSV: it is {what}; save it as CSV in UTF-8")
 
 

@@ -87,3 +87,13 @@ def test_votes_keep_their_reference(tmp_path: Path):
 def test_a_selection_that_was_filled_in_is_read(tmp_path: Path):
     text = "image,duplicates,mos\na.png,0,3\nb.png,1,5\n"  # the columns that `grmp select` writes
     assert ratings.read(written(tmp_path / "r.csv", text))["mos"].tolist() == [3, 5]
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("mos_std", "-1"), ("raters", "0"), ("raters", "0.5"), ("rater", ""), ("rater", " ")]
+)
+def test_spreads_and_raters_that_cannot_be(tmp_path: Path, column: str, value: str):
+    other = "x" if column == "mos_std" else "mos_std"
+    (tmp_path / "t.csv").write_text(f"image,{other},{column},mos\na.jpg,1,2,3\nb.jpg,1,{value},4\n")
+    with pytest.raises(UserError, match=f"line 3: '{column}' cannot be"):
+        ratings.read(tmp_path / "t.csv")

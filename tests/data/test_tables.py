@@ -24,6 +24,7 @@ pd.DataFrame({"image": ["a.jpg"], "mos": [3.5]}).to_excel(EXCEL, index=False)
 READ = {  # name -> bytes of the table; all of them say ROWS
     "plain": PLAIN.encode(),
     "mark of UTF-8": PLAIN.encode("utf-8-sig"),
+    "mark of UTF-8 twice": b"\xef\xbb\xbf" + PLAIN.encode("utf-8-sig"),
     "UTF-16": PLAIN.encode("utf-16"),
     "UTF-16 without a mark": PLAIN.encode("utf-16-be"),
     "Windows line ends": PLAIN.replace("\n", "\r\n").encode(),
@@ -54,6 +55,10 @@ REFUSED = {  # what is said
         comma(",").replace("image,mos", "image,mos,note").encode(),
         "line 2: '3,5' may be two columns or a decimal comma",
     ),
+    "a decimal comma in one row, a note": (
+        b"image,mos,note\na.jpg,4.25\nb.jpg,3,5\nc.jpg,2.5\n",
+        "line 3: '3,5' may be two columns or a decimal comma",
+    ),
     "another separator in one row": (
         PLAIN.replace(",4.25", ";4.25").encode(),
         "line 4: '.*;4.25' has a semicolon where the header has a comma",
@@ -81,6 +86,7 @@ REFUSED = {  # what is said
     "twice": (b"image,mos,mos\na,1,2\n", "has the column 'mos' twice"),
     "other names": (b"file;score\na;1\n", "has no column 'image'; its columns are file, score"),
     "Excel": (EXCEL.getvalue(), "it is an Excel or OpenDocument file; save it as CSV in UTF-8"),
+    "a zero byte": (PLAIN.replace("a.jpg", "a\0.jpg").encode(), "not text in a known encoding"),
     "binary": (bytes(range(256)), "not text in a known encoding"),
 }
 
