@@ -271,13 +271,15 @@ def score(
     """Score images: quality in [0, 1] (higher is better), its percentile, and a predicted rating with its interval."""
     from grmp.use.score import score as run
     from grmp.use.video import is_video
+    from grmp.use.video import score as score_videos
 
     if len(images) > 1 and images[0].suffix == ".safetensors":  # the former way to name the model
         model, images = str(images[0]), images[1:]
     if any(map(is_video, images)):
         if below is not None or worst or crops or html or as_json:
             raise UserError("--below, --worst, --crops, --html and --json are for images; leave them out for videos")
-        return _score_videos(images, model, out, frames, device)
+        score_videos(images, model, frames, device, out)
+        return
     unread, found = run(
         images, model, device, crops=crops, below=below, worst=worst, as_json=as_json, out=out, html=html
     )
@@ -285,23 +287,6 @@ def score(
         raise UserError(f"{unread} images could not be read (named above); the others are scored")
     if found:
         sys.exit(3)
-
-
-def _score_videos(videos: list[Path], model: str, out: Path | None, frames: int, device: str) -> None:
-    from grmp.files import claim, write_text
-    from grmp.finetune.scorer import load as read
-    from grmp.use.video import is_video
-    from grmp.use.video import score as run
-
-    if others := [path for path in videos if not is_video(path)]:
-        raise UserError(f"{others[0]} is not a video; score images and videos in two calls")
-    if out:
-        claim(out)
-    text = run(videos, read(model, device), frames, out and out.with_suffix(".frames.csv"))
-    if out:
-        write_text(out, text)
-    else:
-        print(text, end="")
 
 
 @app.command(epilog='Example: grmp explain holiday/dunes.jpg --text "a sharp photo" "a blurry photo"')

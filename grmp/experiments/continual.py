@@ -87,10 +87,6 @@ def steps(contexts: dict[str, RunContext], split: int, folder: Path) -> Iterator
                     image=ctx.source.index["image"].iloc[rows].tolist(),
                     quality=ctx.quality[rows].tolist(),
                     score=one.clip.score(ctx.inputs(ctx.source), rows, one.text).tolist(),
-                    history=[],
-                    trained_values=0,  # only the scores are read again
-                    seconds=0.0,
-                    status="ok",
                 )
                 record.write_split(below, split, kept)
             found[name] = np.array(kept.score)

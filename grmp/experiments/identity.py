@@ -72,8 +72,11 @@ def inputs(params: Params, root: Path, key: RunKey) -> dict[str, str]:
             raise UserError(f"{path} not found; create it with: dvc repro {stage}")
     found = {"code": code(params.methods[key.method].kind)}
     for name, (path, stage) in files.items():
-        try:  # a database is known by its images, resized in one way
-            found[name] = read_json(path)["views"][under.data.resize] if "database" in name else _digest(path)
+        try:
+            if name.startswith("database"):  # known by its images, resized in one way
+                found[name] = read_json(path)["views"][under.data.resize]
+            else:
+                found[name] = _digest(path, path.stat().st_mtime_ns)
         except (ValueError, KeyError, TypeError):
             raise UserError(f"{path} is corrupt; recreate it with: dvc repro -f {stage}") from None
     return found
@@ -88,12 +91,7 @@ def code(kind: str) -> str:
     return code_digest(f"grmp.methods.{kind}", "grmp.methods.context")
 
 
-def _digest(path: Path) -> str:
-    """sha256 of a file, computed once until the file is written again: many runs read the same backbone."""
-    state = path.stat()
-    return _digest_of(path, state.st_mtime_ns, state.st_size, state.st_ino)
-
-
 @cache
-def _digest_of(path: Path, *_: int) -> str:
+def _digest(path: Path, written: int) -> str:
+    """sha256 of a file, computed once until it is ``written`` again: many runs read the same backbone."""
     return sha256(path)

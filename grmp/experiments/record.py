@@ -88,12 +88,12 @@ class FinishedSplit(BaseModel):
     image: list[str]  # one row per test image
     quality: list[float]
     score: list[float]
-    history: list[dict[str, int | float]]
-    trained_values: int
+    history: list[dict[str, int | float]] = Field(default_factory=list)
+    trained_values: int = 0
     chosen: dict[str, float] = Field(default_factory=dict)  # settings, by a method that chooses them
-    seconds: float
+    seconds: float = 0.0
     peak_bytes: int | None = None
-    status: str
+    status: str = "ok"
 
     @model_validator(mode="after")
     def _lengths(self) -> "FinishedSplit":

@@ -4,9 +4,8 @@ Figures are plain ``matplotlib.figure.Figure`` objects without a backend, so no 
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import wraps
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,19 +30,7 @@ MORE_COLOURS = ("#882255", "#999933", "#332288", "#44AA99", "#AA4499", "#117733"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
 LINES = (":", "-.", "--", "-", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)))
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def styled(draw: Callable[P, R]) -> Callable[P, R]:
-    """Decorator: run ``draw`` under the style of this package."""
-
-    @wraps(draw)
-    def inner(*args: P.args, **kwargs: P.kwargs) -> R:
-        with context(STYLE, after_reset=True):
-            return draw(*args, **kwargs)
-
-    return inner
+styled = context(STYLE, after_reset=True)  # decorator of functions that draw
 
 
 def line_styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:

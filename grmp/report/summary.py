@@ -11,7 +11,7 @@ from grmp.report.comparisons import MARGIN
 from grmp.report.pairs import ALL
 from grmp.report.plotting import PAGE, line_styles, styled
 from grmp.report.published import PAPER, is_number, published_scores, sourced
-from grmp.report.results import SIMULATED, Results, at, title
+from grmp.report.results import SIMULATED, Results, at, title, triples
 from grmp.report.table import Table, amount, join, merged, number, signed, with_interval
 
 COLUMNS = ["claim", "kind", "database", "method", "against", "shots", "metric", "value", "source"]
@@ -37,10 +37,11 @@ class Evidence:
     low: float = np.nan
     high: float = np.nan
     p: float = np.nan  # kind better: after Holm's correction, where there is one
-    beaten: int = 0  # kind most: published methods below our median,
-    beaten_low: int = 0  # the lower end of its interval,
-    beaten_high: int = 0  # and the upper end
-    others: int = 0  # their number
+    others: tuple[float, ...] = ()  # kind most: published values of other methods
+
+    def beaten(self, value: float) -> int:
+        """How many of ``others`` lie below ``value``."""
+        return sum(other < value for other in self.others)
 
 
 def claims(results: Results) -> pd.DataFrame:
@@ -70,7 +71,7 @@ def judge(kind: str, value: float, found: Evidence, unlike: str, level: float = 
     yes, no = {
         "level": (found.low >= value - MARGIN, found.high < value - MARGIN),
         "above": (found.low > value, found.high < value),
-        "most": (2 * found.beaten_low > found.others, 2 * found.beaten_high <= found.others),
+        "most": (2 * found.beaten(found.low) > len(found.others), 2 * found.beaten(found.high) <= len(found.others)),
         "better": (found.low > 0 and not found.p > 1 - level, found.high < MARGIN),
     }[kind]
     return "reproduced" if yes else "not reproduced" if no else "inconclusive"
@@ -97,12 +98,9 @@ def evidence(results: Results, claim: pd.Series) -> Evidence:
     part = at(results.summary, **claim[["database", "method", "shots", "metric"]])
     if part.empty:
         return Evidence()
-    one = part.iloc[0]
     theirs = published_scores(results, "full", claim["database"], ["100pct"])
     theirs = theirs[(theirs["metric"] == claim["metric"]) & (theirs["method"] != PAPER)].dropna(subset="value")
-    ours, low, high = (float(one[f"median{end}"]) for end in ("", "_low", "_high"))
-    beaten, beaten_low, beaten_high = (int((theirs["value"] < value).sum()) for value in (ours, low, high))
-    return Evidence(ours, low, high, np.nan, beaten, beaten_low, beaten_high, len(theirs))
+    return Evidence(*triples(part, "median")[0], others=tuple(theirs["value"]))
 
 
 def verdicts(results: Results) -> pd.DataFrame:
@@ -124,7 +122,8 @@ def verdicts(results: Results) -> pd.DataFrame:
                 why = f"`{needed[0].command}`{more}" if needed else "in no grid of params.yaml"
             row = claim[["claim", "kind", "database", "method", "shots", "metric", "source"]].to_dict()
             row |= {"protocol": protocol, "claimed": value, "ours": found.ours, "low": found.low, "high": found.high}
-            rows.append(row | {"beaten": found.beaten, "others": found.others, "verdict": verdict, "why": why})
+            beaten = {"beaten": found.beaten(found.ours), "others": len(found.others)}
+            rows.append(row | beaten | {"verdict": verdict, "why": why})
     return pd.DataFrame(rows)
 
 

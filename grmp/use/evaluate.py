@@ -108,13 +108,7 @@ def _write(place: Path, root: Path, file: Path, key: RunKey, ours: Record | None
     count = int(truth["split"].max()) + 1
     identity = RunIdentity({"method": {"kind": "external"}, "splits": count, "shots": key.shots}, inputs)
     finished = [
-        FinishedSplit(
-            **{name: part[name].tolist() for name in ("image", "quality", "score")},
-            history=[],
-            trained_values=0,
-            seconds=0.0,
-            status="ok",
-        )
+        FinishedSplit(**{name: part[name].tolist() for name in ("image", "quality", "score")})
         for _, part in rows.groupby("split")
     ]
     record.write(place, key, identity, finished, "external", 1)

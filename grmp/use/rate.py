@@ -165,10 +165,6 @@ def application(session: Session) -> FastAPI:
         session.undo(rater)
         return following(rater)
 
-    @app.get("/results")
-    def results() -> dict[str, Any]:
-        return session.results()
-
     return app
 
 

@@ -68,6 +68,8 @@ def choose(embeddings: np.ndarray, quality: np.ndarray, count: int, seed: int) -
 
 def look(paths: Sequence[Path]) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[Path, str]]:
     """Of the images that can be read embeddings (N, E), zero-shot quality (N,) and thumbnails; and why others cannot."""
+    from skimage.transform import downscale_local_mean
+
     model = load(DEFAULT)
     found, tiny, unread = [], [], dict[Path, str]()
     for start in tqdm(range(0, len(paths), BATCH), "look", unit="image", unit_scale=BATCH, disable=None):
@@ -76,19 +78,12 @@ def look(paths: Sequence[Path]) -> tuple[np.ndarray, np.ndarray, np.ndarray, dic
         unread |= {path: why for path, why in zip(some, images, strict=True) if isinstance(why, str)}
         good = [image for image in images if not isinstance(image, str)]
         if good:
-            tiny += [reduced(image) for image in good]
+            tiny += [downscale_local_mean(image, (1, 4, 4)).astype(np.uint8) for image in good]
             found.append(model.clip.map(model.clip.image, np.stack(good), np.arange(len(good))).numpy())
     if not found:
         raise UserError(f"none of the {len(paths)} images can be read; the first: {next(iter(unread.values()))}")
     embeddings = np.concatenate(found)
     return embeddings, embeddings @ (model.text[0] - model.text[1]).cpu().numpy(), np.stack(tiny), unread
-
-
-def reduced(image: np.ndarray) -> np.ndarray:
-    """(3, S, S) uint8 -> the same at a quarter of the size, enough to find what looks alike."""
-    side = image.shape[-1] // 4 * 4
-    blocks = image[:, :side, :side].reshape(3, side // 4, 4, side // 4, 4)
-    return blocks.mean(axis=(2, 4)).astype(np.uint8)
 
 
 def unrated(table: Path, rated: Dataset, size: int, aspect: str, seed: int) -> Dataset | None:

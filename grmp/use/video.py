@@ -12,13 +12,12 @@ import numpy as np
 
 from grmp.data.find import printable
 from grmp.errors import UserError
-from grmp.files import write_text
-from grmp.finetune.scorer import QualityModel
+from grmp.files import claim, write_text
+from grmp.finetune.scorer import load
 
 ENDINGS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg")
 LOW = 10  # percentile over frames
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # quiet; read when OpenCV loads FFmpeg
-COLUMNS = ["video", "frames", "quality", "quality_p10", "predicted_rating"]
 
 
 def is_video(path: Path) -> bool:
@@ -57,14 +56,20 @@ def frames(path: Path, count: int) -> Iterator[tuple[float, np.ndarray]]:
         capture.release()
 
 
-def score(paths: Sequence[Path], model: QualityModel, count: int, each: Path | None = None) -> str:
-    """A CSV with one row per video: the mean over frames, the low percentile, and the rating that the mean predicts.
+def score(paths: Sequence[Path], name: str, count: int, device: str, out: Path | None) -> None:
+    """Print one row per video: the mean over frames, the low percentile, and the rating that the mean predicts.
 
-    ``each`` is a CSV file to write with one row per frame. Raises UserError if a video cannot be decoded.
+    With ``out`` the table is written to that file, and one with a row per frame beside it. Raises UserError if a path is not
+    a video, or cannot be decoded.
     """
     import pandas as pd
     from tqdm import tqdm
 
+    if others := [path for path in paths if not is_video(path)]:
+        raise UserError(f"{others[0]} is not a video; score images and videos in two calls")
+    if out:
+        claim(out)
+    model = load(name, device)
     rows, every = [], []
     for path in paths:
         found = []
@@ -74,7 +79,9 @@ def score(paths: Sequence[Path], model: QualityModel, count: int, each: Path | N
         mean = float(np.mean(found))
         rating = float(model.scale.mos(np.array([mean]))[0])
         rows.append((printable(path), len(found), mean, float(np.percentile(found, LOW)), rating))
-    if each:
-        table = pd.DataFrame(every, columns=["video", "seconds", "quality"])
-        write_text(each, table.to_csv(index=False, float_format="%.4f", lineterminator="\n"))
-    return pd.DataFrame(rows, columns=COLUMNS).to_csv(index=False, float_format="%.4f", lineterminator="\n")
+    tables = {out: pd.DataFrame(rows, columns=["video", "frames", "quality", "quality_p10", "predicted_rating"])}
+    if out:
+        tables[out.with_suffix(".frames.csv")] = pd.DataFrame(every, columns=["video", "seconds", "quality"])
+    for file, table in tables.items():
+        text = table.to_csv(index=False, float_format="%.4f", lineterminator="\n")
+        write_text(file, text) if file else print(text, end="")

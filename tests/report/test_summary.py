@@ -17,7 +17,7 @@ from grmp.report.summary import COLUMNS, RULES, Evidence, claim_figure, claim_ta
 from tests.report.sample import make_settings
 
 HEAD = ",".join(COLUMNS)
-MEDIAN = Evidence(ours=0.8, low=0.75, high=0.85, beaten=2, beaten_low=2, beaten_high=3, others=4)
+MEDIAN = Evidence(ours=0.8, low=0.75, high=0.85, others=(0.7, 0.72, 0.82, 0.9))
 
 
 @pytest.mark.parametrize(
@@ -32,9 +32,9 @@ MEDIAN = Evidence(ours=0.8, low=0.75, high=0.85, beaten=2, beaten_low=2, beaten_
         ("above", 0.75, MEDIAN, "inconclusive"),
         ("above", 0.851, MEDIAN, "not reproduced"),
         ("most", np.nan, MEDIAN, "inconclusive"),
-        ("most", np.nan, replace(MEDIAN, beaten_low=3), "reproduced"),
-        ("most", np.nan, replace(MEDIAN, beaten_high=2), "not reproduced"),  # two of four are not most
-        ("most", np.nan, replace(MEDIAN, others=0), "not comparable"),
+        ("most", np.nan, replace(MEDIAN, others=(0.7, 0.72, 0.74, 0.9)), "reproduced"),
+        ("most", np.nan, replace(MEDIAN, others=(0.7, 0.72, 0.86, 0.9)), "not reproduced"),  # two of four are not most
+        ("most", np.nan, replace(MEDIAN, others=()), "not comparable"),
         ("better", np.nan, Evidence(0.03, 0.01, 0.05), "reproduced"),  # exploratory: no correction
         ("better", np.nan, Evidence(0.03, 0.01, 0.05, 0.04), "reproduced"),
         ("better", np.nan, Evidence(0.03, 0.01, 0.05, 0.06), "inconclusive"),

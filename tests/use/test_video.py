@@ -1,7 +1,6 @@
 """Videos: sampled frames, pooling, and files that are no videos."""
 
 import sys
-from io import StringIO
 from pathlib import Path
 
 import cv2
@@ -41,9 +40,9 @@ def test_frames_are_at_equal_distances_and_rgb(clip: Path):
 
 
 def test_a_video_is_the_mean_of_its_frames(clip: Path, tmp_path: Path):
-    model, each = load("small-rated", "cpu"), tmp_path / "frames.csv"
-    row = pd.read_csv(StringIO(score([clip], model, 4, each))).iloc[0]
-    table = pd.read_csv(each)
+    model, out = load("small-rated", "cpu"), tmp_path / "clips.csv"
+    score([clip], "small-rated", 4, "cpu", out)
+    row, table = pd.read_csv(out).iloc[0], pd.read_csv(tmp_path / "clips.frames.csv")
     alone = [model.score([frame])[0] for _, frame in frames(clip, 4)]
     assert np.allclose(table["quality"], alone, atol=1e-4)
     assert row["frames"] == 4
