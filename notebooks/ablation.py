@@ -22,7 +22,7 @@ labels = number_of(shots) if shots else (grid.shots or page.results.grid.shots)[
 # ## The two parts
 
 # %%
-questions = comparisons.questions(page.results.params.report.parts)
+questions = page.results.params.report.parts
 effects = comparisons.effects(page.results, questions)
 page.table("parts", comparisons.effect_table(page.results, effects, questions, "Each part with and without the other"))
 

@@ -19,7 +19,7 @@ page = NotebookPage("gradient", root, protocol)
 grid = page.results.params.run.ablation
 databases = grid.databases or page.results.grid.databases
 labels = number_of(shots) if shots else (grid.shots or page.results.grid.shots)[0]
-rules = gradient.rules(page.results.params, method)
+rules = [name for _, name in gradient.ablation_of(page.results.params, method, "rule").points]
 
 # %% [markdown]
 # ## Strength

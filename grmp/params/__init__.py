@@ -13,6 +13,7 @@ from grmp.params.schema import (
     Evaluate,
     Fit,
     Method,
+    Pair,
     Positive,
     Pretrain,
     PretrainedBackbone,

@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from grmp.params import Ablation, Params, RunKey
+from grmp.params import Ablation, Pair, Params, RunKey
 from grmp.report.comparisons import effects
 from grmp.report.plotting import PAGE, draw_splits, finished, line_styles, note, panels, styled
 from grmp.report.results import Results, at, title, triples
@@ -70,7 +70,7 @@ def draw_sweep(
 def sweep_table(results: Results, found: list[Ablation], databases: list[str], shots: int | str) -> Table:
     """Every value of every sweep: the median, and the mean paired difference to the default value."""
     summary = at(results.summary, shots=shots, metric="srcc")
-    asked = [(s.title, name, s.base) for s in found for _, name in s.points if name != s.base]
+    asked = [Pair(question=s.title, method=n, against=s.base) for s in found for _, n in s.points if n != s.base]
     paired = at(effects(results, asked), shots=shots)
     rows, shown, keys = [], [], []
     for one in found:

@@ -13,14 +13,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from grmp.params import ACROSS
-from grmp.params.schema import Pair
+from grmp.params import ACROSS, Pair
 from grmp.report.pairs import ALL, CELL, DIFFERENCE, Differences, incomparable
 from grmp.report.plotting import COLUMN, GREY, draw_splits, line_styles, panels, styled
 from grmp.report.results import Results, at, title
 from grmp.report.table import Table, amount, join, merged, p_value, side, signed, span
 
-Comparison = tuple[str, str, str]  # question, method, against
 QUESTION = ["question", "method", "against"]
 COLUMNS = [*QUESTION, "database", "shots", *DIFFERENCE, "differences"]
 OTHER_IMAGES_NOTE = (
@@ -31,25 +29,20 @@ OTHER_IMAGES_NOTE = (
 MARGIN = 0.02  # SRCC; the smallest difference of interest
 
 
-def questions(pairs: Iterable[Pair]) -> list[Comparison]:
-    """What params.yaml asks under ``evaluate.pairs`` or ``report.parts``."""
-    return [(pair.question, pair.method, pair.against) for pair in pairs]
-
-
-def effects(results: Results, comparisons: Iterable[Comparison]) -> pd.DataFrame:
-    """One row per (comparison, database, shots): ``pairs.Differences.of`` the two runs.
+def effects(results: Results, pairs: Iterable[Pair]) -> pd.DataFrame:
+    """One row per (pair, database, shots): ``pairs.Differences.of`` the two runs.
 
     A missing run, or two runs that may not be compared (``pairs.incomparable``), give no row.
     """
     scores, found = results.scores, []
     differences = Differences(results.params, results.root, dict(iter(scores.groupby(CELL))))
     cells = list(scores[["database", "shots"]].drop_duplicates().itertuples(index=False, name=None))
-    for (question, method, against), (database, shots) in itertools.product(comparisons, cells):
-        a, b = (results.record(database, name, shots) for name in (method, against))
+    for pair, (database, shots) in itertools.product(pairs, cells):
+        a, b = (results.record(database, name, shots) for name in (pair.method, pair.against))
         if a is None or b is None or incomparable(results.params, a.run, b.run):
             continue
-        row = {"question": question, "method": method, "against": against, "database": database, "shots": shots}
-        found.append(row | differences.of([(a, b)], "srcc"))
+        cell = {"database": database, "shots": shots}
+        found.append(pair.model_dump() | cell | differences.of([(a, b)], "srcc"))
     return pd.DataFrame(found, columns=COLUMNS)
 
 
@@ -130,10 +123,11 @@ def effect_columns(results: Results, data: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(shown)
 
 
-def effect_table(results: Results, table: pd.DataFrame, comparisons: Sequence[Comparison], caption: str) -> Table:
+def effect_table(results: Results, table: pd.DataFrame, pairs: Sequence[Pair], caption: str) -> Table:
     """``effects`` as a table, with what was not run in its note."""
     data, done = table.drop(columns="differences"), set(table["question"])
-    absent = [f"{q} needs {results.label(a)} and {results.label(b)}" for q, a, b in comparisons if q not in done]
+    missing = [pair for pair in pairs if pair.question not in done]
+    absent = [f"{p.question} needs {results.label(p.method)} and {results.label(p.against)}" for p in missing]
     text = f"Exploratory: p is not corrected for multiple comparisons. {OTHER_IMAGES_NOTE}"
     return Table(data, effect_columns(results, data), caption, join(text, not_run(absent)))
 
@@ -144,9 +138,8 @@ def answer_table(results: Results, table: pd.DataFrame) -> Table:
     shown = effect_columns(results, data)
     shown["p (Holm)"] = data["p_holm"].map(p_value).where(data["role"] == "primary", "")
     shown["Role"] = data["role"]
-    done = set(data[QUESTION].itertuples(index=False, name=None))
-    asked = questions(results.params.evaluate.pairs)
-    absent = [f"{question} needs {a} and {b}" for question, a, b in asked if (question, a, b) not in done]
+    missing = [pair for pair in results.params.evaluate.pairs if at(data, **pair.model_dump()).empty]
+    absent = [f"{pair.question} needs {pair.method} and {pair.against}" for pair in missing]
     text = (
         "The primary endpoint of a question is the mean difference of SRCC over all databases and numbers of labels under the "
         "first protocol. Holm's correction covers the primary endpoints; everything else is exploratory."

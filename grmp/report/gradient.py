@@ -6,9 +6,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from grmp.params import Ablation, Params, RunKey
+from grmp.params import Ablation, Pair, Params, RunKey
 from grmp.report.ablation import draw_sweep
-from grmp.report.comparisons import Comparison
 from grmp.report.plotting import GREY, PAGE, finished, line_styles, medians, note, panels, styled
 from grmp.report.results import Results, at, title, triples
 from grmp.report.table import Table, join, missing_runs, number, with_interval
@@ -29,17 +28,12 @@ def ablation_of(params: Params, full: str, key: str) -> Ablation:
     return next(found, Ablation(base=full, key=key, title="", label="", values=[]))
 
 
-def rules(params: Params, full: str) -> list[str]:
-    """The methods that apply each rule, ``full`` first."""
-    return [name for _, name in ablation_of(params, full, "rule").points]
-
-
-def variants(params: Params, full: str) -> list[Comparison]:
+def variants(params: Params, full: str) -> list[Pair]:
     """Each rule against none, from the same initial prompts."""
     points = ablation_of(params, full, "rule").points
-    strengths = {name: getattr(params.methods[name], "strength", 0.0) for _, name in points}
+    asked = {n: f"{_name(rule)}, λ = {getattr(params.methods[n], 'strength', 0.0):g}" for rule, n in points}
     none = [name for rule, name in points if rule == "none"]
-    return [(f"{_name(r)}, λ = {strengths[n]:g}", n, against) for against in none for r, n in points if n != against]
+    return [Pair(method=n, against=b, question=question) for b in none for n, question in asked.items() if n != b]
 
 
 def _name(rule: str) -> str:

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from grmp.metrics import bootstrap
-from grmp.params import Params
+from grmp.params import Pair
 from grmp.report.comparisons import OTHER_IMAGES_NOTE, effect_columns, effects
 from grmp.report.plotting import finished, line_styles, panels, styled
 from grmp.report.results import Results, at, title, triples
@@ -104,15 +104,11 @@ def protocol_figure(results: Results, one: str, other: str, shots: int | str) ->
     return finished(figure, axes, across=2)
 
 
-def readers(params: Params) -> list[tuple[str, str]]:
-    """(method that selects its epoch on the test split, its base), from the ablations of ``adapt.select``."""
-    declared = [one for one in params.ablations.values() if one.key == "adapt.select"]
-    return [(name, one.base) for one in declared for value, name in one.points if value == "test" and name != one.base]
-
-
 def reading_table(results: Results) -> Table | None:
     """The gain from selecting the epoch on the test split, all else equal: paired over splits; None if not run."""
-    asked = [("epoch selected on the test split", name, base) for name, base in readers(results.params)]
+    declared = [one for one in results.params.ablations.values() if one.key == "adapt.select"]
+    points = [(name, one.base) for one in declared for value, name in one.points if value == "test"]
+    asked = [Pair(question="", method=name, against=base) for name, base in points if name != base]
     data = effects(results, asked).drop(columns=["question", "differences"])
     if data.empty:
         return None

@@ -47,12 +47,10 @@ def test_the_notebooks_show_and_save(ablated: Results, tmp_path: Path, name: str
 
 
 DRAWN = {
-    "parts": lambda w: comparisons.forest(
-        w, comparisons.effects(w, comparisons.questions(w.params.report.parts)), shared=True
-    ),
+    "parts": lambda w: comparisons.forest(w, comparisons.effects(w, w.params.report.parts), shared=True),
     "sweeps": lambda w: ablation.sweep_figure(w, sweeps(w.params), TARGETS, "25"),
     "strength": lambda w: gradient.strength(w, "grmp", TARGETS, "25"),
-    "angles": lambda w: gradient.angles(w, gradient.rules(w.params, "grmp"), TARGETS, "25"),
+    "angles": lambda w: gradient.angles(w, ["grmp", "meta", "prograd"], TARGETS, "25"),
     "heat map": lambda w: distortions.heat_map(w, ["zero_shot", "random", "meta", "grmp"], 25),
     "levels": lambda w: distortions.by_level(w, ["zero_shot", "random", "meta", "grmp"], 25),
 }
@@ -76,7 +74,7 @@ def test_tables_of_what_has_not_been_run_name_the_command(tmp_path: Path):
     assert "`grmp sweep` (one of them: " in table.note
     assert set(table.shown["SRCC"]) == {"–"}
     assert "`grmp run alpha grmp 25 --protocol sound`" in gradient.rule_table(empty, "grmp", TARGETS, 25).note
-    asked = comparisons.questions(empty.params.report.parts)
+    asked = empty.params.report.parts
     assert (
         "Not run: Meta-learned prompts, without the rule needs"
         in comparisons.effect_table(empty, comparisons.effects(empty, asked), asked, "").note

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from grmp.metrics import interval
+from grmp.params import Pair
 from grmp.report import comparisons
 from grmp.report.results import Results
 from tests.report.sample import DATABASES, settings
@@ -50,7 +51,7 @@ def test_pair_table_counts_and_judges(whole: Results):
 
 
 def test_effects_are_those_of_the_records(ablated: Results):
-    asked = comparisons.questions(ablated.params.report.parts)
+    asked = ablated.params.report.parts
     assert len(asked) == 4
     found = comparisons.effects(ablated, asked)
     row = comparisons.at(found, question="Gradient rule, random prompts", database="beta").iloc[0]
@@ -74,5 +75,5 @@ def test_runs_on_other_images_are_not_compared(ablated: Results, tmp_path: Path)
     run = json.loads(path.read_text())
     run["inputs"]["database"] = "9" * 64
     path.write_text(json.dumps(run))
-    found = comparisons.effects(Results.open(folder), [("q", "random_qgr", "random")])
+    found = comparisons.effects(Results.open(folder), [Pair(question="q", method="random_qgr", against="random")])
     assert found["database"].tolist() == ["beta"]

@@ -11,9 +11,10 @@ from tests.report.sample import TARGETS, make_settings, with_ablations
 
 
 def test_rules_and_their_questions(ablated: Results):
-    assert gradient.rules(ablated.params, "grmp") == ["grmp", "meta", "prograd"]
-    asked = [("As published, λ = 5", "grmp", "meta"), ("ProGrad, λ = 1", "prograd", "meta")]
-    assert gradient.variants(ablated.params, "grmp") == asked
+    points = gradient.ablation_of(ablated.params, "grmp", "rule").points
+    assert [name for _, name in points] == ["grmp", "meta", "prograd"]
+    asked = [("grmp", "meta", "As published, λ = 5"), ("prograd", "meta", "ProGrad, λ = 1")]
+    assert [(p.method, p.against, p.question) for p in gradient.variants(ablated.params, "grmp")] == asked
 
 
 def test_a_rule_that_no_grid_asks_for_is_said_to_be_so(tmp_path: Path):
