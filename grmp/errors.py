@@ -1,6 +1,8 @@
 """The one exception that users see: a line that names the cause and the remedy."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -15,3 +17,16 @@ def one_line(error: object, longest: int = 160) -> str:
 def some(names: Sequence[str]) -> str:
     """The first five of ``names``, and dots if there are more."""
     return ", ".join([*names[:5], *(["..."] if len(names) > 5 else [])])
+
+
+@contextmanager
+def reading(path: Path, remedy: str) -> Iterator[None]:
+    """Inside, a file is read that this project has written: whatever fails is one line that names it, and the remedy."""
+    try:
+        yield
+    except UserError:
+        raise
+    except FileNotFoundError as error:
+        raise UserError(f"{error.filename or path} not found; {remedy}") from None
+    except Exception as error:  # corrupt content makes parsers raise anything
+        raise UserError(f"{path} is corrupt ({one_line(error)}); {remedy}") from None

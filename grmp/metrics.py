@@ -253,9 +253,6 @@ def holm(p: Sequence[float]) -> list[float]:
     """Holm's step-down correction of a family of p values; NaN stays NaN and does not count."""
     values = np.asarray(p, float)
     out = np.full(len(values), np.nan)
-    order = [i for i in np.argsort(values, kind="stable") if np.isfinite(values[i])]
-    worst = 0.0
-    for rank, i in enumerate(order):
-        worst = max(worst, min(1.0, values[i] * (len(order) - rank)))
-        out[i] = worst
-    return [float(v) for v in out]
+    order = np.argsort(values, kind="stable")[: np.count_nonzero(np.isfinite(values))]  # NaN is sorted last
+    out[order] = np.maximum.accumulate(np.minimum(1, values[order] * np.arange(len(order), 0, -1)))
+    return out.tolist()

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save as to_bytes
 
 from grmp.clip.model import Backbone, Shape, Tensors, random_prompts
-from grmp.errors import UserError, one_line
+from grmp.errors import UserError, reading
 from grmp.files import sha256, whole
 
 if TYPE_CHECKING:
@@ -50,18 +50,15 @@ def read(
     """
     if not path.is_file():
         raise UserError(f"{path} not found; {remedy}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = json.loads((file.metadata() or {}).get(KEY, "{}"))
-            if not isinstance(metadata, dict):
-                raise ValueError("its metadata is not a table")
-            stated = metadata.pop(DIGEST, None)  # the files of the package have none: index.json holds theirs
-            tensors = {name: file.get_tensor(name) for name in ([] if only_metadata else file.keys())}
-            if stated and not only_metadata and stated != _digest(tensors, metadata):
-                raise ValueError("its content does not have the digest that was written with it")
-            return tensors, metadata
-    except (SafetensorError, ValueError, OSError, RecursionError) as error:
-        raise UserError(f"{path} is corrupt ({one_line(error, 200)}); {first}{remedy}") from None
+    with reading(path, first + remedy), safe_open(path, framework="pt") as file:
+        metadata = json.loads((file.metadata() or {}).get(KEY, "{}"))
+        if not isinstance(metadata, dict):
+            raise ValueError("its metadata is not a table")
+        stated = metadata.pop(DIGEST, None)  # the files of the package have none: index.json holds theirs
+        tensors = {name: file.get_tensor(name) for name in ([] if only_metadata else file.keys())}
+        if stated and not only_metadata and stated != _digest(tensors, metadata):
+            raise ValueError("its content does not have the digest that was written with it")
+        return tensors, metadata
 
 
 def load(root: Path, device: torch.device | str = "cpu", normalize: str = "", only_metadata: bool = False) -> Backbone:

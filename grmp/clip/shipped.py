@@ -12,7 +12,6 @@ that it knows, so that such a word says nothing.
 """
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,8 @@ from torch import Tensor
 
 from grmp.clip import checkpoints
 from grmp.clip.model import Backbone, Shape, Tensors
-from grmp.errors import UserError
-from grmp.files import sha256
+from grmp.errors import UserError, reading
+from grmp.files import read_json, sha256
 
 FOLDER = Path(__file__).parent / "weights"
 SCORER = "photo"
@@ -89,7 +88,5 @@ def _part(part: str, folder: Path) -> tuple[Tensors, dict[str, Any]]:
 
 def digests(folder: Path) -> dict[str, str]:
     """sha256 of each file. Raises UserError if the list is missing or corrupt."""
-    try:
-        return dict(json.loads((folder / "index.json").read_text()))
-    except (OSError, ValueError):
-        raise UserError(f"{folder / 'index.json'} is missing or corrupt; {REMEDY}") from None
+    with reading(folder / "index.json", REMEDY):
+        return dict(read_json(folder / "index.json"))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from grmp.errors import UserError, one_line
+from grmp.errors import reading
 from grmp.files import read_json
 
 COLUMNS = ["image", "mos", "quality", "mos_std", "reference", "distortion", "level"]
@@ -39,8 +39,7 @@ def load(folder: Path, view: str = "pillow") -> Dataset:
 
     Raises UserError if it is not there, or its files do not belong together.
     """
-    remedy = f"run: dvc repro prepare@{folder.name}"
-    try:
+    with reading(folder, f"run: dvc repro prepare@{folder.name}"):
         info = read_json(folder / "info.json")
         index = pd.read_csv(folder / "index.csv", dtype=TYPES, keep_default_na=False, na_values="")
         images = np.load(folder / array(view), mmap_mode="r", allow_pickle=False)
@@ -49,10 +48,6 @@ def load(folder: Path, view: str = "pillow") -> Dataset:
             raise ValueError("info.json does not describe a database")
         if not index["quality"].between(0, 1).all():
             raise ValueError("index.csv: quality outside [0, 1]")
-    except FileNotFoundError as error:
-        raise UserError(f"{error.filename} not found; {remedy}") from None
-    except Exception as error:  # a corrupt array header makes numpy raise anything
-        raise UserError(f"{folder} is corrupt ({one_line(error)}); {remedy}") from None
-    if list(index.columns) != COLUMNS or images.dtype != np.uint8 or images.shape[:2] != (len(index), 3):
-        raise UserError(f"{folder}: table and images do not belong together; {remedy}")
+        if list(index.columns) != COLUMNS or images.dtype != np.uint8 or images.shape[:2] != (len(index), 3):
+            raise ValueError("table and images do not belong together")
     return Dataset(folder.name, index, images, info)

@@ -14,7 +14,7 @@ from grmp.code import code_digest
 from grmp.data import databases, git, labels
 from grmp.data.databases._entry import Database, File, Source
 from grmp.data.download import ARCHIVES, HUB, Remote, SourceFailed, download, on_hub, unpack
-from grmp.errors import UserError
+from grmp.errors import UserError, reading
 from grmp.files import listing, read_json, sha256, sha256_of, write_json
 
 SLACK = 1_000_000_000  # bytes beyond twice the stated size that a file may have or an archive may unpack to
@@ -29,11 +29,9 @@ def receipt(name: str, raw: Path) -> dict[str, Any] | None:
     path, folder = raw / f"{name}.json", raw / name
     if not path.is_file() or not folder.exists():
         return None
-    try:
+    with reading(path, f"delete it and run: grmp data fetch {name}"):
         found: dict[str, Any] = read_json(path)
         unchanged = found["listing"] == sha256_of(listing(folder))
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"{path} is corrupt; delete it and run: grmp data fetch {name}") from None
     if not unchanged:
         remedy = f"delete {path} to accept it, and the folder too to fetch it again"
         raise UserError(f"{folder} has changed since it was fetched; {remedy}")
@@ -235,13 +233,8 @@ def _verified(file: File, target: Path, stated: str, min_rate: float, again: boo
 
 def _seen(checksums: Path) -> dict[str, str]:
     """The first checksums seen of files whose publisher states none: address -> sha256."""
-    try:
-        return dict(read_json(checksums))
-    except FileNotFoundError:
-        return {}
-    except (ValueError, TypeError):
-        remedy = "restore it from git, or delete it to trust the next downloads"
-        raise UserError(f"{checksums} is corrupt; {remedy}") from None
+    with reading(checksums, "restore it from git, or delete it to trust the next downloads"):
+        return dict(read_json(checksums)) if checksums.is_file() else {}
 
 
 def check_disk(entries: list[Database], raw: Path) -> tuple[int, int]:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from grmp.data import databases
 from grmp.data.dataset import source_ids
-from grmp.errors import UserError, one_line
+from grmp.errors import UserError, reading
 from grmp.files import write_text
 
 TEST, VALIDATION = "test", "validation"  # in files; -1 and -2 in ``Splits.ranks``
@@ -118,14 +118,10 @@ def load(path: Path, images: pd.Series) -> Splits:
     Raises UserError if the file is missing, corrupt, or belongs to other images.
     """
     remedy = f"run: dvc repro prepare@{path.parent.name}"
-    try:
+    with reading(path, remedy):
         table = pd.read_csv(path, dtype=str)
         columns = table.filter(regex=r"^split_\d+$").replace({TEST: "-1", VALIDATION: "-2"})
         ranks = columns.astype(int).to_numpy().T
-    except FileNotFoundError:
-        raise UserError(f"{path} not found; {remedy}") from None
-    except ValueError as error:
-        raise UserError(f"{path} is corrupt ({one_line(error)}); {remedy}") from None
     left_out = images.isin(databases.excluded(path.parent.name, images)).to_numpy()
     names = list(table["image"]) if "image" in table else []
     if not len(ranks) or names not in (list(images), list(images[~left_out])):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from grmp.code import code_digest
-from grmp.errors import UserError
+from grmp.errors import UserError, reading
 from grmp.files import read_json, sha256, sha256_of
 from grmp.params import Params, RunKey
 
@@ -72,13 +72,11 @@ def inputs(params: Params, root: Path, key: RunKey) -> dict[str, str]:
             raise UserError(f"{path} not found; create it with: dvc repro {stage}")
     found = {"code": code(params.methods[key.method].kind)}
     for name, (path, stage) in files.items():
-        try:
+        with reading(path, f"recreate it with: dvc repro -f {stage}"):
             if name.startswith("database"):  # known by its images, resized in one way
                 found[name] = read_json(path)["views"][under.data.resize]
             else:
                 found[name] = _digest(path, path.stat().st_mtime_ns)
-        except (ValueError, KeyError, TypeError):
-            raise UserError(f"{path} is corrupt; recreate it with: dvc repro -f {stage}") from None
     return found
 
 

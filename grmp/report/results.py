@@ -10,7 +10,7 @@ import pandas as pd
 
 from grmp import params as settings
 from grmp.data.dataset import Dataset, load
-from grmp.errors import UserError, one_line
+from grmp.errors import UserError, reading
 from grmp.experiments.record import CorruptRecord, Record, read_record
 from grmp.files import read_json
 from grmp.params import ACROSS, Grid, Params, RunKey
@@ -96,12 +96,8 @@ class Results:
     def json(self, place: str) -> Any:
         """The content of a JSON file, or None."""
         path = self.file(place)
-        try:
-            return read_json(path)
-        except FileNotFoundError:
-            return None
-        except ValueError:
-            raise UserError(f"{path} is corrupt; delete it and run: dvc repro") from None
+        with reading(path, "delete it and run: dvc repro"):
+            return read_json(path) if path.is_file() else None
 
     def csv(self, place: str) -> pd.DataFrame:
         """The table of another stage; empty and without columns if it was not run."""
@@ -117,13 +113,10 @@ class Results:
         path = self.file(f"results/attribution/{database}.npz")
         if table.empty or not path.is_file():
             return pd.DataFrame(), {}
-        try:
+        with reading(path, f"regenerate it with: dvc repro -f attribution@{database}"):
             with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 arrays = {n: stored[n] for n in ("models", "images", "pixels", "relevance", "gap", "explained")}
             table[["quality", *(f"{c}_{m}" for m in arrays["models"] for c in ("x", "y", "score"))]]
-        except Exception as error:  # a corrupt zip archive raises many types
-            remedy = f"regenerate it with: dvc repro -f attribution@{database}"
-            raise UserError(f"{path} is corrupt ({one_line(error)}); {remedy}") from None
         return table, arrays
 
     def dataset(self, name: str) -> Dataset | None:
@@ -196,12 +189,11 @@ def triples(table: pd.DataFrame, name: str) -> list[tuple[float, float, float]]:
 
 def read_table(path: Path) -> pd.DataFrame:
     """A table of ``collect``; UserError if it is corrupt or of another version."""
-    try:
+    remedy = "regenerate it with: dvc repro -f collect"
+    with reading(path, remedy):
         table = pd.read_csv(path, dtype=dict.fromkeys(TEXTS, str) | {"shots": object})
-    except ValueError as error:
-        raise UserError(f"{path} is corrupt ({one_line(error)}); regenerate it with: dvc repro -f collect") from None
     if list(table.columns) != COLUMNS[path.name]:
-        raise UserError(f"{path} was written by another version; regenerate it with: dvc repro -f collect")
+        raise UserError(f"{path} was written by another version; {remedy}")
     if "shots" in table:
         table["shots"] = [int(k) if str(k).isdigit() else k for k in table["shots"]]
     return table

@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 
-from grmp.errors import UserError
+from grmp.errors import UserError, reading
 from grmp.files import read_json, whole_folder
 from grmp.params import Params
 from grmp.report.results import SIMULATED, Results, at
@@ -114,15 +114,13 @@ def _main_numbers(results: Results) -> str:
 def render_notebook(results: Path, name: str) -> str:
     """An executed notebook whose figures are links to results/figures, each figure and table with its provenance."""
     path = results / f"notebooks/{name}.ipynb"
-    try:
+    with reading(path, f"run it again with: grmp notebooks {name}"):
         notebook = read_json(path)
         settings = notebook["metadata"].get("grmp", {}).get("parameters", [])
         for cell in (cell for cell in notebook["cells"] if cell["cell_type"] == "code"):
             cell["outputs"] = [new for old in cell["outputs"] for new in _output(results, name, old, settings)]
             cell["metadata"]["tags"] = ["hide-input" if cell["outputs"] else "remove-cell"]
         return json.dumps(notebook)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is corrupt ({error}); run it again with: grmp notebooks {name}") from None
 
 
 def _output(

@@ -67,7 +67,7 @@ def test_damage_and_wrong_names_are_refused(packed):
     with pytest.raises(UserError, match=r"one\.safetensors is missing or corrupt .* install the package again"):
         shipped.load("one", folder)
     (folder / "index.json").unlink()
-    with pytest.raises(UserError, match=r"index\.json is missing"):
+    with pytest.raises(UserError, match=r"index\.json not found"):
         shipped.load("one", folder)
 
 
