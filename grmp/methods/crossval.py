@@ -19,7 +19,7 @@ import numpy as np
 from pydantic import Field
 
 from grmp.errors import UserError
-from grmp.params import Method, Params, Tune
+from grmp.params import Method, Params, Tune, need
 
 if TYPE_CHECKING:
     from grmp.data.splits import Splits
@@ -51,9 +51,7 @@ class CrossVal(Method):
 
     def check(self, params: Params) -> None:
         """The method is of kind tune, and every candidate is valid."""
-        tuned = sorted(name for name, method in params.methods.items() if isinstance(method, Tune))
-        if self.method not in tuned:
-            raise ValueError(f"method: '{self.method}' is not defined; known: {', '.join(tuned)}")
+        need(self.method, params.tuned, "method")
         for candidate in self.candidates:
             try:
                 params.changed(candidate)

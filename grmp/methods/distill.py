@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from grmp.params import Fit, Method, Params, Positive, Tune
+from grmp.params import Fit, Method, Params, Positive, Tune, need
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -49,9 +49,7 @@ class Distill(Method):
 
     def check(self, params: Params) -> None:
         """The teacher is a method of kind tune."""
-        tuned = sorted(name for name, method in params.methods.items() if isinstance(method, Tune))
-        if self.teacher not in tuned:
-            raise ValueError(f"teacher: '{self.teacher}' is not defined; known: {', '.join(tuned)}")
+        need(self.teacher, params.tuned, "teacher")
 
 
 def student() -> nn.Module:

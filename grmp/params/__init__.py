@@ -22,4 +22,5 @@ from grmp.params.schema import (
     Triplets,
     Tune,
     Variant,
+    need,
 )

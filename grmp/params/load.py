@@ -56,6 +56,11 @@ class Params(Group):
         """The settings of one run: under its protocol, with the values that its method sets."""
         return self.under(key.protocol).for_method(key.method)
 
+    @property
+    def tuned(self) -> list[str]:
+        """The methods of kind tune."""
+        return [name for name, method in self.methods.items() if isinstance(method, Tune)]
+
     def adapting(self, name: str) -> Tune | None:
         """The fine-tuned method that ``name`` is or learns from; None if there is none."""
         method = self.methods[name]
@@ -121,14 +126,13 @@ class Params(Group):
     def _names_exist(self) -> "Params":
         databases, pairs = self.data.databases, self.evaluate.pairs + self.report.parts
         of_databases, both = "(of data.databases)", self.pretrain.databases + self.inner_curves.databases
-        tuned = [name for name, method in self.methods.items() if isinstance(method, Tune)]
         named: list[tuple[str, Iterable[str], Iterable[str]]] = [
             ("evaluate.pairs and report.parts", [n for p in pairs for n in (p.method, p.against)], self.methods),
             ("pretrain.variants", self.pretrain.variants, self.variants),
             ("inner_curves.variants (of pretrain.variants)", self.inner_curves.variants, self.pretrain.variants),
             ("attribution.methods", self.attribution.methods, self.methods),
             (f"continual.sequence {of_databases}", self.continual.sequence, databases),
-            ("continual.method (of kind tune)", [self.continual.method], tuned),
+            ("continual.method (of kind tune)", [self.continual.method], self.tuned),
             (f"pretrain.databases and inner_curves.databases {of_databases}", both, databases),
         ]
         for name, grid in self.run.grids().items():
