@@ -23,7 +23,7 @@ shots = shots or page.results.grid.shots
 # %%
 table = few_shot.score_table(page.results, "few_shot", shots, metrics, methods)
 page.table("scores", table, "Scores with few labels.", "sweep")
-page.table("shared", few_shot.shared_table(page.results, shots, methods))
+page.table("shared", few_shot.shared_table(page.results, "few_shot", shots, methods))
 page.table("left_out", few_shot.excluded_table(page.results))
 
 # %%

@@ -23,6 +23,7 @@ empty = "The grid run.full of params.yaml is empty."
 for metric in ("srcc", "plcc"):
     table = few_shot.score_table(page.results, "full", shots, [metric])
     page.table(f"scores_{metric}", table, f"{metric.upper()}. {empty}", "sweep")
+page.table("shared", few_shot.shared_table(page.results, "full", shots))
 
 # %% [markdown]
 # ## Data efficiency

@@ -22,7 +22,7 @@ def build(params: Params, root: Path, origin: Path | None = None) -> None:
         tensors, shape = backbone.weights, backbone.shape
         card = {"name": settings.name, "source": "shipped with the package", "sha256": backbone.sha256}
     mean, deviation = MEAN_STD[shape.own]
-    used = "" if shape.normalize in ("clip", shape.own) else f"; the settings use those of {shape.normalize}"
+    used = "" if settings.normalize in ("clip", shape.own) else f"; the settings use those of {settings.normalize}"
     activation = "QuickGELU" if shape.quick_gelu else "GELU"
     print(f"{card['name']}: activation {activation}; pixels of mean {mean} and standard deviation {deviation}{used}")
     checkpoints.save(root / checkpoints.PATH, tensors, {"config": shape.as_dict()})

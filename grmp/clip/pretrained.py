@@ -55,7 +55,8 @@ def locate(settings: PretrainedBackbone) -> str:
 def fetch(settings: PretrainedBackbone, origin: Path | None) -> tuple[Tensors, Shape, dict[str, Any]]:
     """Weights, shape and card of a pretrained CLIP.
 
-    Raises UserError if the file cannot be downloaded, does not have the stated sha256, or does not fit the model.
+    Raises UserError if the file cannot be downloaded, has neither the stated sha256 nor, where OpenAI's weights are asked for,
+    that of their own release, or does not fit the model.
 
     Parameters
     ----------
@@ -81,9 +82,12 @@ def fetch(settings: PretrainedBackbone, origin: Path | None) -> tuple[Tensors, S
     if not origin.is_file():
         raise UserError(f"{origin} is not a file; give the path of {FILE}")
     digest = sha256(origin)
-    if settings.sha256 and digest != settings.sha256:
+    released = open_clip.get_pretrained_cfg(settings.model.removesuffix("-quickgelu") + "-quickgelu", "openai") or {}
+    of_openai = digest in released.get("url", "").split("/")
+    if settings.sha256 not in ("", digest) and not (of_openai and settings.pretrained == "openai"):
         raise UserError(
-            f"{origin} has sha256 {digest}, not {settings.sha256}; download it again, or correct backbone.sha256"
+            f"{origin} has sha256 {digest}, not {settings.sha256}; download it again, or correct backbone.sha256 "
+            '("" accepts any file)'
         )
     logging.disable(logging.WARNING)  # open_clip warns of random values, which are all replaced below
     try:
@@ -92,10 +96,9 @@ def fetch(settings: PretrainedBackbone, origin: Path | None) -> tuple[Tensors, S
         logging.disable(logging.NOTSET)
     if not settings.pretrained:  # a file of one's own may be a known release
         settings = settings.model_copy(update={"pretrained": _tag(settings.model, digest)})
-    released = open_clip.get_pretrained_cfg(settings.model.removesuffix("-quickgelu") + "-quickgelu", "openai") or {}
     weights = read_weights(origin, digest, released.get("url", ""))
     if not open_clip.get_model_config(settings.model).get("quick_gelu"):
-        _check_gelu(settings.model, origin, weights, released=digest in released.get("url", "").split("/"))
+        _check_gelu(settings.model, origin, weights, of_openai)
     expected = {n: tuple(t.shape) for n, t in model.state_dict().items()}
     wrong = sorted(n for n, size in expected.items() if n not in weights or tuple(weights[n].shape) != size)
     if wrong:
@@ -122,14 +125,14 @@ def _tag(model: str, digest: str) -> str:
     )
 
 
-def _check_gelu(model: str, origin: Path, weights: Tensors, released: bool) -> None:
+def _check_gelu(model: str, origin: Path, weights: Tensors, of_openai: bool) -> None:
     """Refuse OpenAI's weights, which need QuickGELU, for a model with GELU.
 
-    They are known by the ``released`` file, or by transformers' config.json beside a file that was saved again. Without
-    either, a line is printed if the weights have float16 precision, as OpenAI's do and those of other makers seldom do.
+    They are known by the file of the release (``of_openai``), or by transformers' config.json beside a file that was saved
+    again. Without either, a line is printed if the weights have float16 precision, as OpenAI's do and others seldom do.
     """
     config = origin.with_name("config.json")
-    if released or (config.is_file() and '"quick_gelu"' in config.read_text()):
+    if of_openai or (config.is_file() and '"quick_gelu"' in config.read_text()):
         raise UserError(f"backbone.model: {origin} contains weights that need QuickGELU; write {model}-quickgelu")
     layers = [w.float() for n, w in weights.items() if n.endswith("mlp.c_fc.weight")]
     if layers and all(torch.equal(w, w.half().float()) for w in layers):

@@ -118,11 +118,11 @@ def _draw_published(axis: Axes, rows: pd.DataFrame, shots: Shots) -> None:
         axis.plot(others["place"] + 0.46, others["value"], "_", **tick)
 
 
-def shared_table(results: Results, shots: Shots, methods: Sequence[str] = ()) -> Table | None:
+def shared_table(results: Results, kind: str, shots: Shots, methods: Sequence[str] = ()) -> Table | None:
     """Median SRCC on all source images, and on those that pre-training has (not) seen; None where no database shares any."""
     groups = {"all": "All sources", "shared": "Shared with pre-training", "others": "Other sources"}
     rows = []
-    for key in results.run_keys(shots):
+    for key in results.run_keys(shots, kind):
         entry = databases.known().get(key.database)
         shared = {s for d in results.params.pretrain.databases for s in (entry.shared.get(d, ()) if entry else ())}
         prepared = results.dataset(key.database) if shared and (not methods or key.method in methods) else None

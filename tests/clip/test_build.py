@@ -11,12 +11,15 @@ from grmp.clip.build import build
 from grmp.params import ShippedBackbone
 
 
-def test_the_backbone_stage_writes_a_shipped_model(tmp_path):
+def test_the_backbone_stage_writes_a_shipped_model(tmp_path, capsys):
     name = shipped.names()[0]
     settings = ShippedBackbone(source="shipped", name=name, normalize="clip")
     (tmp_path / "models").mkdir()
     (tmp_path / "results").mkdir()
     build(SimpleNamespace(backbone=settings), tmp_path)
+    assert "the settings use" not in capsys.readouterr().out  # its own statistics
+    build(SimpleNamespace(backbone=settings.model_copy(update={"normalize": "imagenet"})), tmp_path)
+    assert "the settings use those of imagenet" in capsys.readouterr().out
     written, direct = checkpoints.load(tmp_path, normalize="imagenet"), shipped.load(name)
     assert written.shape == replace(direct.shape, normalize="imagenet")
     torch.testing.assert_close(written.weights, direct.weights, rtol=0, atol=0)

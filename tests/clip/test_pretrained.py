@@ -100,8 +100,20 @@ def test_openai_weights_that_were_saved_again_need_quickgelu(tmp_path, file, any
 
 
 def test_other_bytes_than_stated(file, any_tag):
-    with pytest.raises(UserError, match=r"has sha256 .*, not 00; download it again"):
+    with pytest.raises(UserError, match=r'has sha256 .*, not 00; download it again, .*"" accepts any file'):
         pretrained.fetch(settings(model=SMALL, sha256="00"), file)
+
+
+def test_openais_own_file_needs_no_other_sha256(tmp_path, any_tag, monkeypatch):
+    """The file of the release has another sha256 than that of the Hub, which params.yaml states."""
+    import open_clip
+
+    path = own_model(tmp_path, "ViT-own")
+    tag = {"url": f"https://host/clip/models/{sha256(path)}/ViT-own.pt", "mean": (0.5, 0.5, 0.5)}
+    monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda model, name: tag)
+    assert pretrained.fetch(settings(model="ViT-own", sha256="00"), path)[1].own == "half"  # as the tag says
+    with pytest.raises(UserError, match="not 00; download it again"):
+        pretrained.fetch(settings(model="ViT-own", sha256="00", pretrained="laion2b"), path)
 
 
 TOY = {

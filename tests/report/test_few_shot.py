@@ -228,11 +228,11 @@ def test_missing_splits_are_counted_in_the_cell(world: Path):
 
 
 def test_sources_that_pretraining_has_seen(whole: Results, monkeypatch):
-    assert few_shot.shared_table(whole, SHOTS) is None
+    assert few_shot.shared_table(whole, "few_shot", SHOTS) is None
     names = tuple(f"r{i:02d}.png" for i in range(12))
     entry = replace(registry.get("live"), shared={whole.params.pretrain.databases[0]: names})
     monkeypatch.setitem(registry.known(), "alpha", entry)
-    table = few_shot.shared_table(whole, SHOTS, ["grmp", "ridge"])
+    table = few_shot.shared_table(whole, "few_shot", SHOTS, ["grmp", "ridge"])
     assert set(table.data["database"]) == {"alpha"}
     assert set(table.data["method"]) == {"grmp", "ridge"}
     index = whole.dataset("alpha").index.set_index("image")
@@ -244,3 +244,6 @@ def test_sources_that_pretraining_has_seen(whole: Results, monkeypatch):
             each.append(part["quality"].corr(part["score"], method="spearman"))
         assert row[group] == pytest.approx(np.median(each), abs=1e-9)
     assert list(table.shown.columns)[-3:] == ["All sources", "Shared with pre-training", "Other sources"]
+    monkeypatch.setitem(registry.known(), "gamma", entry)
+    full = few_shot.shared_table(whole, "full", ["20pct"])  # full supervision has one of its own
+    assert set(full.data["database"]) == {"gamma"}
