@@ -16,6 +16,7 @@ from grmp.pretrain import meta, train
 from grmp.pretrain.tasks import Task
 from grmp.pretrain.train import Checkpoint, MetaLearner, State, target_srcc
 from tests import worlds
+from tests.conftest import ROOT
 from tests.golden import weights
 from tests.worlds import SHAPE
 
@@ -123,3 +124,39 @@ def test_runs_of_order_2_are_not_side_by_side(monkeypatch, tmp_path):
     monkeypatch.setattr(meta, "sdpa_kernel", lambda backend: threads.add(threading.get_ident()) or kernel(backend))
     train.pretrain(load(file), file.parent, "maml")
     assert len(threads) == 1
+
+
+@pytest.mark.parametrize("dropped", [True, False])
+def test_an_epoch_visits_the_tasks_that_the_released_code_does(monkeypatch, dropped):
+    """Each task of the second database starts with a new inner Adam, and its last ones may be dropped (departure 4)."""
+    tasks, seen = {"tid2013": ["a"], "kadid10k": ["b", "c", "d"]}, []
+
+    class Recorder:
+        def __init__(self, theta, *rest):
+            self.prompts, self.models = theta, {}
+
+        def renew(self):
+            seen.append("renewed")
+
+        def batches(self, task, images, rng):
+            return task.distortion
+
+        def visit(self, batches, seed):
+            seen.append(batches)
+            return [0.0], [0.0]
+
+        def outer_step(self):
+            seen.append("stepped")
+
+    monkeypatch.setattr(train, "MetaLearner", Recorder)
+    monkeypatch.setattr(train, "tasks_of", lambda name, _: [SimpleNamespace(distortion=t) for t in tasks[name]])
+    params = load(ROOT / "params.yaml").under("published")
+    change = {"epochs": 1, "select": "last", "drop_last_task": dropped}
+    params = params.model_copy(update={"pretrain": params.pretrain.model_copy(update=change)})
+    loaded = {d: [SimpleNamespace(index=None)] for d in tasks}
+    file = SimpleNamespace(load=lambda models: State(), save=lambda state, models: None)
+    train._learn(params, "reptile_published", loaded, dict.fromkeys(tasks), BACKBONE, TOKENS, 0, file)
+    assert seen[:2] == ["a", "stepped"]
+    assert seen[2:-1:2] == ["renewed"] * (1 if dropped else 3)
+    assert sorted(seen[3::2]) == (["b"] if dropped else ["b", "c", "d"])
+    assert seen[-1] == "stepped"
