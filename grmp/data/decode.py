@@ -276,7 +276,10 @@ def why(error: Exception) -> str:
 
 
 # what decoders raise for files that are not whole
-FAULTS = (OSError, ValueError, SyntaxError, struct.error, EOFError, IndexError)
+FAULTS = (
+    *(OSError, ValueError, SyntaxError, struct.error, EOFError),
+    *(LookupError, ArithmeticError, RuntimeError, TypeError, MemoryError),
+)
 
 
 def read_images(paths: Sequence[Path], size: int, aspect: str, task: str = "") -> list[np.ndarray | str]:

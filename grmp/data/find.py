@@ -20,9 +20,10 @@ def printable(path: Path) -> str:
 
 
 def for_table(names: list[str]) -> list[str]:
-    """``names``, which a table can hold. Raises UserError if one is not UTF-8."""
-    if wrong := [name for name in names if name != name.encode(errors="replace").decode()]:
-        raise UserError(f"a table cannot name {printable(Path(wrong[0]))}, which is not UTF-8; rename the file")
+    """``names``, which a table can hold. Raises UserError if one is not UTF-8, or readers of tables would change it."""
+    if wrong := [name for name in names if name != name.encode(errors="replace").decode().strip() or "\r" in name]:
+        what = "is not UTF-8, or has a space at an end or a carriage return"
+        raise UserError(f"a table cannot name '{printable(Path(wrong[0]))}', which {what}; rename the file")
     return names
 
 

@@ -120,12 +120,12 @@ def _rows(model: QualityModel, paths: list[Path], crops: int, notes: Path | None
     """(row, reason why it could not be read), in order."""
     from tqdm import tqdm
 
-    known = _known(notes, 1 + crops)
-    fresh = model.rate([path for path in paths if _key(path) not in known], crops)
+    known, keys = _known(notes, 1 + crops), [_key(path) for path in paths]
+    fresh = model.rate([path for path, key in zip(paths, keys, strict=True) if key not in known], crops)
     bar = tqdm(paths, desc="score", unit="image", delay=5, disable=None)
     with notes.open("a") if notes else contextlib.nullcontext() as note:
-        for path in bar:
-            found, trouble = (known[key], "") if (key := _key(path)) in known else next(fresh)
+        for path, key in zip(bar, keys, strict=True):
+            found, trouble = (known[key], "") if key in known else next(fresh)
             if trouble:
                 tqdm.write(f"{printable(path)}: {trouble}", file=sys.stderr)
             elif note and key not in known:
@@ -153,9 +153,11 @@ def _line(row: Row, as_json: bool, first: bool) -> str:
 
 
 def _key(path: Path) -> str:
-    """An image as it is now: one that was written since is scored again."""
-    state = path.stat()
-    return f"{os.fsencode(path.resolve())!r} {state.st_size} {state.st_mtime_ns}"
+    """An image as it is now: one that was written since is scored again; empty if it is gone."""
+    with contextlib.suppress(OSError):
+        state = path.stat()
+        return f"{os.fsencode(path.resolve())!r} {state.st_size} {state.st_mtime_ns}"
+    return ""
 
 
 def _known(notes: Path | None, count: int) -> dict[str, np.ndarray]:

@@ -23,7 +23,7 @@ def settings_of(model: Path) -> tuple[str, str, tuple[float, float], bool]:
     The new model learns from all ratings anew: one that started from weights which have seen some of the images would be
     scored too well by cross-validation. Raises UserError if the file is not a model.
     """
-    _, card = checkpoints.read(model, REMEDY, first="", only_metadata=True)
+    _, card = checkpoints.read(model, REMEDY, first="")
     try:
         scale = card["scale"]
         return card.get("backbone", ""), card["method"], (scale["low"], scale["high"]), not scale["higher_better"]

@@ -45,8 +45,13 @@ def test_images_are_found_by_content_and_the_others_counted(tmp_path: Path):
 
 def test_names_that_no_table_can_hold_are_named():
     assert for_table(["日本.jpg", "a\nb"]) == ["日本.jpg", "a\nb"]
-    with pytest.raises(UserError, match=r"a table cannot name b/caf\\xe9.jpg, which is not UTF-8; rename the file"):
-        for_table(["a.jpg", os.fsdecode(b"b/caf\xe9.jpg")])
+    for name, shown in (
+        (os.fsdecode(b"b/caf\xe9.jpg"), r"b/caf\\xe9.jpg"),
+        (" a.jpg", " a.jpg"),
+        ("a\r.jpg", r"a\\x0d.jpg"),
+    ):
+        with pytest.raises(UserError, match=f"a table cannot name '{shown}', which .*; rename the file"):
+            for_table(["a.jpg", name])
 
 
 def test_folders_without_images_say_what_they_hold(tmp_path: Path):

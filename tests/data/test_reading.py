@@ -382,6 +382,10 @@ REFUSED: dict[str, tuple[bytes, str]] = (
             for kind in ("WEBP", "AVIF")
             for w in [pil(PHOTO, kind, quality=99)]
         },
+        "AVIF without its image": (
+            pil(PHOTO, "AVIF").replace(b"pitm\0\0\0\0\0\1", b"pitm\0\0\0\0\0\7"),
+            "^corrupt: Failed to decode image",
+        ),
         "PostScript": (
             b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n(ran) = flush showpage\n",
             "not an image in",

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from grmp.cli import app
+from grmp.data.find import find
 from grmp.errors import UserError
 from grmp.finetune.scorer import QualityModel
 from grmp.use.score import caution, score
@@ -95,11 +97,30 @@ def test_an_interrupted_call_continues(photographs: Path, tmp_path: Path, monkey
     assert not out.exists()
     with next(tmp_path.glob(".s.csv.*.notes")).open("ab") as notes:
         notes.write(b'["cut \xff')
-    monkeypatch.setattr(QualityModel, "rate", lambda self, s, crops: asked.extend(s) or rate(self, s, crops))
+
+    def again(self, sources, crops):
+        (photographs / "astronaut.jpg").touch()  # its noted score stays that of its row
+        asked.extend(sources)
+        return rate(self, sources, crops)
+
+    monkeypatch.setattr(QualityModel, "rate", again)
     score([photographs], "small-rated", "cpu", out=out)
     assert len(asked) == 4
     assert out.read_text() == (tmp_path / "whole.csv").read_text()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["s.csv", "whole.csv"]
+
+
+def test_an_image_that_is_gone_meanwhile_is_a_row_without_a_score(
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    shutil.copytree(photographs, folder := tmp_path / "photographs")
+    found = find([folder])
+    (folder / "coffee.jpg").unlink()
+    monkeypatch.setattr("grmp.use.score.find", lambda *_: found)
+    unread, _ = score([folder], "small-rated", "cpu", out=tmp_path / "s.csv")
+    scores = pd.read_csv(tmp_path / "s.csv", index_col="image")["quality"]
+    assert unread == 1
+    assert scores.isna().to_dict() == {str(path): path.name == "coffee.jpg" for path in found}
 
 
 def test_no_interval_is_invented(photographs: Path):

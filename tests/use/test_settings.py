@@ -5,19 +5,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from grmp.cli import app
-from grmp.clip import shipped
+from grmp.clip import checkpoints, shipped
 from grmp.data.custom import read
 from grmp.data.splits import Splits
 from grmp.errors import UserError
 from grmp.experiments import crossval
 from grmp.finetune.scorer import load
 from grmp.methods import tune
-from grmp.use.settings import DEFAULT, METHOD, own
+from grmp.use.settings import DEFAULT, METHOD, own, settings_of
 
 
 @pytest.fixture
@@ -65,3 +66,12 @@ def test_grmp_starts_from_the_prompts_of_the_package(photos: Path):
     _, data = tune.split_data(crossval.context_of(start, "grmp"), params.methods["grmp"])
     kept = load_file(shipped.FOLDER / "small/fomaml.safetensors")
     assert all(t.float().equal(data(0).prompts[n]) for n, t in kept.items())
+
+
+def test_a_changed_number_of_a_model_is_reported_where_training_continues(tmp_path: Path):
+    scale = {"low": 1, "high": 5, "higher_better": True}
+    checkpoints.save(path := tmp_path / "m.safetensors", {"text": torch.zeros(3)}, {"method": "ridge", "scale": scale})
+    assert settings_of(path) == ("", "ridge", (1, 5), False)
+    path.write_bytes(path.read_bytes().replace(rb"\"high\": 5", rb"\"high\": 7"))
+    with pytest.raises(UserError, match="digest"):
+        settings_of(path)
