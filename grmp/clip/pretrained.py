@@ -102,7 +102,7 @@ def fetch(settings: PretrainedBackbone, origin: Path | None) -> tuple[Tensors, S
     expected = {n: tuple(t.shape) for n, t in model.state_dict().items()}
     wrong = sorted(n for n, size in expected.items() if n not in weights or tuple(weights[n].shape) != size)
     if wrong:
-        raise UserError(f"{origin} does not fit {settings.model}: {wrong[0]} is missing or has another shape")
+        raise UserError(f"{origin} does not fit {settings.model}: {wrong[0]} is missing or not of the shape in {FILE}")
     tensors = {n: weights[n].float() for n in expected}
     model.load_state_dict(tensors)
     card = {

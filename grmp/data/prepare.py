@@ -190,7 +190,7 @@ def _refuse(name: str, table: pd.DataFrame, unusable: dict[int, str], allowed: i
     if len(unusable) > allowed:
         named = some([f"{table['image'][i]} ({unusable[i]})" for i in sorted(unusable)])
         raise UserError(
-            f"{name}: {len(unusable)} of {len(table)} images are missing or corrupt: {named}; "
+            f"{name}: {len(unusable)} of {len(table)} images are missing or corrupt: {named}; delete data/raw/{name} and "
             f"fetch it again, or continue without them: grmp data prepare {name} --allow-missing {len(unusable)}"
         )
 

@@ -170,7 +170,7 @@ def test_a_vit_that_computes_something_else_is_refused(tmp_path, option):
 
 
 def test_weights_of_another_model(file, any_tag):
-    with pytest.raises(UserError, match="does not fit ViT-S-16-alt"):
+    with pytest.raises(UserError, match=f"does not fit ViT-S-16-alt: .* in {pretrained.FILE}"):
         pretrained.fetch(settings(model="ViT-S-16-alt"), file)
 
 
