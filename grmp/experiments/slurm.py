@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from grmp.errors import UserError, one_line
+from grmp.pool import call
 
 POLL = 2.0  # seconds between two checks of the jobs
-TIMEOUTS = 100  # times that a job may reach its time limit and be requeued
+TIMEOUTS = 5  # times that a job may reach its time limit and be requeued
 GONE = 30.0  # seconds without a result and outside the queue; on NFS a result may become visible that much later
-IDLE = 2  # times in a row without progress
 
 
 @dataclass(frozen=True)
@@ -32,34 +32,23 @@ class SlurmOptions:
 class Task:
     """One item; before Slurm takes a job away its signal makes submitit call ``checkpoint`` and requeue the job."""
 
-    def __init__(self, do: Callable[[Any], Any], progress: Callable[[Any], int], seconds: float) -> None:
-        """``do`` must continue from what it left when it is called again; ``progress`` measures how much that is.
-
-        A job that makes no progress twice in a row in at least half of its ``seconds`` is not requeued.
-        """
-        self.do, self.progress, self.seconds = do, progress, seconds
-        self.idle, self.before, self.since = 0, 0, 0.0
+    def __init__(self, do: Callable[[Any], Any]) -> None:
+        """``do`` must continue from what it left when it is called again."""
+        self.do = do
 
     def __call__(self, item: Any) -> tuple[str, Any]:
         """("done" or "failed", result or reason)."""
-        self.before, self.since = self.progress(item), time.monotonic()
-        try:
-            return "done", self.do(item)
-        except UserError as error:
-            return "failed", str(error)
+        return call(self.do, item)
 
     def checkpoint(self, item: Any) -> Any:
-        """The same task again; its finished splits are on disk. None ends the job."""
+        """The same task again; its finished splits are on disk."""
         from submitit.helpers import DelayedSubmission
 
-        further = self.progress(item) > self.before
-        if time.monotonic() - self.since > self.seconds / 2:  # otherwise it was pre-empted
-            self.idle = 0 if further else self.idle + 1
-        return DelayedSubmission(self, item) if self.idle < IDLE else None
+        return DelayedSubmission(self, item)
 
 
 def work(
-    do: Callable[[Any], Any], items: Sequence[Any], folder: Path, options: SlurmOptions, progress: Callable[[Any], int]
+    do: Callable[[Any], Any], items: Sequence[Any], folder: Path, options: SlurmOptions
 ) -> Iterator[tuple[Any, str, Any]]:
     """Submit all ``items`` as a job array and yield (item, "done" or "failed", result or reason) of each as it ends.
 
@@ -77,7 +66,7 @@ def work(
         kept = {name: value for name, value in os.environ.items() if name == "SLURM_CONF"}
         with clean_env(), executor.batch():
             os.environ.update(kept)
-            return [executor.submit(Task(do, progress, 60 * options.minutes), item) for item in some]
+            return [executor.submit(Task(do), item) for item in some]
 
     try:
         folder.mkdir(parents=True, exist_ok=True)

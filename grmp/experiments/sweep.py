@@ -118,14 +118,8 @@ def _engine(
             return f"Dask at {cluster}", len(client.nthreads()), partial(dask.work, address=cluster)
     from grmp.experiments import slurm
 
-    progress, folder = partial(_finished_splits, params_file), params_file.parent / "results/slurm"
-    return "Slurm", cluster.parallel, partial(slurm.work, folder=folder, options=cluster, progress=progress)
-
-
-def _finished_splits(params_file: Path, key: RunKey) -> int:
-    """Number of finished splits of an unfinished run."""
-    root = params_file.parent
-    return len(list(record.partial(root, identify(settings.load(params_file), root, key).digest).glob("*.json")))
+    folder = params_file.parent / "results/slurm"
+    return "Slurm", cluster.parallel, partial(slurm.work, folder=folder, options=cluster)
 
 
 def plan(params_file: Path, workers: int = 0, cluster: Cluster = None) -> str:

@@ -37,15 +37,11 @@ def heat_map(results: Results, methods: list[str], shots: int | str) -> Figure |
     if table.empty:
         return None
     found = dict(iter(table.groupby("database", sort=False)))
-    tallest, across = max(len(part) for part in found.values()), min(len(found), 2)
-    down = -(-len(found) // across)
-    figure = Figure((PAGE if across > 1 else 0.6 * PAGE, down * (0.17 * tallest + 1.0)), layout="constrained")
-    axes = figure.subplots(down, across, squeeze=False).ravel()
-    for spare in axes[len(found) :]:
-        spare.remove()
+    figure, axes = panels(len(found), 0.17 * max(map(len, found.values())) + 1.0, 2)
+    figure.set_figwidth(PAGE if len(found) > 1 else 0.6 * PAGE)
     low = min(0.0, float(np.nanmin(table[methods])))
     names = [textwrap.fill(results.label(m), 10) if len(methods) <= 4 else results.label(m) for m in methods]
-    for axis, (database, part) in zip(axes, found.items(), strict=False):
+    for axis, (database, part) in zip(axes, found.items(), strict=True):
         values = part[methods].to_numpy(float)
         texts = np.vectorize(lambda v: number(v, 2))(values)
         rows = [kind_title(kind) for kind in part["distortion"]]

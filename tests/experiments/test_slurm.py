@@ -66,16 +66,12 @@ def shout(item: str) -> str:
     return item.upper()
 
 
-def nothing(item: str) -> int:
-    return 0
-
-
 def test_each_sweep_has_a_folder_of_its_own_that_nobody_else_writes(slurm, tmp_path):
     slurm()
     for name in ("3_0_0_result.pkl", "3_1_0_result.pkl"):  # of a Slurm whose numbers began anew
         (tmp_path / name).write_bytes(pickle.dumps(("done", "of yesterday")))
     for _ in range(2):
-        assert list(work(shout, ["a", "b"], tmp_path, SlurmOptions(), nothing)) == [
+        assert list(work(shout, ["a", "b"], tmp_path, SlurmOptions())) == [
             ("a", "done", "A"),
             ("b", "done", "B"),
         ]
@@ -86,40 +82,25 @@ def test_each_sweep_has_a_folder_of_its_own_that_nobody_else_writes(slurm, tmp_p
 
 def test_a_job_that_vanishes_is_sent_once_more_and_then_a_failure(slurm, tmp_path):
     slurm(ends=False)
-    (one,) = work(shout, ["a"], tmp_path, SlurmOptions(), nothing)
+    (one,) = work(shout, ["a"], tmp_path, SlurmOptions())
     assert one[:2] == ("a", "failed")
     assert one[2].startswith("Slurm job 3_1, submitted twice: lost; see ")
 
 
 def test_a_second_job_that_slurm_refuses_is_a_failure_of_that_run_alone(slurm, tmp_path):
     slurm(ends=False, most=3)
-    ended = list(work(shout, ["a", "b"], tmp_path, SlurmOptions(), nothing))
+    ended = list(work(shout, ["a", "b"], tmp_path, SlurmOptions()))
     assert [(item, state) for item, state, _ in ended] == [("b", "failed"), ("a", "failed")]
     assert "resubmission rejected: sbatch: error: QOSMaxSubmitJobPerUserLimit second line" in ended[0][2]
     assert all("\n" not in reason for *_, reason in ended)
 
 
-@pytest.mark.parametrize(
-    ("minutes", "splits", "requeued"),
-    [
-        ([9, 9, 9, 9], [1, 2, 3, 4], 4),  # gets further each time
-        ([9, 9, 9, 9], [0, 0, 0, 0], 1),  # hangs, or needs more than its time for a split
-        ([9, 9, 9, 9], [1, 1, 2, 2], 4),  # not twice in a row
-        ([1, 1, 1, 1], [0, 0, 0, 0], 4),  # pre-empted before it could
-    ],
-)
-def test_a_job_that_gets_no_further_is_not_requeued_for_ever(monkeypatch, minutes, splits, requeued):
-    clock, done = [0.0], [0]
-    monkeypatch.setattr(cluster.time, "monotonic", lambda: clock[0])
-    task, times = Task(shout, lambda item: done[0], 600), 0
-    for minute, split in zip(minutes, splits, strict=True):
-        assert task("a") == ("done", "A")
-        clock[0] += 60 * minute
-        done[0] = split
-        if task.checkpoint("a") is None:
-            break
-        times += 1
-    assert times == requeued
+def test_a_job_that_is_taken_away_is_the_same_task_again():
+    task = Task(shout)
+    assert task("a") == ("done", "A")
+    again = task.checkpoint("a")
+    assert again.function is task
+    assert again.args == ("a",)
 
 
 def test_jobs_do_not_inherit_the_limits_of_the_job_that_submits_them(slurm, tmp_path, monkeypatch):
@@ -130,6 +111,6 @@ def test_jobs_do_not_inherit_the_limits_of_the_job_that_submits_them(slurm, tmp_
     seen = []
     submit = Queue.submit
     monkeypatch.setattr(Queue, "submit", lambda self, *given: seen.append(dict(os.environ)) or submit(self, *given))
-    assert list(work(str, [1], tmp_path, SlurmOptions(), lambda _: 0)) == [(1, "done", "1")]
+    assert list(work(str, [1], tmp_path, SlurmOptions())) == [(1, "done", "1")]
     assert {n for n in seen[0] if n.startswith(("SLURM_", "SBATCH_"))} == {"SLURM_CONF"}
     assert os.environ["SLURM_JOB_ID"] == "inherited"
