@@ -71,12 +71,9 @@ def _table(path: Path) -> pd.DataFrame:
     """``image, mos`` and perhaps ``reference``, checked; sorted by image."""
     found = ratings.read(path)
     table = found[[name for name in ("image", "reference", "mos", "mos_std", "raters") if name in found]].copy()
-    for trouble, rows in (
-        ("has no image name", table["image"] == ""),
-        ("rates an image a second time; give one mean rating per image", table["image"].duplicated()),
-    ):
-        if rows.any():
-            raise UserError(f"{path}, line {rows.idxmax()}: {trouble}")
+    tables.refuse(path, table["image"] == "", "has no image name")
+    again = table["image"].duplicated()
+    tables.refuse(path, again, "rates an image a second time; give one mean rating per image")
     if "reference" in table:
         written = table["reference"].where(table["reference"] != "", table["image"])
         table["reference"] = written.map(lambda name: "".join(tables.plain(name).split()))

@@ -73,12 +73,8 @@ def _of_pairs(path: Path, pairs: pd.DataFrame) -> pd.DataFrame:
     from scipy.sparse.csgraph import connected_components
     from sklearn.linear_model import LogisticRegression
 
-    for wrong, reason in (
-        ((pairs[["better", "worse"]] == "").any(axis=1), "has no image name"),
-        (pairs["better"] == pairs["worse"], "compares an image with itself"),
-    ):
-        if wrong.any():
-            raise UserError(f"{path}, line {wrong.idxmax()}: {reason}")
+    tables.refuse(path, (pairs[["better", "worse"]] == "").any(axis=1), "has no image name")
+    tables.refuse(path, pairs["better"] == pairs["worse"], "compares an image with itself")
     names = sorted({*pairs["better"], *pairs["worse"]})
     better, worse = (pd.Index(names).get_indexer(pairs[side]) for side in ("better", "worse"))
     links = coo_array((np.ones(len(pairs)), (better, worse)), (len(names),) * 2)

@@ -83,14 +83,9 @@ def numbers(path: Path, table: pd.DataFrame, column: str) -> pd.Series:
     thousands = (
         marked & values[marked].str.fullmatch(r"[1-9]\d{0,2}[.,]\d{3}").all() & values.str.fullmatch(r"\d{3}").any()
     )
-    for wrong, reason in (
-        (~values.map(lambda v: bool(NUMBER.fullmatch(v))).astype(bool), f"'{column}' is not a number"),
-        (mixed, "has a comma where others have a point"),
-        (thousands, "may have a separator of thousands, remove it"),
-    ):
-        if wrong.any():
-            line = wrong.idxmax()
-            raise UserError(f"{path}, line {line}: {reason} ('{values[line]}')")
+    refuse(path, ~values.map(lambda v: bool(NUMBER.fullmatch(v))).astype(bool), f"'{column}' is not a number", values)
+    refuse(path, mixed, "has a comma where others have a point", values)
+    refuse(path, thousands, "may have a separator of thousands, remove it", values)
     after = table.columns.get_loc(column) + 1
     other = after < len(table.columns) and table.columns[after] != "mos"  # which is never empty
     full = table.iloc[:, -1].ne("").all()  # a comma more would not have fitted into rows whose last column is filled
@@ -110,6 +105,13 @@ def numbers(path: Path, table: pd.DataFrame, column: str) -> pd.Series:
             file=sys.stderr,
         )
     return values.str.replace(",", ".").astype(float)
+
+
+def refuse(path: Path, wrong: pd.Series, reason: str, values: pd.Series | None = None) -> None:
+    """Raise UserError with the first line that is ``wrong``, and its value, if there is one."""
+    if wrong.any():
+        line = wrong.idxmax()
+        raise UserError(f"{path}, line {line}: {reason}" + ("" if values is None else f" ('{values[line]}')"))
 
 
 def plain(name: str) -> str:
