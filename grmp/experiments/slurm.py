@@ -29,12 +29,11 @@ class SlurmOptions:
     more: dict[str, str] = field(default_factory=dict)  # other options of sbatch: account, qos, constraint
 
 
+@dataclass(frozen=True)
 class Task:
     """One item; before Slurm takes a job away its signal makes submitit call ``checkpoint`` and requeue the job."""
 
-    def __init__(self, do: Callable[[Any], Any]) -> None:
-        """``do`` must continue from what it left when it is called again."""
-        self.do = do
+    do: Callable[[Any], Any]  # continues from what it left when it is called again
 
     def __call__(self, item: Any) -> tuple[str, Any]:
         """("done" or "failed", result or reason)."""

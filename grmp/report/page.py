@@ -79,7 +79,7 @@ class NotebookPage:
             return
         table.save(self.tables / name, f"{self.name}-{name}")
         note = {"kind": "table", "name": name, "caption": table.caption} | self._sources(table.data)
-        display({"text/html": table.html(), "text/plain": table.markdown()}, raw=True, metadata={"grmp": note})
+        display({"text/markdown": table.markdown(), "text/plain": table.caption}, raw=True, metadata={"grmp": note})
         self._below("")
 
     def not_run(self, name: str, what: str, stage: str) -> None:

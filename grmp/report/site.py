@@ -126,20 +126,21 @@ def render_notebook(results: Path, name: str) -> str:
 def _output(
     results: Path, notebook: str, output: dict[str, Any], settings: list[dict[str, str]]
 ) -> list[dict[str, Any]]:
-    """A figure or table as HTML with its files and provenance; the caption that follows it in Jupyter is left out."""
+    """A figure or table with its files and provenance; the caption that follows it in Jupyter is left out."""
     note = output.get("metadata", {}).get("grmp")
-    text = "".join(output.get("data", {}).get("text/html", ""))
     if note is None:
+        text = "".join(output.get("data", {}).get("text/html", ""))
         return [] if text.startswith('<p class="caption">') else [output]
     if note["kind"] == "hole":
         return [output]
-    folder, name, caption = f"{note['kind']}s/{notebook}", note["name"], ""
+    folder, name = f"{note['kind']}s/{notebook}", note["name"]
     files = sorted(path for path in (results / folder).glob(f"{name}*") if path.stem.removesuffix("_short") == name)
     links = " ".join(_link(f"{folder}/{file.name}", file.name.removeprefix(name).lstrip("._")) for file in files)
+    shown = f"<p>{links}</p>"
     if note["kind"] == "figure":
         size = f'width="{note["width"]}" height="{note["height"]}"'
-        text = f'<img src="../../{folder}/{name}.svg" alt="{html.escape(note["alt"])}" {size} loading="lazy">'
-        caption = html.escape(note["caption"])
+        image = f'<img src="../../{folder}/{name}.svg" alt="{html.escape(note["alt"])}" {size} loading="lazy">'
+        shown = f"<figure>{image}<figcaption>{html.escape(note['caption'])} {links}</figcaption></figure>"
     given = ", ".join(f"<code>{p['name']} = {html.escape(p['value'])}</code>" for p in settings) or "none"
     places = [*note["read"], *note["records"]]
     read = [_link(p.removeprefix("results/"), p) if p.startswith("results/") else p for p in places]
@@ -148,9 +149,9 @@ def _output(
         f"{', '.join(read) or 'the settings only'}; versions: {html.escape(note['line'])}</p>"
     )
     details = f'<details class="provenance"><summary>Provenance</summary>{origin}</details>'
-    figure = f"<figure>{text}<figcaption>{caption} {links}</figcaption></figure>{details}"
-    shown = {"text/html": figure, "text/plain": note["caption"]}
-    return [{"output_type": "display_data", "metadata": {}, "data": shown}]
+    data = {"text/html": shown + details, "text/plain": note["caption"]}
+    below = {"output_type": "display_data", "metadata": {}, "data": data}
+    return [below] if note["kind"] == "figure" else [output, below]
 
 
 def _link(place: str, text: str) -> str:

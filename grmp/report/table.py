@@ -1,12 +1,10 @@
-"""Tables as csv, Markdown, LaTeX and HTML, the texts of their cells, and the sentences of the notes below them."""
+"""Tables as csv, Markdown and LaTeX, the texts of their cells, and the sentences of the notes below them."""
 
-import html
 import re
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -15,6 +13,7 @@ from grmp.params import RunKey
 from grmp.report.results import Results
 
 BOLD, CODE, INTERVAL = re.compile(r"\*\*(.+?)\*\*"), re.compile(r"`(.+?)`"), re.compile(r" (\[[^\]]*\])")
+MARKUP = re.compile(r"[|{\\]|<(?=[A-Za-z/!?])|\](?=\()")  # of Markdown, beside the two above
 _TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "–": "--", "−": r"$-$", "×": r"$\times$", "±": r"$\pm$",
@@ -59,9 +58,10 @@ class Table:
 
     def markdown(self) -> str:
         """A pipe table with its caption above and its note below."""
-        safe = self.shown.astype(str).map(lambda s: s.replace("|", "\\|").replace("\n", " "))
-        body = safe.to_markdown(index=False, disable_numparse=True, colalign=self._align())
-        return "\n\n".join(part for part in (f"**{self.caption}**", body, self.note) if part) + "\n"
+        cells = self.shown.astype(str).map(_markdown)
+        body = cells.to_markdown(index=False, disable_numparse=True, colalign=self._align())
+        parts = (f"**{_markdown(self.caption)}**", body, _markdown(self.note))
+        return "\n\n".join(filter(None, parts)) + "\n"
 
     def tex(self, label: str) -> str:
         """A LaTeX table that is no wider than a page with a text width of 490 pt (two columns) at 10 pt.
@@ -102,21 +102,6 @@ class Table:
             rf"\end{{{'table*' if wide else 'table'}}}",
         ]
         return "\n".join(parts) + "\n"
-
-    def html(self) -> str:
-        """A table element in a box that scrolls on a narrow screen."""
-        align = self._align()
-
-        def row(tag: str, values: Iterable[Any]) -> str:
-            cells = zip(align, values, strict=True)
-            return "".join(f'<{tag} class="{side}">{_html(str(value))}</{tag}>' for side, value in cells)
-
-        rows = "\n".join(f"<tr>{row('td', values)}</tr>" for values in self.shown.to_numpy().tolist())
-        note = f'<p class="note">{_html(self.note)}</p>' if self.note else ""
-        return (
-            f'<div class="table"><table><caption>{_html(self.caption)}</caption>\n'
-            f"<thead><tr>{row('th', self.shown.columns)}</tr></thead>\n<tbody>\n{rows}\n</tbody></table></div>{note}"
-        )
 
     def _align(self) -> list[str]:
         """Right for columns whose cells begin with a digit, blank ones aside."""
@@ -164,8 +149,8 @@ def _stack(text: str, column: str) -> str:
     return rf"\shortstack[{column}]{{{lines}}}"
 
 
-def _html(text: str) -> str:
-    return CODE.sub(r"<code>\1</code>", BOLD.sub(r"<b>\1</b>", html.escape(text)))
+def _markdown(text: str) -> str:
+    return MARKUP.sub(r"\\\g<0>", text).replace("\n", " ")
 
 
 def _tex(text: str) -> str:

@@ -204,7 +204,6 @@ def test_tables_of_an_empty_world(empty: Results):
     ):
         assert table.markdown()
         assert table.tex("x")
-        assert table.html()
 
 
 def test_measures_are_the_medians(whole: Results):

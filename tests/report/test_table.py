@@ -1,11 +1,13 @@
-"""One table, three files and html."""
+"""One table in three forms."""
 
+import html
 import shutil
 import subprocess
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from markdown_it import MarkdownIt
 
 from grmp.report.table import Table, merged, number, p_value, with_interval
 
@@ -24,7 +26,7 @@ def test_csv_holds_plain_numbers(table: Table):
 def test_markdown(table: Table):
     text = table.markdown()
     assert text.startswith("**A caption with 5% & more**\n\n| name")
-    assert "| a_b        | **0.333 [−0.100, 0.500]** |" in text
+    assert "| a_b         | **0.333 [−0.100, 0.500]** |" in text
     assert text.endswith("Fill with `dvc repro a_b`.\n")
 
 
@@ -51,12 +53,11 @@ def test_bold_values_stay_bold_above_their_intervals():
     assert "**" not in text
 
 
-def test_html_is_escaped(table: Table):
-    text = table.html()
-    assert "&lt;c&gt; &amp; 100%" in text
-    assert "<b>0.333 [−0.100, 0.500]</b>" in text
-    assert "<code>dvc repro a_b</code>" in text
-    assert '<td class="right"' in text
+@pytest.mark.parametrize("text", ["<script>x</script>", "[x](http://x.org)", "{download}`x`", "\\<b>", "a | b"])
+def test_markup_in_a_cell_is_text(text: str):
+    frame = pd.DataFrame({"x": [text]})
+    page = MarkdownIt().enable("table").render(Table(frame, frame, "").markdown())
+    assert f'<td style="text-align:left">{html.escape(text, quote=False)}</td>'.replace("`x`", "<code>x</code>") in page
 
 
 def test_files(table: Table, tmp_path: Path):
