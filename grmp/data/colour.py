@@ -61,7 +61,6 @@ def profile(opened: Image.Image, data: bytes) -> bytes | None:
     return None if plain else _made(primaries, 1 / gamma)
 
 
-@lru_cache(maxsize=16)
 def _made(primaries: tuple[float, ...], gamma: float) -> bytes | None:
     """A profile of ``primaries`` with a plain gamma, or sRGB's curve if that is 0; None if no light has such primaries."""
     if gamma == HDR:

@@ -88,16 +88,11 @@ def _table(path: Path) -> pd.DataFrame:
 
 def _codes(path: Path, rated: np.ndarray) -> None:
     """Ask about a lowest or highest of the distinct ratings, in order, that is far from all others, such as 99 or -1."""
-    steps = np.diff(rated)
-    if len(steps) < 2:
-        return
-    for end, step, rest, others in (
-        (rated[-1], steps[-1], rated[:-1], steps[:-1]),
-        (rated[0], steps[0], rated[1:], steps[1:]),
-    ):
-        if step > others.max() and 2 * step >= np.ptp(rest):
+    for values in (rated, rated[::-1]) if len(rated) > 2 else ():
+        steps, (low, high) = np.abs(np.diff(values)), sorted((values[0], values[-2]))
+        if steps[-1] > steps[:-1].max() and 2 * steps[-1] >= high - low:
             print(
-                f"{path}: is {end:g} a rating, or a code for a missing one? All others are {rest[0]:g} to {rest[-1]:g}"
+                f"{path}: is {values[-1]:g} a rating, or a code for a missing one? All others are {low:g} to {high:g}"
             )
 
 

@@ -194,12 +194,8 @@ def fit(image: Image.Image, size: int, aspect: str) -> np.ndarray:
 
     ``aspect`` is "squash" (as the released code) or "keep": shorter side to ``size``, then the centre.
     """
-    box = None
-    if aspect == "keep":
-        side = min(image.size)
-        left, top = (image.width - side) / 2, (image.height - side) / 2
-        box = (left, top, left + side, top + side)
-    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box=box)).transpose(2, 0, 1)
+    way = ImageOps.fit if aspect == "keep" else Image.Image.resize
+    return np.asarray(way(image, (size, size), Image.Resampling.BICUBIC)).transpose(2, 0, 1)
 
 
 def crops(image: Image.Image, size: int, count: int) -> list[np.ndarray]:
@@ -276,10 +272,7 @@ def why(error: Exception) -> str:
 
 
 # what decoders raise for files that are not whole
-FAULTS = (
-    *(OSError, ValueError, SyntaxError, struct.error, EOFError),
-    *(LookupError, ArithmeticError, RuntimeError, TypeError, MemoryError),
-)
+FAULTS = (OSError, ValueError, SyntaxError, struct.error, EOFError, LookupError, ArithmeticError, RuntimeError)
 
 
 def read_images(paths: Sequence[Path], size: int, aspect: str, task: str = "") -> list[np.ndarray | str]:
