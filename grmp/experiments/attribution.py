@@ -19,7 +19,6 @@ from torch import Tensor
 from grmp.clip.model import pixels, tokenize
 from grmp.data.crops import centre, crop, spare
 from grmp.device import cpus
-from grmp.errors import UserError
 from grmp.files import whole, write_text
 from grmp.finetune.scorer import QualityModel
 from grmp.finetune.types import TEACHER_SCENE
@@ -73,17 +72,14 @@ def ends(quality: np.ndarray, count: int) -> np.ndarray:
 def attribution(params: Params, root: Path, database: str) -> None:
     """Write ``results/attribution/<database>.csv`` and ``.npz`` (docs/design.md) for the methods in ``attribution``.
 
-    Raises UserError if a method does not fine-tune CLIP, or a file that it needs is missing.
+    Raises UserError if a file that a method needs is missing.
     """
     settings = params.attribution
     models: dict[str, QualityModel] = {}
     for name in settings.methods:
-        if not isinstance(params.methods.get(name), Tune):
-            raise UserError(f"attribution.methods: '{name}' is not a method of kind tune; see methods in params.yaml")
-    for name in settings.methods:
         context = open_context(params, root, RunKey(params.protocol, database, name, settings.shots))
         method, shape = context.params.methods[name], context.backbone.shape
-        assert isinstance(method, Tune)  # checked above
+        assert isinstance(method, Tune)  # checked when the settings are read
         texts, job = tune.split_data(context, method)
         data = job(settings.split)
         models.setdefault(BEFORE, QualityModel.of(context.backbone.weights | data.prompts, shape, texts.quality))

@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterable, Mapping
 import torch
 from torch import Tensor
 
-from grmp.errors import UserError
-
 Gradients = Mapping[str, Tensor]
 Rule = Callable[[Tensor, Tensor, float], Tensor]
 
@@ -65,17 +63,9 @@ def cosine_gate(g_d: Tensor, g_g: Tensor, strength: float) -> Tensor:
 RULES: dict[str, Rule] = {rule.__name__: rule for rule in (none, published, prograd, pcgrad, cosine_gate)}
 
 
-def find_rule(name: str) -> Rule:
-    """The rule of this name. Raises UserError if there is none."""
-    if name not in RULES:
-        raise UserError(f"gradient rule '{name}' is not defined; known: {', '.join(RULES)}")
-    return RULES[name]
-
-
 def regularize(rule: str, task: Gradients, semantic: Gradients, strength: float) -> dict[str, Tensor]:
     """The gradients for the optimiser, by name: ``rule`` applied tensor by tensor."""
-    combine = find_rule(rule)
-    return {n: combine(g_d, semantic[n], strength) if n in semantic else g_d for n, g_d in task.items()}
+    return {n: RULES[rule](g_d, semantic[n], strength) if n in semantic else g_d for n, g_d in task.items()}
 
 
 def angle(task: Gradients, semantic: Gradients) -> Tensor:

@@ -45,7 +45,7 @@ from grmp.clip.vmap import each_split, stack_params, take_params, vmap_splits
 from grmp.data.crops import Crop, Images, centre, crop, draw_batches, draw_crops, spare
 from grmp.finetune.early_stopping import EarlyStopping
 from grmp.finetune.feature_cache import Budget, FeatureCache, budget
-from grmp.finetune.gradient_rules import angle, find_rule, regularize
+from grmp.finetune.gradient_rules import angle, regularize
 from grmp.finetune.types import SplitData, SplitResult, Texts
 from grmp.params import Adapt, Tune
 
@@ -108,7 +108,6 @@ class Finetuner:
         self, backbone: Backbone, texts: Texts, method: Tune, settings: Adapt, splits: Sequence[SplitData]
     ) -> None:
         """Set up every split; nothing is trained yet."""
-        find_rule(method.rule)  # an unknown rule is an error before training starts
         self.backbone, self.method, self.settings = backbone, method, settings
         self.shape, self.device = backbone.shape, backbone.device
         self.texts = Texts(*(cut(t).to(self.device) for t in (texts.quality, texts.scenes)))

@@ -130,7 +130,7 @@ class Params(Group):
             ("evaluate.pairs and report.parts", [n for p in pairs for n in (p.method, p.against)], self.methods),
             ("pretrain.variants", self.pretrain.variants, self.variants),
             ("inner_curves.variants (of pretrain.variants)", self.inner_curves.variants, self.pretrain.variants),
-            ("attribution.methods", self.attribution.methods, self.methods),
+            ("attribution.methods (of kind tune)", self.attribution.methods, self.tuned),
             (f"continual.sequence {of_databases}", self.continual.sequence, databases),
             ("continual.method (of kind tune)", [self.continual.method], self.tuned),
             (f"pretrain.databases and inner_curves.databases {of_databases}", both, databases),

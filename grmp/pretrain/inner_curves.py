@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import scipy
 import torch
 from torch import Tensor
 
@@ -21,6 +20,7 @@ from grmp.data import dataset
 from grmp.device import choose_device
 from grmp.errors import UserError
 from grmp.files import write_text
+from grmp.metrics import srcc
 from grmp.params import Params, Variant
 from grmp.pretrain.meta import Batch, Inner, quality_loss
 from grmp.pretrain.tasks import draw, load, tasks_of
@@ -59,9 +59,9 @@ def measure(params: Params, root: Path, name: str) -> None:
             support, (query,) = ([load(array, *b, size, device) for b in batches] for array, batches in sides)
             for kind, theta in starts.items():
                 inner = Inner({n: t.to(device) for n, t in theta.items()}, variant.inner, variant.inner_rate)
-                for taken, loss, srcc in walk(backbone, tokens, inner, support, query, params.inner_curves.counts):
+                for taken, loss, rank in walk(backbone, tokens, inner, support, query, params.inner_curves.counts):
                     seen = database in settings.databases
-                    rows.append((kind, database, seen, task.distortion, taken, loss, srcc, len(query[1])))
+                    rows.append((kind, database, seen, task.distortion, taken, loss, rank, len(query[1])))
     table = pd.DataFrame(rows, columns=COLUMNS)
     path = root / "results/inner_curves" / f"{name}.csv"
     write_text(path, table.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
@@ -78,9 +78,7 @@ def walk(
             with torch.no_grad():
                 logits = clip.logits(clip.image(pixels(query[0], backbone.shape)), clip.quality_text(tokens))
             scores = logits.softmax(-1)[:, 0].cpu().numpy()
-            varied = np.ptp(scores) > 0 and np.ptp(truth) > 0
-            srcc = float(scipy.stats.spearmanr(scores, truth)[0]) if varied else float("nan")
-            found.append((taken, float(task_loss(logits, query[1])), srcc))
+            found.append((taken, float(task_loss(logits, query[1])), srcc(truth, scores)[0]))
         if taken < max(counts):
             inner.step(loss, support[taken % len(support)])
     return found
