@@ -21,7 +21,7 @@ def some(names: Sequence[str]) -> str:
 
 @contextmanager
 def reading(path: Path, remedy: str) -> Iterator[None]:
-    """Inside, a file is read that this project has written: whatever fails is one line that names it, and the remedy."""
+    """Inside, a file is read: whatever fails is one line that names it, and the ``remedy``."""
     try:
         yield
     except UserError:

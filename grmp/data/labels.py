@@ -10,7 +10,7 @@ import pandas as pd
 from grmp.data.databases._entry import Database
 from grmp.data.decode import median_side
 from grmp.data.tables import plain
-from grmp.errors import UserError, one_line
+from grmp.errors import UserError, reading
 from grmp.files import listing
 
 COLUMNS = ["image", "mos", "quality", "mos_std", "reference", "distortion", "level", "set"]
@@ -27,15 +27,9 @@ def read(entry: Database, folder: Path, keep_excluded: bool = False) -> pd.DataF
     for path in sorted((Path(p) for p, _ in listing(folder)), key=lambda p: (len(p.parts), p)):
         files.setdefault(path.name.lower(), folder / path)
     for reader in entry.readers:
-        try:
-            found = reader(files)
-            if found is not None:
+        with reading(folder, f"fetch it again (its score file was read by {reader.__name__})"):
+            if (found := reader(files)) is not None:
                 return _table(entry, found.astype({"mos": float}), keep_excluded)
-        except UserError:
-            raise
-        except Exception as error:  # a corrupt file makes parsers raise anything
-            why = f"{reader.__name__}: {one_line(error)}"
-            raise UserError(f"{entry.name}: cannot read its score file ({why}); fetch it again") from None
     raise UserError(f"{entry.name}: no score file below {folder}; see {entry.page}: {entry.by_hand}")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from grmp.errors import UserError, one_line
+from grmp.errors import UserError, reading
 from grmp.params import ACROSS
 from grmp.report.results import Results
 
@@ -57,12 +57,11 @@ def sourced(results: Results, name: str, columns: list[str], problem: Callable[[
     """
     tables = []
     for path in (path for path in (Path(__file__).parent / name, results.file(name)) if path.is_file()):
-        try:
+        needs = f"it needs the columns {', '.join(columns)}"
+        with reading(path, needs):
             table = pd.read_csv(path, dtype=str, keep_default_na=False)
-        except (ValueError, OSError) as error:
-            raise UserError(f"{path} cannot be read: {one_line(error)}") from None
         if list(table.columns) != columns:
-            raise UserError(f"{path} needs the columns {', '.join(columns)}; it has {', '.join(table.columns)}")
+            raise UserError(f"{path} has the columns {', '.join(table.columns)}; {needs}")
         for line, row in enumerate(table.itertuples(), start=2):
             if found := problem(row) if str(row.source).strip() else "a row needs its source":
                 raise UserError(f"{path}, line {line}: {found}")

@@ -39,7 +39,7 @@ def test_a_small_table(tmp_path):
         ({"dmos": [4.0, np.nan]}, "'I01_01_02.png' has no score"),
         ({"dmos": [40.0, 20.0]}, "another scale or version"),
         ({"dmos": [4.0, 3.9]}, "another scale or version"),
-        ({"dmos": ["good", "bad"]}, "cannot read its score file|could not convert"),
+        ({"dmos": ["good", "bad"]}, "is corrupt .*could not convert.*; fetch it again"),
         ({"dist_img": ["I01_01_01.png"] * 2}, "rated twice"),
         ({"dist_img": ["I01_01_01.png", "holiday.png"]}, "not part of this database"),
         ({"dist_img": ["I01_01_01.png", "I01_99_02.png"]}, "not part of this database"),
@@ -59,5 +59,5 @@ def test_count_and_absence_are_reported(tmp_path):
     with pytest.raises(UserError, match="has 2 images, not 10125"):
         labels.read(databases.get("kadid10k"), tmp_path)
     (tmp_path / "dmos.csv").write_bytes(b"\x00\x01\x02 not a table")
-    with pytest.raises(UserError, match="cannot read its score file"):
+    with pytest.raises(UserError, match=r"is corrupt .*; fetch it again"):
         labels.read(SMALL, tmp_path)

@@ -53,7 +53,7 @@ def test_users_add_rows(root: Path):
         ("a,b\n1,2\n", "needs the columns table, dataset"),
         (f"{HEAD}\nfew_shot,mine,50,Ours,srcc,good,our paper,\n", "line 2: 'good' is not a number"),
         (f"{HEAD}\nfew_shot,mine,50,Ours,srcc,0.9,,\n", "line 2: a row needs its source"),
-        ("", "cannot be read"),
+        ("", "is corrupt"),
     ],
 )
 def test_bad_rows_are_named(root: Path, text: str, message: str):
