@@ -14,8 +14,8 @@ from typing import Any
 
 from grmp.errors import UserError
 
-# folders of macOS, NAS and Windows
-APART = {"__MACOSX", "@eaDir", "@Recycle", "#recycle", "@Recently-Snapshot", "#snapshot", "$RECYCLE.BIN"}
+# folders of macOS, NAS and Windows, in lower case
+APART = {"__macosx", "@eadir", "@recycle", "#recycle", "@recently-snapshot", "#snapshot", "$recycle.bin"}
 
 
 @contextmanager
@@ -137,9 +137,9 @@ def survey(folder: Path) -> tuple[list[tuple[str, int]], Counter[str]]:
         below = Path(here).relative_to(folder)
         left_out["links to folders"] += sum(Path(here, name).is_symlink() for name in folders)
         for name in files:
-            path, apart = Path(here, name), [part for part in below.parts if part in APART or part.startswith(".")]
+            path, apart = Path(here, name), [p for p in below.parts if p.lower() in APART or p.startswith(".")]
             if apart:
-                left_out[f"in {apart[0]}" if apart[0] in APART else "in hidden folders"] += 1
+                left_out["in hidden folders" if apart[0].startswith(".") else f"in {apart[0]}"] += 1
             elif name.startswith(".") or not os.path.isfile(path):  # noqa: PTH113 - False without access
                 left_out["hidden" if name.startswith(".") else "broken links or no files"] += 1
             else:

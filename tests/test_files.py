@@ -66,7 +66,15 @@ def test_what_a_killed_writer_left_goes_and_neighbours_stay(tmp_path, kind):
 
 
 def test_what_a_survey_leaves_out_is_counted(tmp_path):
-    for name in ("a.jpg", "b/c.txt", ".hidden", "@eaDir/a.jpg/thumb.jpg", "b/.git/x", "b/.git/y/z"):
+    for name in (
+        "a.jpg",
+        "b/c.txt",
+        ".hidden",
+        "@eaDir/a.jpg/thumb.jpg",
+        "$Recycle.Bin/x.jpg",
+        "b/.git/x",
+        "b/.git/y/z",
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("four")
     (tmp_path / "linked").symlink_to(tmp_path / "b")
@@ -74,5 +82,12 @@ def test_what_a_survey_leaves_out_is_counted(tmp_path):
     (tmp_path / "same.jpg").symlink_to(tmp_path / "a.jpg")
     found, left_out = survey(tmp_path)
     assert found == listing(tmp_path) == [("a.jpg", 4), ("b/c.txt", 4), ("same.jpg", 4)]
-    counts = {"hidden": 1, "in @eaDir": 1, "in hidden folders": 2, "links to folders": 1, "broken links or no files": 1}
+    counts = {
+        "hidden": 1,
+        "in @eaDir": 1,
+        "in $Recycle.Bin": 1,
+        "in hidden folders": 2,
+        "links to folders": 1,
+        "broken links or no files": 1,
+    }
     assert left_out == counts

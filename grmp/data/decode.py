@@ -173,6 +173,10 @@ def _displayed(opened: Image.Image, data: bytes) -> Image.Image:
         image = image.convert("L" if image.mode in ("L", "LA") or stored.startswith("LA") else "RGB")
     elif image.mode not in ("L", "RGB", "CMYK"):
         image = image.convert("RGB")
+    box = getattr(opened, "dispose_extent", None) if opened.format == "GIF" else None
+    if box and box != (0, 0, *opened.size):  # nothing is around the first frame
+        frame, alpha = alpha.crop(box) if alpha else 255, Image.new("L", opened.size)
+        alpha.paste(frame, box)
     image = to_srgb(image, space)
     if alpha is not None:
         page = Image.new("RGB", image.size, "white")

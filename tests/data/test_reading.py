@@ -206,6 +206,9 @@ SWAPPED = encoded(RGB[..., ::-1], 2.2)
 PALETTE = PHOTO.quantize(255)
 WITH_HOLE = np.where(MASK > 0, np.asarray(PALETTE), 255).astype(np.uint8)
 HOLED = Image.fromarray(WITH_HOLE, "P")
+DARK_FIRST = PALETTE.remap_palette(range(254, -1, -1))  # of the colours
+CORNER = np.zeros(GREY.shape, bool)
+CORNER[:100, :200] = True
 HOLED.putpalette(PALETTE.getpalette() + [0] * (768 - len(PALETTE.getpalette())))
 
 SHOWN: dict[str, tuple[bytes, np.ndarray]] = {  # bytes of the file, and what a viewer shows
@@ -221,6 +224,10 @@ SHOWN: dict[str, tuple[bytes, np.ndarray]] = {  # bytes of the file, and what a 
     "first frame of a GIF": (
         pil(PALETTE, "GIF", save_all=True, append_images=[PALETTE.rotate(180)]),
         np.asarray(PALETTE.convert("RGB")),
+    ),
+    "first frame of a GIF that is smaller": (
+        (g := pil(DARK_FIRST.crop((0, 0, 200, 100)), "GIF"))[:6] + struct.pack("<HH", *PHOTO.size) + g[10:],
+        np.where(CORNER[..., None], np.asarray(PALETTE.convert("RGB")), 255),
     ),
     "first frame of an MPO": (pil(PHOTO, "MPO", quality=97, save_all=True, append_images=[PHOTO.rotate(180)]), RGB),
     "first frame of a PNG": (pil(PHOTO, "PNG", save_all=True, append_images=[PHOTO.rotate(180)]), RGB),
