@@ -87,7 +87,11 @@ def numbers(path: Path, table: pd.DataFrame, column: str) -> pd.Series:
     refuse(path, mixed, "has a comma where others have a point", values)
     refuse(path, thousands, "may have a separator of thousands, remove it", values)
     after = table.columns.get_loc(column) + 1
-    other = after < len(table.columns) and table.columns[after] != "mos"  # which is never empty
+    other = after < len(table.columns) and table.columns[after] not in (
+        "mos",
+        "score",
+        "split",
+    )  # which are never empty
     full = table.iloc[:, -1].ne("").all()  # a comma more would not have fitted into rows whose last column is filled
     if other and (after == len(table.columns) - 1 or not full):
         beside = table.iloc[:, after][table.iloc[:, after] != ""]

@@ -137,8 +137,7 @@ def _truth(root: Path, key: RunKey, ours: Record | None) -> tuple[pd.DataFrame, 
 def _read(path: Path, truth: pd.DataFrame, key: RunKey) -> pd.DataFrame:
     """``truth`` with the column ``score``: each test image of each split predicted once."""
     found = tables.read(path, ("split", "image", "score"))
-    for column in ("split", "score"):
-        found[column] = tables.numbers(path, found, column)
+    found = found.assign(**{name: tables.numbers(path, found, name) for name in ("split", "score")})
     if (twice := found.duplicated(["split", "image"])).any():
         one = found.loc[twice.idxmax()]
         raise UserError(

@@ -65,6 +65,14 @@ def test_the_numbers_are_those_of_a_run_of_ours(built: Path, mine: Path):
     assert text[-1].startswith("| alpha | my method | 25 | ")
 
 
+@pytest.mark.parametrize("order", [["image", "split", "score"], ["image", "score", "split"]])
+def test_whole_numbers_are_scores_in_any_order_of_columns(built: Path, mine: Path, order: list[str]):
+    table = pd.read_csv(mine, dtype={"image": str})
+    table.assign(score=table["score"].rank().astype(int))[order].to_csv(mine, index=False)
+    params = settings.load(built / "params.yaml")
+    assert room.evaluate(params, built, mine, KEY, "ridge", "mine")["differences"]["srcc"]["mean"] == pytest.approx(0)
+
+
 @pytest.mark.parametrize(
     ("change", "said"), [(lambda s: 0 * s, "constant predictions"), (lambda s: -s, "predictions run against quality")]
 )
