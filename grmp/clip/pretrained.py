@@ -55,8 +55,7 @@ def locate(settings: PretrainedBackbone) -> str:
 def fetch(settings: PretrainedBackbone, origin: Path | None) -> tuple[Tensors, Shape, dict[str, Any]]:
     """Weights, shape and card of a pretrained CLIP.
 
-    Raises UserError if the file cannot be downloaded, has neither the stated sha256 nor, where OpenAI's weights are asked for,
-    that of their own release, or does not fit the model.
+    Raises UserError if the file cannot be downloaded, has another sha256 than stated (or than OpenAI's release), or does not fit.
 
     Parameters
     ----------
@@ -120,9 +119,8 @@ def _tag(model: str, digest: str) -> str:
     import open_clip
 
     tags = open_clip.list_pretrained_tags_by_model(model)
-    return next(
-        (tag for tag in tags if digest in open_clip.get_pretrained_cfg(model, tag).get("url", "").split("/")), ""
-    )
+    known = (tag for tag in tags if digest in open_clip.get_pretrained_cfg(model, tag).get("url", "").split("/"))
+    return next(known, "")
 
 
 def _check_gelu(model: str, origin: Path, weights: Tensors, of_openai: bool) -> None:
