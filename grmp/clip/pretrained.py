@@ -55,7 +55,7 @@ def locate(settings: PretrainedBackbone) -> str:
 def fetch(settings: PretrainedBackbone, origin: Path | None) -> tuple[Tensors, Shape, dict[str, Any]]:
     """Weights, shape and card of a pretrained CLIP.
 
-    Raises UserError if the file cannot be downloaded, has another sha256 than stated (or than OpenAI's release), or does not fit.
+    Raises UserError if the file cannot be downloaded, has another sha256 than stated (or OpenAI's release), or does not fit.
 
     Parameters
     ----------
