@@ -1,12 +1,17 @@
 """What one split brings to fine-tuning and what comes back."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor
 
-from grmp.clip.model import Tensors
-from grmp.data.crops import Images
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from grmp.clip.model import Tensors
+    from grmp.data.crops import Images
 
 TEACHER_SCENE = "a photo of a {}"  # finetune.py, IQACLIP
 

@@ -5,13 +5,9 @@ a function from a list of split numbers to their results, in that order. Every m
 labels. Files of kinds import torch inside functions, so that reading params.yaml does not wait for it.
 """
 
-from __future__ import annotations
-
 import importlib
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from grmp.methods.context import RunContext, Splitwise
+from grmp.methods.context import RunContext, Splitwise
 
 
 def prepare(ctx: RunContext, name: str) -> Splitwise:

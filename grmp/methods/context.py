@@ -1,21 +1,24 @@
-"""What one run reads, opened in one place."""
+"""What one run reads, opened in one place. Kinds of methods import this file, so torch and pandas are imported in functions."""
+
+from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-from grmp.clip import checkpoints, stem_cache
-from grmp.clip.model import Backbone
-from grmp.data import dataset
-from grmp.data import splits as split_files
-from grmp.data.dataset import Dataset
-from grmp.data.splits import Splits
 from grmp.device import choose_device
 from grmp.finetune.types import SplitResult
 from grmp.params import Params, RunKey
+
+if TYPE_CHECKING:
+    import torch
+
+    from grmp.clip.model import Backbone
+    from grmp.data.dataset import Dataset
+    from grmp.data.splits import Splits
 
 Splitwise = Callable[[list[int]], list[SplitResult]]
 
@@ -47,6 +50,8 @@ class RunContext:
 
     def inputs(self, dataset: Dataset) -> np.ndarray:
         """What the backbone is given of a database: see ``stem_cache.inputs``."""
+        from grmp.clip import stem_cache
+
         return stem_cache.inputs(self.root, dataset, self.backbone)
 
 
@@ -60,6 +65,10 @@ def open_context(params: Params, root: Path, key: RunKey) -> RunContext:
 
     Raises UserError if something is missing or corrupt; the message names the stage that makes it.
     """
+    from grmp.clip import checkpoints
+    from grmp.data import dataset
+    from grmp.data import splits as split_files
+
     params = params.for_run(key)
     device = choose_device(params.adapt.device, params.adapt.threads)
     pair = key.source, key.target

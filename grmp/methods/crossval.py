@@ -9,22 +9,17 @@ The folds are those of ``grmp train``: at least 5 sources each, so with few labe
 sources the first candidate is taken.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from itertools import product
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
 
 from grmp.errors import UserError
+from grmp.finetune.types import SplitResult
+from grmp.methods.context import RunContext, Splitwise
 from grmp.params import Method, Params, Tune, need
-
-if TYPE_CHECKING:
-    from grmp.data.splits import Splits
-    from grmp.finetune.types import SplitResult
-    from grmp.methods.context import RunContext, Splitwise
 
 Candidate = dict[str, float]
 
@@ -61,7 +56,6 @@ class CrossVal(Method):
 
 def prepare(ctx: RunContext, method: CrossVal) -> Splitwise:
     """Choose a candidate for each split by its folds, then fine-tune under it on the K labels."""
-    from grmp.finetune.types import SplitResult
     from grmp.methods import tune
     from grmp.metrics import srcc
 
@@ -74,11 +68,10 @@ def prepare(ctx: RunContext, method: CrossVal) -> Splitwise:
     def score(candidate: Candidate, numbers: list[int]) -> list[float]:
         """SRCC of the out-of-fold scores of each split; -inf where there is none."""
         found = {split: np.full(len(ctx.quality), np.nan) for split in numbers}
-        for parts, of in folds(ctx, method.folds, numbers):
-            inner = replace(ctx, target=ctx.source, splits=parts, tested=parts, shots="100pct")
+        for inner, of in folds(ctx, method.folds, numbers):
             for split, result in zip(of, compute(inner, candidate, of), strict=True):
                 if not result.failure:
-                    found[split][parts.test(split)] = result.scores
+                    found[split][inner.tested.test(split)] = result.scores
         rows = {split: ctx.splits.train(split, ctx.shots) for split in numbers}
         each = [srcc(ctx.quality[rows[split]], found[split][rows[split]])[0] for split in numbers]
         return [-np.inf if np.isnan(value) else value for value in each]
@@ -95,8 +88,8 @@ def prepare(ctx: RunContext, method: CrossVal) -> Splitwise:
     return run
 
 
-def folds(ctx: RunContext, most: int, numbers: list[int]) -> list[tuple[Splits, list[int]]]:
-    """For each fold: splits of the source that train on the other folds and test on it, and which of ``numbers`` have it."""
+def folds(ctx: RunContext, most: int, numbers: list[int]) -> list[tuple[RunContext, list[int]]]:
+    """For each fold: what trains on the other folds and is tested on it, and which of ``numbers`` have it."""
     from grmp.data.custom import folds as draw
     from grmp.data.custom import most_folds
     from grmp.data.dataset import source_ids
@@ -111,4 +104,6 @@ def folds(ctx: RunContext, most: int, numbers: list[int]) -> list[tuple[Splits, 
         for fold, part in enumerate(draw(index, count, ctx.params.adapt.seed + split).ranks if count else ()):
             ranks[fold, split, rows] = part
             have[fold].append(split)
-    return [(Splits(part), of) for part, of in zip(ranks, have, strict=True) if of]
+    inner = replace(ctx, target=ctx.source, shots="100pct")
+    each = zip(map(Splits, ranks), have, strict=True)
+    return [(replace(inner, splits=part, tested=part), of) for part, of in each if of]

@@ -20,13 +20,12 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from grmp.finetune.types import SplitResult
+from grmp.methods.context import RunContext, Splitwise
 from grmp.params import Fit, Method, Params, Positive, Tune, need
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-    from grmp.finetune.types import SplitResult
-    from grmp.methods.context import RunContext, Splitwise
 
 CHANNELS = (3, 16, 32, 64, 128)
 BATCH = 256  # images of a forward pass without gradients

@@ -1,14 +1,10 @@
 """A method outside this project, whose predictions `grmp evaluate --add` has read from a table. It is never run here."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from grmp.errors import UserError
+from grmp.methods.context import RunContext, Splitwise
 from grmp.params import Method
-
-if TYPE_CHECKING:
-    from grmp.methods.context import RunContext, Splitwise
 
 
 class External(Method):

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from pydantic import model_validator
 
+from grmp.finetune.types import SplitResult
+from grmp.methods.context import RunContext, Splitwise, each
 from grmp.params import Fit, Method, Positive
 
 if TYPE_CHECKING:
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from grmp.data.crops import Crop
-    from grmp.finetune.types import SplitResult
-    from grmp.methods.context import RunContext, Splitwise
 
 BATCH = 64  # images of a forward pass without gradients
 
@@ -86,7 +86,6 @@ def prepare(ctx: RunContext, method: Panel) -> Splitwise:
     from grmp.clip.model import pixels
     from grmp.data.crops import centre, crop, spare
     from grmp.methods import small_net
-    from grmp.methods.context import each
 
     images, target_images, clip = ctx.inputs(ctx.source), ctx.inputs(ctx.target), ctx.backbone
     shape, margin = clip.shape, spare(images, clip.shape.image_size)

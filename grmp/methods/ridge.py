@@ -1,16 +1,12 @@
 """Ridge regression (Hoerl and Kennard, 1970) on frozen image embeddings."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
+from grmp.finetune.types import SplitResult
+from grmp.methods.context import RunContext, Splitwise, each, embeddings
 from grmp.params import Method
-
-if TYPE_CHECKING:
-    from grmp.finetune.types import SplitResult
-    from grmp.methods.context import RunContext, Splitwise
 
 
 class Ridge(Method):
@@ -22,9 +18,6 @@ class Ridge(Method):
 
 def prepare(ctx: RunContext, method: Ridge) -> Splitwise:
     """E + 1 weights in closed form."""
-    from grmp.finetune.types import SplitResult
-    from grmp.methods.context import each, embeddings
-
     x = embeddings(ctx, ctx.inputs(ctx.source)).numpy().astype(np.float64)
     same = ctx.target is ctx.source
     x_target = x if same else embeddings(ctx, ctx.inputs(ctx.target)).numpy().astype(np.float64)

@@ -1,15 +1,12 @@
 """Two antonym texts on the frozen backbone, in the manner of CLIP-IQA (Wang et al., AAAI 2023, arXiv 2207.12396)."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
+from grmp.finetune.types import SplitResult
+from grmp.methods.context import RunContext, Splitwise, each, embeddings
 from grmp.params import Method
-
-if TYPE_CHECKING:
-    from grmp.methods.context import RunContext, Splitwise
 
 
 class ZeroShot(Method):
@@ -24,8 +21,6 @@ def prepare(ctx: RunContext, method: ZeroShot) -> Splitwise:
     import torch
 
     from grmp.clip.model import tokenize
-    from grmp.finetune.types import SplitResult
-    from grmp.methods.context import each, embeddings
 
     tokens = tokenize(method.templates)
     with torch.no_grad():

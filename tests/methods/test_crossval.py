@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,6 +14,7 @@ from grmp import methods, params
 from grmp.data.splits import Splits
 from grmp.errors import UserError
 from grmp.methods import crossval
+from grmp.methods.context import RunContext
 from grmp.pretrain.train import pretrain
 from tests import worlds
 from tests.methods.test_kinds import tiny_case
@@ -78,17 +80,13 @@ def test_folds_divide_the_labelled_images(labels, of_one_source, count):
     ranks = np.argsort((order[:, None] * of_one_source + np.arange(of_one_source)).ravel())
     ranks[ranks >= 80] = -1
     parts = Splits(np.stack([ranks, ranks]))
-    ctx = SimpleNamespace(
-        source=SimpleNamespace(index=index),
-        splits=parts,
-        shots=labels,
-        params=SimpleNamespace(adapt=SimpleNamespace(seed=3)),
-    )
+    source, params = SimpleNamespace(index=index), SimpleNamespace(adapt=SimpleNamespace(seed=3))
+    ctx = RunContext(params, Path(), source, source, parts, parts, labels, None, None)
     found = crossval.folds(ctx, 5, [1])
     assert len(found) == count
     tested = []
     for fold, of in found:
-        train, test = fold.train(1, None), fold.test(1)
+        train, test = fold.splits.train(1, None), fold.tested.test(1)
         assert of == [1]
         assert sorted([*train, *test]) == sorted(parts.train(1, labels))
         assert not set(index["reference"][train]) & set(index["reference"][test])

@@ -18,16 +18,13 @@ from tests.conftest import ROOT
 
 KIND = '''"""Every test image gets the mean of the labels plus noise."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
+from grmp.finetune.types import SplitResult
+from grmp.methods.context import RunContext, Splitwise, each
 from grmp.params import Method
-
-if TYPE_CHECKING:
-    from grmp.methods.context import RunContext, Splitwise
 
 
 class MeanLabel(Method):
@@ -41,8 +38,6 @@ class MeanLabel(Method):
 
 def prepare(ctx: RunContext, method: MeanLabel) -> Splitwise:
     """No training."""
-    from grmp.finetune.types import SplitResult
-    from grmp.methods.context import each
 
     def one(split: int) -> SplitResult:
         rng = np.random.default_rng([ctx.params.adapt.seed, split])
