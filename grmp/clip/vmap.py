@@ -40,11 +40,7 @@ def each_split(function: Callable[..., Any], *stacked: Any) -> Any:
     Each split then runs the kernels that it runs alone: fused attention, biases added by the matrix product, and the types
     of autocast, which promotes to float32 what vmap takes apart.
     """
-    found = [function(*split) for split in unstack(stacked)]
-    return tree_map(lambda *of_splits: torch.stack(of_splits), *found)
-
-
-def unstack(stacked: Any) -> list[Any]:
-    """Nested dictionaries and tuples of tensors (S, ...) -> S of them with tensors (...)."""
     leaves, structure = tree_flatten(stacked)
-    return [tree_unflatten(list(of_split), structure) for of_split in zip(*(t.unbind(0) for t in leaves), strict=True)]
+    splits = zip(*(t.unbind(0) for t in leaves), strict=True)
+    found = [function(*tree_unflatten(list(of_split), structure)) for of_split in splits]
+    return tree_map(lambda *of_splits: torch.stack(of_splits), *found)

@@ -286,18 +286,11 @@ class Finetuner:
         """Task and semantic loss (S,) of what ``load`` returned, and the masks of dropout."""
 
         def encode(tuned: Tensors, frozen: Tensors) -> tuple[Tensor, Tensor]:
-            return encode_texts(self._clip(tuned, frozen), self.texts)
+            clip = self._clip(tuned, frozen)
+            return clip.quality_text(self.texts.quality), clip.text(self.texts.scenes)
 
-        def one(
-            tuned: Tensors,
-            frozen: Tensors,
-            texts: tuple[Tensor, Tensor],
-            features: Tensor,
-            teacher: Tensor,
-            target: Tensor,
-            weight: Tensor,
-            *masks: Tensor,
-        ) -> tuple[Tensor, Tensor]:
+        def one(tuned: Tensors, frozen: Tensors, texts: tuple[Tensor, Tensor], *batch: Tensor) -> tuple[Tensor, Tensor]:
+            features, teacher, target, weight, *masks = batch
             clip, first, heat = self._clip(tuned, frozen), self.first_dropped, self.settings.temperature
             return losses(clip, first, texts, features, teacher, target, heat, masks[0] if masks else None, weight)
 
@@ -412,11 +405,6 @@ def split_tuned(tensors: Tensors, prefixes: tuple[str, ...]) -> tuple[Tensors, T
     return tuned, {n: t for n, t in tensors.items() if n not in tuned}
 
 
-def encode_texts(clip: PromptedCLIP, texts: Texts) -> tuple[Tensor, Tensor]:
-    """Embeddings (C, E) of the quality texts, with the context, and of the scene texts."""
-    return clip.quality_text(texts.quality), clip.text(texts.scenes)
-
-
 def losses(
     clip: PromptedCLIP,
     first: int,
@@ -428,9 +416,10 @@ def losses(
     masks: Tensor | None = None,
     weight: Tensor | float = 1.0,
 ) -> tuple[Tensor, Tensor]:
-    """(task loss, semantic loss) of one split from its encoded texts and the features (B, L, D) in front of block ``first``.
+    """(task loss, semantic loss) of one split from its features (B, L, D) in front of block ``first``.
 
-    ``masks`` are those of the visual prompts' dropout (``grmp.clip.model.image_blocks``).
+    ``texts`` are the embeddings (C, E) of the quality texts, with the context, and of the scene texts; ``masks`` multiply the
+    visual prompts (``grmp.clip.model.image_blocks``).
     """
     image = clip.image_from(features, first, masks)
     quality, scenes = (clip.logits(image, text) for text in texts)

@@ -79,7 +79,8 @@ def computed(
         out |= forward(frozen | tuned)
         tokens = image_blocks(frozen, embed_patches(frozen, x), shape, 0, first)
     clip = PromptedCLIP(frozen | tuned, shape)
-    task, semantic = loop.losses(clip, first, loop.encode_texts(clip, texts), tokens, teacher, target)
+    encoded = clip.quality_text(texts.quality), clip.text(texts.scenes)
+    task, semantic = loop.losses(clip, first, encoded, tokens, teacher, target)
     out |= {"task_loss": task, "semantic_loss": semantic}
     g_d, g_g = loop.gradients(task, semantic, tuned)
     regularized = regularize("published", g_d, g_g, STRENGTH)
