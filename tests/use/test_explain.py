@@ -71,3 +71,9 @@ def test_the_command(photographs: Path, tmp_path: Path):
     assert shown["sharp / blurry"] < 0.5
     with Image.open(out) as picture, Image.open(image) as original:
         assert picture.size == original.size
+
+
+def test_a_folder_is_no_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"\.: no regular file"):
+        CliRunner().invoke(app, ["explain", "."], catch_exceptions=False, standalone_mode=False)
