@@ -74,8 +74,7 @@ def _made(primaries: tuple[float, ...], gamma: float) -> bytes | None:
         for i in range(int.from_bytes(made[128:132], "big")):
             name, at, _ = struct.unpack_from(">4sII", made, 132 + 12 * i)
             if name in (b"rXYZ", b"gXYZ", b"bXYZ"):
-                values = (round(65536 * value) for value in columns[:, b"rgb".index(name[0])])
-                struct.pack_into(">3i", made, at + 8, *values)
+                struct.pack_into(">3i", made, at + 8, *(round(65536 * v) for v in columns[:, b"rgb".index(name[0])]))
             elif name.endswith(b"TRC") and gamma:
                 struct.pack_into(">5i", made, at + 12, round(65536 * gamma), 65536, 0, 0, 0)
         return bytes(made)

@@ -8,6 +8,7 @@ import pandas as pd
 from grmp.data import tables
 from grmp.errors import UserError
 
+LEAST = {"mos": -np.inf, "mos_std": 0, "raters": 1}
 PRIOR = 4  # ratings for which the spread over all images stands, in the spread of one
 
 
@@ -27,21 +28,15 @@ def read(path: Path) -> pd.DataFrame:
     empty = found["mos"] == ""
     if empty.any():
         print(f"{path}: {empty.sum()} of {len(found)} rows have no rating yet and are left out")
-    found = found[~empty].copy()
-    found = found.rename(columns={"std": "mos_std", "sd": "mos_std"})
-    known = {"mos_std", "raters"} & set(found) if "mos_std" in found and "rater" not in found else set()
-    given = {
-        name: found[found[name].ne("") | (name != "mos_std")] for name in sorted({"mos"} | known)
-    }  # no spread: one rating
-    found = found.assign(**{name: tables.numbers(path, rows, name) for name, rows in given.items()})
-    for name, wrong in (("mos_std", lambda v: v < 0), ("raters", lambda v: v < 1), ("rater", lambda v: v == "")):
-        if name in {"rater", *known} & set(found) and (rows := wrong(found[name])).any():
-            first = rows.idxmax()
-            raise UserError(
-                f"{path}, line {first}: '{name}' cannot be '{found[name][first]}'; correct or remove the row"
-            )
+    text = found[~empty].rename(columns={"std": "mos_std", "sd": "mos_std"})
+    found = text.copy()
+    for name in sorted(LEAST.keys() & set(text)) if "mos_std" in text and "rater" not in text else ["mos"]:
+        given = text[text[name] != ""] if name == "mos_std" else text  # no spread: one rating
+        found[name] = tables.numbers(path, given, name)
+        tables.refuse(path, found[name] < LEAST[name], f"'{name}' is below {LEAST[name]}", found[name])
     if "rater" not in found:
         return found
+    tables.refuse(path, found["rater"] == "", "has no rater")
     by_rater = found.groupby(["image", "rater"], sort=True)["mos"].mean()
     votes = by_rater.groupby("image").agg(["mean", "std", "size"])
     if "reference" in found:

@@ -19,6 +19,7 @@ from grmp.errors import UserError
 
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 BINARY = {b"PK\x03\x04": "an Excel or OpenDocument file", b"\xd0\xcf\x11\xe0": "an Excel file", b"\x89PNG": "an image"}
+NEVER_EMPTY = ("mos", "score", "split")
 NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)(e[+-]?\d{1,2})?", re.ASCII | re.IGNORECASE)
 
 
@@ -87,11 +88,7 @@ def numbers(path: Path, table: pd.DataFrame, column: str) -> pd.Series:
     refuse(path, mixed, "has a comma where others have a point", values)
     refuse(path, thousands, "may have a separator of thousands, remove it", values)
     after = table.columns.get_loc(column) + 1
-    other = after < len(table.columns) and table.columns[after] not in (
-        "mos",
-        "score",
-        "split",
-    )  # which are never empty
+    other = after < len(table.columns) and table.columns[after] not in NEVER_EMPTY
     full = table.iloc[:, -1].ne("").all()  # a comma more would not have fitted into rows whose last column is filled
     if other and (after == len(table.columns) - 1 or not full):
         beside = table.iloc[:, after][table.iloc[:, after] != ""]
