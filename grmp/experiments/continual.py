@@ -30,7 +30,6 @@ from grmp.experiments import identity, record
 from grmp.experiments.run import check
 from grmp.files import sha256_of, write_text
 from grmp.finetune.gate import Gate
-from grmp.finetune.loop import finetune
 from grmp.finetune.scorer import QualityModel
 from grmp.finetune.types import Subset
 from grmp.methods import tune
@@ -115,20 +114,17 @@ def steps(contexts: dict[str, RunContext], split: int, folder: Path) -> Iterator
 
 def learn(contexts: Sequence[RunContext], split: int, start: Tensors | None) -> QualityModel:
     """A model of the K labels of every context together; ``start`` are all its tensors [default: where the method starts]."""
-    ctx = contexts[-1]
-    method = ctx.params.methods[ctx.params.continual.method]
+    name, params = contexts[-1].params.continual.method, contexts[-1].params
+    fixed = params.model_copy(update={"adapt": params.adapt.model_copy(update={"select": "fixed"})})
+    ctx, method = replace(contexts[-1], params=fixed), params.methods[name]
     assert isinstance(method, Tune)  # checked when the settings are read
     texts, data = tune.split_data(ctx, method)
     rows = [c.splits.train(split, c.shots) for c in contexts]
     images = np.concatenate([c.inputs(c.source)[r] for c, r in zip(contexts, rows, strict=True)])
     quality = np.concatenate([c.quality[r] for c, r in zip(contexts, rows, strict=True)])
     train = Subset(place(images, ctx.device), quality, np.arange(len(images)))
-    # its scores are not used: one image, none of the test side
-    given = replace(data(split), train=train, test=replace(train, rows=train.rows[:1]), keep=True)
+    given = replace(data(split), train=train).untested()
     given = given if start is None else replace(given, prompts=start)
-    adapt = ctx.params.adapt.model_copy(update={"select": "fixed"})
-    (found,) = finetune(ctx.backbone, texts, method, adapt, [given])
-    if found.failure or found.tensors is None:
-        names = ", ".join(c.source.name for c in contexts)
-        raise UserError(f"continual, split {split}, {names}: {found.failure}; lower adapt.learning_rate")
-    return QualityModel.of(found.tensors, ctx.backbone.shape, texts.quality)
+    learned = " and ".join(c.source.name for c in contexts)
+    tensors = tune.tuned(ctx, name, texts, given, f"after {learned}, lower adapt.learning_rate")
+    return QualityModel.of(tensors, ctx.backbone.shape, texts.quality)

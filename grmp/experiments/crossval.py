@@ -189,10 +189,7 @@ def learn(ctx: RunContext, name: str) -> QualityModel:
     method = ctx.params.methods[name]
     if isinstance(method, Tune):
         texts, job = tune.split_data(ctx, method)
-        first = job(0)
-        # a split needs a test image; its score is not used
-        alone = replace(first, test=replace(first.train, rows=first.train.rows[:1]))
-        tensors = tune.tuned(ctx, name, texts, alone, "lower adapt.learning_rate")
+        tensors = tune.tuned(ctx, name, texts, job(0).untested(), "lower adapt.learning_rate")
         return QualityModel.of(tensors, ctx.backbone.shape, texts.quality)
     clip = ctx.backbone
     if isinstance(method, ZeroShot):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,6 +45,10 @@ class SplitData:
     teacher: Tensors | None = None  # weights of the CLIP behind the semantic loss; None: the frozen backbone
     # also return the tensors after the last epoch (``scores`` are theirs only with ``select`` "fixed")
     keep: bool = False
+
+    def untested(self) -> SplitData:
+        """The same for its tensors alone; a split needs a test image, and the score of this one is not used."""
+        return replace(self, test=replace(self.train, rows=self.train.rows[:1]), keep=True)
 
 
 @dataclass
