@@ -115,8 +115,7 @@ def steps(contexts: dict[str, RunContext], split: int, folder: Path) -> Iterator
 def learn(contexts: Sequence[RunContext], split: int, start: Tensors | None) -> QualityModel:
     """A model of the K labels of every context together; ``start`` are all its tensors [default: where the method starts]."""
     name, params = contexts[-1].params.continual.method, contexts[-1].params
-    fixed = params.model_copy(update={"adapt": params.adapt.model_copy(update={"select": "fixed"})})
-    ctx, method = replace(contexts[-1], params=fixed), params.methods[name]
+    ctx, method = replace(contexts[-1], params=params.changed({"adapt.select": "fixed"})), params.methods[name]
     assert isinstance(method, Tune)  # checked when the settings are read
     texts, data = tune.split_data(ctx, method)
     rows = [c.splits.train(split, c.shots) for c in contexts]

@@ -76,8 +76,7 @@ def open_context(params: Params, root: Path, key: RunKey) -> RunContext:
     drawn = [split_files.load(split_file(root, end.name, key.protocol), end.index["image"]) for end in ends]
     source, splits = ends[0], drawn[0]
     if source.info["kind"] == "synthetic":
-        adapt = params.adapt.model_copy(update={"batch": params.adapt.batch_synthetic})
-        params = params.model_copy(update={"adapt": adapt})
+        params = params.changed({"adapt.batch": params.adapt.batch_synthetic})
     tested = splits if key.target == key.source else drawn[-1].whole(splits.count)
     backbone = checkpoints.load(root, device, params.backbone.normalize)
     return RunContext(params, root, source, ends[-1], splits, tested, key.shots, backbone, device)

@@ -93,7 +93,7 @@ def prepare(ctx: RunContext, method: Distill) -> Splitwise:
     ranks = ctx.splits.ranks  # the teacher tests on what the student learns from
     learned = Splits(np.where((ranks >= 0) & (ranks < method.images), -1, -2))
     # the teacher stops at its last epoch under any protocol, so that it learns nothing from test labels
-    fixed = ctx.params.model_copy(update={"adapt": ctx.params.adapt.model_copy(update={"select": "fixed"})})
+    fixed = ctx.params.changed({"adapt.select": "fixed"})
     teach = tune.prepare(replace(ctx, params=fixed, target=ctx.source, tested=learned), teacher)
 
     def one(split: int, taught: SplitResult) -> SplitResult:
