@@ -1,8 +1,10 @@
 """The table of docs/reading.md: how a file is made, and what comes out. Right pixels are computed without the decoder."""
 
 import io
+import math
 import re
 import struct
+import subprocess
 import zlib
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from skimage import color, data
 from grmp.data import decode
 from grmp.data.decode import load, read_images
 from grmp.finetune import scorer
+from tests.report.browser import PROGRAM
 
 PHOTO = Image.fromarray(data.coffee())
 RGB = np.asarray(PHOTO)
@@ -492,3 +495,34 @@ def test_images_that_look_the_same_score_the_same(tmp_path: Path, model: str):
         if (off := np.abs(np.asarray(shown, float) - expected)).max() > 0.5:  # equal pixels have equal scores
             found, right = loaded.score([np.asarray(shown), Image.fromarray(np.round(expected).astype(np.uint8))])
             assert abs(found - right) <= (0.006 if lossy.search(name) else 0.002), (name, off.mean())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(PROGRAM is None, reason="no Chromium on the path")
+def test_chromium_shows_the_same(tmp_path: Path):
+    """But for TIFF, which it cannot show, animations, and where other viewers and the formats' texts say otherwise."""
+    otherwise = "frame|gAMA and cHRM of sRGB|gAMA that says nothing|BMP that is 0 everywhere|EXIF orientation, WebP"
+    names = [name for name, (content, _) in SHOWN.items() if not content.startswith((b"II", b"MM"))]
+    names = [name for name in names if not re.search(otherwise, name)]
+    wide, tall = max(PHOTO.size), 8
+    for i, name in enumerate(names):
+        (tmp_path / str(i)).write_bytes(SHOWN[name][0])
+    places = {name: (i % tall * wide, i // tall * wide) for i, name in enumerate(names)}
+    images = (
+        f'<img src="{i}" style="position:absolute;left:{x}px;top:{y}px">' for i, (x, y) in enumerate(places.values())
+    )
+    (tmp_path / "page.html").write_text(f'<body style="margin:0">{"".join(images)}')
+    size = f"--window-size={wide * tall},{wide * math.ceil(len(names) / tall)}"
+    options = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--force-color-profile=srgb", size)
+    where = (
+        f"--user-data-dir={tmp_path / 'profile'}",
+        f"--screenshot={tmp_path / 'page.png'}",
+        f"file://{tmp_path}/page.html",
+    )
+    subprocess.run([PROGRAM, *options, *where], check=True, capture_output=True, timeout=60)
+    page = np.asarray(Image.open(tmp_path / "page.png").convert("RGB"), float)
+    away = {}
+    for name, (x, y) in places.items():
+        ours = np.asarray(load(SHOWN[name][0], displayed=True), float)
+        away[name] = float(np.abs(page[y : y + ours.shape[0], x : x + ours.shape[1]] - ours).mean())
+    assert {name: off for name, off in away.items() if off > 1} == {}
