@@ -14,6 +14,7 @@ from typing import Any
 
 from grmp.errors import UserError
 
+OURS = (".explained.png", ".sheet.png")  # images that commands of this package write
 # folders of macOS, NAS and Windows, in lower case
 APART = {"__macosx", "@eadir", "@recycle", "#recycle", "@recently-snapshot", "#snapshot", "$recycle.bin"}
 
@@ -129,8 +130,8 @@ def sha256_of(value: Any) -> str:
 def survey(folder: Path) -> tuple[list[tuple[str, int]], Counter[str]]:
     """(relative path, bytes) of every file below ``folder``, sorted; and how many entries are left out, by kind.
 
-    Left out are hidden files and what is in hidden folders or in those of ``APART``. A folder that cannot be read, a link to
-    a folder and a broken link count as one each.
+    Left out are hidden files, ``OURS``, and what is in hidden folders or in those of ``APART``. A folder that cannot be read, a
+    link to a folder and a broken link count as one each.
     """
     found, left_out = [], Counter[str]()
     for here, folders, files in os.walk(folder, onerror=lambda _: left_out.update(["in unreadable folders"])):
@@ -142,6 +143,8 @@ def survey(folder: Path) -> tuple[list[tuple[str, int]], Counter[str]]:
                 left_out["in hidden folders" if apart[0].startswith(".") else f"in {apart[0]}"] += 1
             elif name.startswith(".") or not os.path.isfile(path):  # noqa: PTH113 - False without access
                 left_out["hidden" if name.startswith(".") else "broken links or no files"] += 1
+            elif name.endswith(OURS):
+                left_out["made by grmp"] += 1
             else:
                 found.append(((below / name).as_posix(), path.stat().st_size))
     return sorted(found), +left_out

@@ -10,8 +10,6 @@ from grmp.data.decode import ENDINGS, is_image
 from grmp.errors import UserError
 from grmp.files import survey
 
-OURS = (".explained.png", ".sheet.png")  # images that commands of this package write
-
 
 def printable(path: Path) -> str:
     r"""The name of a file as valid UTF-8 text on one line, in any locale: other bytes and control characters as \xNN."""
@@ -40,13 +38,9 @@ def find(given: Sequence[Path], left_out: Counter[str] | None = None) -> list[Pa
         inside = [path]
         if path.is_dir():
             files, apart = survey(path)
-            inside = [path / p for p, _ in files if not p.endswith(OURS) and is_image(path / p)]
+            inside = [path / p for p, _ in files if is_image(path / p)]
             known = set(inside)
-            apart.update(
-                "made by grmp" if p.endswith(OURS) else PurePath(p).suffix.lower() or "without ending"
-                for p, _ in files
-                if path / p not in known
-            )
+            apart.update(PurePath(p).suffix.lower() or "without ending" for p, _ in files if path / p not in known)
             left_out.update(apart)
             if not inside:
                 what = tally(apart) or "it is empty"
