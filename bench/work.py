@@ -106,7 +106,7 @@ def _apart(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:
     )  # the plain one may have done a part
 
 
-def _published(s: Setting, epochs: int) -> tuple[Tune, Adapt]:
+def published_schedule(s: Setting, epochs: int) -> tuple[Tune, Adapt]:
     """GRMP-IQA's fine-tuning by the published schedule, but to the last epoch: with random labels its end is random."""
     method = Tune(
         kind="tune", label="", prompts="random", train=["context", "blocks"], rule="published", strength=STRENGTH
@@ -152,7 +152,7 @@ def adaptation(s: Setting, count: int = 1) -> Work:
 
     Every split has the same images, and ours goes on from where its last step ended. The plain recipe does one of them.
     """
-    method, settings = _published(s, epochs=1)
+    method, settings = published_schedule(s, epochs=1)
     side = Subset(crops.place(s.images.numpy(), s.device), s.target.cpu().double().numpy(), np.arange(len(s.target)))
     jobs = [SplitData(split, s.prompts, side, side) for split in range(count)]
     ready = loop.Finetuner(Backbone(s.base, s.shape, ""), s.texts, method, settings, jobs)
@@ -243,7 +243,7 @@ def splits(s: Setting, count: int = 10, size: int = 10_073, epochs: int = 400, p
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (size, 3, side, side), dtype=np.uint8)
     quality = rng.uniform(size=size)
-    method, published = _published(s, epochs)
+    method, published = published_schedule(s, epochs)
     placed, jobs = crops.place(images, s.device), []
     for split in range(count):
         order = rng.permutation(size)
