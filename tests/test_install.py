@@ -102,7 +102,8 @@ def test_a_wheel_in_an_empty_environment_scores_an_image(photos: Path):
             if not (libraries / top).exists():  # several packages share a folder, nvidia
                 (libraries / top).symlink_to(Path(str(distribution(name).locate_file(top))))
     install = [*pip, "--python", str(place / "bin/python"), "install", "-q", "--no-deps", str(built)]
-    subprocess.run(install, check=True)
+    # a tree on PYTHONPATH would count as installed
+    subprocess.run(install, env={n: v for n, v in os.environ.items() if n != "PYTHONPATH"}, check=True)
 
     def alone(*arguments: str) -> str:
         here = {"PATH": "/usr/bin:/bin", "HOME": str(photos)}

@@ -62,10 +62,13 @@ def pooled(grid: Tensor) -> Tensor:
 def convolve(p: Mapping[str, Tensor], name: str, x: Tensor, stride: int = 1, groups: int = 1) -> Tensor:
     """Convolution with TensorFlow's "SAME" padding: with stride 2 the odd row and column lie below and to the right."""
     weight, bias = p[f"visual.stem.{name}.weight"], p[f"visual.stem.{name}.bias"]
-    spare = max(weight.shape[-1] - stride, 0)  # S is a multiple of the stride
-    if spare % 2:
-        x = F.pad(x, (spare // 2, spare - spare // 2) * 2)
-    return F.conv2d(x, weight, bias, stride, 0 if spare % 2 else spare // 2, groups=groups)
+    side = weight.shape[-1]
+    if side == 1:  # a matrix product, without the copies that a convolution makes of channels that come last
+        return F.linear(x.permute(0, 2, 3, 1), weight[:, :, 0, 0], bias).permute(0, 3, 1, 2)
+    odd = (side - stride) % 2  # S is a multiple of the stride
+    if odd:  # zeros above and left of the weights, instead of below and right of every image
+        weight = F.pad(weight, (1, 0, 1, 0))
+    return F.conv2d(x, weight, bias, stride, (side - stride + odd) // 2, groups=groups)
 
 
 def _mean_and_deviation(x: Tensor, side: int) -> tuple[Tensor, Tensor]:
