@@ -11,7 +11,7 @@ shots: str = ""  # labels of the sweeps, as in params.yaml; empty: the first of 
 
 # %%
 from grmp.params import shots as number_of
-from grmp.report import NotebookPage, ablation, comparisons
+from grmp.report import NotebookPage, ablation, comparisons, few_shot
 
 page = NotebookPage("ablation", root, protocol)
 grid = page.results.params.run.ablation
@@ -55,3 +55,11 @@ page.figure(
 
 # %%
 page.table("sweeps", ablation.sweep_table(page.results, found, databases, labels))
+
+# %% [markdown]
+# ## Every method of this grid
+#
+# Methods in the manner of related papers and those that train other tensors belong to no setting above.
+
+# %%
+page.table("methods", few_shot.score_table(page.results, "ablation", [labels]), "Scores of the ablation grid.", "sweep")
