@@ -30,7 +30,7 @@ def score_table(
 ) -> Table | None:
     """Medians over splits with their intervals per database, and published numbers below ours.
 
-    ``kind`` names a grid (few_shot, full, cross); None if params.yaml leaves it empty. ``methods`` selects rows [default: all].
+    ``kind`` names a grid; None if params.yaml leaves it empty. ``methods`` selects rows [default: all].
     """
     if not results.run_keys(shots, kind):
         return None

@@ -16,7 +16,8 @@ from grmp.params import ACROSS
 from grmp.report.results import Results
 
 COLUMNS = ["table", "dataset", "setting", "method", "metric", "value", "source", "note"]
-GRIDS = {"few_shot": ["few_shot"], "full": ["full", "data_efficiency"], "cross": ["cross_dataset"]}
+# of params.yaml -> tables of published.csv whose numbers stand below ours
+GRIDS = {"few_shot": ["few_shot"], "full": ["full", "data_efficiency"], "cross": ["cross_dataset"], "ablation": []}
 SETTINGS = {"80/20": "100pct", "full": "100pct"}  # how papers call our numbers of labels; "20%" is "20pct"
 BLANK = "not published where we could read it"
 PAPER = "GRMP-IQA"  # the paper's own name in published.csv
@@ -39,7 +40,7 @@ def published(results: Results) -> pd.DataFrame:
 def published_scores(results: Results, kind: str, database: str, shots: Sequence[int | str]) -> pd.DataFrame:
     """Published rows comparable to ours: ``method, shots, metric, value, source`` in the order of the file.
 
-    ``kind`` is a grid of params.yaml (few_shot, full, cross); ``database`` may be koniq10k_to_livec.
+    ``kind`` is a grid of params.yaml (few_shot, full, cross, ablation); ``database`` may be koniq10k_to_livec.
     """
     table = published(results)
     rows = table[table["table"].isin(GRIDS[kind]) & (table["dataset"].str.replace("->", ACROSS) == database)]
