@@ -20,6 +20,7 @@ CAPTIONS = {
     "few_shot": "Few-shot image quality assessment with {} labels",
     "full": "Training on {} of the labels",
     "cross": "Cross-database evaluation with {} labels",
+    "ablation": "Every method of the ablation grid, {} labels",
 }
 PUBLISHED_NOTE = "Published values are quoted from their papers, with other splits, images and backbones."
 COLUMNS = ["database", "method", "shots", "metric", "median", "median_low", "median_high", "origin"]
