@@ -27,7 +27,7 @@ def outputs(world: Path, name: str) -> list[dict]:
 # of the sample world: none of the paper's databases, no method that differs in reading the test split alone
 HOLES = {"summary": ["claims"], "selection": ["reading"]}
 HOLES |= {
-    "ablation": ["methods", "parts", "sweeps"],
+    "ablation": ["parts", "sweeps", "methods"],
     "gradient": ["strength", "angles", "rules"],
 }  # test_ablation.py has their runs
 
