@@ -47,7 +47,7 @@ def test_stages_that_train_nothing_need_no_torch():
         (["data", "fetch", "nowhere"], "nowhere"),
         (["score", "two\nlines"], "two lines not found"),
         (["score", 300 * "n"], "nnn: File name too long"),
-        (["score", "/dev/zero"], "/dev/zero is no regular file"),
+        (["score", "/dev/zero"], "/dev/zero is not a regular file"),
         (["train", 300 * "n"], "File name too long"),
     ],
 )

@@ -65,7 +65,7 @@ def load(path: Path | bytes, displayed: bool, most: int | None = None) -> Image.
     its data are corrupt. Corrupt metadata are ignored.
     """
     if isinstance(path, Path) and path.exists() and not path.is_file():
-        raise Unsupported("no regular file")  # a pipe may never end
+        raise Unsupported("not a regular file")  # a pipe may never end
     data = path if isinstance(path, bytes) else path.read_bytes()
     try:
         return _load(data, displayed, most or MAX_PIXELS)

@@ -46,7 +46,7 @@ def find(given: Sequence[Path], left_out: Counter[str] | None = None) -> list[Pa
                 what = tally(apart) or "it is empty"
                 raise UserError(f"{path} has no images ({what}); readable: {', '.join(ENDINGS)}")
         elif not path.is_file():  # a pipe would never end
-            raise UserError(f"{path} is no regular file; give image files, or folders of images")
+            raise UserError(f"{path} is not a regular file; give image files, or folders of images")
         for one in inside:
             if (place := one.resolve()) in found:
                 left_out["given twice"] += 1

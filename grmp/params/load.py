@@ -161,13 +161,13 @@ class Params(Group):
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML whose mappings have each key once; of a key that is there twice, YAML's own loader takes the last."""
+    """YAML whose mappings have each key once; of a key that occurs twice, YAML's own loader takes the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         keys = [key.value for key, _ in node.value]
         for i, (key, _) in enumerate(node.value):
             if key.value in keys[:i]:
-                raise yaml.MarkedYAMLError(problem=f"'{key.value}' is there twice", problem_mark=key.start_mark)
+                raise yaml.MarkedYAMLError(problem=f"duplicate key '{key.value}'", problem_mark=key.start_mark)
         return super().construct_mapping(node, deep)
 
 

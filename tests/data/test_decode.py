@@ -112,5 +112,5 @@ def test_every_view_is_upright_and_keeps_the_aspect(tmp_path, view):
 @pytest.mark.timeout(20)
 def test_a_pipe_is_not_read_without_end(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")
-    with pytest.raises(ValueError, match="no regular file"):
+    with pytest.raises(ValueError, match="not a regular file"):
         open_any(tmp_path / "pipe.jpg")

@@ -75,5 +75,5 @@ def test_the_command(photographs: Path, tmp_path: Path):
 
 def test_a_folder_is_no_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=r"\.: no regular file"):
+    with pytest.raises(UserError, match=r"\.: not a regular file"):
         CliRunner().invoke(app, ["explain", "."], catch_exceptions=False, standalone_mode=False)
