@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +52,13 @@ class TooLarge(Unsupported):
 
 
 def versions() -> dict[str, str]:
-    """The libraries that decode; other versions may give other pixels."""
-    found = {"pillow": Image.__version__} | {name: features.version(name) for name in ("libjpeg_turbo", "webp", "zlib")}
-    found |= {name: version(name) for name in ("opencv-python-headless", "scikit-image", "simplejpeg")}
-    return {name: str(value) for name, value in found.items()}
+    """The installed libraries that decode; other versions may give other pixels."""
+    inside = ("avif", "libjpeg_turbo", "libtiff", "littlecms2", "webp", "zlib")
+    found = {"pillow": Image.__version__} | {name: str(features.version(name)) for name in inside}
+    for name in ("opencv-python-headless", "pillow-heif", "scikit-image", "simplejpeg"):
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def load(path: Path | bytes, displayed: bool, most: int | None = None) -> Image.Image:

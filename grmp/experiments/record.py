@@ -18,12 +18,13 @@ from typing import Annotated, Any, Literal
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from grmp.data import decode
 from grmp.errors import one_line
 from grmp.experiments.identity import RunIdentity
 from grmp.files import read_json, sha256, whole_folder, write_json
 from grmp.params import Params, RunKey, Shots
 
-PACKAGES = ("grmp", "torch", "numpy", "scipy", "open_clip_torch", "pillow")
+PACKAGES = ("grmp", "torch", "numpy", "scipy", "open_clip_torch")
 TABLES: dict[str, dict[str, type]] = {
     "predictions.csv": {"split": int, "image": str, "quality": float, "score": float},
     "history.csv": {"split": int, "epoch": int}
@@ -130,8 +131,8 @@ def read_split(folder: Path, split: int) -> FinishedSplit | None:
 
 
 def versions() -> dict[str, str]:
-    """The versions that a number may depend on."""
-    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+    """The versions that a number may depend on, the decoders of images included."""
+    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES} | decode.versions()
 
 
 def write(

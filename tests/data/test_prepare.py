@@ -103,6 +103,20 @@ def test_an_array_for_each_view(fetched, capsys):
         dataset.load(folder, "opencv")
 
 
+def test_the_original_sizes_are_part_of_what_a_record_depends_on(fetched):
+    """Grey images of another size give the same array."""
+    known = []
+    for size in ((30, 20), (60, 40)):
+        for path in sorted((fetched / "raw/toy/deep/er").iterdir()):
+            Image.new("RGB", size, (90, 90, 90)).save(path, "PNG")
+        refetch(fetched)
+        run(fetched)
+        known.append(dataset.load(fetched / "prepared/toy").info)
+    assert known[0]["sha256"] == known[1]["sha256"]
+    assert known[1]["pixels"] == dict.fromkeys(("smallest", "median", "largest"), "60x40")
+    assert known[0]["views"] != known[1]["views"]
+
+
 def test_not_fetched(tmp_path):
     with pytest.raises(UserError, match="livec is not fetched; run: grmp data fetch livec"):
         prepare("livec", tmp_path, tmp_path / "prepared", 8, "squash")

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from grmp import methods
 from grmp.cli import app
 from grmp.data import custom as ratings
+from grmp.data import decode
 from grmp.data.dataset import Dataset
 from grmp.data.splits import Splits
 from grmp.errors import UserError
@@ -109,7 +110,8 @@ def test_the_card_tells_what_it_is(trained: Path, rated: Dataset):
     card = load(trained).card
     assert (card["method"], card["images"], card["folds"], card["scale"]["high"]) == (METHOD, len(rated.index), 3, 5)
     assert [row["method"] for row in card["comparison"]] == ["ridge", METHOD]
-    assert card["versions"].keys() == set(record.PACKAGES)
+    assert card["versions"].keys() == {*record.PACKAGES, *decode.versions()}
+    assert card["versions"].keys() >= {"torch", "pillow", "libjpeg_turbo", "littlecms2"}
     assert card["known"] == "the 24 rated images"
     assert len(card["errors"]) == 24
 
