@@ -302,3 +302,18 @@ def median_side(paths: list[Path]) -> int:
         with contextlib.suppress(*FAULTS), Image.open(path, formats=FORMATS) as opened:
             sides.append(min(opened.size))
     return int(np.median(sides)) if sides else 0
+
+
+def corrupt(paths: Sequence[Path]) -> list[str]:
+    """Names of the images that cannot be decoded, each with the reason."""
+
+    def check(path: Path) -> str:
+        try:
+            load(path, displayed=False)
+        except FAULTS as error:
+            return f"{path.name} ({why(error)})"
+        return ""
+
+    with ThreadPoolExecutor(cpus()) as pool:
+        found = tqdm(pool.map(check, paths), "decoding", len(paths), unit="image", disable=None, delay=5)
+        return list(filter(None, found))

@@ -13,8 +13,9 @@ from urllib.parse import urlsplit
 from grmp.code import code_digest
 from grmp.data import databases, git, labels
 from grmp.data.databases._entry import Database, File, Source
+from grmp.data.decode import corrupt
 from grmp.data.download import ARCHIVES, HUB, Remote, SourceFailed, download, on_hub, unpack
-from grmp.errors import UserError, reading
+from grmp.errors import UserError, reading, some
 from grmp.files import listing, read_json, sha256, sha256_of, write_json
 
 SLACK = 1_000_000_000  # bytes beyond twice the stated size that a file may have or an archive may unpack to
@@ -155,7 +156,7 @@ def _first_source(entry: Database, raw: Path, staging: Path, min_rate: float) ->
         last = source is entry.sources[-1]
         try:
             files = _download(entry, source, raw, staging, 0 if last else min_rate)
-            _check(entry, staging)
+            _check(entry, staging, last)
             return source.label, files
         except SourceFailed as error:
             print(f"{entry.name}: {source.label}: {error}", flush=True)
@@ -194,8 +195,11 @@ def _download(entry: Database, source: Source, raw: Path, staging: Path, min_rat
     return records
 
 
-def _check(entry: Database, staging: Path) -> None:
-    """Whether ``prepare`` will accept what a source delivered; if not, the next one is tried."""
+def _check(entry: Database, staging: Path, last: bool) -> None:
+    """Whether ``prepare`` will accept what a source delivered; if not, the next one is tried.
+
+    Corrupt images of the ``last`` source are left to ``prepare``, which can do without them (``--allow-missing``).
+    """
     try:
         names = labels.read(entry, staging)["image"].tolist()
     except UserError as error:
@@ -205,6 +209,8 @@ def _check(entry: Database, staging: Path) -> None:
         raise SourceFailed(f"{missing} of {len(names)} images are missing")
     if small := labels.resized(entry, paths):
         raise SourceFailed(small)
+    if not last and (faulty := corrupt([path for path in paths if path])):
+        raise SourceFailed(f"{len(faulty)} of {len(names)} images are corrupt: {some(faulty)}")
 
 
 def _check_tree(folder: Path, tree: str) -> None:

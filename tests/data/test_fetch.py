@@ -89,6 +89,22 @@ def test_content_that_prepare_would_reject_is_not_accepted(toy, site, tmp_path, 
     assert fetch.receipt("toy", tmp_path / "raw")["source"] == "b"
 
 
+def test_a_source_with_a_corrupt_image_is_not_accepted_unless_it_is_the_last(toy, site, tmp_path, capsys):
+    whole = layouts.picture(".png", 1)
+    tree = {f"d/p{i}.png": whole for i in range(3)} | {"d/p1.png": whole[:100], "d/scores.csv": table()}
+    site.files["/a.zip"] = Served(content := layouts.pack_bytes(tree))
+    first = Source("a", (replace(toy.sources[0].files[0], size=len(content)),))
+    databases.known()["toy"] = replace(toy, sources=(first, toy.sources[1]))
+    fetch.fetch("toy", tmp_path / "raw")
+    assert fetch.receipt("toy", tmp_path / "raw")["source"] == "b"
+    assert "toy: a: 1 of 3 images are corrupt: p1.png (corrupt" in capsys.readouterr().out
+    databases.known()["toy"] = replace(toy, sources=(first,))
+    fetch.fetch("toy", tmp_path / "only")
+    with pytest.raises(UserError, match=r"1 of 3 .*p1\.png \(corrupt.*--allow-missing 1"):
+        prepare("toy", tmp_path / "only", tmp_path / "out", 8, "squash")
+    assert len(prepare("toy", tmp_path / "only", tmp_path / "out", 8, "squash", allow_missing=1)) == 2
+
+
 def test_resized_copy_is_not_accepted(toy, site, tmp_path):
     databases.known()["toy"] = replace(toy, side=9)  # the images are 10 x 8
     with pytest.raises(UserError, match=r"shorter side of 8 pixels, those of toy 9 or more: a resized copy"):
