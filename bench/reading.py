@@ -50,6 +50,12 @@ def cropped(share: float) -> Change:
     return change
 
 
+def boxed(image: Image.Image) -> Image.Image:
+    marked, (width, height) = image.copy(), image.size
+    marked.paste("white", (round(0.55 * width), round(0.85 * height), round(0.95 * width), round(0.95 * height)))
+    return marked
+
+
 DEGRADED: dict[str, Change] = {
     "JPEG, quality 95": jpeg(95),
     "JPEG, quality 10": jpeg(10),
@@ -69,6 +75,7 @@ CHANGED: dict[str, Change] = {
     "turned by 90 degrees": lambda image: image.transpose(Image.Transpose.ROTATE_90),
     "turned by 2 degrees": lambda image: image.rotate(2),
     "a white border of 5 %": lambda image: ImageOps.expand(image, round(0.05 * image.width), "white"),
+    "a white box over 4 % of it": boxed,
 }
 
 

@@ -32,7 +32,7 @@ FORMATS: tuple[str, ...] = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", 
 ENDINGS: tuple[str, ...] = (".bmp", ".jpg", ".jpeg", ".jfif", ".png", ".webp", ".tif", ".tiff", ".gif", ".avif")
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "LAB")  # of 8 bits per channel
 LARGE = 4  # times the prepared size
-NEW_SUBFILE_TYPE, BITS, PHOTOMETRIC, PLANES, SAMPLES, DNG_VERSION = 254, 258, 262, 284, 339, 50706  # TIFF tags
+NEW_SUBFILE_TYPE, BITS, COMPRESSION, PHOTOMETRIC, PLANES, SAMPLES, DNG_VERSION = 254, 258, 259, 262, 284, 339, 50706  # TIFF tags
 NARROW = {"L;2": 85, "L;4": 17}  # a PNG's grey of 2 or 4 bits -> 8
 LIMIT = os.environ.get("GRMP_MAX_PIXELS") or "178956970"
 if not LIMIT.isdecimal():
@@ -109,8 +109,9 @@ def is_image(path: Path) -> bool:
 
 
 def _raw(opened: Image.Image) -> bool:
-    """Whether a TIFF file is a camera's raw file, whose first image is a preview."""
-    return DNG_VERSION in _tags(opened) or bool(_tags(opened).get(NEW_SUBFILE_TYPE, 0) & 1)
+    """Whether a TIFF file is a camera's raw file, whose first image is a preview (of Canon's, a JPEG of the old kind, 6)."""
+    tags = _tags(opened)
+    return DNG_VERSION in tags or bool(tags.get(NEW_SUBFILE_TYPE, 0) & 1) or tags.get(COMPRESSION) == 6
 
 
 def _tags(opened: Image.Image) -> Any:

@@ -76,12 +76,14 @@ def _check_proxy(url: str) -> None:
     """SourceFailed at once, before any retry, if there is a proxy for ``url`` and it cannot be reached."""
     proxy = requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url))
     if proxy:
-        place = urlsplit(proxy if "//" in proxy else f"//{proxy}")
+        where = proxy.rpartition("@")[2]  # without a password
         try:
+            place = urlsplit(proxy if "//" in proxy else f"//{proxy}")
+            where = f"{place.hostname}:{place.port or 80}"
             socket.create_connection((place.hostname, place.port or 80), timeout=5).close()
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise SourceFailed(
-                f"the proxy {place.hostname}:{place.port or 80} cannot be reached ({error.strerror or error}); correct or "
+                f"the proxy {where} cannot be reached ({getattr(error, 'strerror', None) or error}); correct or "
                 f"unset {urlsplit(url).scheme.upper()}_PROXY"
             ) from None
 

@@ -40,7 +40,7 @@ def find(given: Sequence[Path], left_out: Counter[str] | None = None) -> list[Pa
             files, apart = survey(path)
             inside = [path / p for p, _ in files if is_image(path / p)]
             known = set(inside)
-            apart.update(PurePath(p).suffix.lower() or "without ending" for p, _ in files if path / p not in known)
+            apart.update(PurePath(printable(Path(p))).suffix.lower() or "without ending" for p, _ in files if path / p not in known)
             left_out.update(apart)
             if not inside:
                 what = tally(apart) or "it is empty"

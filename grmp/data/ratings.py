@@ -29,6 +29,8 @@ def read(path: Path) -> pd.DataFrame:
     if empty.any():
         print(f"{path}: {empty.sum()} of {len(found)} rows have no rating yet and are left out")
     text = found[~empty].rename(columns={"std": "mos_std", "sd": "mos_std"})
+    if again := {"reference", "rater", *LEAST} & {*text.columns[text.columns.duplicated()]}:
+        raise UserError(f"{path} has the column '{min(again)}' twice, perhaps under two names")
     found = text.copy()
     for name in sorted(LEAST.keys() & set(text)) if "mos_std" in text and "rater" not in text else ["mos"]:
         given = text[text[name] != ""] if name == "mos_std" else text  # no spread: one rating

@@ -36,10 +36,12 @@ def read(path: Path, needed: Sequence[str], instead: Sequence[str] = ()) -> pd.D
         Columns that may be there instead.
     """
     lines, start, first = io.StringIO(_text(path, needed), newline=""), 0, "\n"
-    while re.fullmatch(r'("?sep=.)?[\s,;|"]*', first) and first:  # blank, or Excel's own first line
+    while re.fullmatch(r'(?i)("?sep=.)?[\s,;|"]*', first) and first:  # blank, or Excel's own first line
         start, first = start + 1, lines.readline()
-    rows_of = {mark: next(csv.reader([first], delimiter=mark), []) for mark in SEPARATORS}
-    heads = {mark: [cell.strip().lower() for cell in row] for mark, row in rows_of.items()}
+    while first.count('"') % 2 and (more := lines.readline()):  # a name of several lines
+        start, first = start + 1, first + more
+    read_by = {m: csv.reader(io.StringIO(first, ""), delimiter=m, skipinitialspace=True) for m in SEPARATORS}
+    heads = {mark: [cell.strip().lower() for cell in next(rows, [])] for mark, rows in read_by.items()}
     if instead and any(set(instead) <= set(head) for head in heads.values()):
         needed = instead
     mark = max(heads, key=lambda m: (sum(name in heads[m] for name in needed), len(heads[m])))
@@ -48,7 +50,7 @@ def read(path: Path, needed: Sequence[str], instead: Sequence[str] = ()) -> pd.D
         if columns.count(name) != 1:
             what = f"has the column '{name}' twice" if name in columns else f"has no column '{name}'"
             raise UserError(f"{path} {what}; its columns are {', '.join(columns)[:200]}")
-    reader, rows, numbers = csv.reader(lines, delimiter=mark, strict=True), [], []
+    reader, rows, numbers = csv.reader(lines, delimiter=mark, skipinitialspace=True, strict=True), [], []
     while True:
         line = start + reader.line_num + 1
         try:
@@ -62,8 +64,8 @@ def read(path: Path, needed: Sequence[str], instead: Sequence[str] = ()) -> pd.D
                 f"{path}, line {line}: has {len(row)} cells, the header {len(columns)}; put names and numbers that contain "
                 f"a {SEPARATORS[mark]} in quotation marks, or separate by semicolons"
             )
-        others = [m for m in SEPARATORS if len(row) == 1 < len(columns) and m in row[0]]
-        if others and NUMBER.fullmatch(row[0].rpartition(others[0])[2].strip()):
+        others = [m for m in reversed(SEPARATORS) if len(row) == 1 < len(columns) and m in row[0]]
+        if others and any(NUMBER.fullmatch(cell.strip()) for cell in row[0].split(others[0])[1:]):
             raise UserError(
                 f"{path}, line {line}: '{row[0]}' has a {SEPARATORS[others[0]]} where the header has a {SEPARATORS[mark]}"
             )
@@ -91,8 +93,8 @@ def numbers(path: Path, table: pd.DataFrame, column: str) -> pd.Series:
     other = after < len(table.columns) and table.columns[after] not in NEVER_EMPTY
     full = table.iloc[:, -1].ne("").all()  # a comma more would not have fitted into rows whose last column is filled
     if other and (after == len(table.columns) - 1 or not full):
-        beside = table.iloc[:, after][table.iloc[:, after] != ""]
-        if len(beside) and beside.str.isdigit().all() and values[beside.index].str.isdigit().all():
+        beside = table.iloc[:, after][table.iloc[:, after].str.isdigit()]
+        if len(beside) and values[beside.index].str.isdigit().all():
             line = beside.index[0]
             raise UserError(
                 f"{path}, line {line}: '{values[line]},{beside[line]}' may be two columns or a decimal comma; put {column} in "

@@ -19,6 +19,7 @@ from pydantic import BaseModel, Field
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from grmp.data import tables
+from grmp.data.custom import locate
 from grmp.data.find import find, for_table
 from grmp.errors import UserError
 from grmp.files import write_text
@@ -46,13 +47,11 @@ class Session:
         """The images of ``folder/ratings.csv`` if it is there (`grmp select` writes it), else all below the folder."""
         listed = folder / "ratings.csv"
         self.folder, self.file, self.lock = folder, folder / VOTES, threading.Lock()
-        names = [p.relative_to(folder).as_posix() for p in find([folder])]
-        if listed.is_file():
-            chosen = tables.read(listed, ("image",))["image"].tolist()
-            if missing := sorted(set(chosen) - set(names)):
-                raise UserError(f"{listed}: {missing[0]} is not below {folder} ({len(missing)} such rows)")
-            names = list(dict.fromkeys(chosen))
-        self.names = for_table(names)
+        known = {path.resolve(): path.relative_to(folder).as_posix() for path in find([folder])}
+        chosen = locate(listed, tables.read(listed, ("image",))["image"].tolist()) if listed.is_file() else list(known)
+        if missing := [path for path in chosen if path not in known]:
+            raise UserError(f"{listed}: {missing[0]} is not an image below {folder} ({len(missing)} such rows)")
+        self.names = for_table([known[path] for path in chosen])
         self.votes = pd.DataFrame(columns=COLUMNS)
         if self.file.is_file():
             found = tables.read(self.file, COLUMNS[:3])

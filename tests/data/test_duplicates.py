@@ -27,6 +27,8 @@ ALIKE = {
     "size": lambda image: image.resize((40, 40)).resize((96, 96)),
     "mirror": ImageOps.mirror,
     "turn": lambda image: image.rotate(90),
+    "border": lambda image: ImageOps.expand(image, 9, "white").resize((96, 96)),
+    "letterbox": lambda image: ImageOps.pad(image, (96, 128), color="black").resize((96, 96)),
     "crop": lambda image: image.crop((1, 1, 95, 95)).resize((96, 96)),
 }
 

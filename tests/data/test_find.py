@@ -56,7 +56,8 @@ def test_names_that_no_table_can_hold_are_named():
 
 def test_folders_without_images_say_what_they_hold(tmp_path: Path):
     (tmp_path / "a.txt").touch()
-    with pytest.raises(UserError, match=r"has no images \(left out: 1 .txt\)"):
+    (tmp_path / "a.b\nc").touch()
+    with pytest.raises(UserError, match=r"has no images \(left out: 1 .b\\x0ac, 1 .txt\)"):
         find([tmp_path])
     with pytest.raises(UserError, match="not found; give image files"):
         find([tmp_path / "none"])

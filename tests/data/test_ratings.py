@@ -42,6 +42,12 @@ def test_weights_are_inverse_variances():
     assert ratings.weights(table.drop(columns="mos_std")) is None
 
 
+@pytest.mark.parametrize("columns", ["reference,Reference", "sd,mos_std", "raters,raters"])
+def test_a_column_that_is_there_twice_is_refused(tmp_path: Path, columns: str):
+    with pytest.raises(UserError, match=f"has the column '{columns.split(',')[-1].lower()}' twice"):
+        ratings.read(written(tmp_path / "r.csv", f"image,note,note,{columns},mos\na.png,,,1,1,3\n"))
+
+
 @pytest.mark.parametrize("column", ["mos_std", "std", "sd"])
 def test_a_column_of_standard_deviations_is_read(tmp_path: Path, column: str):
     found = ratings.read(written(tmp_path / "r.csv", f"image,mos,{column}\na.png,3.5,0.5\nb.png,4.5,1.0\n"))

@@ -414,6 +414,10 @@ REFUSED: dict[str, tuple[bytes, str]] = (
             tiff(RGB, photometric="rgb", extratags=[(50706, 1, 4, b"\1\4\0\0", True)]),
             "a camera's raw file",
         ),
+        "Canon's raw file": (
+            pil(PHOTO, "TIFF", tiffinfo={259: 6}).replace(b"\x03\x01\x03\0\1\0\0\0\1", b"\x03\x01\x03\0\1\0\0\0\6"),
+            "a camera's raw file",
+        ),
         **{
             f"TIFF, {kind}": (tiff(GREY.astype(kind), photometric="minisblack"), "not unsigned 8 or 16 bits")
             for kind in ("float32", "int32", "uint32", "int16", "int8")

@@ -37,6 +37,9 @@ READ = {  # name -> bytes of the table; all of them say ROWS
         "image,mos\n" + "".join(f'"{n}","{str(m).replace(".", ",")}"\n' for n, m in ROWS)
     ).encode(),
     "Excel's first line": b"sep=;\n" + PLAIN.replace(",", ";").encode(),
+    "Excel's first line, capitals, in UTF-16": ("SEP=;\r\n" + comma(";")).encode("utf-16"),
+    "quotation marks behind spaces": ('"image", "mos"\n' + "".join(f'"{n}", "{m}"\n' for n, m in ROWS)).encode(),
+    "a column's name of two lines": ('image,"a\nb",mos\n' + "".join(f"{n},,{m}\n" for n, m in ROWS)).encode(),
     "separators at the end": PLAIN.replace("\n", ",,\n").encode(),
     "blank and empty rows": PLAIN.replace("\n", "\n\n,,\n").encode(),
     "blank lines first": b"\n \n" + PLAIN.encode(),
@@ -63,6 +66,19 @@ REFUSED = {  # what is said
         PLAIN.replace(",4.25", ";4.25").encode(),
         "line 4: '.*;4.25' has a semicolon where the header has a comma",
     ),
+    "a decimal comma in one row, notes in others": (
+        b"image,mos,note\na.jpg,4,good\nb.jpg,3,5\nc.jpg,2,\n",
+        "line 3: '3,5' may be two columns or a decimal comma",
+    ),
+    "another separator in one row, a note": (
+        PLAIN.replace("mos", "mos,note").replace("NA,4.25", "NA;4.25;good").encode(),
+        "line 4: 'NA;4.25;good' has a semicolon where the header has a comma",
+    ),
+    "another separator and a decimal comma in one row": (
+        PLAIN.replace(",", ";").replace("NA;4.25", "NA\t4,25").encode(),
+        "line 4: 'NA\t4,25' has a tab where the header has a semicolon",
+    ),
+    "after a column's name of two lines": (b'image,"a\nb",mos\na.jpg,,3\nb.jpg,,x\n', "line 4: 'mos' is not a number"),
     "comma and point": (
         PLAIN.replace(",", ";").replace("3.5", "3,5").encode(),
         "line 2: has a comma where others have",

@@ -110,8 +110,10 @@ def test_mos_agreement_and_consistency_have_known_values(folder: Path):
 def test_the_images_are_those_that_were_selected(folder: Path):
     pd.DataFrame({"image": ["03.png", "01.png"], "mos": ""}).to_csv(folder / "ratings.csv", index=False)
     assert room.Session(folder).names == ["03.png", "01.png"]
+    pd.DataFrame({"image": ["./03.PNG", "01.png", "01.png"], "mos": ""}).to_csv(folder / "ratings.csv", index=False)
+    assert room.Session(folder).names == ["03.png", "01.png"]
     pd.DataFrame({"image": ["33.png"], "mos": ""}).to_csv(folder / "ratings.csv", index=False)
-    with pytest.raises(UserError, match=r"33\.png is not below"):
+    with pytest.raises(UserError, match=r"1 of 1 images are not below .*: 33\.png"):
         room.Session(folder)
 
 
