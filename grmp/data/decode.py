@@ -32,7 +32,8 @@ FORMATS: tuple[str, ...] = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", 
 ENDINGS: tuple[str, ...] = (".bmp", ".jpg", ".jpeg", ".jfif", ".png", ".webp", ".tif", ".tiff", ".gif", ".avif")
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "LAB")  # of 8 bits per channel
 LARGE = 4  # times the prepared size
-NEW_SUBFILE_TYPE, BITS, COMPRESSION, PHOTOMETRIC, PLANES, SAMPLES, DNG_VERSION = 254, 258, 259, 262, 284, 339, 50706  # TIFF tags
+NEW_SUBFILE_TYPE, BITS, COMPRESSION, PHOTOMETRIC, PLANES, SAMPLES = 254, 258, 259, 262, 284, 339  # TIFF tags
+DNG_VERSION = 50706
 NARROW = {"L;2": 85, "L;4": 17}  # a PNG's grey of 2 or 4 bits -> 8
 LIMIT = os.environ.get("GRMP_MAX_PIXELS") or "178956970"
 if not LIMIT.isdecimal():

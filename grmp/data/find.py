@@ -40,7 +40,7 @@ def find(given: Sequence[Path], left_out: Counter[str] | None = None) -> list[Pa
             files, apart = survey(path)
             inside = [path / p for p, _ in files if is_image(path / p)]
             known = set(inside)
-            apart.update(PurePath(printable(Path(p))).suffix.lower() or "without ending" for p, _ in files if path / p not in known)
+            apart.update(PurePath(p).suffix.lower() or "without ending" for p, _ in files if path / p not in known)
             left_out.update(apart)
             if not inside:
                 what = tally(apart) or "it is empty"
@@ -56,6 +56,6 @@ def find(given: Sequence[Path], left_out: Counter[str] | None = None) -> list[Pa
 
 def tally(left_out: Counter[str]) -> str:
     """The files that are left out, as one clause; empty if there are none."""
-    text = ", ".join(f"{count} {kind}" for kind, count in sorted(left_out.items()))
+    text = ", ".join(f"{count} {printable(Path(kind))}" for kind, count in sorted(left_out.items()))
     heic = {".heic", ".heif"} & left_out.keys()
     return f"left out: {text}" + ('; for HEIC: pip install "grmp[heic]"' if heic else "") if text else ""

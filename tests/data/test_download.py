@@ -109,7 +109,9 @@ def test_model_file_comes_through_the_hubs_cache(site):
 @pytest.mark.parametrize("proxy", ["http://me:secret@[::1", "http://me:secret@proxy:port", "proxy:99999"])
 def test_a_proxy_that_is_no_address_is_named(tmp_path, monkeypatch, proxy):
     monkeypatch.setenv("HTTPS_PROXY", proxy)
-    with pytest.raises(SourceFailed, match=r"the proxy .* cannot be reached \(.*\); correct or unset HTTPS_PROXY") as said:
+    with pytest.raises(
+        SourceFailed, match=r"the proxy .* cannot be reached \(.*\); correct or unset HTTPS_PROXY"
+    ) as said:
         download.download(Remote("https://example.org/f.bin", None), tmp_path / "f.bin", 10**6)
     assert "secret" not in str(said.value)
 
