@@ -1,5 +1,6 @@
 """What to rate: images of a folder that differ, and those on which the folds of a cross-validation disagree."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from grmp.data import duplicates
 from grmp.data.custom import locate
 from grmp.data.dataset import COLUMNS, Dataset
 from grmp.data.decode import read_images
-from grmp.data.find import find, for_table, printable
+from grmp.data.find import find, for_table, printable, tally
 from grmp.errors import UserError
 from grmp.files import claim, write_text
 from grmp.finetune.scorer import load
@@ -30,7 +31,7 @@ def select(folder: Path, out: Path, count: int, seed: int) -> str:
 
     Raises UserError if the folder has no or too few images, or the table exists: it may hold ratings.
     """
-    paths = find([folder])  # before the folder of the table is made
+    paths = find([folder], left_out := Counter[str]())  # before the folder of the table is made
     if out.exists():
         raise UserError(f"{out} exists and may hold ratings; move it away or name another file with -o")
     claim(out)
@@ -47,6 +48,7 @@ def select(folder: Path, out: Path, count: int, seed: int) -> str:
     write_text(out, table.to_csv(index=False, lineterminator="\n"))
     lines = [f"{printable(path)}: {why}" for path, why in unread.items()]
     lines += [f"{out}: {count} of {len(known)} images; {alike.sum()} others are nearly like one of them"]
+    lines += filter(None, [tally(left_out)])
     return "\n".join([*lines, f"rate them with: grmp rate {folder}, or fill in the column mos"])
 
 

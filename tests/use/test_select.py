@@ -39,9 +39,10 @@ def test_one_of_two_copies_is_chosen_and_ratings_are_never_overwritten(tmp_path:
         Image.fromarray(getattr(data, name)()).save(folder / f"{name}.png")
     Image.fromarray(data.coffee()).save(folder / "more/again.jpg", quality=92)
     (folder / "broken.jpg").write_bytes(b"no image")
+    (folder / "notes.txt").touch()
     found = CliRunner().invoke(app, ["select", str(folder), "-n", "3"], catch_exceptions=False)
     assert f"{folder / 'broken.jpg'}: not an image" in found.output
-    assert "3 of 4 images; 1 others are nearly like one of them" in found.output
+    assert "3 of 4 images; 1 others are nearly like one of them\nleft out: 1 .txt\n" in found.output
     table = pd.read_csv(folder / "ratings.csv")
     assert table["mos"].isna().all()
     assert {"chelsea.png", "rocket.png"} < set(table["image"])
