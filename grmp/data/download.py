@@ -227,8 +227,10 @@ def unpack(archive: Path, folder: Path, limit: int) -> None:
             raise SourceFailed("is a web page, not an archive" if page else "is not a complete zip or tar archive")
     except tarfile.FilterError as error:
         raise SourceFailed(f"is not safe to unpack ({str(error)[:200]})") from None
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise SourceFailed(f"is corrupt or incomplete ({one_line(error, 200)})") from None
+    except RuntimeError as error:  # of zipfile: a password, or a compression that it does not know
+        raise SourceFailed(f"cannot be unpacked here ({one_line(error, 200)})") from None
     except OSError as error:
         if error.errno is None:  # gzip and bz2 report corrupt data as a bare OSError
             raise SourceFailed(f"is corrupt ({error})") from None

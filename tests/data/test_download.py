@@ -170,9 +170,15 @@ def raw_name(name: str) -> bytes:
     return zip_with("x" * len(name)).replace(b"x" * len(name), name.encode())
 
 
+LOCKED = bytearray(zip_with("a"))
+LOCKED[6] |= 1  # in the header of the file, and in the directory
+LOCKED[LOCKED.index(b"PK\1\2") + 8] |= 1
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
+        (bytes(LOCKED), "cannot be unpacked here .*password required"),
         (tar(member("../evil.txt")), "outside the destination"),
         (tar(member("/evil.txt", type=tarfile.SYMTYPE, linkname="/x")), "link"),
         (tar(member("d/../../evil.txt"), mode="w:gz"), "outside the destination"),
