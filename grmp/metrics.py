@@ -39,9 +39,7 @@ def fit_logistic(quality: ArrayLike, score: ArrayLike) -> Array | None:
     starts = [[q.max(), q.min(), 0.0, 0.5]]
     starts += [[q.mean() + 2 * width * slope, q.mean() - 2 * width * slope, 0.0, width] for width in (2.0, 20.0)]
     best, least = None, np.inf
-    with warnings.catch_warnings():
-        # the covariance, which is not used, may be undefined
-        warnings.simplefilter("ignore", scipy.optimize.OptimizeWarning)
+    with warnings.catch_warnings(action="ignore"):  # of the covariance, which is not used
         for start in starts:
             try:
                 found, _ = scipy.optimize.curve_fit(logistic, x, q, p0=start, maxfev=20000)

@@ -74,6 +74,11 @@ def test_predictions_against_quality_are_named():
     assert np.isnan(found["rmse"])
 
 
+def test_two_ratings_are_fitted_without_a_warning():
+    score = np.linspace(0, 1, 50)
+    assert scores((score > 0.5) * 1.0, score, 0, 1)["plcc_fit"] == pytest.approx(1)
+
+
 def test_the_fit_is_at_least_as_good_as_a_line():
     rng = np.random.default_rng(0)
     for _ in range(150):

@@ -51,7 +51,7 @@ def read_weights(path: Path, digest: str, released: str) -> Tensors:
     """
     try:
         with warnings.catch_warnings(action="ignore"):  # about TorchScript, in which OpenAI released its weights
-            if path.suffix == ".safetensors":
+            if path.suffix.lower() == ".safetensors":
                 state = load_file(path)
             elif digest in released.split("/"):
                 state = torch.jit.load(path, map_location="cpu").state_dict()
@@ -59,11 +59,11 @@ def read_weights(path: Path, digest: str, released: str) -> Tensors:
                 state = torch.load(path, map_location="cpu", weights_only=True)
                 state = state.get("state_dict", state)
         state = {n.removeprefix("module."): t for n, t in state.items() if isinstance(t, torch.Tensor)}
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, AttributeError, ValueError, EOFError, OSError):
+        return from_transformers(state) if "visual_projection.weight" in state else state
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, AttributeError, LookupError, ValueError, EOFError, OSError):
         raise UserError(
             f"{path} is corrupt, or not a plain dictionary of tensors; other content can execute code and is rejected"
         ) from None
-    return from_transformers(state) if "visual_projection.weight" in state else state
 
 
 def from_transformers(state: Tensors) -> Tensors:

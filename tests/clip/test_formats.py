@@ -78,6 +78,13 @@ def test_other_content_is_rejected(tmp_path, content):
             read_weights(path, "0", "")
 
 
+def test_a_transformers_file_that_lacks_a_tensor_is_rejected(tmp_path):
+    half = {"visual_projection.weight": torch.zeros(2, 2), "a.self_attn.q_proj.weight": torch.zeros(2)}
+    save_file(half, tmp_path / "w.SAFETENSORS")
+    with pytest.raises(UserError, match="is corrupt, or not a plain dictionary of tensors"):
+        read_weights(tmp_path / "w.SAFETENSORS", "0", "")
+
+
 def test_pixel_statistics_are_the_models_own():
     from dataclasses import replace
 
