@@ -7,6 +7,7 @@ that stutters but has clear frames gets a high score.
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -36,7 +37,8 @@ def frames(path: Path, count: int) -> Iterator[tuple[float, np.ndarray]]:
         raise UserError("videos need OpenCV: pip install opencv-python-headless") from None
     if not path.is_file():
         raise UserError(f"{path} not found; give video files")
-    capture = cv2.VideoCapture(str(path))
+    name: Any = os.fsencode(path)  # a str that is not UTF-8 crashes OpenCV
+    capture = cv2.VideoCapture(name)
     try:
         total, rate = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), capture.get(cv2.CAP_PROP_FPS) or 1.0
         if not capture.isOpened() or total < 1:
