@@ -60,7 +60,16 @@ def read_weights(path: Path, digest: str, released: str) -> Tensors:
                 state = state.get("state_dict", state)
         state = {n.removeprefix("module."): t for n, t in state.items() if isinstance(t, torch.Tensor)}
         return from_transformers(state) if "visual_projection.weight" in state else state
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, AttributeError, LookupError, ValueError, EOFError, OSError):
+    except (
+        SafetensorError,
+        pickle.UnpicklingError,
+        RuntimeError,
+        AttributeError,
+        LookupError,
+        ValueError,
+        EOFError,
+        OSError,
+    ):
         raise UserError(
             f"{path} is corrupt, or not a plain dictionary of tensors; other content can execute code and is rejected"
         ) from None
