@@ -17,6 +17,17 @@ from safetensors.torch import load_file
 from grmp.clip.model import Tensors
 from grmp.errors import UserError
 
+# what readers raise for other content
+FAULTS = (
+    SafetensorError,
+    pickle.UnpicklingError,
+    RuntimeError,
+    AttributeError,
+    LookupError,
+    ValueError,
+    EOFError,
+    OSError,
+)
 PARTS = {  # transformers -> OpenAI
     "text_model.embeddings.token_embedding.weight": "token_embedding.weight",
     "text_model.embeddings.position_embedding.weight": "positional_embedding",
@@ -60,16 +71,7 @@ def read_weights(path: Path, digest: str, released: str) -> Tensors:
                 state = state.get("state_dict", state)
         state = {n.removeprefix("module."): t for n, t in state.items() if isinstance(t, torch.Tensor)}
         return from_transformers(state) if "visual_projection.weight" in state else state
-    except (
-        SafetensorError,
-        pickle.UnpicklingError,
-        RuntimeError,
-        AttributeError,
-        LookupError,
-        ValueError,
-        EOFError,
-        OSError,
-    ):
+    except FAULTS:
         raise UserError(
             f"{path} is corrupt, or not a plain dictionary of tensors; other content can execute code and is rejected"
         ) from None
