@@ -1,7 +1,8 @@
 """Do numbers depend on rounding? By how much SRCC moves when every weight of the CLIP changes by one part in a million.
 
-    cd demo && PYTHONPATH=.. ../.venv/bin/python -m bench.rounding sim_pre2 random_prompts grmp [--shots 10 20]
+    cd demo && PYTHONPATH=.. ../.venv/bin/python -m bench.rounding sim_pre2 [random_prompts grmp] [--shots 10 20]
 
+Without names, every method of the settings' grids under their protocols (bench/results/rounding.csv: those of demo/).
 Another processor does as much to a result. A schedule under which training then ends elsewhere gives numbers that nobody can
 repeat: choose another one (bench/schedule.py), on a database that is for training. The exit code is 1 if a split moves by more
 than 0.005, the tolerance of `grmp verify`.
@@ -14,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 
 from grmp import methods, params
@@ -24,6 +26,7 @@ from grmp.metrics import srcc
 from grmp.params import RunKey
 
 NOISE, TOLERANCE = 1e-6, 0.005
+COLUMNS = ["protocol", "database", "method", "shots", "splits", "srcc", "change"]
 
 
 def perturbed(backbone: Backbone, seed: int) -> Backbone:
@@ -52,23 +55,33 @@ def stability(context: RunContext, method: str, splits: int) -> tuple[float, flo
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure every method under the settings of params.yaml."""
+    """Measure methods under the settings of params.yaml."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("database")
-    parser.add_argument("methods", nargs="+")
+    parser.add_argument("methods", nargs="*")
     parser.add_argument("--shots", type=int, nargs="*", default=[10, 20])
-    parser.add_argument("--splits", type=int, default=5)
+    parser.add_argument("--splits", type=int, default=3)
     parser.add_argument("--protocol", default="sound")
+    parser.add_argument("--output", type=Path, help="a CSV")
     given = parser.parse_args(arguments)
-    loaded, stable = params.load(Path("params.yaml")), True
+    loaded, rows = params.load(Path("params.yaml")), []
     torch.set_num_threads(1)
-    for method in given.methods:
+    asked = [(given.protocol, method) for method in given.methods]
+    for protocol, method in asked or grid(loaded):
         for shots in given.shots:
-            context = open_context(loaded, Path(), RunKey(given.protocol, given.database, method, shots))
+            context = open_context(loaded, Path(), RunKey(protocol, given.database, method, shots))
             mean, change = stability(context, method, given.splits)
-            stable &= change <= TOLERANCE
-            print(f"{method}, {shots} labels: SRCC {mean:.3f}, moves by {change:.4f}", flush=True)
-    return 0 if stable else 1
+            print(f"{protocol}, {method}, {shots} labels: SRCC {mean:.3f}, moves by {change:.4f}", flush=True)
+            rows.append([protocol, given.database, method, shots, given.splits, round(mean, 4), round(change, 5)])
+            if given.output:
+                pd.DataFrame(rows, columns=COLUMNS).to_csv(given.output, index=False, lineterminator="\n")
+    return 0 if all(row[-1] <= TOLERANCE for row in rows) else 1
+
+
+def grid(loaded: params.Params) -> list[tuple[str, str]]:
+    """Protocols and methods of the settings' runs, without methods whose predictions come from elsewhere."""
+    keys = [key for key in loaded.run.run_keys() if loaded.methods[key.method].computed]
+    return list(dict.fromkeys((key.protocol, key.method) for key in keys))
 
 
 if __name__ == "__main__":

@@ -160,6 +160,9 @@ class Params(Group):
         return self
 
 
+UNNAMED = '"<unicode string>", '  # what YAML calls the text of a file
+
+
 class _Loader(yaml.SafeLoader):
     """YAML whose mappings have each key once; of a key that occurs twice, YAML's own loader takes the last."""
 
@@ -198,7 +201,7 @@ def read(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
     except RecursionError:
         raise UserError(f"{path} is not valid YAML: it is nested without end") from None
     except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or an impossible date or number
-        raise UserError(f"{path} is not valid YAML: {one_line(error, 300)}") from None
+        raise UserError(f"{path} is not valid YAML: {one_line(error, 300).replace(UNNAMED, '')}") from None
     parent = raw.pop("extends", None) if isinstance(raw, dict) else None
     if not isinstance(raw, dict) or not all(isinstance(group, dict) for group in raw.values()):
         raise UserError(f"{path} has no settings; expected groups such as data, splits, adapt")

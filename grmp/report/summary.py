@@ -19,7 +19,8 @@ Verdict = Literal["reproduced", "better", "not reproduced", "inconclusive", "not
 RULES = {
     "level": f"a stated value: better if the interval of our median lies more than {MARGIN} above it, reproduced if the "
     f"interval lies above the value minus {MARGIN}, not reproduced if it lies below that",
-    "above": "a lead over a published value: reproduced if our interval lies above it, not reproduced if it lies below it",
+    "above": "a lead over a published value, which has no interval and is taken as exact: reproduced if our interval "
+    "lies above it, not reproduced if it lies below it",
     "most": "a lead over most fully supervised methods: reproduced if the lower end of our interval exceeds more than half of "
     "the published values, not reproduced if the upper end does not",
     "better": "a gain between two methods, by the mean of the paired differences over all databases and numbers of labels: "

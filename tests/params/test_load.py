@@ -152,8 +152,8 @@ def test_consistent_variants(tmp_path):
     [
         ("", "has no settings"),
         ("a: [", "not valid YAML"),
-        ("a: {x: 1, y: 1, x: 2}", r"not valid YAML: duplicate key 'x' in .*, line 1, column 17"),
-        ("a: &b {x: 1}\nc: {<<: *b, x: 2}\na: {x: 3}", "duplicate key 'a' in .*, line 3, column 1"),
+        ("a: {x: 1, y: 1, x: 2}", r"not valid YAML: duplicate key 'x' in line 1, column 17"),
+        ("a: &b {x: 1}\nc: {<<: *b, x: 2}\na: {x: 3}", "duplicate key 'a' in line 3, column 1"),
         (None, "not found"),
     ],
 )

@@ -161,6 +161,21 @@ def test_few_shot_table_says_what_summary_says(whole: Results):
     assert "across random splits" in table.note
 
 
+@pytest.mark.parametrize("change", [{"teacher": "quality"}, {"set": {"adapt.select": "test"}}])
+def test_a_method_that_reads_more_than_its_labels_is_not_in_bold(world: Path, change: dict):
+    def bold() -> tuple[list[bool], str]:
+        table = few_shot.score_table(Results.open(world), "few_shot", [25], ["srcc"])
+        return ["**" in cell for cell in table.shown["SRCC, 25"][: len(METHODS)]], table.note
+
+    assert bold()[0] == [name == "grmp" for name in METHODS], "it has the highest median"
+    raw = yaml.safe_load((world / "params.yaml").read_text())
+    raw["methods"]["grmp"] |= change
+    (world / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
+    now, note = bold()
+    assert now == [name == "meta" for name in METHODS]
+    assert "are not in bold" in note
+
+
 def test_published_numbers_stand_beside_ours(world: Path):
     (world / "published.csv").write_text(
         "table,dataset,setting,method,metric,value,source,note\n"
