@@ -18,6 +18,7 @@ from grmp.methods.context import open_context
 from grmp.params import RunKey, load
 from grmp.report.plotting import save
 from tests import worlds
+from tests.conftest import ROOT
 from tests.finetune.test_loop import SHAPE
 
 CPU = torch.device("cpu")
@@ -138,6 +139,14 @@ def test_a_schedule_that_rounding_decides_is_told_from_a_stable_one(tmp_path):
         found[rate] = rounding.stability(changed, "random_prompts", 3)[1]
     assert found[1e-3] < 0.005
     assert not found[10.0] < 0.1
+
+
+def test_no_method_of_the_demo_is_decided_by_rounding():
+    """As measured on a database of pre-training: bench/results/rounding.csv."""
+    table = pd.read_csv(bench.RESULTS / "rounding.csv").set_index(["protocol", "method"])
+    assert {*table.index} == {*rounding.grid(load(ROOT / "demo/params.yaml"))}, "run: python -m bench.rounding sim_pre2"
+    assert table["change"]["sound"].max() <= rounding.TOLERANCE
+    assert table["change"]["published"].max() <= 0.01, "float16"
 
 
 def test_every_point_of_the_related_papers_is_in_a_file_with_its_source(tmp_path):
