@@ -32,9 +32,8 @@ def groups(images: np.ndarray, sources: np.ndarray | None = None, near: bool = T
         _, leader, member = np.unique(sources, return_index=True, return_inverse=True)
         edges.append(np.column_stack([leader[member], np.arange(len(images))]))
     if near:
-        signs = np.zeros(
-            (2, 1 + len(Image.Transpose), len(first), 64), np.float32
-        )  # of the 64 bits; 0: without texture
+        # of the 64 bits; 0: without texture
+        signs = np.zeros((2, 1 + len(Image.Transpose), len(first), 64), np.float32)
         for i, at in enumerate(tqdm(first, "copies", disable=None, delay=5)):
             image = Image.fromarray(np.moveaxis(images[at], 0, 2)).convert("L")
             inner = without_border(image)
