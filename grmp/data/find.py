@@ -4,7 +4,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from grmp.data.decode import ENDINGS, is_image
 from grmp.errors import UserError
@@ -30,17 +30,20 @@ def find(given: Sequence[Path], left_out: Counter[str] | None = None) -> list[Pa
 
     Raises UserError if something does not exist, or a folder has no images.
     """
-    found: dict[Path, Path] = {}
+    found: dict[str, Path] = {}
     left_out = Counter() if left_out is None else left_out
     for path in given:
         if not path.exists():
             raise UserError(f"{path} not found; give image files, or folders of images")
         inside = [path]
         if path.is_dir():
+            inside = []
             files, apart = survey(path)
-            inside = [path / p for p, _ in files if is_image(path / p)]
-            known = set(inside)
-            apart.update(PurePath(p).suffix.lower() or "without ending" for p, _ in files if path / p not in known)
+            for name, _ in files:
+                if is_image(one := path / name):
+                    inside.append(one)
+                else:
+                    apart[one.suffix.lower() or "without ending"] += 1
             left_out.update(apart)
             if not inside:
                 what = tally(apart) or "it is empty"
@@ -48,7 +51,7 @@ def find(given: Sequence[Path], left_out: Counter[str] | None = None) -> list[Pa
         elif not path.is_file():  # a pipe would never end
             raise UserError(f"{path} is not a regular file; give image files, or folders of images")
         for one in inside:
-            if (place := one.resolve()) in found:
+            if (place := os.path.realpath(one)) in found:
                 left_out["given twice"] += 1
             found.setdefault(place, one)
     return list(found.values())

@@ -120,7 +120,7 @@ def _rows(model: QualityModel, paths: list[Path], crops: int, notes: Path | None
     """(row, reason why it could not be read), in order."""
     from tqdm import tqdm
 
-    known, keys = _known(notes, 1 + crops), [_key(path) for path in paths]
+    known, keys = _known(notes, 1 + crops), [_key(path) if notes else "" for path in paths]
     fresh = model.rate([path for path, key in zip(paths, keys, strict=True) if key not in known], crops)
     bar = tqdm(paths, desc="score", unit="image", delay=5, disable=None)
     with notes.open("a") if notes else contextlib.nullcontext() as note:
