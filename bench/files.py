@@ -1,6 +1,6 @@
 """`python -m bench.files`: seconds and peak memory of `grmp score` against the number of files.
 
-    python -m bench.files [--counts 1000 10000 30000]
+    python -m bench.files [--counts 1000 10000 100000 1000000]
 
 The files are hard links to 100 generated JPEGs of 64 x 64 pixels and the model is a seeded ViT of 32 pixels: what grows is the
 number of files. Rows go to standard output, as with `grmp score FOLDER > scores.csv`. Written to bench/results/files.csv.
@@ -45,7 +45,7 @@ def measure(folder: Path, model: Path) -> dict[str, float]:
 def main(arguments: list[str]) -> None:
     """Measure, print, write the csv."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--counts", type=int, nargs="*", default=[1000, 10_000, 30_000])
+    parser.add_argument("--counts", type=int, nargs="*", default=[1000, 10_000, 100_000])
     parser.add_argument("--out", type=Path, default=RESULTS)
     given = parser.parse_args(arguments)
     scale = {"low": 0.0, "high": 1.0, "higher_better": True}
