@@ -75,7 +75,9 @@ class Browser:
         self.call("Runtime.evaluate", expression="1")  # whatever was on its way has come
         bad = ("Runtime.exceptionThrown", "Network.loadingFailed")
         # the page cancels the loading of an image that it no longer shows
-        found = [json.dumps(e["params"]) for e in self._events if e["method"] in bad and not e["params"].get("canceled")]
+        found = [
+            json.dumps(e["params"]) for e in self._events if e["method"] in bad and not e["params"].get("canceled")
+        ]
         entries = [e["params"]["entry"] for e in self._events if e["method"] == "Log.entryAdded"]
         found += [json.dumps(entry) for entry in entries if entry["level"] in {"error", "warning"}]
         calls = [e["params"] for e in self._events if e["method"] == "Runtime.consoleAPICalled"]
