@@ -19,7 +19,7 @@ from grmp.errors import UserError
 
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 BINARY = {b"PK\x03\x04": "an Excel or OpenDocument file", b"\xd0\xcf\x11\xe0": "an Excel file", b"\x89PNG": "an image"}
-NEVER_EMPTY = ("mos", "score", "split")
+NEVER_EMPTY = ("mos", "score", "split", "repeat")
 NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)(e[+-]?\d{1,2})?", re.ASCII | re.IGNORECASE)
 
 
@@ -92,14 +92,16 @@ def numbers(path: Path, table: pd.DataFrame, column: str) -> pd.Series:
     after = table.columns.get_loc(column) + 1
     other = after < len(table.columns) and table.columns[after] not in NEVER_EMPTY
     full = table.iloc[:, -1].ne("").all()  # a comma more would not have fitted into rows whose last column is filled
-    if other and (after == len(table.columns) - 1 or not full):
-        beside = table.iloc[:, after][table.iloc[:, after].str.isdigit()]
-        if len(beside) and values[beside.index].str.isdigit().all():
-            line = beside.index[0]
-            raise UserError(
-                f"{path}, line {line}: '{values[line]},{beside[line]}' may be two columns or a decimal comma; put {column} in "
-                f"the last column, or write ratings with a decimal point"
-            )
+    beside = table.iloc[:, after][table.iloc[:, after].str.isdigit()] if other else values[:0]
+    if len(beside) and values[beside.index].str.isdigit().all():
+        line = beside.index[0]
+        found = f"{path}, line {line}: '{values[line]},{beside[line]}'"
+        if full and after < len(table.columns) - 1:
+            remedy = f"quote all of '{column}' if it is one number"
+            print(f"{found} is read as two columns, '{column}' and '{table.columns[after]}'; {remedy}", file=sys.stderr)
+        else:
+            remedy = f"put {column} in the last column, or write ratings with a decimal point"
+            raise UserError(f"{found} may be two columns or a decimal comma; {remedy}")
     if len(values) and values.str.fullmatch(r"[1-9]\d{0,2},\d{3}").all():
         first = values.iloc[0]
         print(

@@ -151,3 +151,18 @@ def test_names_are_found_in_any_form(tmp_path: Path, form: str, written: str):
     path.touch()
     for spelled in ("NFC", "NFD"):
         assert labels.candidates([unicodedata.normalize(spelled, written)], tmp_path) == [[path]]
+
+
+def test_a_number_beside_a_number_is_noted_where_it_may_be_a_decimal_comma(tmp_path: Path, capsys):
+    """Every row lacks the last column, which nobody filled; or the reference is a number."""
+    path = tmp_path / "ratings.csv"
+    path.write_text("image,mos,reference,note\na.jpg,3,5,s1\nb.jpg,4,0,s2\n")
+    assert tables.numbers(path, tables.read(path, ["image", "mos"]), "mos").tolist() == [3, 4]
+    said = "line 2: '3,5' is read as two columns, 'mos' and 'reference'; quote all of 'mos' if it is one number"
+    assert said in capsys.readouterr().err
+    path.write_text('image,mos,reference,note\na.jpg,"3,5",s1,good\nb.jpg,"4,0",s2,good\n')
+    assert tables.numbers(path, tables.read(path, ["image", "mos"]), "mos").tolist() == [3.5, 4]
+    assert not capsys.readouterr().err
+    path.write_text("image,rater,mos,repeat,time\na.jpg,Ann,3,0,12:00\n")  # as `grmp rate` writes them
+    assert tables.numbers(path, tables.read(path, ["image", "mos"]), "mos").tolist() == [3]
+    assert not capsys.readouterr().err
