@@ -1,6 +1,6 @@
 """Do numbers depend on rounding? By how much SRCC moves when every weight of the CLIP changes by one part in a million.
 
-    cd demo && PYTHONPATH=.. ../.venv/bin/python -m bench.rounding sim_pre2 [random_prompts grmp] [--shots 10 20] [--output FILE]
+    cd demo && PYTHONPATH=.. ../.venv/bin/python -m bench.rounding sim_pre2 [random_prompts grmp] [--output FILE]
 
 Without names, every method of the settings' grids under their protocols (bench/results/rounding.csv: those of demo/).
 Another processor does as much to a result. A schedule under which training then ends elsewhere gives numbers that nobody can
