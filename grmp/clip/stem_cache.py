@@ -8,6 +8,7 @@ an image's centre crop, not flipped (departure 12 has no effect then).
 import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,11 @@ def inputs(root: Path, dataset: Dataset, backbone: Backbone) -> np.ndarray:
             for old in path.parent.glob(f"{array.stem}-*.npy"):
                 old.unlink()
             _compute(path, dataset.images, backbone)
+    return _open(path)
+
+
+@lru_cache(maxsize=4)  # the same object at every call: caches of what is computed from it are found by it
+def _open(path: Path) -> np.ndarray:
     return np.load(path, mmap_mode="r")
 
 

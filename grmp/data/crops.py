@@ -25,14 +25,19 @@ def place(images: np.ndarray, device: torch.device) -> Images:
     return torch.from_numpy(np.array(images)).to(device)  # a copy: torch does not accept read-only memory
 
 
+def cropped(images: Images) -> bool:
+    """Whether these are images, and not features of a stem, which are neither cropped nor flipped."""
+    return images.shape[1] == 3
+
+
 def spare(images: Images, size: int) -> int:
-    """Difference between the sides of images and crops in pixels; features of a stem are not cropped."""
-    return images.shape[-1] - size if images.shape[1] == 3 else 0
+    """Difference between the sides of images and crops in pixels."""
+    return images.shape[-1] - size if cropped(images) else 0
 
 
 def crop(images: Images, crops: Sequence[Crop], size: int) -> Tensor:
     """(N, 3, S, S) uint8, crops -> (B, 3, size, size) uint8, on the device of the images; of features the rows alone."""
-    if images.shape[1] != 3:
+    if not cropped(images):
         found = images[[c[0] for c in crops]]
         return found if isinstance(found, Tensor) else torch.from_numpy(found)
     if isinstance(images, Tensor):

@@ -9,17 +9,17 @@ every batch:
     rule         combines the two (gradient_rules.py)
     step         of SGD
 
-Everything below the trained blocks is frozen, so features and teacher are computed once per crop (feature_cache.py). Splits
-differ only in their trained tensors, images and random numbers; several are trained side by side (grmp.clip.vmap), each
-with its own seeds, learning rate and end: texts, rule and step as one batch, images split by split. What is trained, the
-losses, the crops and the schedule follow finetune.py of the released code under "published" and a sound protocol otherwise
-(docs/departures.md, 8 to 13 and 20).
+Everything below the trained blocks is frozen, so features and teacher are computed once per crop (feature_cache.py), for
+later calls too if they pass the same store. Splits differ only in their trained tensors, images and random numbers; several
+are trained side by side (grmp.clip.vmap), each with its own seeds, learning rate and end: texts, rule and step as one batch,
+images split by split. What is trained, the losses, the crops and the schedule follow finetune.py of the released code under
+"published" and a sound protocol otherwise (docs/departures.md, 8 to 13 and 20).
 
 Letters: S splits, B images, L tokens, D width, C texts.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -42,9 +42,9 @@ from grmp.clip.model import (
 )
 from grmp.clip.precision import reduced
 from grmp.clip.vmap import each_split, stack_params, take_params, vmap_splits
-from grmp.data.crops import Crop, Images, centre, crop, draw_batches, draw_crops, spare
+from grmp.data.crops import Crop, Images, centre, crop, cropped, draw_batches, draw_crops, spare
 from grmp.finetune.early_stopping import EarlyStopping
-from grmp.finetune.feature_cache import Budget, FeatureCache, budget
+from grmp.finetune.feature_cache import Budget, FeatureCache, FeatureStore, budget, digest
 from grmp.finetune.gradient_rules import angle, regularize
 from grmp.finetune.types import SplitData, SplitResult, Texts
 from grmp.params import Adapt, Tune
@@ -53,19 +53,33 @@ TEST_BATCH = {"cpu": 64, "cuda": 256}  # test images of a split
 
 
 def finetune(
-    backbone: Backbone, texts: Texts, method: Tune, settings: Adapt, splits: Sequence[SplitData]
+    backbone: Backbone,
+    texts: Texts,
+    method: Tune,
+    settings: Adapt,
+    splits: Sequence[SplitData],
+    store: FeatureStore | None = None,
 ) -> list[SplitResult]:
     """Fine-tune on each split and score its test images; a split that fails does not affect the others.
 
     Splits with equally many labels are trained side by side. Alone or with others, results are equal up to the order of
-    float sums.
+    float sums. ``store`` keeps frozen features for later calls with the same backbone and scene texts.
     """
     found: dict[int, SplitResult] = {}
     for labels in sorted({len(s.train.rows) for s in splits}):
         group = [i for i, s in enumerate(splits) if len(s.train.rows) == labels]
-        finetuner = Finetuner(backbone, texts, method, settings, [splits[i] for i in group])
+        finetuner = Finetuner(backbone, texts, method, settings, [splits[i] for i in group], store)
         found |= dict(zip(group, finetuner.run(), strict=True))
     return [found[i] for i in range(len(splits))]
+
+
+@dataclass
+class Caches:
+    """Of the training crops' features, of the teacher's scene logits for them, and of the test crops' features."""
+
+    train: FeatureCache
+    teacher: FeatureCache
+    test: FeatureCache
 
 
 @dataclass
@@ -75,7 +89,7 @@ class SplitState:
     data: SplitData
     targets: np.ndarray  # (K,) float32
     rng: np.random.Generator  # order of the labelled images
-    caches: tuple[FeatureCache, FeatureCache]  # of training and of test crops
+    caches: Caches
     rate: float
     stopping: EarlyStopping | None
     history: list[dict[str, float]] = field(default_factory=list)
@@ -105,22 +119,29 @@ class Finetuner:
     """Fine-tunes splits with equally many labels side by side."""
 
     def __init__(
-        self, backbone: Backbone, texts: Texts, method: Tune, settings: Adapt, splits: Sequence[SplitData]
+        self,
+        backbone: Backbone,
+        texts: Texts,
+        method: Tune,
+        settings: Adapt,
+        splits: Sequence[SplitData],
+        store: FeatureStore | None = None,
     ) -> None:
         """Set up every split; nothing is trained yet."""
         self.backbone, self.method, self.settings = backbone, method, settings
         self.shape, self.device = backbone.shape, backbone.device
         self.texts = Texts(*(cut(t).to(self.device) for t in (texts.quality, texts.scenes)))
         self.first = first_trained_block(self.shape, method.train, settings.tuned_blocks)
-        # with dropout, features of training images change at every step behind the first prompts
-        self.first_dropped = min(self.first, 0) if settings.prompt_dropout else self.first
+        # with dropout, features of training images change at every step behind the first visual prompts
+        dropped = settings.prompt_dropout and "visual.prompt_embeddings" in splits[0].prompts
+        self.first_dropped = min(self.first, 0) if dropped else self.first
         prefixes = tuned_names(self.shape, method.train, settings.tuned_blocks)
         parts = [split_tuned(self._initial(s), prefixes) for s in splits]
         # frozen prompts may differ between splits (random ones do); every other frozen tensor is the backbone's
         own = set() if all(s.prompts is splits[0].prompts for s in splits) else set(splits[0].prompts)
         self.shared = {n: t for n, t in parts[0][1].items() if n not in own}
         self.active = Active(
-            self._states(splits, [frozen for _, frozen in parts], own),
+            self._states(splits, [frozen for _, frozen in parts], store),
             {n: t.requires_grad_() for n, t in stack_params([tuned for tuned, _ in parts]).items()},
             stack_params([{n: t for n, t in frozen.items() if n in own} for _, frozen in parts]),
             {},
@@ -185,57 +206,67 @@ class Finetuner:
         names = lora.adapted(self.shape, self.settings.tuned_blocks)
         return p | lora.start(p, names, self.settings.lora_rank, generator)
 
-    def _states(self, splits: Sequence[SplitData], frozen: Sequence[Tensors], own: set[str]) -> list[SplitState]:
-        """The splits before training; those with the same images, prompts and teacher share their caches."""
-        settings = self.settings
-        half = budget(settings.cache_gb, self.device).left / 2
-        # features of test images are needed again if epochs are chosen by them, and by splits that share them
-        again = settings.select == "test" or (len(splits) > 1 and not own)
-        budgets = Budget(half if again else 2 * half), Budget(half if again else 0.0)
-        known: dict[tuple[int, ...], tuple[FeatureCache, FeatureCache]] = {}
+    def _states(
+        self, splits: Sequence[SplitData], frozen: Sequence[Tensors], store: FeatureStore | None
+    ) -> list[SplitState]:
+        """The splits before training; those with the same images, visual prompts and teacher share their caches."""
+        settings, total = self.settings, budget(self.settings.cache_gb, self.device).left
+        # test features of these splits alone are needed again if epochs are chosen by them, or if splits share them
+        again = settings.select == "test" or (len(splits) > 1 and splits[0].shared)
+        here = FeatureStore(Budget(total / 2 if again else total), self.device)
+        tests = FeatureStore(Budget(total / 2 if again else 0.0), self.device)
         states = []
         for data, of_split in zip(splits, frozen, strict=True):
-            key = tuple(id(part) for part in (data.prompts, data.teacher, data.train.images, data.test.images))
-            if key not in known:
-                known[key] = self._caches(data, of_split, budgets)
+            ours, theirs = (store, store) if store and data.shared else (here, tests)
             targets = data.train.quality[data.train.rows].astype(np.float32)
             if settings.label_scale == "set":
                 targets = (targets - targets.min()) / (targets.max() - targets.min())
             by_test = settings.select == "test"
             stopping = EarlyStopping(settings, data.test.quality[data.test.rows]) if by_test else None
             rng = np.random.default_rng([settings.seed, data.split])
-            states.append(SplitState(data, targets, rng, known[key], settings.learning_rate, stopping))
+            caches = Caches(
+                self._features(data, of_split, data.train.images, self.first_dropped, ours),
+                self._teacher(data, store if store and not data.teacher else here),
+                self._features(data, of_split, data.test.images, self.first, theirs),
+            )
+            states.append(SplitState(data, targets, rng, caches, settings.learning_rate, stopping))
         return states
 
-    def _caches(
-        self, data: SplitData, frozen: Tensors, budgets: tuple[Budget, Budget]
-    ) -> tuple[FeatureCache, FeatureCache]:
-        """(features, teacher's scene logits) of training crops, and features of test crops."""
-        # nothing here refers to this object: a circle would keep a GPU's memory after the run
-        shape, device, first, dropped = self.shape, self.device, self.first, self.first_dropped
-        clip, precision = PromptedCLIP(frozen, shape), self.settings.precision
-        teacher = PromptedCLIP(data.teacher or self.backbone.weights, shape)
+    def _features(
+        self, data: SplitData, frozen: Tensors, images: Images, block: int, store: FeatureStore
+    ) -> FeatureCache:
+        """Features of crops in front of a block."""
+        # nothing in the function refers to this object: a circle would keep a GPU's memory after the run
+        shape, device, precision, record = self.shape, self.device, self.settings.precision, Recording()
+        clip = PromptedCLIP(frozen, shape)
+
+        @torch.no_grad()
+        def features(x: Tensor) -> tuple[Tensor]:
+            with reduced(device, precision):
+                return (clip.features(x, block),)
+
+        load = loader(images, clip)
+        # in front of the first block there is no prompt yet
+        prompts = digest(
+            {n: frozen[n] for n in data.prompts if n in frozen and n.startswith("visual.")} if block > 0 else {}
+        )
+        return store.cache((id(images), block, precision, prompts), lambda crops: record(features, load(crops))[0])
+
+    def _teacher(self, data: SplitData, store: FeatureStore) -> FeatureCache:
+        """Scene logits of the teacher for training crops."""
+        device, precision, images, record = self.device, self.settings.precision, data.train.images, Recording()
+        teacher = PromptedCLIP(data.teacher or self.backbone.weights, self.shape)
         with torch.no_grad():
             scenes = teacher.text(self.texts.scenes)
 
-        def load(images: Images, crops: Sequence[Crop]) -> Tensor:
-            return pixels(crop(images, crops, shape.image_size).to(device), shape).to(scenes.dtype)
-
         @torch.no_grad()
-        def for_training(x: Tensor) -> tuple[Tensor, ...]:
+        def logits(x: Tensor) -> tuple[Tensor]:
             with reduced(device, precision):
-                return clip.features(x, dropped), teacher.logits(teacher.image(x), scenes)
+                return (teacher.logits(teacher.image(x), scenes),)
 
-        @torch.no_grad()
-        def for_test(x: Tensor) -> tuple[Tensor, ...]:
-            with reduced(device, precision):
-                return (clip.features(x, first),)
-
-        train, test = Recording(), Recording()
-        return (
-            FeatureCache(lambda crops: train(for_training, load(data.train.images, crops)), budgets[0]),
-            FeatureCache(lambda crops: test(for_test, load(data.test.images, crops)), budgets[1]),
-        )
+        load = loader(images, teacher)
+        key = id(images), "teacher", precision, id(data.teacher)
+        return store.cache(key, lambda crops: record(logits, load(crops))[0])
 
     def _keep(self, wanted: Sequence[bool]) -> None:
         """Drop the other splits; kernels were recorded for the tensors of all."""
@@ -261,10 +292,14 @@ class Finetuner:
         inputs = []
         for split, chosen in zip(self.active.splits, members, strict=True):
             train, margin = split.data.train, spare(split.data.train.images, self.shape.image_size)
-            crops = draw_crops(train.rows[chosen], margin, self.settings, batches, epoch, number, split.data.split)
-            weights = np.ones(len(chosen)) if train.weights is None else train.weights[train.rows[chosen]]
+            rows = train.rows[chosen]
+            crops = centre(rows, 0)  # all that there is of features of a stem
+            if cropped(train.images):
+                crops = draw_crops(rows, margin, self.settings, batches, epoch, number, split.data.split)
+            weights = np.ones(len(chosen)) if train.weights is None else train.weights[rows]
             both = np.stack([split.targets[chosen], weights]).astype(np.float32)
-            inputs.append((*split.caches[0].get(crops), *torch.from_numpy(both).to(self.device)))
+            frozen = split.caches.train.get(crops), split.caches.teacher.get(crops)
+            inputs.append((*frozen, *torch.from_numpy(both).to(self.device)))
         return [torch.stack(column) for column in zip(*inputs, strict=True)]
 
     def train(self, look: bool, *batch: Tensor) -> tuple[Tensor, Tensor]:
@@ -344,7 +379,7 @@ class Finetuner:
             features = []
             for split, of_split in zip(splits, part, strict=True):
                 margin = spare(split.data.test.images, self.shape.image_size)
-                features += split.caches[1].get(centre(of_split, margin))
+                features.append(split.caches.test.get(centre(of_split, margin)))
             scores.append(self.recordings["score"](batch, texts, torch.stack(features))[0].cpu().numpy())
         whole = np.concatenate(scores, axis=1)
         return [row[: len(s.data.test.rows)] for row, s in zip(whole, splits, strict=True)]
@@ -363,6 +398,12 @@ class Finetuner:
 
 
 # ------------------------------------------------------------------------- what is trained, the losses, and one SGD step
+
+
+def loader(images: Images, clip: PromptedCLIP) -> Callable[[Sequence[Crop]], Tensor]:
+    """From crops of the images to what the CLIP reads, (B, 3, S, S) normalised pixels or features of its stem."""
+    shape, like = clip.shape, clip.weights["logit_scale"]
+    return lambda crops: pixels(crop(images, crops, shape.image_size).to(like.device), shape).to(like.dtype)
 
 
 def tuned_names(shape: Shape, train: Sequence[str], blocks: int) -> tuple[str, ...]:

@@ -45,6 +45,7 @@ class SplitData:
     teacher: Tensors | None = None  # weights of the CLIP behind the semantic loss; None: the frozen backbone
     # also return the tensors after the last epoch (``scores`` are theirs only with ``select`` "fixed")
     keep: bool = False
+    shared: bool = True  # other splits or calls start from the same visual prompts, or there are none
 
     def untested(self) -> SplitData:
         """The same for its tensors alone; a split needs a test image, and the score of this one is not used."""

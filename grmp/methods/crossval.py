@@ -56,6 +56,7 @@ class CrossVal(Method):
 
 def prepare(ctx: RunContext, method: CrossVal) -> Splitwise:
     """Choose a candidate for each split by its folds, then fine-tune under it on the K labels."""
+    from grmp.finetune.feature_cache import FeatureStore, budget
     from grmp.methods import tune
     from grmp.metrics import srcc
 
@@ -65,7 +66,7 @@ def prepare(ctx: RunContext, method: CrossVal) -> Splitwise:
     def compute(ctx: RunContext, candidate: Candidate, numbers: list[int]) -> list[SplitResult]:
         return tune.prepare(replace(ctx, params=ctx.params.changed(candidate)), base)(numbers)
 
-    def score(candidate: Candidate, numbers: list[int]) -> list[float]:
+    def score(ctx: RunContext, candidate: Candidate, numbers: list[int]) -> list[float]:
         """SRCC of the out-of-fold scores of each split; -inf where there is none."""
         found = {split: np.full(len(ctx.quality), np.nan) for split in numbers}
         for inner, of in folds(ctx, method.folds, numbers):
@@ -77,11 +78,14 @@ def prepare(ctx: RunContext, method: CrossVal) -> Splitwise:
         return [-np.inf if np.isnan(value) else value for value in each]
 
     def run(numbers: list[int]) -> list[SplitResult]:
-        scores = np.array([score(candidate, numbers) for candidate in candidates])  # (candidates, splits)
+        here = ctx
+        if ctx.device.type == "cpu":  # candidates and folds read the same images
+            here = replace(ctx, store=FeatureStore(budget(ctx.params.adapt.cache_gb, ctx.device), ctx.device))
+        scores = np.array([score(here, candidate, numbers) for candidate in candidates])  # (candidates, splits)
         results = dict.fromkeys(numbers, SplitResult())
         for i, candidate in enumerate(candidates):
             chosen = [split for split, best in zip(numbers, scores.argmax(0), strict=True) if best == i]
-            for split, result in zip(chosen, compute(ctx, candidate, chosen) if chosen else [], strict=True):
+            for split, result in zip(chosen, compute(here, candidate, chosen) if chosen else [], strict=True):
                 results[split] = replace(result, chosen=candidate)
         return [results[split] for split in numbers]
 

@@ -14,6 +14,7 @@ from grmp.clip.checkpoints import load_prompts
 from grmp.clip.model import Tensors, prompted_texts, random_prompts, tokenize
 from grmp.data.crops import place
 from grmp.errors import UserError
+from grmp.finetune.feature_cache import FeatureStore, budget
 from grmp.finetune.gradient_rules import RULES
 from grmp.finetune.loop import finetune
 from grmp.finetune.types import TEACHER_SCENE, SplitData, SplitResult, Subset, Texts
@@ -27,10 +28,14 @@ def prepare(ctx: RunContext, method: Tune) -> Splitwise:
     """Fine-tune the named parts of the prompted CLIP on each split, as many splits together as are asked for."""
     texts, data = split_data(ctx, method)
 
+    settings, store = ctx.params.adapt, ctx.store
+    if not store and ctx.device.type == "cpu":  # where splits are computed one after the other
+        store = FeatureStore(budget(settings.cache_gb, ctx.device), ctx.device)
+
     def run(numbers: list[int]) -> list[SplitResult]:
         todo = with_teachers(ctx, method, texts, [data(i) for i in numbers])
         ready = [d for d in todo if isinstance(d, SplitData)]
-        found = iter(finetune(ctx.backbone, texts, method, ctx.params.adapt, ready))
+        found = iter(finetune(ctx.backbone, texts, method, settings, ready, store))
         return [next(found) if isinstance(d, SplitData) else d for d in todo]
 
     return run
@@ -49,13 +54,14 @@ def split_data(ctx: RunContext, method: Tune) -> tuple[Texts, Callable[[int], Sp
     scenes = [TEACHER_SCENE.format(s) for s in ctx.params.adapt.scenes]
     texts = Texts(*map(tokenize, (quality, scenes)))
 
+    fresh_visual = begin in ("visual", "random")  # visual prompts of each split's own
     learned = [] if begin in STARTS else load_prompts(ctx.root, begin, ctx.backbone, p)
     images = place(ctx.inputs(ctx.source), ctx.device)
     target_images = images if ctx.target is ctx.source else place(ctx.inputs(ctx.target), ctx.device)
 
     def start(split: int) -> Tensors:
         generator = torch.Generator().manual_seed(1000 * ctx.params.adapt.seed + split)
-        visual = p.visual_tokens if begin in ("visual", "random") else 0
+        visual = p.visual_tokens if fresh_visual else 0
         prompts = random_prompts(ctx.backbone.shape, visual, p.visual_layers, p.text_tokens, p.norm, generator)
         dropped = [] if has_context else ["ctx"]
         if begin in ("none", "context"):  # no visual prompts, so none of their LayerNorm either
@@ -70,7 +76,8 @@ def split_data(ctx: RunContext, method: Tune) -> tuple[Texts, Callable[[int], Sp
     def data(split: int) -> SplitData:
         train = Subset(images, ctx.quality, ctx.splits.train(split, ctx.shots), ctx.weights)
         test = Subset(target_images, ctx.target.index["quality"].to_numpy(np.float64), ctx.tested.test(split))
-        return SplitData(split, shared[split % len(shared)] if shared else on_device(start(split)), train, test)
+        prompts = shared[split % len(shared)] if shared else on_device(start(split))
+        return SplitData(split, prompts, train, test, shared=not fresh_visual or ctx.store is not None)
 
     return texts, data
 

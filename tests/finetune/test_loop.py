@@ -21,6 +21,7 @@ from grmp.clip.model import (
 )
 from grmp.data import crops
 from grmp.finetune import loop
+from grmp.finetune.feature_cache import Budget, FeatureStore
 from grmp.finetune.gradient_rules import regularize
 from grmp.finetune.loop import finetune, sgd_step
 from grmp.finetune.types import TEACHER_SCENE, SplitData, Subset, Texts
@@ -165,7 +166,10 @@ def test_dropout_is_of_the_prompts_and_of_training_alone(world):
         finetune(world[0], world[2], tune(), Adapt(**SETTINGS | {"prompt_dropout": rate}), [blank])[0]
         for rate in (0.3, 0.0)
     ]
-    assert np.allclose(found[0].scores, found[1].scores, atol=1e-6), "without visual prompts there is nothing to drop"
+    assert found[0].scores.tobytes() == found[1].scores.tobytes(), "without visual prompts there is nothing to drop"
+    dropped = Adapt(**SETTINGS | {"prompt_dropout": 0.3})
+    first = [loop.Finetuner(world[0], world[2], tune(), dropped, [j]).first_dropped for j in (job(world), blank)]
+    assert first == [0, 2], "its features can be kept"
 
 
 def test_same_seed_same_bytes_and_history(world):
@@ -413,6 +417,32 @@ def test_kept_tensors_are_the_adapted_clip(world, at_once, train):
         assert not scores.requires_grad
         np.testing.assert_allclose(scores, outcome.scores, atol=1e-5)
     assert finetune(world[0], world[2], tune(), settings, [job(world)])[0].tensors is None
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_store_changes_no_byte(world, own):
+    arguments = backbone(torch.float32), world[2], tune(), Adapt(**SETTINGS)
+    three, store = jobs(world, torch.float32, own), FeatureStore(Budget(2.0**30), torch.device("cpu"))
+    kept = [finetune(*arguments, [j], store)[0] for j in three]
+    for a, b in zip(kept, alone(*arguments, three), strict=True):
+        assert a.scores.tobytes() == b.scores.tobytes()
+        assert a.history == b.history
+    # the teacher, and the features of one or of three sets of prompts
+    assert len(store.caches) == (4 if own else 2)
+    computed = {key: len(cache.kept) for key, cache in store.caches.items()}
+    assert [finetune(*arguments, [j], store)[0].history for j in three] == [k.history for k in kept]
+    assert {key: len(cache.kept) for key, cache in store.caches.items()} == computed, "everything was there"
+
+
+def test_features_of_a_stem_are_neither_cropped_nor_flipped(world):
+    features = np.random.default_rng(0).normal(size=(21, 5, 4, 4)).astype(np.float32)
+    clip = backbone(torch.float32)
+    clip.weights["visual.conv1.weight"] = torch.randn(64, 5, 1, 1, generator=torch.Generator().manual_seed(0)) / 5
+    store = FeatureStore(Budget(2.0**30), torch.device("cpu"))
+    settings = Adapt(**SETTINGS | {"views": 4})
+    finetune(clip, world[2], tune(), settings, [job(world, features)], store)
+    crops_of = {key[1]: set(cache.kept) for key, cache in store.caches.items()}
+    assert crops_of["teacher"] == {(row, 0, 0, False) for row in TRAIN}
 
 
 def test_train_and_test_of_two_databases(world):

@@ -56,8 +56,8 @@ def test_upper_is_taught_by_a_clip_that_knows_quality(world):
     db, parts, backbone = case.source, case.splits, case.backbone
     seen, asked = [], tune.finetune
 
-    def watched(place, texts, method, settings, jobs):
-        found = asked(place, texts, method, settings, jobs)
+    def watched(place, texts, method, settings, jobs, store=None):
+        found = asked(place, texts, method, settings, jobs, store)
         seen.append((method, settings, jobs, found))
         return found
 
