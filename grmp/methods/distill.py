@@ -68,6 +68,8 @@ def learn(
 
     Every epoch sees each image once, under a new crop and flip of the size that CLIP reads.
     """
+    import torch
+
     from grmp.clip.model import pixels
     from grmp.data.crops import crop, per_image
     from grmp.methods import small_net
@@ -77,7 +79,8 @@ def learn(
 
     def inputs(members: np.ndarray, epoch: int) -> Tensor:
         x = crop(images, per_image(rows[members], margin, seed, epoch), shape.image_size)
-        return pixels(x.to(ctx.device), shape)
+        # channels last: a fifth faster on a CPU, which spends nearly all of the time in convolutions
+        return pixels(x.to(ctx.device), shape).contiguous(memory_format=torch.channels_last)
 
     return small_net.learn(student, inputs, scores, settings, seed, ctx.device)
 
