@@ -6,6 +6,8 @@ import sys
 import tomllib
 from graphlib import TopologicalSorter
 
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
@@ -85,6 +87,24 @@ def test_documented_sizes_are_those_of_the_registry():
     assert f"{unpacked:.1f} GB unpacked" in text
     assert f"{arrays:.1f} GB of prepared arrays" in text
     assert f"{unpacked + arrays + max(d.download for d in databases) / 1e9:.0f} GB at most" in text
+
+
+def test_intervals_in_the_study_are_those_of_the_results():
+    number = r"[+-]?\d\.\d{3,4}"
+    triple = re.compile(rf"({number})\**\s*\[({number}),\s*({number})\]")
+
+    def found(text):
+        """(N, 3): estimate and interval."""
+        return np.array([[float(x) for x in m] for m in triple.findall(text.replace("−", "-"))])
+
+    results = ROOT / "results/real"
+    tables = found("\n".join(path.read_text() for path in sorted(results.rglob("*.md"))))
+    pairs = [pd.read_csv(path)[["mean", "low", "high"]].to_numpy() for path in sorted(results.glob("*/pairs.csv"))]
+    known, study = np.concatenate([tables, *pairs]), found((ROOT / "docs/study.md").read_text())
+    known = np.concatenate([known, -known[:, [0, 2, 1]]])  # a loss is a negative gain
+    assert len(study) > 150
+    wrong = [row.tolist() for row in study if np.abs(known - row).max(axis=1).min() > 0.00051]
+    assert not wrong
 
 
 @pytest.mark.pipeline
