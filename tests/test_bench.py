@@ -11,7 +11,7 @@ from PIL import Image
 from skimage import data
 
 from bench import __main__ as bench
-from bench import alternatives, false_positives, growth, intervals, related, rounding, weights
+from bench import alternatives, bfloat16, false_positives, growth, intervals, related, rounding, weights
 from bench.measure import timed
 from bench.work import ON_GPU, WORK, Setting
 from grmp.methods.context import open_context
@@ -94,6 +94,17 @@ def test_alternatives_score_the_same_photographs(monkeypatch, tmp_path):
     assert table.loc[alternatives.OURS, ["ratio", "ratio_low", "ratio_high"]].tolist() == [1, 1, 1]
     assert table.loc["slow", "ratio_low"] > 1
     assert (tmp_path / "alternatives.png").stat().st_size > 1000
+
+
+def test_bfloat16_is_compared_on_the_same_images(tmp_path):
+    Image.fromarray(data.astronaut()).save(tmp_path / "a.png")
+    Image.fromarray(data.chelsea()).save(tmp_path / "b.png")
+    (tmp_path / "c.png").write_bytes(b"no image")
+    bfloat16.main([str(tmp_path), "--out", str(tmp_path)])
+    (row,) = pd.read_csv(tmp_path / "bfloat16.csv").to_dict("records")
+    assert row["images"] == 2
+    assert row["ratio_5"] <= row["ratio"] <= row["ratio_95"]
+    assert 0 < row["mean_change"] <= row["largest_change"] < 0.1
 
 
 def test_of_biq2021_only_the_training_part_is_read(tmp_path):
