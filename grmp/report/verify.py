@@ -43,7 +43,8 @@ def verify(results: Path, reference: Path, tolerance: float) -> dict[str, Any]:
         was, now = (None if pd.isna(v) else round(float(v), 4) for v in (t.iat[row, column] for t in (before, after)))
         what = f"{before.columns[column].upper()} of {' '.join(map(str, cell))}, split {split}"
         different.append({"what": what, "reference": was, "found": now})
-    old, new, changed, borderline = _conclusions(reference), _conclusions(results), [], []
+    old, new = _conclusions(reference), _conclusions(results)
+    changed, borderline = list[dict[str, str | None]](), list[dict[str, str | None]]()
     for name, (verdict, bounds) in old.items():
         verdict_now, bounds_now = new.get(name, (None, (np.nan, np.nan)))
         close = np.allclose(bounds, bounds_now, rtol=0, atol=tolerance)
