@@ -43,7 +43,10 @@ def cost_table(results: Results) -> Table:
 
 @styled
 def cost_figure(results: Results, shots: int | str) -> Figure | None:
-    """Median accuracy against trained parameters, seconds per split and, on a GPU, peak memory; one column per database."""
+    """Median accuracy against trained parameters, seconds per split and, on a GPU, peak memory.
+
+    One column per database, or one per axis if there is a single database.
+    """
     keys, grid = ["database", "method", "shots"], results.grid
     cost = at(results.cost, protocol=results.params.protocol, shots=shots)
     middle = at(results.summary, metric="srcc", shots=shots)
@@ -55,9 +58,10 @@ def cost_figure(results: Results, shots: int | str) -> Figure | None:
         return None
     styles = method_styles(results.params, grid.methods)
     known = [column for column in AXES if both[column].notna().any()]
-    across = len(grid.databases)
-    figure, axes = panels(len(known) * across, 1.7, across, 0.16 * -(-len(grid.methods) // 3), sharey=True)
-    for axis, (column, database) in zip(axes, [(c, d) for c in known for d in grid.databases], strict=True):
+    cells = [(column, database) for column in known for database in grid.databases]
+    across = len(grid.databases) if len(grid.databases) > 1 else len(known)
+    figure, axes = panels(len(cells), 1.7, across, 0.16 * -(-len(grid.methods) // 3), sharey=True)
+    for axis, (column, database) in zip(axes, cells, strict=True):
         part = both[both["database"] == database]
         for name in grid.methods:
             here, style = part[part["method"] == name], styles[name] | {"linestyle": "none", "alpha": 0.8}
