@@ -385,13 +385,13 @@ def collect(params: ParamsFile = HERE) -> None:
         run(loaded, params.parent / "results")
 
 
-@app.command(epilog="Example: grmp verify --tolerance 0.02")
+@app.command(epilog="Example: grmp verify --tolerance 0.01")
 def verify(
     reference: Annotated[
         Path | None, typer.Argument(help="a folder with results", show_default="the reference of this pipeline")
     ] = None,
     params: ParamsFile = HERE,
-    tolerance: Annotated[float, typer.Option(min=0, help="largest accepted difference of SRCC and PLCC")] = 0.01,
+    tolerance: Annotated[float, typer.Option(min=0, help="largest accepted difference of SRCC and PLCC")] = 0.005,
     as_json: AsJson = False,
 ) -> None:
     """Compare fresh results with the reference in the repository; exit code 1 if they differ."""

@@ -157,7 +157,7 @@ def test_no_method_of_the_demo_is_decided_by_rounding():
     table = pd.read_csv(bench.RESULTS / "rounding.csv").set_index(["protocol", "method"])
     assert {*table.index} == {*rounding.grid(load(ROOT / "demo/params.yaml"))}, "run: python -m bench.rounding sim_pre2"
     assert table["change"]["sound"].max() <= rounding.TOLERANCE
-    assert table["change"]["published"].max() <= 0.01, "float16, and what grmp verify accepts"
+    assert table["change"]["published"].max() <= 0.01, "float16"
 
 
 def test_every_point_of_the_related_papers_is_in_a_file_with_its_source(tmp_path):

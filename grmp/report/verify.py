@@ -26,9 +26,7 @@ def verify(results: Path, reference: Path, tolerance: float) -> dict[str, Any]:
     """Compare scores.csv (SRCC and PLCC of every run and split) and pairs.csv (where intervals lie) of two folders.
 
     Returns ``reproduced``, ``tolerance``, the number of ``scores`` and ``conclusions`` of the reference, and those that are
-    ``different`` or ``changed``: what, reference, found (None: missing or NaN). A conclusion that is another one although no
-    bound of its interval has moved by more than the tolerance is in ``borderline`` instead: scores that are reproduced cannot
-    decide it. UserError if a table is missing.
+    ``different`` or ``changed``: what, reference, found (None: missing or NaN). UserError if a table is missing.
     """
     for folder in (results, reference):
         if not (folder / "scores.csv").is_file():
@@ -44,30 +42,24 @@ def verify(results: Path, reference: Path, tolerance: float) -> dict[str, Any]:
         what = f"{before.columns[column].upper()} of {' '.join(map(str, cell))}, split {split}"
         different.append({"what": what, "reference": was, "found": now})
     old, new = _conclusions(reference), _conclusions(results)
-    changed, borderline = list[dict[str, str | None]](), list[dict[str, str | None]]()
-    for name, (verdict, bounds) in old.items():
-        verdict_now, bounds_now = new.get(name, (None, (np.nan, np.nan)))
-        close = np.allclose(bounds, bounds_now, rtol=0, atol=tolerance)
-        if verdict != verdict_now:
-            (borderline if close else changed).append({"what": name, "reference": verdict, "found": verdict_now})
+    changed = [{"what": k, "reference": v, "found": new.get(k)} for k, v in old.items() if new.get(k) != v]
     counts = {"scores": len(before), "within": int((~apart).all(axis=1).sum()), "conclusions": len(old)}
     found = {"reproduced": not different and not changed, "tolerance": tolerance}
-    return found | counts | {"different": different, "changed": changed, "borderline": borderline}
+    return found | counts | {"different": different, "changed": changed}
 
 
-def _conclusions(folder: Path) -> dict[str, tuple[str, tuple[float, float]]]:
-    """Of every comparison, where its interval lies, and the interval."""
+def _conclusions(folder: Path) -> dict[str, str]:
+    """Of every comparison, where its interval lies."""
     rows = list(read_table(folder / "pairs.csv").itertuples())
     names = [f"{r.metric.upper()} of {r.protocol} {r.database} {r.shots}, {r.method} - {r.against}" for r in rows]
-    return {name: (side(r.low, r.high, r.status), (r.low, r.high)) for name, r in zip(names, rows, strict=True)}
+    return dict(zip(names, [side(r.low, r.high, r.status) for r in rows], strict=True))
 
 
 def lines(found: dict[str, Any]) -> str:
     """What :func:`verify` found, in words."""
-    rows, edge = [*found["different"], *found["changed"], *found["borderline"]], len(found["borderline"])
+    rows = [*found["different"], *found["changed"]]
     text = "{within} of {scores} scores within {tolerance:g}, ".format(**found)
-    text += f"{found['conclusions'] - len(found['changed']) - edge} of {found['conclusions']} conclusions the same"
-    text += f", {edge} borderline (a bound crossed 0 within the tolerance)" if edge else ""
+    text += f"{found['conclusions'] - len(found['changed'])} of {found['conclusions']} conclusions the same"
     shown = [f"  {row['what']}: {row['found']} instead of {row['reference']}" for row in rows[:SHOWN]]
     shown += [f"  and {len(rows) - SHOWN} more"] if len(rows) > SHOWN else []
     return "\n".join([f"{'reproduced' if found['reproduced'] else 'not reproduced'}: {text}", *shown])
