@@ -78,8 +78,8 @@ def decoder(tokens: int, width: int, members: int, heads: int) -> nn.Module:
 def prepare(ctx: RunContext, method: Panel) -> Splitwise:
     """A decoder for each split.
 
-    Each labelled image has ``method.views`` crops, drawn once and visited cyclically; their tokens are kept
-    (K x views x L x D float32 on the device).
+    Each labelled image has ``method.views`` crops (one if the CLIP has a stem), drawn once and visited cyclically; their tokens
+    are kept (K x views x L x D float32 on the device).
     """
     import torch
 
@@ -97,10 +97,11 @@ def prepare(ctx: RunContext, method: Panel) -> Splitwise:
 
     def one(split: int) -> SplitResult:
         train, seed = ctx.splits.train(split, ctx.shots), (ctx.params.adapt.seed, split)
-        rng = np.random.default_rng([*seed, 1])
-        draws = rng.integers(0, [margin + 1, margin + 1, 2], size=(method.views, len(train), 3))
-        views = [[(int(r), int(y), int(x), bool(f)) for r, (y, x, f) in zip(train, d, strict=True)] for d in draws]
-        views = views if cropped(images) else [centre(train, 0)]
+        views = [centre(train, 0)]  # all that there is of features of a stem
+        if cropped(images):
+            rng = np.random.default_rng([*seed, 1])
+            draws = rng.integers(0, [margin + 1, margin + 1, 2], size=(method.views, len(train), 3))
+            views = [[(int(r), int(y), int(x), bool(f)) for r, (y, x, f) in zip(train, d, strict=True)] for d in draws]
         kept = [torch.cat(list(tokens(images, crops))) for crops in views]
         network, result = small_net.learn(
             lambda: decoder(shape.vision_width, method.width, method.members, method.heads),
