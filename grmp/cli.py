@@ -301,7 +301,7 @@ def explain(
     from grmp.finetune.scorer import load as read
     from grmp.use.explain import explain as run
 
-    out = out or image.parent / f"{image.stem}.explained.png"
+    out = out or image.with_name(f"{image.name}.explained.png")
     found = run(image, read(model), out, text)
     rows = {name: round(value, 3) for name, value in found.items()}
     print(json.dumps(rows) if as_json else "\n".join(f"{name:<20} {value:.3f}" for name, value in rows.items()))

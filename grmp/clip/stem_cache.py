@@ -46,7 +46,7 @@ def inputs(root: Path, dataset: Dataset, backbone: Backbone) -> np.ndarray:
     return _open(path)
 
 
-@lru_cache(maxsize=4)  # the same object at every call: caches of what is computed from it are found by it
+@lru_cache(maxsize=4)  # the same object at every call: feature caches are keyed by its id
 def _open(path: Path) -> np.ndarray:
     return np.load(path, mmap_mode="r")
 

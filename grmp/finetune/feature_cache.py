@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from grmp.clip.model import Tensors
+from grmp.clip.model import Backbone, Tensors
 from grmp.data.crops import Crop
 from grmp.device import free_bytes
 
@@ -29,7 +29,7 @@ def budget(cache_gb: float | str, device: torch.device) -> Budget:
 class FeatureCache:
     """A tensor of each crop, kept until the budget is spent; after that it is computed at every request.
 
-    No eviction: crops are visited cyclically, so an evicted entry would be the next one requested.
+    No eviction: within a fine-tuning crops are visited cyclically, so an evicted entry would be the next one requested.
     """
 
     def __init__(self, compute: Compute, budget: Budget, singly: bool = False) -> None:
@@ -52,22 +52,30 @@ class FeatureCache:
 
 @dataclass
 class FeatureStore:
-    """The caches of fine-tunings that start from one backbone, by what else their features depend on.
+    """The caches of fine-tunings of one backbone, by everything else that their features depend on.
 
     On a CPU features are computed one crop at a time: the last bits of a matrix product depend on the number of its rows, and
     the features of an image must not depend on what was computed before.
     """
 
+    backbone: Backbone
     budget: Budget
-    device: torch.device
     caches: dict[Hashable, FeatureCache] = field(default_factory=dict)
 
-    def cache(self, key: Hashable, compute: Compute) -> FeatureCache:
-        """The cache under ``key``; its features are those that the first ``compute`` under that key returns."""
-        return self.caches.setdefault(key, FeatureCache(compute, self.budget, self.device.type == "cpu"))
+    def cache(self, key: Hashable, make: Callable[[], Compute]) -> FeatureCache:
+        """The cache under ``key``; ``make`` is called for its function if the key is new.
+
+        That function has to hold every object whose ``id`` is in the key: no other object gets this id then.
+        """
+        if key not in self.caches:
+            self.caches[key] = FeatureCache(make(), self.budget, self.backbone.device.type == "cpu")
+        return self.caches[key]
 
 
 def digest(tensors: Tensors) -> str:
-    """What tells tensors of one content from others."""
-    parts = [f"{name} {tuple(t.shape)}".encode() + t.cpu().numpy().tobytes() for name, t in sorted(tensors.items())]
-    return hashlib.sha256(b"".join(parts)).hexdigest()
+    """SHA-256 of names, shapes and values."""
+    found = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        found.update(f"{name} {tuple(tensor.shape)}".encode())
+        found.update(tensor.detach().cpu().flatten().numpy().data)
+    return found.hexdigest()

@@ -10,10 +10,10 @@ every batch:
     step         of SGD
 
 Everything below the trained blocks is frozen, so features and teacher are computed once per crop (feature_cache.py), for
-later calls too if they pass the same store. Splits differ only in their trained tensors, images and random numbers; several
-are trained side by side (grmp.clip.vmap), each with its own seeds, learning rate and end: texts, rule and step as one batch,
-images split by split. What is trained, the losses, the crops and the schedule follow finetune.py of the released code under
-"published" and a sound protocol otherwise (docs/departures.md, 8 to 13 and 20).
+later calls too if they are given the same store. Splits differ only in their trained tensors, images and random numbers;
+several are trained side by side (grmp.clip.vmap), each with its own seeds, learning rate and end: texts, rule and step as one
+batch, images split by split. What is trained, the losses, the crops and the schedule follow finetune.py of the released code
+under "published" and a sound protocol otherwise (docs/departures.md, 8 to 13 and 20).
 
 Letters: S splits, B images, L tokens, D width, C texts.
 """
@@ -44,7 +44,7 @@ from grmp.clip.precision import reduced
 from grmp.clip.vmap import each_split, stack_params, take_params, vmap_splits
 from grmp.data.crops import Crop, Images, centre, crop, cropped, draw_batches, draw_crops, spare
 from grmp.finetune.early_stopping import EarlyStopping
-from grmp.finetune.feature_cache import Budget, FeatureCache, FeatureStore, budget, digest
+from grmp.finetune.feature_cache import Budget, Compute, FeatureCache, FeatureStore, budget, digest
 from grmp.finetune.gradient_rules import angle, regularize
 from grmp.finetune.types import SplitData, SplitResult, Texts
 from grmp.params import Adapt, Tune
@@ -63,19 +63,20 @@ def finetune(
     """Fine-tune on each split and score its test images; a split that fails does not affect the others.
 
     Splits with equally many labels are trained side by side. Alone or with others, results are equal up to the order of
-    float sums. ``store`` keeps frozen features for later calls with the same backbone and scene texts.
+    float sums. ``store`` keeps frozen features for later calls with the same backbone.
     """
     found: dict[int, SplitResult] = {}
     for labels in sorted({len(s.train.rows) for s in splits}):
         group = [i for i, s in enumerate(splits) if len(s.train.rows) == labels]
-        finetuner = Finetuner(backbone, texts, method, settings, [splits[i] for i in group], store)
-        found |= dict(zip(group, finetuner.run(), strict=True))
+        # no name is bound to the fine-tuner: the next one needs its memory
+        results = Finetuner(backbone, texts, method, settings, [splits[i] for i in group], store).run()
+        found |= dict(zip(group, results, strict=True))
     return [found[i] for i in range(len(splits))]
 
 
 @dataclass
 class Caches:
-    """Of the training crops' features, of the teacher's scene logits for them, and of the test crops' features."""
+    """Features of training crops, the teacher's scene logits for them, and features of test crops."""
 
     train: FeatureCache
     teacher: FeatureCache
@@ -134,11 +135,12 @@ class Finetuner:
         self.first = first_trained_block(self.shape, method.train, settings.tuned_blocks)
         # with dropout, features of training images change at every step behind the first visual prompts
         dropped = settings.prompt_dropout and "visual.prompt_embeddings" in splits[0].prompts
-        self.first_dropped = min(self.first, 0) if dropped else self.first
+        self.first_changing = min(self.first, 0) if dropped else self.first
         prefixes = tuned_names(self.shape, method.train, settings.tuned_blocks)
         parts = [split_tuned(self._initial(s), prefixes) for s in splits]
         # frozen prompts may differ between splits (random ones do); every other frozen tensor is the backbone's
-        own = set() if all(s.prompts is splits[0].prompts for s in splits) else set(splits[0].prompts)
+        self.one_start = all(s.prompts is splits[0].prompts for s in splits)
+        own = set() if self.one_start else set(splits[0].prompts)
         self.shared = {n: t for n, t in parts[0][1].items() if n not in own}
         self.active = Active(
             self._states(splits, [frozen for _, frozen in parts], store),
@@ -146,7 +148,7 @@ class Finetuner:
             stack_params([{n: t for n, t in frozen.items() if n in own} for _, frozen in parts]),
             {},
         )
-        self.recordings = {"train": Recording(), "train without angle": Recording(), "score": Recording()}
+        self.recordings = {"train": Recording(), "train on the task alone": Recording(), "score": Recording()}
         self.trained_values = sum(t[0].numel() for t in self.active.tuned.values())
 
     def run(self) -> list[SplitResult]:
@@ -210,24 +212,27 @@ class Finetuner:
         self, splits: Sequence[SplitData], frozen: Sequence[Tensors], store: FeatureStore | None
     ) -> list[SplitState]:
         """The splits before training; those with the same images, visual prompts and teacher share their caches."""
-        settings, total = self.settings, budget(self.settings.cache_gb, self.device).left
-        # test features of these splits alone are needed again if epochs are chosen by them, or if splits share them
-        again = settings.select == "test" or (len(splits) > 1 and splits[0].shared)
-        here = FeatureStore(Budget(total / 2 if again else total), self.device)
-        tests = FeatureStore(Budget(total / 2 if again else 0.0), self.device)
+        settings, by_test = self.settings, self.settings.select == "test"
+        if store:
+            assert store.backbone is self.backbone
+            trained = tested = store
+        else:
+            total = budget(settings.cache_gb, self.device).left
+            # test features are read again if epochs are chosen by them, or if several splits share them
+            again = by_test or (len(splits) > 1 and self.one_start)
+            trained = FeatureStore(self.backbone, Budget(total / 2 if again else total))
+            tested = FeatureStore(self.backbone, Budget(total / 2 if again else 0.0))
         states = []
         for data, of_split in zip(splits, frozen, strict=True):
-            ours, theirs = (store, store) if store and data.shared else (here, tests)
             targets = data.train.quality[data.train.rows].astype(np.float32)
             if settings.label_scale == "set":
                 targets = (targets - targets.min()) / (targets.max() - targets.min())
-            by_test = settings.select == "test"
             stopping = EarlyStopping(settings, data.test.quality[data.test.rows]) if by_test else None
             rng = np.random.default_rng([settings.seed, data.split])
             caches = Caches(
-                self._features(data, of_split, data.train.images, self.first_dropped, ours),
-                self._teacher(data, store if store and not data.teacher else here),
-                self._features(data, of_split, data.test.images, self.first, theirs),
+                self._features(data, of_split, data.train.images, self.first_changing, trained),
+                self._teacher(data, trained),
+                self._features(data, of_split, data.test.images, self.first, tested),
             )
             states.append(SplitState(data, targets, rng, caches, settings.learning_rate, stopping))
         return states
@@ -236,40 +241,24 @@ class Finetuner:
         self, data: SplitData, frozen: Tensors, images: Images, block: int, store: FeatureStore
     ) -> FeatureCache:
         """Features of crops in front of a block."""
-        # nothing in the function refers to this object: a circle would keep a GPU's memory after the run
-        shape, device, precision, record = self.shape, self.device, self.settings.precision, Recording()
-        clip = PromptedCLIP(frozen, shape)
-
-        @torch.no_grad()
-        def features(x: Tensor) -> tuple[Tensor]:
-            with reduced(device, precision):
-                return (clip.features(x, block),)
-
-        load = loader(images, clip)
+        clip, precision = PromptedCLIP(frozen, self.shape), self.settings.precision
+        if block < 0:  # the images, which are in memory or mapped to it
+            load = loader(images, clip)
+            return FeatureCache(lambda crops: clip.features(load(crops), block), Budget(0.0))
         # in front of the first block there is no prompt yet
-        prompts = digest(
-            {n: frozen[n] for n in data.prompts if n in frozen and n.startswith("visual.")} if block > 0 else {}
-        )
-        return store.cache((id(images), block, precision, prompts), lambda crops: record(features, load(crops))[0])
+        visual = [n for n in data.prompts if block and n in frozen and n.startswith("visual.")]
+        key = "features", id(images), block, precision, digest({n: frozen[n] for n in visual})
+        return store.cache(key, lambda: frozen_features(clip, images, block, precision))
 
     def _teacher(self, data: SplitData, store: FeatureStore) -> FeatureCache:
         """Scene logits of the teacher for training crops."""
-        device, precision, images, record = self.device, self.settings.precision, data.train.images, Recording()
-        teacher = PromptedCLIP(data.teacher or self.backbone.weights, self.shape)
-        with torch.no_grad():
-            scenes = teacher.text(self.texts.scenes)
-
-        @torch.no_grad()
-        def logits(x: Tensor) -> tuple[Tensor]:
-            with reduced(device, precision):
-                return (teacher.logits(teacher.image(x), scenes),)
-
-        load = loader(images, teacher)
-        key = id(images), "teacher", precision, id(data.teacher)
-        return store.cache(key, lambda crops: record(logits, load(crops))[0])
+        teacher, precision = PromptedCLIP(data.teacher or self.backbone.weights, self.shape), self.settings.precision
+        images, scenes = data.train.images, self.texts.scenes
+        key = "teacher", id(images), precision, id(data.teacher), digest({"scenes": scenes})
+        return store.cache(key, lambda: scene_logits(teacher, images, scenes, precision))
 
     def _keep(self, wanted: Sequence[bool]) -> None:
-        """Drop the other splits; kernels were recorded for the tensors of all."""
+        """Drop the other splits. Recordings refer to the tensors of all, so new ones are made."""
         if not all(wanted):
             self.active.keep(wanted)
             self.recordings = {name: Recording() for name in self.recordings}
@@ -288,36 +277,35 @@ class Finetuner:
                 split.tensors = self._clip(*({n: t[i].detach() for n, t in part.items()} for part in parts)).weights
 
     def load(self, epoch: int, number: int, batches: int, members: list[np.ndarray]) -> list[Tensor]:
-        """Features (S, B, L, D), teacher's scene logits (S, B, C), targets and weights (S, B) of a batch."""
+        """Features (S, B, ...), teacher's scene logits (S, B, C), targets and weights (S, B) of a batch."""
         inputs = []
         for split, chosen in zip(self.active.splits, members, strict=True):
             train, margin = split.data.train, spare(split.data.train.images, self.shape.image_size)
-            rows = train.rows[chosen]
-            crops = centre(rows, 0)  # all that there is of features of a stem
-            if cropped(train.images):
-                crops = draw_crops(rows, margin, self.settings, batches, epoch, number, split.data.split)
+            rows, drawn = train.rows[chosen], (margin, self.settings, batches, epoch, number, split.data.split)
+            crops = draw_crops(rows, *drawn) if cropped(train.images) else centre(rows, 0)
             weights = np.ones(len(chosen)) if train.weights is None else train.weights[rows]
             both = np.stack([split.targets[chosen], weights]).astype(np.float32)
             frozen = split.caches.train.get(crops), split.caches.teacher.get(crops)
             inputs.append((*frozen, *torch.from_numpy(both).to(self.device)))
         return [torch.stack(column) for column in zip(*inputs, strict=True)]
 
-    def train(self, look: bool, *batch: Tensor) -> tuple[Tensor, Tensor]:
-        """One step: losses (2, S) before it, and the angles (S,) between their gradients, NaN unless ``look``.
+    def train(self, semantic_gradient: bool, *batch: Tensor) -> tuple[Tensor, Tensor]:
+        """One step: losses (2, S) before it, and the angles (S,) between their gradients.
 
-        ``batch`` is the learning rates (S,), what ``load`` returned, and the masks of dropout.
+        Without ``semantic_gradient`` there is nothing for a rule to combine, and the angles are NaN. ``batch`` is the learning
+        rates (S,), what ``load`` returned, and the masks of dropout.
         """
 
         def one(rates: Tensor, *batch: Tensor) -> tuple[Tensor, Tensor]:
-            task, semantic = self.losses(*batch)
-            angles = self.step(task, semantic if look else None, rates)
-            losses = torch.stack([task, semantic]).detach()
-            return losses, torch.full_like(task, torch.nan) if angles is None else angles
+            task, semantic = self.batch_losses(*batch)
+            angles = self.step(task, semantic if semantic_gradient else None, rates)
+            both = torch.stack([task, semantic]).detach()
+            return both, torch.full_like(task, torch.nan) if angles is None else angles
 
-        losses, angles = self.recordings["train" if look else "train without angle"](one, *batch)
-        return losses, angles
+        both, angles = self.recordings["train" if semantic_gradient else "train on the task alone"](one, *batch)
+        return both, angles
 
-    def losses(self, *batch: Tensor) -> tuple[Tensor, Tensor]:
+    def batch_losses(self, *batch: Tensor) -> tuple[Tensor, Tensor]:
         """Task and semantic loss (S,) of what ``load`` returned, and the masks of dropout."""
 
         def encode(tuned: Tensors, frozen: Tensors) -> tuple[Tensor, Tensor]:
@@ -326,7 +314,7 @@ class Finetuner:
 
         def one(tuned: Tensors, frozen: Tensors, texts: tuple[Tensor, Tensor], *batch: Tensor) -> tuple[Tensor, Tensor]:
             features, teacher, target, weight, *masks = batch
-            clip, first, heat = self._clip(tuned, frozen), self.first_dropped, self.settings.temperature
+            clip, first, heat = self._clip(tuned, frozen), self.first_changing, self.settings.temperature
             return losses(clip, first, texts, features, teacher, target, heat, masks[0] if masks else None, weight)
 
         tensors = self.active.tuned, self.active.frozen
@@ -368,7 +356,7 @@ class Finetuner:
             return both.to(clip.weights["logit_scale"].dtype).softmax(-1)[:, 0]
 
         @torch.no_grad()
-        def batch(texts: Tensor, features: Tensor) -> tuple[Tensor]:
+        def score_batch(texts: Tensor, features: Tensor) -> tuple[Tensor]:
             with reduced(self.device, self.settings.precision):
                 return (each_split(score, *tensors, texts, features),)
 
@@ -380,7 +368,7 @@ class Finetuner:
             for split, of_split in zip(splits, part, strict=True):
                 margin = spare(split.data.test.images, self.shape.image_size)
                 features.append(split.caches.test.get(centre(of_split, margin)))
-            scores.append(self.recordings["score"](batch, texts, torch.stack(features))[0].cpu().numpy())
+            scores.append(self.recordings["score"](score_batch, texts, torch.stack(features))[0].cpu().numpy())
         whole = np.concatenate(scores, axis=1)
         return [row[: len(s.data.test.rows)] for row, s in zip(whole, splits, strict=True)]
 
@@ -397,13 +385,39 @@ class Finetuner:
         return going
 
 
-# ------------------------------------------------------------------------- what is trained, the losses, and one SGD step
+# -------------------------------------------------------------- frozen features, what is trained, losses, and one SGD step
 
 
 def loader(images: Images, clip: PromptedCLIP) -> Callable[[Sequence[Crop]], Tensor]:
     """From crops of the images to what the CLIP reads, (B, 3, S, S) normalised pixels or features of its stem."""
     shape, like = clip.shape, clip.weights["logit_scale"]
     return lambda crops: pixels(crop(images, crops, shape.image_size).to(like.device), shape).to(like.dtype)
+
+
+def frozen_features(clip: PromptedCLIP, images: Images, block: int, precision: str) -> Compute:
+    """From crops of the images to features in front of a block, (B, L, D)."""
+    load, record = loader(images, clip), Recording()
+
+    @torch.no_grad()
+    def features(x: Tensor) -> tuple[Tensor]:
+        with reduced(x.device, precision):
+            return (clip.features(x, block),)
+
+    return lambda crops: record(features, load(crops))[0]
+
+
+def scene_logits(teacher: PromptedCLIP, images: Images, scenes: Tensor, precision: str) -> Compute:
+    """From crops of the images to logits of the scene texts, (B, C)."""
+    load, record = loader(images, teacher), Recording()
+    with torch.no_grad():
+        embedded = teacher.text(scenes)
+
+    @torch.no_grad()
+    def logits(x: Tensor) -> tuple[Tensor]:
+        with reduced(x.device, precision):
+            return (teacher.logits(teacher.image(x), embedded),)
+
+    return lambda crops: record(logits, load(crops))[0]
 
 
 def tuned_names(shape: Shape, train: Sequence[str], blocks: int) -> tuple[str, ...]:

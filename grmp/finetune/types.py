@@ -28,7 +28,7 @@ class Texts:
 class Subset:
     """The training or test images of a split: rows of a prepared database."""
 
-    images: Images  # (N, 3, S, S) uint8
+    images: Images  # (N, 3, S, S) uint8, or (N, C, G, G) features of a stem
     quality: np.ndarray  # (N,) in [0, 1]
     rows: np.ndarray  # positions in both
     weights: np.ndarray | None = None  # (N,) of the images in the task loss; None: all equal
@@ -45,7 +45,6 @@ class SplitData:
     teacher: Tensors | None = None  # weights of the CLIP behind the semantic loss; None: the frozen backbone
     # also return the tensors after the last epoch (``scores`` are theirs only with ``select`` "fixed")
     keep: bool = False
-    shared: bool = True  # other splits or calls start from the same visual prompts, or there are none
 
     def untested(self) -> SplitData:
         """The same for its tensors alone; a split needs a test image, and the score of this one is not used."""

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from grmp.clip.model import Backbone
     from grmp.data.dataset import Dataset
     from grmp.data.splits import Splits
-    from grmp.finetune.feature_cache import FeatureStore
 
 Splitwise = Callable[[list[int]], list[SplitResult]]
 
@@ -37,7 +36,6 @@ class RunContext:
     shots: int | str
     backbone: Backbone
     device: torch.device
-    store: FeatureStore | None = None  # of frozen features, if several fine-tunings are to share them
 
     @property
     def quality(self) -> np.ndarray:

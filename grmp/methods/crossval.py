@@ -11,7 +11,7 @@ sources the first candidate is taken.
 
 from dataclasses import replace
 from itertools import product
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from pydantic import Field
@@ -20,6 +20,9 @@ from grmp.errors import UserError
 from grmp.finetune.types import SplitResult
 from grmp.methods.context import RunContext, Splitwise
 from grmp.params import Method, Params, Tune, need
+
+if TYPE_CHECKING:
+    from grmp.finetune.feature_cache import FeatureStore
 
 Candidate = dict[str, float]
 
@@ -56,21 +59,22 @@ class CrossVal(Method):
 
 def prepare(ctx: RunContext, method: CrossVal) -> Splitwise:
     """Choose a candidate for each split by its folds, then fine-tune under it on the K labels."""
-    from grmp.finetune.feature_cache import FeatureStore, budget
     from grmp.methods import tune
     from grmp.metrics import srcc
 
     candidates, base = method.candidates, ctx.params.methods[method.method]
     assert isinstance(base, Tune)  # checked when the settings are read
 
-    def compute(ctx: RunContext, candidate: Candidate, numbers: list[int]) -> list[SplitResult]:
-        return tune.prepare(replace(ctx, params=ctx.params.changed(candidate)), base)(numbers)
+    def compute(
+        ctx: RunContext, candidate: Candidate, numbers: list[int], store: "FeatureStore | None"
+    ) -> list[SplitResult]:
+        return tune.prepare(replace(ctx, params=ctx.params.changed(candidate)), base, store)(numbers)
 
-    def score(ctx: RunContext, candidate: Candidate, numbers: list[int]) -> list[float]:
+    def score(candidate: Candidate, numbers: list[int], store: "FeatureStore | None") -> list[float]:
         """SRCC of the out-of-fold scores of each split; -inf where there is none."""
         found = {split: np.full(len(ctx.quality), np.nan) for split in numbers}
         for inner, of in folds(ctx, method.folds, numbers):
-            for split, result in zip(of, compute(inner, candidate, of), strict=True):
+            for split, result in zip(of, compute(inner, candidate, of, store), strict=True):
                 if not result.failure:
                     found[split][inner.tested.test(split)] = result.scores
         rows = {split: ctx.splits.train(split, ctx.shots) for split in numbers}
@@ -78,14 +82,12 @@ def prepare(ctx: RunContext, method: CrossVal) -> Splitwise:
         return [-np.inf if np.isnan(value) else value for value in each]
 
     def run(numbers: list[int]) -> list[SplitResult]:
-        here = ctx
-        if ctx.device.type == "cpu":  # candidates and folds read the same images
-            here = replace(ctx, store=FeatureStore(budget(ctx.params.adapt.cache_gb, ctx.device), ctx.device))
-        scores = np.array([score(here, candidate, numbers) for candidate in candidates])  # (candidates, splits)
+        store = tune.feature_store(ctx)  # candidates and folds read the same images
+        scores = np.array([score(candidate, numbers, store) for candidate in candidates])  # (candidates, splits)
         results = dict.fromkeys(numbers, SplitResult())
         for i, candidate in enumerate(candidates):
             chosen = [split for split, best in zip(numbers, scores.argmax(0), strict=True) if best == i]
-            for split, result in zip(chosen, compute(here, candidate, chosen) if chosen else [], strict=True):
+            for split, result in zip(chosen, compute(ctx, candidate, chosen, store) if chosen else [], strict=True):
                 results[split] = replace(result, chosen=candidate)
         return [results[split] for split in numbers]
 

@@ -97,11 +97,12 @@ def prepare(ctx: RunContext, method: Panel) -> Splitwise:
 
     def one(split: int) -> SplitResult:
         train, seed = ctx.splits.train(split, ctx.shots), (ctx.params.adapt.seed, split)
-        views = [centre(train, 0)]  # all that there is of features of a stem
         if cropped(images):
             rng = np.random.default_rng([*seed, 1])
             draws = rng.integers(0, [margin + 1, margin + 1, 2], size=(method.views, len(train), 3))
             views = [[(int(r), int(y), int(x), bool(f)) for r, (y, x, f) in zip(train, d, strict=True)] for d in draws]
+        else:
+            views = [centre(train, 0)]
         kept = [torch.cat(list(tokens(images, crops))) for crops in views]
         network, result = small_net.learn(
             lambda: decoder(shape.vision_width, method.width, method.members, method.heads),

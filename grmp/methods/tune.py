@@ -12,7 +12,7 @@ import torch
 
 from grmp.clip.checkpoints import load_prompts
 from grmp.clip.model import Tensors, prompted_texts, random_prompts, tokenize
-from grmp.data.crops import place
+from grmp.data.crops import cropped, place
 from grmp.errors import UserError
 from grmp.finetune.feature_cache import FeatureStore, budget
 from grmp.finetune.gradient_rules import RULES
@@ -22,23 +22,36 @@ from grmp.methods.context import RunContext, Splitwise
 from grmp.params import STARTS, Tune
 
 PLAIN = "a photo with {}."  # finetune.py, IQACLIP: the quality texts without a context
+FRESH = ("visual", "random")  # starts with visual prompts of each split's own
 
 
-def prepare(ctx: RunContext, method: Tune) -> Splitwise:
-    """Fine-tune the named parts of the prompted CLIP on each split, as many splits together as are asked for."""
+def prepare(ctx: RunContext, method: Tune, store: FeatureStore | None = None) -> Splitwise:
+    """Fine-tune the named parts of the prompted CLIP on each split, as many splits together as are asked for.
+
+    ``store`` is that of related fine-tunings [default: one for all splits that start from the same visual prompts].
+    """
     texts, data = split_data(ctx, method)
-
-    settings, store = ctx.params.adapt, ctx.store
-    if not store and ctx.device.type == "cpu":  # where splits are computed one after the other
-        store = FeatureStore(budget(settings.cache_gb, ctx.device), ctx.device)
+    if not store and ctx.params.start_of(method) not in FRESH:
+        store = feature_store(ctx)
 
     def run(numbers: list[int]) -> list[SplitResult]:
-        todo = with_teachers(ctx, method, texts, [data(i) for i in numbers])
+        todo = with_teachers(ctx, method, texts, [data(i) for i in numbers], store)
         ready = [d for d in todo if isinstance(d, SplitData)]
-        found = iter(finetune(ctx.backbone, texts, method, settings, ready, store))
+        found = iter(finetune(ctx.backbone, texts, method, ctx.params.adapt, ready, store))
         return [next(found) if isinstance(d, SplitData) else d for d in todo]
 
     return run
+
+
+def feature_store(ctx: RunContext) -> FeatureStore | None:
+    """Where fine-tunings that follow one another keep frozen features, or None where each of them has its own.
+
+    On a GPU, splits trained side by side share them anyway. Random crops of one split's images are not those of another's and
+    would only fill the budget; of features of a stem there is one crop.
+    """
+    if ctx.device.type != "cpu" or cropped(ctx.inputs(ctx.source)):
+        return None
+    return FeatureStore(ctx.backbone, budget(ctx.params.adapt.cache_gb, ctx.device))
 
 
 def split_data(ctx: RunContext, method: Tune) -> tuple[Texts, Callable[[int], SplitData]]:
@@ -54,14 +67,13 @@ def split_data(ctx: RunContext, method: Tune) -> tuple[Texts, Callable[[int], Sp
     scenes = [TEACHER_SCENE.format(s) for s in ctx.params.adapt.scenes]
     texts = Texts(*map(tokenize, (quality, scenes)))
 
-    fresh_visual = begin in ("visual", "random")  # visual prompts of each split's own
     learned = [] if begin in STARTS else load_prompts(ctx.root, begin, ctx.backbone, p)
     images = place(ctx.inputs(ctx.source), ctx.device)
     target_images = images if ctx.target is ctx.source else place(ctx.inputs(ctx.target), ctx.device)
 
     def start(split: int) -> Tensors:
         generator = torch.Generator().manual_seed(1000 * ctx.params.adapt.seed + split)
-        visual = p.visual_tokens if fresh_visual else 0
+        visual = p.visual_tokens if begin in FRESH else 0
         prompts = random_prompts(ctx.backbone.shape, visual, p.visual_layers, p.text_tokens, p.norm, generator)
         dropped = [] if has_context else ["ctx"]
         if begin in ("none", "context"):  # no visual prompts, so none of their LayerNorm either
@@ -77,7 +89,7 @@ def split_data(ctx: RunContext, method: Tune) -> tuple[Texts, Callable[[int], Sp
         train = Subset(images, ctx.quality, ctx.splits.train(split, ctx.shots), ctx.weights)
         test = Subset(target_images, ctx.target.index["quality"].to_numpy(np.float64), ctx.tested.test(split))
         prompts = shared[split % len(shared)] if shared else on_device(start(split))
-        return SplitData(split, prompts, train, test, shared=not fresh_visual or ctx.store is not None)
+        return SplitData(split, prompts, train, test)
 
     return texts, data
 
@@ -97,7 +109,9 @@ def tuned(ctx: RunContext, name: str, texts: Texts, data: SplitData, remedy: str
     return found.tensors
 
 
-def with_teachers(ctx: RunContext, method: Tune, texts: Texts, todo: list[SplitData]) -> list[SplitData | SplitResult]:
+def with_teachers(
+    ctx: RunContext, method: Tune, texts: Texts, todo: list[SplitData], store: FeatureStore | None = None
+) -> list[SplitData | SplitResult]:
     """The inputs with the teacher of the semantic loss: ``clip`` (frozen), or ``quality`` for the control "upper".
 
     A quality teacher is the same CLIP, fine-tuned on ALL labels of the split's training side, so that the method knows more
@@ -114,6 +128,7 @@ def with_teachers(ctx: RunContext, method: Tune, texts: Texts, todo: list[SplitD
         steps, a_pass = (math.ceil(len(side.rows) / settings.batch) for side in (data.train, everything))
         epochs = max(1, round(settings.epochs * steps / a_pass))
         schedule = settings.model_copy(update={"select": "fixed", "epochs": epochs})
-        (taught,) = finetune(ctx.backbone, texts, plain, schedule, [replace(data, train=everything).untested()])
+        lesson = replace(data, train=everything).untested()
+        (taught,) = finetune(ctx.backbone, texts, plain, schedule, [lesson], store)
         out.append(taught if taught.failure else replace(data, teacher=taught.tensors))
     return out

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from grmp.finetune.feature_cache import Budget, FeatureCache, FeatureStore, budget, digest
+from tests.finetune.test_loop import backbone
 
 
 def counted(budget_bytes):
@@ -60,15 +61,18 @@ def test_automatic_budget_is_half_of_what_is_free():
 
 
 def test_store_returns_one_cache_per_key():
-    store, calls = FeatureStore(Budget(1e6), torch.device("cpu")), []
+    store, calls = FeatureStore(backbone(torch.float32), Budget(1e6)), []
 
     def compute(crops):
         calls.append(list(crops))
         return torch.zeros(len(crops), 5)
 
-    first = store.cache("key", compute)
-    assert store.cache("key", lambda crops: torch.ones(len(crops), 5)) is first
-    assert store.cache("other", compute) is not first
+    def never():
+        raise AssertionError("the key is known")
+
+    first = store.cache("key", lambda: compute)
+    assert store.cache("key", never) is first
+    assert store.cache("other", lambda: compute) is not first
     first.get([A, B])
     first.get([B, C])
     assert calls == [[A], [B], [C]]  # one crop at a time, each once

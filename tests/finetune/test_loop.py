@@ -168,7 +168,7 @@ def test_dropout_is_of_the_prompts_and_of_training_alone(world):
     ]
     assert found[0].scores.tobytes() == found[1].scores.tobytes(), "without visual prompts there is nothing to drop"
     dropped = Adapt(**SETTINGS | {"prompt_dropout": 0.3})
-    first = [loop.Finetuner(world[0], world[2], tune(), dropped, [j]).first_dropped for j in (job(world), blank)]
+    first = [loop.Finetuner(world[0], world[2], tune(), dropped, [j]).first_changing for j in (job(world), blank)]
     assert first == [0, 2], "its features can be kept"
 
 
@@ -181,8 +181,10 @@ def test_same_seed_same_bytes_and_history(world):
     assert run(world, seed=8).scores.tobytes() != one.scores.tobytes()
 
 
-def test_cache_changes_nothing(world):
-    np.testing.assert_allclose(run(world).scores, run(world, cache_gb=0.0).scores, atol=1e-6)
+@pytest.mark.parametrize("cache_gb", [0.0, 3e-5])
+def test_cache_changes_no_byte(world, cache_gb):
+    """Without one, and with one that is full before every crop is in it."""
+    assert run(world).scores.tobytes() == run(world, cache_gb=cache_gb).scores.tobytes()
 
 
 def test_learns_the_labels(world):
@@ -422,7 +424,7 @@ def test_kept_tensors_are_the_adapted_clip(world, at_once, train):
 @pytest.mark.parametrize("own", [False, True])
 def test_a_store_changes_no_byte(world, own):
     arguments = backbone(torch.float32), world[2], tune(), Adapt(**SETTINGS)
-    three, store = jobs(world, torch.float32, own), FeatureStore(Budget(2.0**30), torch.device("cpu"))
+    three, store = jobs(world, torch.float32, own), FeatureStore(arguments[0], Budget(2.0**30))
     kept = [finetune(*arguments, [j], store)[0] for j in three]
     for a, b in zip(kept, alone(*arguments, three), strict=True):
         assert a.scores.tobytes() == b.scores.tobytes()
@@ -434,14 +436,22 @@ def test_a_store_changes_no_byte(world, own):
     assert {key: len(cache.kept) for key, cache in store.caches.items()} == computed, "everything was there"
 
 
+@pytest.mark.parametrize("own", [False, True])
+def test_test_features_are_kept_if_splits_share_them(world, own):
+    arguments = backbone(torch.float32), world[2], tune(), Adapt(**SETTINGS | {"cache_gb": 1.0})
+    states = loop.Finetuner(*arguments, jobs(world, torch.float32, own)).active.splits
+    budgets = [(s.caches.train.budget.left, s.caches.test.budget.left) for s in states]
+    assert budgets == [(2.0**30, 0.0) if own else (2.0**29, 2.0**29)] * 3
+
+
 def test_features_of_a_stem_are_neither_cropped_nor_flipped(world):
     features = np.random.default_rng(0).normal(size=(21, 5, 4, 4)).astype(np.float32)
     clip = backbone(torch.float32)
     clip.weights["visual.conv1.weight"] = torch.randn(64, 5, 1, 1, generator=torch.Generator().manual_seed(0)) / 5
-    store = FeatureStore(Budget(2.0**30), torch.device("cpu"))
+    store = FeatureStore(clip, Budget(2.0**30))
     settings = Adapt(**SETTINGS | {"views": 4})
     finetune(clip, world[2], tune(), settings, [job(world, features)], store)
-    crops_of = {key[1]: set(cache.kept) for key, cache in store.caches.items()}
+    crops_of = {key[0]: set(cache.kept) for key, cache in store.caches.items()}
     assert crops_of["teacher"] == {(row, 0, 0, False) for row in TRAIN}
 
 

@@ -1,6 +1,7 @@
 """Fine-tuning: the control whose teacher knows the quality."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from grmp.clip.model import (
 )
 from grmp.data import dataset as prepared
 from grmp.data import splits
+from grmp.finetune.feature_cache import Budget, FeatureStore
 from grmp.methods import tune
 from grmp.methods.context import RunContext
 from grmp.pretrain.train import pretrain
@@ -47,6 +49,15 @@ def tiny_case(loaded, base):
     return RunContext(loaded, base, db, db, parts, parts, 12, backbone, torch.device("cpu"))
 
 
+def test_splits_share_features_of_a_stem_alone(world):
+    """Of images every split has crops of its own."""
+    case = tiny_case(params.load(world), world.parent)
+    features = np.zeros((len(case.source.images), 5, 4, 4), np.float32)
+    assert tune.feature_store(case) is None
+    store = tune.feature_store(replace(case, source=replace(case.source, images=features)))
+    assert store.backbone is case.backbone
+
+
 def test_upper_is_taught_by_a_clip_that_knows_quality(world):
     """Its teacher, which saw all labels, predicts better than where it started; the method differs from plain GRMP-IQA."""
     loaded = params.load(world)
@@ -56,14 +67,17 @@ def test_upper_is_taught_by_a_clip_that_knows_quality(world):
     db, parts, backbone = case.source, case.splits, case.backbone
     seen, asked = [], tune.finetune
 
-    def watched(place, texts, method, settings, jobs, store=None):
-        found = asked(place, texts, method, settings, jobs, store)
+    store = FeatureStore(backbone, Budget(2.0**28))
+
+    def watched(place, texts, method, settings, jobs, given):
+        assert given is store
+        found = asked(place, texts, method, settings, jobs, given)
         seen.append((method, settings, jobs, found))
         return found
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tune, "finetune", watched)
-        (found,) = methods.prepare(case, "upper")([1])
+        (found,) = tune.prepare(case, loaded.methods["upper"], store)([1])
     (teaching, schedule, (lesson,), (taught,)), (_, settings, (job,), _) = seen
     assert sorted(lesson.train.rows) == sorted(parts.train(1, None))
     assert set(lesson.test.rows) <= set(lesson.train.rows)
