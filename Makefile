@@ -75,6 +75,7 @@ reference: ## copy the results of demo/ and real/*/ into results/, the committed
 	@test ! -d demo/results/site || { rm -rf results/demo; cp -r demo/results results/demo; cp demo/dvc.lock results/demo; rm -rf results/demo/partial; }
 	@for folder in real/*/; do test ! -f $$folder/results/scores.csv || { rm -rf results/$$folder; mkdir -p results/$$folder; \
 		cd $(CURDIR)/$$folder/results && cp -r params.yaml *.json *.csv $(CURDIR)/results/$$folder && \
+		{ test ! -d ../data/splits/livec || cp -r ../data/splits/livec $(CURDIR)/results/$$folder/splits; } && \
 		for part in tables $(foreach name,$(SHOWN),figures/$(name) notebooks/$(name).ipynb); do test ! -e $$part || cp -r --parents $$part $(CURDIR)/results/$$folder; done; cd $(CURDIR); }; done
 
 lint: install ## ruff (lint and format) and mypy
@@ -102,5 +103,5 @@ recover: ## repair what a killed dvc repro left half-written
 lock: install ## update constraints.txt from the installed packages
 	@$(BIN)/python -m pip freeze --exclude-editable | grep -v '^-e' > constraints.txt
 
-clean: ## delete the results of all pipelines (not .venv)
+clean: ## delete what demo/ and real/ have computed (not .venv)
 	rm -rf demo/data demo/models demo/results real/*/data real/*/models real/*/results

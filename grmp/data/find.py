@@ -61,4 +61,4 @@ def tally(left_out: Counter[str]) -> str:
     """The files that are left out, as one clause; empty if there are none."""
     text = ", ".join(f"{count} {printable(Path(kind))}" for kind, count in sorted(left_out.items()))
     heic = {".heic", ".heif"} & left_out.keys()
-    return f"left out: {text}" + ('; for HEIC: pip install "grmp[heic]"' if heic else "") if text else ""
+    return f"left out: {text}" + ("; for HEIC: pip install pillow-heif" if heic else "") if text else ""

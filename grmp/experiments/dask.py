@@ -20,7 +20,7 @@ def connect(address: str) -> "Client":
     try:
         from distributed import Client
     except ImportError:
-        raise UserError("--cluster with an address needs Dask; install it with: pip install 'grmp[dask]'") from None
+        raise UserError("--cluster with an address needs Dask; install it with: pip install distributed") from None
     try:
         client = Client(address, timeout=WAIT)
     except (OSError, ValueError) as error:
