@@ -9,6 +9,7 @@ from grmp.report.results import Results, at, title
 from grmp.report.table import Table, join, merged, missing_runs, number
 
 AXES = {"trained_values": "trained parameters", "seconds": "seconds per split", "memory": "peak GPU memory (MB)"}
+BESIDE = 1.3  # ratio of positions on a logarithmic axis at which two markers do not overlap
 
 
 def cost_table(results: Results) -> Table:
@@ -45,7 +46,8 @@ def cost_table(results: Results) -> Table:
 def cost_figure(results: Results, shots: int | str) -> Figure | None:
     """Median accuracy against trained parameters, seconds per split and, on a GPU, peak memory.
 
-    One column per database, or one per axis if there is a single database.
+    One column per database, or one per axis if there is a single database. Methods that train equally many parameters, to
+    two digits, are drawn side by side.
     """
     keys, grid = ["database", "method", "shots"], results.grid
     cost = at(results.cost, protocol=results.params.protocol, shots=shots)
@@ -63,10 +65,12 @@ def cost_figure(results: Results, shots: int | str) -> Figure | None:
     figure, axes = panels(len(cells), 1.7, across, 0.16 * -(-len(grid.methods) // 3), sharey=True)
     for axis, (column, database) in zip(axes, cells, strict=True):
         part = both[both["database"] == database]
+        alike = part.groupby(part[column].map("{:.2g}".format if column == "trained_values" else str))[column]
+        part = part.assign(x=part[column] * BESIDE ** (alike.cumcount() - (alike.transform("size") - 1) / 2))
         for name in grid.methods:
             here, style = part[part["method"] == name], styles[name] | {"linestyle": "none", "alpha": 0.8}
-            axis.plot(here[column], here["median"], **style)
-            axis.vlines(here[column], here["median_low"], here["median_high"], color=style["color"], linewidth=0.9)
+            axis.plot(here["x"], here["median"], **style)
+            axis.vlines(here["x"], here["median_low"], here["median_high"], color=style["color"], linewidth=0.9)
         _log_scale(axis, both[column].dropna())
         axis.set_xlabel(AXES[column])
         axis.set_title(title(database))
