@@ -213,7 +213,7 @@ def meta_training(s: Setting) -> Work:
                 return task_loss(clip.logits(image, clip.quality_text(s.texts.quality)), batch[1])
 
         inner = meta.Inner(s.prompts, RELEASED.inner, RELEASED.inner_rate)
-        _, (support, query) = meta.visit(s.prompts, inner, [(batch, batch)], loss, RELEASED)
+        _, (support, query) = meta.visit(s.prompts, inner, [batch], [batch], loss, RELEASED)
         return [torch.tensor(support + query)]
 
     def theirs() -> list[Tensor]:

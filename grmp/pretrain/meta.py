@@ -6,13 +6,13 @@ use of the query batches and the outer step depend on the variant (params.Varian
     reset never, query inner, outer average, order 0   the released code: one long joint training of the inner model, of
                                                        which the meta model is a slow average (pretrain.py, train_model)
     reset task,  query inner, outer average, order 0   Reptile: theta <- theta - rate * mean_i (theta - theta_i)
-    reset task,  query outer, order 1                  first-order MAML: the mean query gradient at theta_i
+    reset task,  query outer, order 1                  first-order MAML: the gradient of the mean query loss at theta_i
     reset task,  query outer, order 2                  MAML: the same, differentiated through the inner (SGD) steps
 
 Only the prompts are trained; the backbone is frozen.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -74,41 +74,58 @@ class Outer:
 
 
 def visit(
-    theta: Tensors, inner: Inner, batches: Iterable[tuple[Batch, Batch]], loss: Loss, variant: Variant
+    theta: Tensors, inner: Inner, supports: Sequence[Batch], queries: Sequence[Batch], loss: Loss, variant: Variant
 ) -> tuple[Tensors, Losses]:
-    """Train ``inner`` on the (support, query) batches of a task.
+    """Train ``inner`` on the support batches of a task.
 
-    Returns the direction for the outer step (theta moves against it), and the losses on the way.
+    With ``query: inner`` a step on a query batch follows each of them; the query batches are used cyclically, as released
+    (pretrain.py, train_model). Returns the direction for the outer step (theta moves against it), and the losses on the way.
     """
     if variant.order == 2:
-        return _visit_second_order(inner.prompts, list(batches), loss, variant.inner_rate)
-    support_losses, query_losses, queries = list[float](), list[float](), list[Batch]()
-    for support, query in batches:
+        return _visit_second_order(inner.prompts, supports, queries, loss, variant.inner_rate)
+    support_losses, query_losses = list[float](), list[float]()
+    for i, support in enumerate(supports):
         support_losses.append(inner.step(loss, support))
         if variant.query == "inner":
-            query_losses.append(inner.step(loss, query))
-        else:
-            queries.append(query)
-    if variant.order == 0:
-        with torch.no_grad():  # Reptile without query steps: the query losses are reported only
-            query_losses += [float(loss(inner.prompts, query)) for query in queries]
-        return {n: theta[n] - t.detach() for n, t in inner.prompts.items()}, (support_losses, query_losses)
-    values = torch.stack([loss(inner.prompts, query) for query in queries])
-    direction = torch.autograd.grad(values.mean(), list(inner.prompts.values()))
-    return dict(zip(inner.prompts, direction, strict=True)), (support_losses, values.tolist())
+            query_losses.append(inner.step(loss, queries[i % len(queries)]))
+    if variant.order == 1:
+        direction, query_losses = _query_gradient(inner.prompts, inner.prompts, queries, loss)
+        return direction, (support_losses, query_losses)
+    if variant.query == "outer":
+        with torch.no_grad():  # they are reported only
+            query_losses = [float(loss(inner.prompts, query)) for query in queries]
+    return {n: theta[n] - t.detach() for n, t in inner.prompts.items()}, (support_losses, query_losses)
 
 
 def _visit_second_order(
-    start: Tensors, batches: Sequence[tuple[Batch, Batch]], loss: Loss, rate: float
+    start: Tensors, supports: Sequence[Batch], queries: Sequence[Batch], loss: Loss, rate: float
 ) -> tuple[Tensors, Losses]:
     """MAML: the query gradient with respect to the start, through plain SGD steps on the support batches."""
     prompts, support_losses = start, []
     with sdpa_kernel(SDPBackend.MATH):  # the fused attention kernels cannot be differentiated twice
-        for support, _ in batches:
+        for support in supports:
             value = loss(prompts, support)
             support_losses.append(float(value.detach()))
             grads = torch.autograd.grad(value, list(prompts.values()), create_graph=True)
             prompts = {n: t - rate * g for (n, t), g in zip(prompts.items(), grads, strict=True)}
-        values = torch.stack([loss(prompts, query) for _, query in batches])
-        direction = torch.autograd.grad(values.mean(), list(start.values()))
-    return dict(zip(start, direction, strict=True)), (support_losses, values.tolist())
+        direction, query_losses = _query_gradient(start, prompts, queries, loss)
+    return direction, (support_losses, query_losses)
+
+
+def _query_gradient(
+    start: Tensors, prompts: Tensors, queries: Sequence[Batch], loss: Loss
+) -> tuple[Tensors, list[float]]:
+    """Gradient with respect to ``start`` of the mean loss of ``prompts`` over all query images, and the loss of each batch.
+
+    One batch at a time, so that memory does not grow with their number.
+    """
+    total, parts, losses = sum(len(targets) for _, targets in queries), list[Sequence[Tensor]](), list[float]()
+    for number, query in enumerate(queries, 1):
+        value = loss(prompts, query)
+        losses.append(float(value.detach()))
+        again = prompts is not start and number < len(
+            queries
+        )  # the steps from start to prompts are passed through again
+        part = torch.autograd.grad(value * (len(query[1]) / total), list(start.values()), retain_graph=again)
+        parts = [part] if not parts else [[a + b for a, b in zip(parts[0], part, strict=True)]]
+    return dict(zip(start, parts[0], strict=True)), losses

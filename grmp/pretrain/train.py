@@ -1,9 +1,11 @@
 """The ``pretrain`` stage: visit every task of every database, step the meta prompts, keep a checkpoint per epoch.
 
 One outer step follows all tasks of one database, as in pretrain.py of the released code. Random numbers come from generators
-seeded with (seed, epoch, database, task), so an interrupted run that resumes after its last epoch ends at the same weights.
+seeded with (seed, epoch, database), those of dropout with the task, too, so an interrupted run that resumes after its last
+complete epoch ends at the same weights.
 """
 
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -59,17 +61,25 @@ def pretrain(params: Params, root: Path, name: str) -> None:
         print(f"{target} is up to date")
         return
 
-    given = {d: [stem_cache.inputs(root, side, backbone) for side in sides] for d, sides in loaded.items()}
-    placed = {(d, side.shape): place(side, device) for d, sides in given.items() for side in sides}  # equal ones once
-    images = {d: [placed[d, side.shape] for side in sides] for d, sides in given.items()}
+    images = {}
+    for d, sides in loaded.items():
+        once = {
+            v: place(stem_cache.inputs(root, side, backbone), device) for v, side in zip(views[d], sides, strict=True)
+        }
+        images[d] = [once[view] for view in views[d]]
     # runs are independent; on a CPU as many at a time as there are cores for, which changes no number; but order 2 chooses
     # torch's attention kernel, for the whole process
-    learn = partial(_learn, params, name, loaded, images, backbone, tokens)
+    stop = threading.Event()
+    learn = partial(_learn, params, name, loaded, images, backbone, tokens, stop)
     alone = device.type == "cuda" or (isinstance(variant, Variant) and variant.order == 2)
     with ThreadPoolExecutor(1 if alone else max(1, cpus() // settings.threads)) as pool:
-        learned = list(pool.map(learn, range(len(kept)), kept))
+        try:
+            learned = list(pool.map(learn, range(len(kept)), kept))
+        except BaseException:  # a loss that is not finite, or Ctrl-C: the other runs end with their task
+            stop.set()
+            raise
     write_text(root / "results/pretrain" / f"{name}.csv", pd.DataFrame(learned[0].rows).to_csv(index=False))
-    stated = {"variant": variant.model_dump(), "pretrain": settings.model_dump()}
+    stated = {"variant": variant.model_dump(), "pretrain": _settings(settings)}
     metadata = {"identity": identity, "backbone": backbone.sha256} | stated
     checkpoints.save(target, checkpoints.joined([state.prompts for state in learned]), metadata)
     for checkpoint in kept:
@@ -83,12 +93,13 @@ def _learn(
     images: dict[str, list[Images]],
     backbone: Backbone,
     tokens: Tensor,
-    number: int,
+    stop: threading.Event,
+    run: int,
     checkpoint: "Checkpoint",
 ) -> "State":
-    """One run of pre-training, with seed ``pretrain.seed + number``; its losses and final prompts."""
+    """One run of pre-training, with seed ``pretrain.seed + run``; its losses and final prompts."""
     settings, variant, p = params.pretrain, params.variants[name], params.prompts
-    settings = settings.model_copy(update={"seed": settings.seed + number})
+    settings = settings.model_copy(update={"seed": settings.seed + run})
     tasks: dict[str, list[Any]] = {}
     for d in settings.databases:
         of_levels, index = isinstance(variant, Triplets), loaded[d][0].index
@@ -115,6 +126,8 @@ def _learn(
                 seed = [settings.seed, epoch, number]
                 rng = np.random.default_rng(seed)
                 for i in rng.permutation(len(of_database)).tolist():
+                    if stop.is_set():
+                        return state
                     start = time.perf_counter()
                     if number > 0:  # pretrain.py makes a new inner Adam for each task of the second database
                         learner.renew()
@@ -154,21 +167,22 @@ class MetaLearner:
         if variant.reset == "never":
             self.models["inner"] = self.inner.prompts, self.inner.optimizer
 
-    def batches(self, task: Any, images: list[Images], rng: np.random.Generator) -> list[tuple[meta.Batch, meta.Batch]]:
-        """A visit's (support, query) batches; query batches are used cyclically."""
+    def batches(
+        self, task: Any, images: list[Images], rng: np.random.Generator
+    ) -> tuple[list[meta.Batch], list[meta.Batch]]:
+        """The support and query batches of a visit."""
         size, device = self.backbone.shape.image_size, self.backbone.device
         support, query = draw(task, self.settings, rng)
         queries = [load(images[1], *batch, size, device) for batch in query]
-        supports = [load(images[0], *batch, size, device, rng) for batch in support]
-        return [(batch, queries[i % len(queries)]) for i, batch in enumerate(supports)]
+        return [load(images[0], *batch, size, device, rng) for batch in support], queries
 
-    def visit(self, batches: Sequence[tuple[meta.Batch, meta.Batch]], seed: Sequence[int]) -> meta.Losses:
+    def visit(self, batches: tuple[list[meta.Batch], list[meta.Batch]], seed: Sequence[int]) -> meta.Losses:
         """Visit one task; ``seed`` is that of dropout."""
         if self.variant.reset == "task":
             self.inner = self.fresh()
         dropout = meta.PromptDropout(self.dropout, self.prompts, [seed])
         loss = meta.quality_loss(self.backbone, self.tokens, dropout)
-        direction, losses = meta.visit(self.prompts, self.inner, batches, loss, self.variant)
+        direction, losses = meta.visit(self.prompts, self.inner, *batches, loss, self.variant)
         self.directions.append(direction)
         return losses
 
@@ -208,15 +222,24 @@ def target_srcc(backbone: Backbone, prompts: Tensors, tokens: Tensor, target: Da
     return float(scipy.stats.spearmanr(clip.score(images, rows, text), target.index["quality"].to_numpy()[rows])[0])
 
 
+def _settings(settings: Pretrain) -> dict[str, Any]:
+    """The settings that determine the prompts of one variant."""
+    return settings.model_dump(exclude={"variants"} | ({"target"} if settings.select != "target" else set()))
+
+
 def _identity(params: Params, name: str, loaded: dict[str, list[Dataset]], backbone: Backbone) -> str:
     """Digest of everything that determines the learned prompts."""
-    groups = {"variant": params.variants[name], "pretrain": params.pretrain, "prompts": params.prompts}
+    groups = {"variant": params.variants[name], "prompts": params.prompts}
     views = params.pretrain_views
     images = {
         d: [s.info["views"][v] for s, v in zip(sides, views[-len(sides) :], strict=True)] for d, sides in loaded.items()
     }
     used = {group: values.model_dump() for group, values in groups.items()} | {"databases": images}
-    used |= {"backbone": backbone.sha256, "normalize": params.backbone.normalize}
+    used |= {
+        "pretrain": _settings(params.pretrain),
+        "backbone": backbone.sha256,
+        "normalize": params.backbone.normalize,
+    }
     return sha256_of(used | {"code": code_digest("grmp.pretrain.train")})
 
 
@@ -253,17 +276,18 @@ class Checkpoint:
 
     def load(self, models: Models) -> State:
         """Copy the file's values into ``models`` and return its state; a fresh one if it is missing, stale or corrupt."""
+        device = next(iter(next(iter(models.values()))[0].values())).device
         try:
-            device = next(iter(next(iter(models.values()))[0].values())).device
-            kept = torch.load(self.path, map_location=device, weights_only=True)
+            kept = torch.load(self.path, map_location="cpu", weights_only=True)
             if kept["identity"] != self.identity:  # it covers the shapes of all tensors
                 return State()
-            with torch.no_grad():
-                for name, (tensors, optimizer) in models.items():
-                    found, moments = kept["models"][name]
-                    for n, t in tensors.items():
-                        t.copy_(found[n])
-                    optimizer.load_state_dict(moments)
-            return State(**kept["state"])
-        except Exception:
+        except Exception:  # the reader raises many types
             return State()
+        with torch.no_grad():
+            for name, (tensors, optimizer) in models.items():
+                found, moments = kept["models"][name]
+                for n, t in tensors.items():
+                    t.copy_(found[n])
+                optimizer.load_state_dict(moments)  # which moves them to the device of its tensors
+        state = State(**kept["state"])
+        return replace(state, prompts={n: t.to(device) for n, t in state.prompts.items()})

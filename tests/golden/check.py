@@ -139,8 +139,8 @@ def _meta(
         query = (draws[0], torch.linspace(0, 1, 4))
         if reset == "task":
             inner = fresh()
-        batches = [((support, torch.linspace(1, 0, 4)), query) for support in draws[1:]]
-        direction, of_visit = meta.visit(outer.theta, inner, batches, loss, variant)
+        supports = [(support, torch.linspace(1, 0, 4)) for support in draws[1:]]
+        direction, of_visit = meta.visit(outer.theta, inner, supports, [query], loss, variant)
         directions.append(direction)
         losses += [value for pair in zip(*of_visit, strict=True) for value in pair]
     outer.step(directions)

@@ -17,7 +17,7 @@ def variant(**change) -> Variant:
 
 def quadratic(theta, batch):
     """Half the curvature-weighted squared distance to the batch's target."""
-    return 0.5 * torch.sum(CURVATURE * (theta["w"] - batch[1]) ** 2)
+    return 0.5 * torch.sum(CURVATURE * (theta["w"] - batch[1][:2]) ** 2)
 
 
 def batch(*target):
@@ -33,40 +33,50 @@ def inner_result(steps):
     return THETA["w"] * (1 - RATE * CURVATURE) ** steps
 
 
-def visit(v, batches):
-    return meta.visit(THETA, meta.Inner(THETA, v.inner, v.inner_rate), batches, quadratic, v)
+def visit(v, steps=1, queries=(QUERY,)):
+    return meta.visit(THETA, meta.Inner(THETA, v.inner, v.inner_rate), [SUPPORT] * steps, queries, quadratic, v)
 
 
 @pytest.mark.parametrize("steps", [1, 3])
 def test_reptile_direction_is_the_way_travelled(steps):
-    direction, (support, query) = visit(variant(order=0), [(SUPPORT, QUERY)] * steps)
+    direction, (support, query) = visit(variant(order=0), steps)
     torch.testing.assert_close(direction["w"], THETA["w"] - inner_result(steps))
-    assert len(support) == len(query) == steps
+    assert (len(support), len(query)) == (steps, 1)
 
 
 @pytest.mark.parametrize("steps", [1, 3])
 def test_fomaml_direction_is_the_query_gradient_at_the_adapted_point(steps):
-    direction, _ = visit(variant(order=1), [(SUPPORT, QUERY)] * steps)
+    direction, _ = visit(variant(order=1), steps)
     torch.testing.assert_close(direction["w"], CURVATURE * (inner_result(steps) - QUERY[1]))
 
 
 @pytest.mark.parametrize("steps", [1, 3])
 def test_maml_direction_is_differentiated_through_the_inner_steps(steps):
-    direction, _ = visit(variant(order=2), [(SUPPORT, QUERY)] * steps)
+    direction, _ = visit(variant(order=2), steps)
     through = (1 - RATE * CURVATURE) ** steps
     torch.testing.assert_close(direction["w"], through * CURVATURE * (inner_result(steps) - QUERY[1]))
 
 
 def test_published_query_steps_the_inner_model():
-    direction, _ = visit(variant(order=0, query="inner"), [(SUPPORT, QUERY)])
+    direction, _ = visit(variant(order=0, query="inner"))
     after = inner_result(1) - RATE * CURVATURE * (inner_result(1) - QUERY[1])
     torch.testing.assert_close(direction["w"], THETA["w"] - after)
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_every_query_image_counts_once(order):
+    """The gradient of the mean over images: batches of two and of one weigh two to one."""
+    other = batch(-1.0, 3.0)
+    two = QUERY[0], QUERY[1].repeat(2)
+    whole, _ = visit(variant(order=order), 3, [two, other])
+    parts = [visit(variant(order=order), 3, [query])[0]["w"] for query in (QUERY, other)]
+    torch.testing.assert_close(whole["w"], (2 * parts[0] + parts[1]) / 3)
 
 
 def test_theta_is_not_moved_by_a_visit():
     before = THETA["w"].clone()
     for order in (0, 1, 2):
-        visit(variant(order=order), [(SUPPORT, QUERY)])
+        visit(variant(order=order))
     assert torch.equal(THETA["w"], before)
 
 

@@ -35,7 +35,7 @@ def learner(**change):
 def pairs(seed=0):
     rng = np.random.default_rng(seed)
     x = [torch.from_numpy(rng.integers(0, 256, (4, 3, 32, 32), dtype=np.uint8)) for _ in range(2)]
-    return [((x[0], torch.linspace(0, 1, 4)), (x[1], torch.linspace(1, 0, 4)))]
+    return [(x[0], torch.linspace(0, 1, 4))], [(x[1], torch.linspace(1, 0, 4))]
 
 
 def test_masks_are_seeded_for_each_task_and_scaled():
@@ -99,7 +99,9 @@ def test_support_and_query_read_arrays_of_their_own():
     size = BACKBONE.shape.image_size
     support, query = (np.full((12, 3, s, s), value, np.uint8) for s, value in ((size + 4, 7), (size, 9)))
     task = Task("blur", np.arange(12), np.linspace(0, 1, 12, dtype=np.float32), np.arange(12))
-    for (first, _), (second, _) in learner().batches(task, [support, query], np.random.default_rng(0)):
+    for (first, _), (second, _) in zip(
+        *learner().batches(task, [support, query], np.random.default_rng(0)), strict=True
+    ):
         assert (first == 7).all()
         assert (second == 9).all()
         assert first.shape[2:] == second.shape[2:] == (size, size)
