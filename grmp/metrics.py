@@ -54,6 +54,20 @@ def fit_logistic(quality: ArrayLike, score: ArrayLike) -> Array | None:
     return np.array([high, low, middle * spread + centre, width * spread])
 
 
+def increasing_fit(quality: ArrayLike, score: ArrayLike) -> tuple[Array | None, str]:
+    """``fit_logistic`` and "ok", or None and why its curve may not be used: flat, decreasing, not found, nothing to fit."""
+    q, s = np.asarray(quality, float), np.asarray(score, float)
+    if not np.isfinite(s).all() or constant(s):
+        return None, "predictions are constant or not finite"
+    if (fit := fit_logistic(q, s)) is None:
+        return None, "the logistic fit does not converge"
+    if constant(fitted := logistic(s, *fit)):
+        return None, "the logistic fit is flat"
+    if np.corrcoef(s, fitted)[0, 1] < 0:
+        return None, "the logistic fit decreases: predictions run against quality"
+    return fit, "ok"
+
+
 def srcc(quality: ArrayLike, score: ArrayLike) -> tuple[float, str]:
     """Spearman's rank correlation and "ok", or NaN and why there is none."""
     q, s = np.asarray(quality, float), np.asarray(score, float)
@@ -95,14 +109,10 @@ def scores(quality: ArrayLike, score: ArrayLike, low: float, high: float) -> dic
         "krcc": float(scipy.stats.kendalltau(q, s).statistic),
         "plcc": float(scipy.stats.pearsonr(q, s).statistic),
     }
-    fit = fit_logistic(q, s)
+    fit, status = increasing_fit(q, s)
     if fit is None:
-        return found | {"status": "the logistic fit does not converge"}
+        return found | {"status": status}
     fitted = logistic(s, *fit)
-    if constant(fitted):
-        return found | {"status": "the logistic fit is flat"}
-    if np.corrcoef(s, fitted)[0, 1] < 0:
-        return found | {"status": "the logistic fit decreases: predictions run against quality"}
     rmse = float(np.sqrt(np.mean((fitted - q) ** 2)) * abs(high - low))
     return found | {"plcc_fit": float(scipy.stats.pearsonr(q, fitted).statistic), "rmse": rmse, "status": "ok"}
 
@@ -183,6 +193,9 @@ def two_way(
     has a closed form. The interval is that of Student's t with the degrees of freedom of Welch and Satterthwaite, since a
     percentile interval over few splits is too narrow.
 
+    Splits that start from the same run of pre-training are not independent. With few runs their variance is poorly estimated,
+    so the interval is the wider one of two: with runs drawn instead of splits, and with splits drawn.
+
     Parameters
     ----------
     differences
@@ -192,7 +205,7 @@ def two_way(
     sources
         How many images, or sources of images, were drawn from.
     runs
-        How many runs of pre-training the splits share, split j run j modulo ``runs``: these are then drawn instead of splits.
+        How many runs of pre-training the splits share, split j run j modulo ``runs``; 0: none.
 
     Returns
     -------
@@ -200,16 +213,18 @@ def two_way(
         As :func:`corrected_t`.
     """
     x, y = np.asarray(differences, float), np.asarray(resampled, float)
-    group = (np.arange(len(x)) % (runs or max(len(x), 1)))[np.isfinite(x)]
-    x, y = x[np.isfinite(x)], y[np.isfinite(y)]
-    count = len(set(group))
-    if min(count, len(y), sources) < 2:
-        return dict(NO_TEST)
-    sums = np.bincount(group, x - x.mean()) / len(x)  # of one split or run each
-    splits, images = count / (count - 1) * np.sum(sums**2), np.var(y, ddof=1)
-    total = splits + images
-    freedom = total**2 / (splits**2 / (count - 1) + images**2 / (sources - 1)) if total else 1
-    return _t(x, total, freedom, level)
+    numbers = np.flatnonzero(np.isfinite(x))
+    x, y, found = x[numbers], y[np.isfinite(y)], []
+    for group in [numbers, numbers % runs] if runs else [numbers]:
+        count = len(set(group))
+        if min(count, len(y), sources) < 2:
+            return dict(NO_TEST)
+        sums = np.bincount(group, x - x.mean()) / len(x)  # of one split or run each
+        splits, images = count / (count - 1) * np.sum(sums**2), np.var(y, ddof=1)
+        total = splits + images
+        freedom = total**2 / (splits**2 / (count - 1) + images**2 / (sources - 1)) if total else 1
+        found.append(_t(x, total, freedom, level))
+    return max(found, key=lambda one: one["high"] - one["low"]) | {"p": max(one["p"] for one in found)}
 
 
 def _t(x: Array, variance: float, freedom: float, level: float) -> dict[str, float]:

@@ -8,21 +8,22 @@ root: str = "."  # pipeline folder: the folder of params.yaml
 protocol: str = ""  # of params.yaml; empty: the first one
 
 # %%
-from grmp.report import NotebookPage, cross_dataset, few_shot
+from grmp.report import NotebookPage, comparisons, cross_dataset, few_shot
 
 page = NotebookPage("cross_dataset", root, protocol)
 grid = page.results.params.run.cross
 empty = "The grid run.cross of params.yaml is empty."
 
 # %%
-for shots in grid.shots[-1:]:
-    page.table("matrix", cross_dataset.matrix(page.results, shots), empty, "sweep")
+if grid.shots:
+    page.table("matrix", cross_dataset.matrix(page.results, grid.shots[-1]), empty, "sweep")
 
 # %% [markdown]
 # ## With published numbers
 
 # %%
 page.table("scores", few_shot.score_table(page.results, "cross", grid.shots), empty, "sweep")
+page.table("pairs", comparisons.answer_table(page.results, "cross"))
 
 # %%
 if len(grid.databases) > 1:

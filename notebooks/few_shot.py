@@ -43,7 +43,7 @@ for metric in ("srcc", "plcc"):
 # Both methods of a comparison use the same splits, so differences are taken split by split.
 
 # %%
-page.table("pairs", comparisons.answer_table(page.results, comparisons.answers(page.results)))
+page.table("pairs", comparisons.answer_table(page.results))
 
 # %%
 page.figure(

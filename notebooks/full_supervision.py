@@ -10,7 +10,7 @@ protocol: str = ""  # of params.yaml; empty: the first one of the grid
 shots: list[str] = []  # shares of the training set, as in 20pct; empty: those of params.yaml
 
 # %%
-from grmp.report import NotebookPage, few_shot
+from grmp.report import NotebookPage, comparisons, few_shot
 
 page = NotebookPage("full_supervision", root, protocol)
 shots = shots or page.results.params.run.full.shots
@@ -24,6 +24,7 @@ for metric in ("srcc", "plcc"):
     table = few_shot.score_table(page.results, "full", shots, [metric])
     page.table(f"scores_{metric}", table, f"{metric.upper()}. {empty}", "sweep")
 page.table("shared", few_shot.shared_table(page.results, "full", shots))
+page.table("pairs", comparisons.answer_table(page.results, "full"))
 
 # %% [markdown]
 # ## Data efficiency

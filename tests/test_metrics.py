@@ -121,11 +121,14 @@ def test_two_way_interval_by_hand():
     error = np.sqrt(1.25 / 6000)
     assert found["high"] - found["low"] == pytest.approx(2 * t.ppf(0.975, freedom) * error)
     assert found["p"] == pytest.approx(2 * t.sf(0.025 / error, freedom))
-    runs = two_way([0.01, 0.02, 0.03, 0.06, 0.04], images, 10, 0.95, 2)  # of pre-training: splits 0, 2, 4 and 1, 3
-    between = 2 * ((0.08 - 3 * 0.032) ** 2 + (0.08 - 2 * 0.032) ** 2) / 5**2
+    runs = two_way([0.01, 0.05, 0.02, 0.06, 0.03], images, 10, 0.95, 2)  # of pre-training: splits 0, 2, 4 and 1, 3
+    between = 2 * ((0.06 - 3 * 0.034) ** 2 + (0.11 - 2 * 0.034) ** 2) / 5**2
     total = between + 1 / 6000
     half = t.ppf(0.975, total**2 / (between**2 + 1 / 6000**2 / 9)) * np.sqrt(total)
-    assert (runs["low"], runs["high"]) == pytest.approx((0.032 - half, 0.032 + half))
+    assert (runs["low"], runs["high"]) == pytest.approx((0.034 - half, 0.034 + half))
+    alike = 0.025 + 1e-4 * np.array([1, 1, 1, -1, -1, -1])  # runs that happen to agree: splits 0, 2, 4 and 1, 3, 5
+    apart = alike + 0.01 * np.array([1, 1, -1, -1, 0, 0])
+    assert two_way(apart, images, 10, 0.95, 2) == two_way(apart, images, 10, 0.95), "never narrower than without runs"
     assert two_way([0.0, 0.0], np.zeros(9), 10, 0.95) == {"low": 0, "high": 0, "p": 1}  # the same predictions
     assert np.isnan(two_way([0.1], images, 10, 0.95)["p"])
 

@@ -34,6 +34,19 @@ def array(view: str) -> str:
     return "images.npy" if view == "pillow" else f"images_{view}.npy"
 
 
+def prepared(root: Path, name: str) -> Dataset | None:
+    """A database of a pipeline folder, its images antialiased if they are stored so; None where it is not prepared.
+
+    Raises UserError if it is corrupt.
+    """
+    folder = root / "data/prepared" / name
+    if not (folder / "info.json").is_file():  # it is written last
+        return None
+    with reading(folder, f"run: dvc repro prepare@{name}"):
+        views = read_json(folder / "info.json")["views"]
+    return load(folder, "pillow" if "pillow" in views else min(views))
+
+
 def load(folder: Path, view: str = "pillow") -> Dataset:
     """The prepared database in ``folder`` (``data/prepared/<name>``), its images resized in one way.
 

@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from grmp.data.dataset import Dataset
+from grmp.data.dataset import Dataset, prepared
 from grmp.experiments.record import EXCLUDED, Record, read_records
 from grmp.files import write_json, write_text
 from grmp.metrics import METRICS, interval, scores, srcc
 from grmp.params import Evaluate, Params, RunKey
 from grmp.report import pairs
-from grmp.report.pairs import CELL, pair_table, prepared
+from grmp.report.pairs import CELL, pair_table
 
 COLUMNS = {
     "scores.csv": [*CELL, "split", *METRICS, "status", "identity"],
@@ -64,10 +64,10 @@ def collect(params: Params, results: Path) -> None:
     Raises UserError if the disk is full or the folder cannot be written.
     """
     records, left_out = read_records(params, results)
-    root, targets = results.parent, dict.fromkeys(record.run.key.target for record in records)
-    known = {d: found for d in targets if (found := prepared(params, root, d))}
+    targets = dict.fromkeys(record.run.key.target for record in records)
+    known = {d: found for d in targets if (found := prepared(results.parent, d))}
     table = score_table(records, known)
-    summary, differences = summary_table(table, params.evaluate), pair_table(params, root, records, table)
+    summary, differences = summary_table(table, params.evaluate), pair_table(params, known, records, table)
     written = (table, summary, distortion_table(records, known), differences, left_out)
     for name, one in zip(COLUMNS, written, strict=True):
         write_text(results / name, one.to_csv(index=False, float_format="%.6f", lineterminator="\n"))

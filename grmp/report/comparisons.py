@@ -23,8 +23,9 @@ QUESTION = ["question", "method", "against"]
 COLUMNS = [*QUESTION, "database", "shots", *DIFFERENCE, "differences"]
 OTHER_IMAGES_NOTE = (
     "Brackets after a mean, p and the column Interval cover other images of the same database as well as other splits: a "
-    "two-way bootstrap for a number of labels, the corrected resampled t-test for shares of them. The column Over splits is a "
-    "percentile bootstrap over the splits of these images alone, and too narrow for that. Nothing covers other databases."
+    "two-way bootstrap for a number of labels, the corrected resampled t-test for shares of them, which also allows for "
+    "training images that splits have in common. The column Over splits is a percentile bootstrap over the splits of these "
+    "images alone, and too narrow for that. Nothing covers other databases."
 )
 MARGIN = 0.02  # SRCC; the smallest difference of interest
 
@@ -35,7 +36,7 @@ def effects(results: Results, pairs: Iterable[Pair]) -> pd.DataFrame:
     A missing run, or two runs that may not be compared (``pairs.incomparable``), give no row.
     """
     scores, found = results.scores, []
-    differences = Differences(results.params, results.root, dict(iter(scores.groupby(CELL))))
+    differences = Differences(results.params, results.dataset, dict(iter(scores.groupby(CELL))))
     cells = list(scores[["database", "shots"]].drop_duplicates().itertuples(index=False, name=None))
     for pair, (database, shots) in itertools.product(pairs, cells):
         a, b = (results.record(database, name, shots) for name in (pair.method, pair.against))
@@ -46,11 +47,16 @@ def effects(results: Results, pairs: Iterable[Pair]) -> pd.DataFrame:
     return pd.DataFrame(found, columns=COLUMNS)
 
 
-def answers(results: Results) -> pd.DataFrame:
-    """The rows of pairs.csv with few labels, each with its ``differences``, one per split; those of a mean are not drawn."""
+def answers(results: Results, kind: str = "few_shot") -> pd.DataFrame:
+    """The rows of pairs.csv that belong to a grid, each with its ``differences``, one per split; those of a mean are not drawn.
+
+    ``kind`` is few_shot (one database, a number of labels), full (one database, a share of them) or cross.
+    """
     rows, scores, apart = at(results.pairs, metric="srcc"), results.scores, []
-    across, share = rows["database"].str.contains(ACROSS), rows["shots"].astype(str).str.endswith("pct")
-    rows = rows[~(across.astype(bool) | share)].reset_index(drop=True)
+    across = rows["database"].str.contains(ACROSS).astype(bool)
+    share = rows["shots"].astype(str).str.endswith("pct")
+    wanted = {"few_shot": ~(across | share), "full": ~across & share, "cross": across}[kind]
+    rows = rows[wanted].reset_index(drop=True)
     for r in rows.itertuples():
         part = at(scores, database=r.database, shots=r.shots)
         a, b = (at(part, method=m).set_index("split")["srcc"].astype(float) for m in (r.method, r.against))
@@ -132,20 +138,28 @@ def effect_table(results: Results, table: pd.DataFrame, pairs: Sequence[Pair], c
     return Table(data, effect_columns(results, data), caption, join(text, not_run(absent)))
 
 
-def answer_table(results: Results, table: pd.DataFrame) -> Table:
-    """``answers`` as a table: the questions of params.yaml."""
-    data = table.drop(columns="differences")
+def answer_table(results: Results, kind: str = "few_shot") -> Table | None:
+    """``answers`` as a table: the questions of params.yaml. None if a grid of shares or across databases has no answer."""
+    data = answers(results, kind).drop(columns="differences")
+    if data.empty and kind != "few_shot":
+        return None
     shown = effect_columns(results, data)
-    shown["p (Holm)"] = data["p_holm"].map(p_value).where(data["role"] == "primary", "")
-    shown["Role"] = data["role"]
-    missing = [pair for pair in results.params.evaluate.pairs if at(data, **pair.model_dump()).empty]
-    absent = [f"{pair.question} needs {pair.method} and {pair.against}" for pair in missing]
+    if kind == "few_shot":
+        shown["p (Holm)"] = data["p_holm"].map(p_value).where(data["role"] == "primary", "–")
+        shown["Role"] = data["role"]
+    methods = results.params.run.grids()[kind].methods
+    asked = [p for p in results.params.evaluate.pairs if kind == "few_shot" or {p.method, p.against} <= {*methods}]
+    missing = [pair for pair in asked if at(data, **pair.model_dump()).empty]
     text = (
         "The primary endpoint of a question is the mean difference of SRCC over all databases and numbers of labels under the "
         "first protocol. Holm's correction covers the primary endpoints; everything else is exploratory."
+        if kind == "few_shot"
+        else "Exploratory: p is not corrected for multiple comparisons."
     )
-    text = join(text, OTHER_IMAGES_NOTE, not_run(absent))
-    return Table(data, shown, "Paired differences of SRCC", text)
+    selects = "Fine-tuned methods choose their epoch on the test split under this protocol; others cannot"
+    read = selects if results.params.adapt.select == "test" else ""
+    absent = [f"{pair.question} needs {pair.method} and {pair.against}" for pair in missing]
+    return Table(data, shown, "Paired differences of SRCC", join(text, read, OTHER_IMAGES_NOTE, not_run(absent)))
 
 
 def not_run(absent: Sequence[str]) -> str:

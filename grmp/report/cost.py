@@ -65,8 +65,9 @@ def cost_figure(results: Results, shots: int | str) -> Figure | None:
     figure, axes = panels(len(cells), 1.7, across, 0.16 * -(-len(grid.methods) // 3), sharey=True)
     for axis, (column, database) in zip(axes, cells, strict=True):
         part = both[both["database"] == database]
-        alike = part.groupby(part[column].map("{:.2g}".format if column == "trained_values" else str))[column]
-        part = part.assign(x=part[column] * BESIDE ** (alike.cumcount() - (alike.transform("size") - 1) / 2))
+        alike = part.groupby(part["trained_values"].map("{:.2g}".format))["method"]
+        beside = (alike.cumcount() - (alike.transform("size") - 1) / 2) * (column == "trained_values")
+        part = part.assign(x=part[column] * BESIDE**beside)
         for name in grid.methods:
             here, style = part[part["method"] == name], styles[name] | {"linestyle": "none", "alpha": 0.8}
             axis.plot(here["x"], here["median"], **style)

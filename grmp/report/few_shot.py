@@ -39,7 +39,7 @@ def score_table(
     names = [m for m in grid.methods if not methods or m in methods]
     # methods that read what the others do not: all labels of the training side, or the test split
     favoured = {m for m in names if getattr(params.methods[m], "teacher", "clip") == "quality"}
-    favoured |= {m for m in names if params.for_method(m).adapt.select != params.adapt.select}
+    favoured |= {m for m in names if params.adapting(m) and params.for_method(m).adapt.select == "test"}
     summary = results.summary
     summary = summary[summary["database"].isin(grid.databases) & summary["shots"].isin(shots)]
     heads = {(k, m): f"{m.upper()}, {amount(k)}" for m in metrics for k in shots}
@@ -48,8 +48,8 @@ def score_table(
         ours = {(r.method, r.shots, r.metric): r for r in at(summary, database=database).itertuples()}
         best: dict[Any, str] = {}  # the method with the highest median of each column, if there are two to compare
         for key in heads:
-            medians = {m: ours[m, *key].median for m in names if (m, *key) in ours and m not in favoured}
-            medians = {m: median for m, median in medians.items() if pd.notna(median)}
+            fair = {m: ours[m, *key] for m in names if (m, *key) in ours and m not in favoured}
+            medians = {m: one.median for m, one in fair.items() if one.scored == one.splits}
             best |= {key: max(medians, key=lambda m: medians[m])} if len(medians) > 1 else {}
         for method in names:
             row = {"Database": title(database), "Method": results.label(method)} | dict.fromkeys(heads.values(), "–")
@@ -74,8 +74,9 @@ def score_table(
     incomplete = summary[(summary["metric"] == "srcc") & (summary["scored"] < summary["splits"])]
     text = join(
         f"Median over {params.splits.count} splits with its {round(100 * params.evaluate.level)}% bootstrap interval, protocol "
-        f"{params.protocol}. Columns: metric and number (or share) of labels. Bold: highest median, not a significance test.",
-        "Methods that know all labels, or read the test split, are not in bold." if favoured else "",
+        f"{params.protocol}. Columns: metric and number (or share) of labels. Bold: highest median of the methods that have a "
+        "score in every split, not a significance test.",
+        "Methods that know all labels, or choose their epoch on the test split, are not in bold." if favoured else "",
         SPLITS_NOTE,
         PUBLISHED_NOTE if frame["Method"].str.endswith(", published").any() else "",
         f"n.p.: {BLANK}." if (frame == "n.p.").to_numpy().any() else "",

@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from grmp.params import Triplets
 from grmp.report.plotting import COLOURS, finished, line_styles, panels, styled
 from grmp.report.results import Results, at, kind_title, title
 from grmp.report.table import Table, join, merged, not_run, number
@@ -25,6 +26,12 @@ def _losses(results: Results) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["variant", "database"])
 
 
+def _cross_entropies(results: Results) -> pd.DataFrame:
+    """The same of the variants whose loss is the cross-entropy with the ratings."""
+    table, variants = _losses(results), results.params.variants
+    return table[~table["variant"].isin([name for name, variant in variants.items() if isinstance(variant, Triplets)])]
+
+
 def _styles(results: Results) -> dict[str, dict[str, Any]]:
     """Styles of the variants, from the fourth on: the first, grey and dotted, is that of the frozen backbone elsewhere."""
     styles = line_styles(["", " ", "  ", *results.params.variants])
@@ -32,7 +39,7 @@ def _styles(results: Results) -> dict[str, dict[str, Any]]:
 
 
 def loss_table(results: Results) -> Table:
-    """Mean query loss over tasks in the first and the last epoch, per variant and database."""
+    """Mean query loss over tasks in the first and the last epoch, per variant and database; triplets have another loss."""
     table, rows = _losses(results), []
     for (name, database), part in table.groupby(["variant", "database"], sort=False):
         by = part.pivot(index="task", columns="epoch", values="query_loss")
@@ -48,7 +55,8 @@ def loss_table(results: Results) -> Table:
         shown[column] = [number(v, 4) for v in data[column]]
     text = (
         "Mean over tasks of the cross-entropy on query images, in the first and the last epoch. Its target is quality in "
-        "[0, 1], so the minimum is the entropy of the ratings; a constant prediction of 0.5 gives 0.693."
+        "[0, 1], so the minimum is the entropy of the ratings; a constant prediction of 0.5 gives 0.693. The loss of ordered "
+        "distortions is a margin between distances of embeddings and cannot be compared with the others."
     )
     shown = shown.rename(columns=str.capitalize)
     return Table(data, shown, "Meta-prompt pre-training", join(text, not_run(absent)))
@@ -56,8 +64,8 @@ def loss_table(results: Results) -> Table:
 
 @styled
 def losses(results: Results) -> Figure | None:
-    """Mean support and query loss over tasks against the epoch; the band holds the middle 80% of the tasks."""
-    table = _losses(results)
+    """Mean support and query cross-entropy over tasks against the epoch; the band holds the middle 80% of the tasks."""
+    table = _cross_entropies(results)
     if table.empty:
         return None
     databases = [d for d in results.params.pretrain.databases if d in set(table["database"])]
@@ -78,8 +86,8 @@ def losses(results: Results) -> Figure | None:
 
 @styled
 def task_losses(results: Results, database: str) -> Figure | None:
-    """Query loss of each task of one pre-training database."""
-    table, styles = at(_losses(results), database=database), _styles(results)
+    """Query cross-entropy of each task of one pre-training database."""
+    table, styles = at(_cross_entropies(results), database=database), _styles(results)
     if table.empty:
         return None
     figure, axes = _task_panels(table, "epoch")

@@ -76,6 +76,7 @@ class NotebookPage:
         if table is None:
             if what:
                 self.not_run(name, what, stage)
+            self.results.files_read.clear()
             return
         table.save(self.tables / name, f"{self.name}-{name}")
         note = {"kind": "table", "name": name, "caption": table.caption} | self._sources(table.data)

@@ -4,15 +4,14 @@ A difference has two intervals. The one over splits tells how far it depends on 
 that ``low``, ``high`` and ``p`` state covers other images too (``rule``), and alone decides what is called above 0.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from grmp.data.dataset import Dataset, load, source_ids
+from grmp.data.dataset import Dataset, source_ids
 from grmp.experiments.record import Record, Run
 from grmp.metrics import NO_TEST, corrected_t, correlations, draw, holm, interval, two_way
 from grmp.params import ACROSS, Params, RunKey
@@ -25,18 +24,12 @@ COLUMNS = ["question", *CELL, "against", "metric", *DIFFERENCE, "role", "p_holm"
 RESAMPLES = 400  # of the images; enough for a standard error
 
 
-def prepared(params: Params, root: Path, database: str) -> Dataset | None:
-    """A prepared database, or None where it is not here. Raises UserError if it is corrupt."""
-    folder = root / "data/prepared" / database
-    return load(folder, params.data.resize) if (folder / "info.json").is_file() else None
-
-
 @dataclass
 class Differences:
     """Compares records of one pipeline folder."""
 
     params: Params
-    root: Path
+    prepared: Callable[[str], Dataset | None]  # a database by its name, or None where it is not prepared
     scores: dict[RunKey, pd.DataFrame]  # rows of scores.csv
     _drawn: dict[str, tuple[pd.Index, np.ndarray, int] | None] = field(default_factory=dict)
     _resampled: dict[tuple[RunKey, str], np.ndarray] = field(default_factory=dict)
@@ -67,7 +60,7 @@ class Differences:
 
     def _draw(self, database: str) -> tuple[pd.Index, np.ndarray, int] | None:
         """Names of the images, how often each is drawn, and the number of sources."""
-        found = prepared(self.params, self.root, database) if database not in self._drawn else None
+        found = self.prepared(database) if database not in self._drawn else None
         if found:
             sources = source_ids(found.index)
             weights = draw(sources, RESAMPLES, [self.params.evaluate.seed, *database.encode()])
@@ -87,15 +80,17 @@ class Differences:
         return self._resampled[key]
 
 
-def pair_table(params: Params, root: Path, records: Iterable[Record], scores: pd.DataFrame) -> pd.DataFrame:
+def pair_table(
+    params: Params, known: Mapping[str, Dataset], records: Iterable[Record], scores: pd.DataFrame
+) -> pd.DataFrame:
     """Every question of ``evaluate.pairs`` in every cell where both sides have been run, and the mean over cells (``ALL``).
 
     The mean of SRCC under the first protocol is the primary endpoint of a question about methods of ``run.few_shot``; these
-    alone are tested, as one family (``p_holm``). All other rows are exploratory. A comparison that may not be made has a
-    status that says why and no number.
+    alone are tested, as one family (``p_holm``). All other rows are exploratory. ``status`` says how many splits have no score,
+    or why a comparison may not be made, which then has no number. ``known`` are the databases that are prepared here.
     """
     by_cell, rows = {record.run.key: record for record in records}, []
-    differences = Differences(params, root, dict(iter(scores.groupby(CELL))))
+    differences = Differences(params, known.get, dict(iter(scores.groupby(CELL))))
     few = params.run.few_shot
     for pair in params.evaluate.pairs:
         groups = {c: [c] for c in by_cell if c.method == pair.method and c._replace(method=pair.against) in by_cell}
@@ -110,10 +105,13 @@ def pair_table(params: Params, root: Path, records: Iterable[Record], scores: pd
             status = f"{missing} of {len(members)} comparisons are missing" if missing else next(iter(apart), "ok")
             for metric in ("srcc", "plcc"):
                 primary = (cell.database, cell.protocol, metric) == (ALL, params.protocol, "srcc")
+                found = differences.of(each, metric) if status == "ok" else {}
+                lost = found["splits"] - found["scored"] if found else 0
                 rows.append(
                     {"question": pair.question, **cell._asdict(), "against": pair.against, "metric": metric}
-                    | (differences.of(each, metric) if status == "ok" else {})
-                    | {"role": "primary" if primary else "exploratory", "status": status}
+                    | found
+                    | {"role": "primary" if primary else "exploratory"}
+                    | {"status": f"{lost} of {found['splits']} splits have no score" if lost else status}
                 )
     table = pd.DataFrame(rows, columns=COLUMNS)
     primary = table["role"] == "primary"

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from grmp.experiments.record import Record
-from grmp.metrics import METRICS, fit_logistic, logistic
+from grmp.metrics import METRICS, increasing_fit, logistic
 from grmp.params import ACROSS, RunKey
 from grmp.report.plotting import COLUMN, PAGE, finished, image_grid, line_styles, note, panels, shrunk, styled
 from grmp.report.results import Results, at, title
@@ -41,7 +41,7 @@ def scatter(results: Results, methods: Sequence[str], shots: int, split: int) ->
             x, y = part["score"].to_numpy(), part["quality"].to_numpy()
             axis.plot(x, y, "o", color=styles[name]["color"], alpha=0.45, markersize=2.2, mew=0)
             lines = [f"SRCC {value:.3f}" for value in at(scores, database=database, method=name)["srcc"]]
-            fit = fit_logistic(y, x) if np.isfinite(x).all() and np.ptp(x) > 0 else None
+            fit, _ = increasing_fit(y, x)
             if fit is not None and abs(fit[3]) > STEEP * np.ptp(x):
                 line = np.linspace(x.min(), x.max(), 200)
                 axis.plot(line, logistic(line, *fit), color="black", linewidth=1)
@@ -68,7 +68,7 @@ def measures(results: Results, methods: list[str], shots: int) -> Table:
     shown = shown.join(data[list(MEASURES)].map(number).rename(columns=MEASURES))
     text = join(
         f"Medians over {results.params.splits.count} splits. PLCC is of the raw scores; the last two columns are taken after "
-        "the four-parameter logistic fit, RMSE in the units of the database.",
+        "the four-parameter logistic fit, over the splits that have an increasing one, RMSE in the units of the database.",
         missing_runs(results, [key for key in results.run_keys([shots]) if key.method in methods]),
     )
     return Table(data, shown, f"All metrics, {shots} labels", text)
@@ -77,12 +77,12 @@ def measures(results: Results, methods: list[str], shots: int) -> Table:
 def fitted(one: Record) -> pd.DataFrame:
     """``split, image, quality, fitted``: predictions on the scale of quality, by each split's own logistic fit.
 
-    Splits whose predictions are not finite, are constant, or cannot be fitted are excluded.
+    Splits without an increasing fit (:func:`grmp.metrics.increasing_fit`) are excluded.
     """
     found = [pd.DataFrame(columns=["split", "image", "quality", "fitted"])]
     for _, part in one.predictions.groupby("split"):
         x, y = part["score"].to_numpy(), part["quality"].to_numpy()
-        if np.isfinite(x).all() and np.ptp(x) > 0 and (fit := fit_logistic(y, x)) is not None:
+        if (fit := increasing_fit(y, x)[0]) is not None:
             found.append(part[["split", "image", "quality"]].assign(fitted=logistic(x, *fit)))
     return pd.concat(found[1:] or found, ignore_index=True)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from grmp import params as settings
-from grmp.data.dataset import Dataset, load
+from grmp.data.dataset import Dataset, prepared
 from grmp.errors import UserError, reading
 from grmp.experiments.record import CorruptRecord, Record, read_record
 from grmp.files import read_json
@@ -121,8 +121,8 @@ class Results:
 
     def dataset(self, name: str) -> Dataset | None:
         """A prepared database, or None."""
-        folder = self.file(f"data/prepared/{name}")
-        return load(folder) if (folder / "info.json").is_file() else None  # info.json is written last
+        self.file(f"data/prepared/{name}")
+        return prepared(self.root, name)
 
     def record(self, database: str, method: str, shots: int | str) -> Record | None:
         """The record of one run under this protocol; None if it is missing or corrupt."""

@@ -11,7 +11,7 @@ from grmp.params import Pair
 from grmp.report.comparisons import OTHER_IMAGES_NOTE, effect_columns, effects
 from grmp.report.plotting import finished, line_styles, panels, styled
 from grmp.report.results import Results, at, title, triples
-from grmp.report.table import SPLITS_NOTE, Table, amount, join, merged, missing_runs, side, signed, with_interval
+from grmp.report.table import SPLITS_NOTE, Table, amount, join, merged, missing_runs, signed, with_interval
 
 CELL = ["database", "method", "shots"]
 
@@ -59,7 +59,6 @@ def protocol_table(results: Results, one: str, other: str) -> Table:
             one: [with_interval(*v) for v in triples(data, one)],
             other: [with_interval(*v) for v in triples(data, other)],
             f"{one} − {other}": [signed(*v) for v in triples(data, "gain")],
-            "Over splits": [side(low, high) for _, low, high in triples(data, "gain")],
         }
     )
     keys = results.params.run.run_keys()

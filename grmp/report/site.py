@@ -92,7 +92,7 @@ def landing_page(params: Params, results: Path) -> str:
 
 
 def _main_numbers(results: Results) -> str:
-    """SRCC of the last method that ``evaluate.pairs`` asks about, and the first three questions with their answers."""
+    """The answers to the first three questions of ``evaluate.pairs``, below the SRCC of the third one's first method."""
     grid, questions = results.grid, results.params.evaluate.pairs[:3]
     if not questions or results.pairs.empty:
         return ""

@@ -17,12 +17,12 @@ from grmp.report.table import Table, amount, join, merged, number, signed, with_
 COLUMNS = ["claim", "kind", "database", "method", "against", "shots", "metric", "value", "source"]
 Verdict = Literal["reproduced", "better", "not reproduced", "inconclusive", "not comparable", "not run"]
 RULES = {
-    "level": f"a stated value: better if the interval of our median lies more than {MARGIN} above it, reproduced if the "
-    f"interval lies above the value minus {MARGIN}, not reproduced if it lies below that",
+    "level": f"a stated value: better if the interval of our median over splits lies more than {MARGIN} above it, reproduced "
+    f"if the interval lies above the value minus {MARGIN}, not reproduced if it lies below that",
     "above": "a lead over a published value, which has no interval and is taken as exact: reproduced if our interval "
-    "lies above it, not reproduced if it lies below it",
-    "most": "a lead over most fully supervised methods: reproduced if the lower end of our interval exceeds more than half of "
-    "the published values, not reproduced if the upper end does not",
+    "over splits lies above it, not reproduced if it lies below it",
+    "most": "a lead over most fully supervised methods: reproduced if the lower end of our interval over splits exceeds more "
+    "than half of the published values, not reproduced if the upper end does not",
     "better": "a gain between two methods, by the mean of the paired differences over all databases and numbers of labels: "
     "reproduced if its interval over images and splits lies above 0 (under the first protocol, also after Holm's correction), "
     f"not reproduced if it lies below {MARGIN}",
@@ -38,6 +38,7 @@ class Evidence:
     low: float = np.nan
     high: float = np.nan
     p: float = np.nan  # kind better: after Holm's correction, where there is one
+    status: str = "ok"  # kind better: of the comparison
     others: tuple[float, ...] = ()  # kind most: published values of other methods
 
     def beaten(self, value: float) -> int:
@@ -63,10 +64,14 @@ def claims(results: Results) -> pd.DataFrame:
 
 def judge(kind: str, value: float, found: Evidence, unlike: str, level: float = 0.95) -> Verdict:
     """The verdict on one claim by RULES; ``unlike`` says why our number is not comparable, or is empty."""
+    if found.status.startswith("not comparable"):
+        return "not comparable"
     if not np.isfinite(found.ours):
         return "not run"
     if unlike or (kind == "most" and not found.others):
         return "not comparable"
+    if found.status != "ok":
+        return "inconclusive"
     if kind == "level" and found.low > value + MARGIN:
         return "better"
     yes, no = {
@@ -95,7 +100,11 @@ def evidence(results: Results, claim: pd.Series) -> Evidence:
     if claim["kind"] == "better":
         part = at(results.pairs, **claim[["method", "against", "metric"]])
         part = at(part, **claim[["database", "shots"]].replace("*", ALL))
-        return Evidence(*part[["mean", "low", "high", "p_holm"]].iloc[0].astype(float)) if len(part) else Evidence()
+        if part.empty:
+            return Evidence()
+        one = part.iloc[0]
+        mean, low, high, p = one[["mean", "low", "high", "p_holm"]].astype(float)
+        return Evidence(mean, low, high, p, one["status"])
     part = at(results.summary, **claim[["database", "method", "shots", "metric"]])
     if part.empty:
         return Evidence()
@@ -116,11 +125,12 @@ def verdicts(results: Results) -> pd.DataFrame:
             found, differs = evidence(under, claim), unlike(under, claim["database"])
             value = float(claim["value"] or "nan")
             verdict = judge(claim["kind"], value, found, differs, results.params.evaluate.level)
-            why = differs if verdict == "not comparable" else ""
+            why = (differs or found.status) if verdict in ("not comparable", "inconclusive") else ""
             if verdict == "not run":
-                needed = [key for key in keys if key.protocol == protocol]
+                needed = results.missing(key for key in keys if key.protocol == protocol)
                 more = f" and {len(needed) - 1} more" if len(needed) > 1 else ""
-                why = f"`{needed[0].command}`{more}" if needed else "in no grid of params.yaml"
+                why = "asked by no question of evaluate.pairs" if keys else "in no grid of params.yaml"
+                why = f"`{needed[0].command}`{more}" if needed else why
             row = claim[["claim", "kind", "database", "method", "shots", "metric", "source"]].to_dict()
             row |= {"protocol": protocol, "claimed": value, "ours": found.ours, "low": found.low, "high": found.high}
             beaten = {"beaten": found.beaten(found.ours), "others": len(found.others)}
@@ -140,10 +150,10 @@ def claim_table(results: Results) -> Table:
         {
             "Claim": merged(data["claim"]),
             "Protocol": data["protocol"],
-            "Claimed": [number(v) if np.isfinite(v) else "" for v in data["claimed"]],
+            "Claimed": [number(v) for v in data["claimed"]],
             "Ours": ours,
             "Verdict": [f"**{v}**" for v in data["verdict"]],
-            "Reason or command": data["why"],
+            "Reason or command": data["why"].replace({"": "–", "ok": "–"}),
             "Source": merged(data["source"]),
         }
     )

@@ -13,6 +13,7 @@ from grmp.params import RunKey
 from grmp.report.results import Results
 
 BOLD, CODE, INTERVAL = re.compile(r"\*\*(.+?)\*\*"), re.compile(r"`(.+?)`"), re.compile(r" (\[[^\]]*\])")
+ALONE = re.compile(r"\[[^\]]*\]")
 MARKUP = re.compile(r"[|{\\]|<(?=[A-Za-z/!?])|\](?=\()")  # of Markdown, beside the two above
 _TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -49,8 +50,11 @@ class Table:
         return replace(self, shown=shown[list(columns)] if columns else shown)
 
     def short(self) -> "Table":
-        """The same table without intervals."""
-        return replace(self, shown=self.shown.astype(str).map(lambda text: INTERVAL.sub("", text)))
+        """The same table without intervals and without columns of intervals alone."""
+        shown = self.shown.astype(str)
+        alone = shown.map(lambda text: bool(ALONE.fullmatch(text)))
+        kept = shown.columns[~(alone.any() & (alone | (shown == "–")).all())]
+        return replace(self, shown=shown[kept].map(lambda text: INTERVAL.sub("", text)))
 
     def csv(self) -> str:
         """The numbers, with six decimals."""

@@ -49,10 +49,11 @@ def verify(results: Path, reference: Path, tolerance: float) -> dict[str, Any]:
 
 
 def _conclusions(folder: Path) -> dict[str, str]:
-    """Of every comparison, where its interval lies."""
+    """Of every comparison, where its interval lies, and whether a primary endpoint differs after Holm's correction."""
     rows = list(read_table(folder / "pairs.csv").itertuples())
     names = [f"{r.metric.upper()} of {r.protocol} {r.database} {r.shots}, {r.method} - {r.against}" for r in rows]
-    return dict(zip(names, [side(r.low, r.high, r.status) for r in rows], strict=True))
+    found = [side(r.low, r.high, r.status) + ", also after Holm's correction" * (r.p_holm < 0.05) for r in rows]
+    return dict(zip(names, found, strict=True))
 
 
 def lines(found: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 import re
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pandas as pd
 import yaml
 
 from grmp.data import splits, tables
+from grmp.data.dataset import prepared
 from grmp.errors import UserError
 from grmp.experiments import record
 from grmp.experiments.identity import RunIdentity
@@ -18,7 +20,7 @@ from grmp.methods.context import split_file
 from grmp.params import Params, RunKey
 from grmp.params.load import EXTERNAL
 from grmp.report.collect import score_table, summary_table
-from grmp.report.pairs import Differences, prepared
+from grmp.report.pairs import Differences
 from grmp.report.results import title
 from grmp.report.table import amount, number, signed, with_interval
 
@@ -41,11 +43,13 @@ def evaluate(params: Params, root: Path, file: Path, key: RunKey, against: str, 
         _write(Path(place), root, file, key, ours)
         theirs = read_record(key.folder(Path(place)))
     known = [theirs, ours] if ours else [theirs]
-    database = prepared(params, root, key.target)
+    database = prepared(root, key.target)
     scores = score_table(known, {key.target: database} if database else {})
     mine = scores[scores["method"] == key.method]
     table = summary_table(mine, params.evaluate).set_index("metric")
-    values = Differences(params, root, {RunKey(*cell): part for cell, part in scores.groupby(list(RunKey._fields))})
+    values = Differences(
+        params, partial(prepared, root), {RunKey(*cell): part for cell, part in scores.groupby(list(RunKey._fields))}
+    )
     found = {metric: values.of([(theirs, ours)], metric) for metric in SHOWN} if ours else {}
     medians = {metric: table.loc[metric].to_dict() for metric in SHOWN}
     name = params.methods[against].label if against in params.methods else against

@@ -22,12 +22,13 @@ def whole(collected: Path) -> Results:
     return Results.open(collected)
 
 
-def test_answers_are_of_few_labels_within_a_database():
+def test_answers_are_of_one_grid():
     databases, shots = ["alpha", "alpha", "all", "alpha_to_gamma", "alpha_to_gamma"], [50, "20pct", "all", 50, "20pct"]
     cells = pd.DataFrame({"database": databases, "shots": pd.Series(shots, dtype=object), "metric": "srcc"})
     scores = pd.DataFrame(columns=["database", "shots", "method", "split", "srcc"])
-    found = comparisons.answers(SimpleNamespace(pairs=cells.assign(method="a", against="b"), scores=scores))
-    assert found["shots"].tolist() == [50, "all"]
+    world = SimpleNamespace(pairs=cells.assign(method="a", against="b"), scores=scores)
+    found = {kind: comparisons.answers(world, kind)["shots"].tolist() for kind in ("few_shot", "full", "cross")}
+    assert found == {"few_shot": [50, "all"], "full": ["20pct"], "cross": [50, "20pct"]}
 
 
 def test_forest_shows_the_pairs(whole: Results):
@@ -41,7 +42,7 @@ def test_forest_shows_the_pairs(whole: Results):
 
 
 def test_pair_table_counts_and_judges(whole: Results):
-    table = comparisons.answer_table(whole, comparisons.answers(whole))
+    table = comparisons.answer_table(whole)
     row = whole.pairs.query("metric == 'srcc'").iloc[0]
     assert table.shown["Won"].iloc[0] == f"{row['won']:.0f} of 5"
     sides = {"above 0", "below 0", "includes 0"}

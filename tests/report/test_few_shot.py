@@ -176,6 +176,14 @@ def test_a_method_that_reads_more_than_its_labels_is_not_in_bold(world: Path, ch
     assert "are not in bold" in note
 
 
+def test_where_all_methods_choose_on_the_test_split_none_of_them_is_in_bold(whole: Results):
+    table = few_shot.score_table(whole.under("published"), "few_shot", [25], ["srcc"])
+    bold = table.shown["SRCC, 25"].str.contains("**", regex=False)
+    assert bold.any()
+    assert set(table.shown.loc[bold, "Method"]) <= {whole.label("zero_shot"), whole.label("ridge")}
+    assert "choose their epoch on the test split" in table.note
+
+
 def test_published_numbers_stand_beside_ours(world: Path):
     (world / "published.csv").write_text(
         "table,dataset,setting,method,metric,value,source,note\n"
@@ -209,13 +217,13 @@ def test_tables_of_an_empty_world(empty: Results):
     assert "`dvc repro backbone`" in databases.backbone_table(empty).note
     assert "`dvc repro pretrain@reptile`" in meta_training.loss_table(empty).note
     assert "30 runs are missing" in few_shot.score_table(empty, "few_shot", SHOTS).note
-    assert "Not run" in comparisons.answer_table(empty, comparisons.answers(empty)).note
+    assert "Not run" in comparisons.answer_table(empty).note
     assert few_shot.excluded_table(empty) is None
     assert "`grmp run alpha grmp 50 --protocol sound`" in predictions.measures(empty, ["grmp"], 50).note
     for table in (
         databases.database_table(empty),
         few_shot.score_table(empty, "few_shot", SHOTS),
-        comparisons.answer_table(empty, comparisons.answers(empty)),
+        comparisons.answer_table(empty),
     ):
         assert table.markdown()
         assert table.tex("x")
@@ -237,7 +245,11 @@ def test_missing_splits_are_counted_in_the_cell(world: Path):
     path.write_text(json.dumps(run | {"status": ["loss is not finite"] + ["ok"] * 4}))
     collect(Results.open(world).params, world / "results")
     table = few_shot.score_table(Results.open(world), "few_shot", SHOTS)
-    assert table.shown["SRCC, 25"].iloc[3].strip("*").endswith("(4 of 5 splits)")
+    assert table.shown["SRCC, 25"].iloc[3].endswith("(4 of 5 splits)"), "and not in bold"
+    pairs = (
+        Results.open(world).pairs.query("shots == 25 and database == 'alpha' and metric == 'srcc'").set_index("method")
+    )
+    assert pairs.loc["meta", "status"] == "1 of 5 splits have no score"
     assert "alpha, meta, 25: 1 of 5 splits: failed: loss is not finite" in table.note
 
 

@@ -40,6 +40,8 @@ MEDIAN = Evidence(ours=0.8, low=0.75, high=0.85, others=(0.7, 0.72, 0.82, 0.9))
         ("better", np.nan, Evidence(0.03, 0.01, 0.05, 0.06), "inconclusive"),
         ("better", np.nan, Evidence(0.01, -0.01, 0.03), "inconclusive"),
         ("better", np.nan, Evidence(0.001, -0.01, 0.012), "not reproduced"),
+        ("better", np.nan, Evidence(0.03, 0.01, 0.05, status="1 of 10 splits have no score"), "inconclusive"),
+        ("better", np.nan, Evidence(status="not comparable: another splits"), "not comparable"),
         ("better", np.nan, Evidence(), "not run"),
         ("level", 0.85, Evidence(), "not run"),
     ],

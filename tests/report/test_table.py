@@ -86,6 +86,11 @@ def test_selected_rows_and_columns():
     assert found.to_numpy().tolist() == [["a", "0.2"]]
 
 
+def test_the_short_form_has_no_interval():
+    frame = pd.DataFrame({"Mean": ["0.1 [0.0, 0.2]"], "Over splits": ["[0.05, 0.15]"], "Role": ["–"]})
+    assert Table(frame, frame, "").short().shown.to_dict("records") == [{"Mean": "0.1", "Role": "–"}]
+
+
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs TeX")
 def test_no_table_is_wider_than_a_page(executed: Path, tmp_path: Path):
     """Every table of every notebook compiles with booktabs and tabularx alone, and none is wider than the page."""
