@@ -454,5 +454,8 @@ def main() -> None:
     except RuntimeError as error:
         if type(error).__name__ != "OutOfMemoryError":  # torch's, which this file does not import
             raise
-        print("error: GPU memory is full; lower pretrain.support_batch or adapt.batch", file=sys.stderr)
+        print(
+            "error: GPU memory is full; lower adapt.batch, or in pre-training support_batch and query_batch",
+            file=sys.stderr,
+        )
         sys.exit(1)

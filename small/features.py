@@ -17,6 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from grmp.clip import stem
+from grmp.files import write_text
 from small import lite
 from small.photographs import (
     KINDS,
@@ -72,7 +73,7 @@ def tokens(grid: Tensor) -> np.ndarray:
     return grid.flatten(2).mT.half().cpu().numpy()
 
 
-def array(path: Path, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+def array(path: Path, shape: tuple[int, ...], dtype: str) -> np.memmap:
     """A memory-mapped array of this shape, made if it does not exist."""
     if path.exists():
         existing = np.load(path, mmap_mode="r+")
@@ -83,14 +84,14 @@ def array(path: Path, shape: tuple[int, ...], dtype: str) -> np.ndarray:
 
 
 def resume(path: Path, count: int, step: int, what: str) -> Iterator[slice]:
-    """The slices that are not computed yet; each counts as done when the next one is asked for."""
+    """The slices that are not computed yet; each counts as done, and has to be on disk, when the next one is asked for."""
     receipt = path.with_suffix(".done")
     done = int(receipt.read_text()) if receipt.exists() else 0
     with tqdm(total=count, initial=done, desc=what, unit="photo", mininterval=5) as bar:
         for start in range(done, count, step):
             end = min(start + step, count)
             yield slice(start, end)
-            receipt.write_text(str(end))
+            write_text(receipt, str(end))
             bar.update(end - start)
 
 
@@ -105,8 +106,10 @@ def clean(photographs: Photographs, cache: Path, view: int, network: lite.Lite, 
         crops = [crop(shrink(read(photographs.paths[row])), rng) for row, rng in zip(rows, rngs, strict=True)]
         grid = apply(np.stack(crops))
         features[part] = tokens(grid)
+        features.flush()
         if teacher is not None:
             teacher[part] = network.classify(grid).half().cpu().numpy()
+            teacher.flush()
 
 
 def versions(photographs: Photographs, cache: Path, count: int, apply: Callable) -> None:
@@ -126,6 +129,8 @@ def versions(photographs: Photographs, cache: Path, count: int, apply: Callable)
                     made = distort(made, kind, level, rng)
                 crops.append(crop(shrink(np.ascontiguousarray(made)), np.random.default_rng(place)))
         features[part] = tokens(apply(np.stack(crops))).reshape(-1, VERSIONS, TOKENS, stem.CHANNELS)
+        features.flush()
+        levels.flush()
 
 
 def compute(folder: Path, cache: Path, weights: Path | None = None) -> None:

@@ -8,6 +8,7 @@ the counts with those of bench/results/cpu.csv, which are of what was executed.
 """
 
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -128,7 +129,8 @@ def operations(params: Params, root: Path, key: RunKey, clip: Tower) -> float:
     whole = clip.forward(clip.layers, prompts)
     if not method or not count or not tested:
         return (labels + tested) * whole * bool(count and tested)
-    if params.methods[key.method].learns_from:
+    kind = params.methods[key.method]
+    if kind.learns_from and not kind.repeats:
         tested = round(count * (1 - share))  # the teacher scores the training side
     through = {"all", "norms", "visual_prompts"} & set(method.train)  # trained from the first block on
     trained = clip.layers if through else a.tuned_blocks if {"blocks", "lora"} & set(method.train) else 0
@@ -138,16 +140,23 @@ def operations(params: Params, root: Path, key: RunKey, clip: Tower) -> float:
     crops = labels * (min(a.views, a.epochs) if a.views and not a.prompt_dropout else a.epochs)
     evaluations = a.epochs / a.evaluate_every if a.select == "test" else 1
     training = labels * a.epochs * part * (1 + backward * losses) + crops * (2 * whole - part)
+    training *= 1 + kind.repeats
+    if method.teacher == "quality":  # it takes as many steps, on batches of all labels
+        training += min(a.batch, count * (1 - share)) * a.epochs * (whole + backward * part)
     return training + tested * (whole - part + evaluations * part)
 
 
 def pretraining(params: Params, clip: Tower) -> float:
-    """Operations of all variants: two passes through the tower, to the prompts and back, for each image of a step."""
-    p = params.pretrain
-    known = databases.known()
-    tasks = sum(len(known[name].distortions) for name in p.databases if name in known)
-    each = (p.support_batch + p.query_batch) * 2 * clip.forward(clip.layers, params.prompts.visual_tokens)
-    return len(p.variants) * p.seeds * p.epochs * tasks * each
+    """Operations of all variants: two passes through the tower, to the prompts and back, for each image of a task."""
+    p, passes, known = params.pretrain, 0.0, databases.known()
+    for entry in (known[name] for name in p.databases if name in known and known[name].distortions):
+        a_task = entry.scores.count / len(entry.distortions)
+        supports, queries = p.support * a_task, (1 - p.support) * a_task
+        for variant in (params.variants[name] for name in p.variants):
+            again = getattr(variant, "query", "outer") == "inner"  # a query batch after every support batch
+            steps = math.ceil(supports / p.support_batch)
+            passes += len(entry.distortions) * (supports + (steps * min(p.query_batch, queries) if again else queries))
+    return p.seeds * p.epochs * passes * 2 * clip.forward(clip.layers, params.prompts.visual_tokens)
 
 
 def speed(threads: int, gpu: bool, precision: str) -> float:

@@ -163,7 +163,8 @@ def context_of(start: RunContext, name: str) -> RunContext:
     settings = start.params.for_method(name)
     if variant := settings.learned_start(name):
         if isinstance(settings.backbone, ShippedBackbone) and not (start.root / checkpoints.PATH).is_file():
-            shipped.prompts(settings.backbone.name, variant, start.root / f"models/prompts/{variant}.safetensors")
+            with lock(start.root, "prompts"):  # of another training on this machine
+                shipped.prompts(settings.backbone.name, variant, start.root / f"models/prompts/{variant}.safetensors")
         checkpoints.load_prompts(start.root, variant, start.backbone, settings.prompts)
     return replace(start, params=settings)
 

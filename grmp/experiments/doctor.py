@@ -14,6 +14,7 @@ import psutil
 
 from grmp import params as settings
 from grmp.data import databases
+from grmp.data.decode import side
 from grmp.device import cpus
 from grmp.errors import UserError, one_line
 from grmp.experiments.slurm import reachable
@@ -89,7 +90,8 @@ def _databases(params: Params, root: Path) -> Iterator[Finding]:
     yield "databases", state, f"{len(fetched)} of {len(names)} fetched, {len(prepared)} prepared"
     entries = [databases.known()[d] for d in names if d in databases.known()]
     needed = sum(e.download + e.disk for e in entries if e.name not in fetched)
-    needed += sum(e.scores.count * 3 * params.data.size**2 for e in entries if e.name not in prepared)
+    sides = {e.name: [side(view, params.data.size) for view in params.views(e.name)] for e in entries}
+    needed += sum(e.scores.count * 3 * s**2 for e in entries if e.name not in prepared for s in sides[e.name])
     free = shutil.disk_usage(root.resolve()).free
     yield "disk", "ok" if free > needed else "FAIL", f"{free / 1e9:.0f} GB free, {needed / 1e9:.1f} GB still needed"
 

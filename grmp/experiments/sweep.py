@@ -156,8 +156,8 @@ def places(device: str, workers: int, threads: int = 1) -> list[str | None]:
     if device != "cpu" and (shutil.which("nvidia-smi") or Path("/dev/nvidia0").exists()):
         import torch
 
-        seen = os.environ.get("CUDA_VISIBLE_DEVICES")
-        gpus = seen.split(",") if seen else [str(i) for i in range(torch.cuda.device_count())]
+        count, seen = torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES")
+        gpus = (seen.split(",") if seen else [str(i) for i in range(count)])[:count]  # the variable may hide all: -1
     if gpus:
         return [gpus[i % len(gpus)] for i in range(workers or len(gpus))]
     return [None] * (workers or max(1, cpus() // threads))

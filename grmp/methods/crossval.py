@@ -43,6 +43,11 @@ class CrossVal(Method):
         return self.method
 
     @property
+    def repeats(self) -> float:
+        """Every candidate learns from all folds but one, once for each fold."""
+        return len(self.candidates) * (self.folds - 1.0)
+
+    @property
     def candidates(self) -> list[Candidate]:
         """One value of each setting, in the order of the grid."""
         return [dict(zip(self.grid, values, strict=True)) for values in product(*self.grid.values())]

@@ -201,6 +201,11 @@ class Method(Group):
         """Name of the method that teaches this one; empty if there is none."""
         return ""
 
+    @property
+    def repeats(self) -> float:
+        """Fine-tunings on K labels that precede the last one, for estimates of time."""
+        return 0.0
+
     def check(self, params: "Params") -> None:
         """Raise ValueError, naming the key, where a value does not fit the other settings."""
 

@@ -9,6 +9,7 @@ from grmp.clip import checkpoints
 from grmp.clip.build import build
 from grmp.errors import UserError
 from grmp.finetune.scorer import REMEDY
+from grmp.locks import lock
 from grmp.params import Params, ShippedBackbone, load
 
 FOLDER = Path(grmp.params.__file__).parent
@@ -40,8 +41,9 @@ def own(backbone: str = "") -> tuple[Params, Path]:
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "grmp" / name
     if name == OPENAI:  # with the settings of the paper
         params = load(FOLDER / "paper.yaml")
-        if not (root / checkpoints.PATH).is_file():
-            build(params, root)
+        with lock(root, "backbone"):
+            if not (root / checkpoints.PATH).is_file():
+                build(params, root)
         return params, root
     known = get_args(ShippedBackbone.model_fields["name"].annotation)
     if name not in known:

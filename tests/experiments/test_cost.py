@@ -52,8 +52,33 @@ def test_costs_follow_the_settings(paper, tmp_path):
         < grmp(paper, tmp_path, method="last_blocks")
         < grmp(paper, tmp_path, method="full")
     )
+    assert grmp(paper, tmp_path, method="upper") == pytest.approx(
+        5 * grmp(paper, tmp_path), rel=0.3
+    )  # batches of 192, not 50
     assert grmp(paper, tmp_path, protocol="published") > 5 * grmp(paper, tmp_path)
     assert cost.operations(paper, tmp_path, RunKey("sound", "sim_wild", "ridge", 50), VIT) == 0
+
+
+def test_a_cross_validated_schedule_costs_its_candidates(tmp_path):
+    loaded = load(ROOT / "real/livec/params.yaml")
+    method = loaded.methods["grmp_crossval"]
+    key, clip = RunKey("sound", "livec", "grmp_crossval", 50), cost.tower(loaded)
+    (base, chosen) = (
+        cost.operations(loaded, tmp_path, key._replace(method=m), clip) for m in ("grmp", "grmp_crossval")
+    )
+    training = base - cost.operations(loaded, tmp_path, key._replace(method="zero_shot"), clip)
+    assert chosen > training * len(method.candidates) * (method.folds - 1)
+
+
+def test_pretraining_counts_every_image_of_a_task_once(paper):
+    """KADID-10k: 25 tasks of 405 images; as released, a query batch follows every support batch."""
+    settings = paper.pretrain.model_copy(
+        update={"databases": ["kadid10k"], "variants": ["fomaml"], "seeds": 1, "epochs": 1}
+    )
+    once = cost.pretraining(paper.model_copy(update={"pretrain": settings}), VIT)
+    assert once == pytest.approx(10125 * 2 * VIT.forward(12, 100))
+    both = settings.model_copy(update={"variants": ["reptile_published"]})
+    assert cost.pretraining(paper.model_copy(update={"pretrain": both}), VIT) > 1.1 * once
 
 
 def test_64_gpus_are_no_faster_than_the_longest_run(paper, tmp_path):
