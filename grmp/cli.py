@@ -229,9 +229,11 @@ def train(
     from grmp.use.select import SHOWN, unrated
 
     others, path = against or ["zero_shot", "ridge"], out or ratings.with_suffix(".safetensors")
-    data = loaded.data
+    if path.resolve() == ratings.resolve():
+        raise UserError(f"-o {path} is the table of ratings itself; name another file")
+    data, patch = loaded.data, loaded.backbone.patch
     with contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
-        rated = read(ratings, data.size, data.aspect, scale, not lower_is_better, not keep_duplicates)
+        rated = read(ratings, data.size, data.aspect, scale, not lower_is_better, not keep_duplicates, patch)
         low, high, count = rated.info["scale"]["low"], rated.info["scale"]["high"], len(rated.index)
         sources = rated.info["sources"]
         folds = min(5, most_folds(sources)) if folds is None else folds
@@ -278,7 +280,8 @@ def score(
     if any(map(is_video, images)):
         if below is not None or worst or crops or html or as_json:
             raise UserError("--below, --worst, --crops, --html and --json are for images; leave them out for videos")
-        score_videos(images, model, frames, device, out)
+        if unread := score_videos(images, model, frames, device, out):
+            raise UserError(f"{unread} of {len(images)} videos could not be read (named above); the others are scored")
         return
     unread, found = run(
         images, model, device, crops=crops, below=below, worst=worst, as_json=as_json, out=out, html=html
@@ -301,7 +304,9 @@ def explain(
     from grmp.finetune.scorer import load as read
     from grmp.use.explain import explain as run
 
-    out = out or image.with_name(f"{image.name}.explained.png")
+    if out and out.resolve() == image.resolve():
+        raise UserError(f"-o {out} is the image itself; name another file")
+    out = out or image.parent / f"{image.name}.explained.png"
     found = run(image, read(model), out, text)
     rows = {name: round(value, 3) for name, value in found.items()}
     print(json.dumps(rows) if as_json else "\n".join(f"{name:<20} {value:.3f}" for name, value in rows.items()))
@@ -314,9 +319,11 @@ def export(
     model: Annotated[str, typer.Argument(help="a file written by grmp train, or a shipped model")] = DEFAULT,
 ) -> None:
     """Write a model as ONNX, for programs without torch: image tower, text embeddings and preprocessing."""
+    from grmp.files import claim
     from grmp.finetune.scorer import load as read
     from grmp.use.export import export as run
 
+    claim(onnx)
     run(read(model, "cpu"), onnx)
     print(f"{onnx}: {onnx.stat().st_size / 1e6:.1f} MB; docs/export.md shows how to use it")
 

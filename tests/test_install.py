@@ -58,7 +58,9 @@ def test_the_commands_for_own_images_need_no_extra(photos: Path):
     _, quality, percentile, *_ = run(hide + GRMP.format(arguments=score), photos).splitlines()[1].split(",")
     assert 0 < float(quality) < 1
     assert 0 <= float(percentile) <= 100  # among photographs that come with the package
-    run(hide + "import grmp.use.select, grmp.use.rate", photos)
+    (photos / "photos/ratings.csv").unlink()
+    assert "3 of 10 images" in run(hide + GRMP.format(arguments=["select", "photos", "-n", "3"]), photos)
+    run(hide + "import grmp.use.rate", photos)
 
 
 def test_every_module_imports_and_scores_without_what_only_linux_has(photos: Path):

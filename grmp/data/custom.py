@@ -22,7 +22,13 @@ FOLD = 5  # sources per fold, at least
 
 
 def read(
-    path: Path, size: int, aspect: str, bounds: tuple[float, float] | None, higher_better: bool, merge: bool = True
+    path: Path,
+    size: int,
+    aspect: str,
+    bounds: tuple[float, float] | None,
+    higher_better: bool,
+    merge: bool = True,
+    patch: int = 16,
 ) -> Dataset:
     """The images that the CSV file ``path`` rates.
 
@@ -36,8 +42,13 @@ def read(
         Ends of the rating scale; None uses the lowest and the highest rating in the table.
     merge
         Count images that look alike (``duplicates.groups``) as one source.
+    patch
+        Side of the network's patches in pixels; smaller images get a remark.
     """
     table = _table(path)
+    if bounds and table.attrs.get("comparisons"):
+        print(f"{path}: comparisons have no rating scale; --scale, or that of the model to continue, is not used")
+        bounds = None
     low, high = bounds or (float(table["mos"].min()), float(table["mos"].max()))
     if bounds and not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise UserError(f"--scale {low:g} {high:g}: give the lower end first; --lower-is-better turns the scale around")
@@ -46,7 +57,9 @@ def read(
     outside = table[~table["mos"].between(low, high)]
     if len(outside):
         first = outside.iloc[0]
-        raise UserError(f"{path}: {first['image']} is rated {first['mos']:g}, outside the scale {low:g} to {high:g}")
+        remedy = "give the ends of the whole scale with --scale LOW HIGH"
+        rated = f"{first['image']} is rated {first['mos']:g}, outside the scale {low:g} to {high:g}"
+        raise UserError(f"{path}: {rated}; {remedy}")
     if bounds is None:
         _codes(path, np.unique(table["mos"]))
     scale = Scale(low, high, higher_better)
@@ -54,7 +67,7 @@ def read(
     if (weight := ratings.weights(table)) is not None:
         index["weight"] = weight
         print(f"{path}: ratings are weighted by the spread of their raters, {weight.min():.2f} to {weight.max():.2f}")
-    images = _images(path, index["image"].tolist(), size, aspect)
+    images = _images(path, index["image"].tolist(), size, aspect, patch)
     named = source_ids(index)
     joined = duplicates.groups(images, named) if merge else named
     if (sources := joined.max() + 1) < (before := named.max() + 1):
@@ -73,7 +86,11 @@ def _table(path: Path) -> pd.DataFrame:
     table = found[[name for name in ("image", "reference", "mos", "mos_std", "raters") if name in found]].copy()
     tables.refuse(path, table["image"] == "", "has no image name")
     again = table["image"].duplicated()
-    tables.refuse(path, again, "rates an image a second time; give one mean rating per image")
+    tables.refuse(
+        path,
+        again,
+        "rates an image a second time; give one mean rating per image, or call the column of raters 'rater'",
+    )
     if "reference" in table:
         written = table["reference"].where(table["reference"] != "", table["image"])
         table["reference"] = written.map(lambda name: "".join(tables.plain(name).split()))
@@ -96,7 +113,7 @@ def _codes(path: Path, rated: np.ndarray) -> None:
             )
 
 
-def _images(path: Path, names: list[str], size: int, aspect: str) -> np.ndarray:
+def _images(path: Path, names: list[str], size: int, aspect: str, patch: int) -> np.ndarray:
     """(N, 3, size, size) uint8."""
     paths = locate(path, names)
     read = read_images(paths, size, aspect, f"read {path.name}")
@@ -104,7 +121,7 @@ def _images(path: Path, names: list[str], size: int, aspect: str) -> np.ndarray:
     if broken:
         count = f"{len(broken)} of {len(names)} images"
         raise UserError(f"{path}: {count} cannot be used: {some(broken)}; replace or remove them")
-    for line in remarks(paths, size, aspect):
+    for line in remarks(paths, size, aspect, patch):
         print(f"{path}: {line}")
     return np.stack([image for image in read if not isinstance(image, str)])
 
@@ -126,7 +143,10 @@ def locate(table: Path, names: list[str]) -> list[Path]:
             if (other := found.setdefault(path.resolve(), name)) != name:
                 raise UserError(f"{table}: {other} and {name} are the same file; give one mean rating per image")
     if missing:
-        raise UserError(f"{table}: {len(missing)} of {len(names)} images are not below {folder}: {some(missing)}")
+        raise UserError(
+            f"{table}: {len(missing)} of {len(names)} images are not below {folder}: {some(missing)}; write each path as it is "
+            "below that folder, with its ending"
+        )
     return list(found)
 
 

@@ -134,7 +134,7 @@ def concerns(path: Path, size: int, aspect: str, patch: int) -> list[str]:
     return []
 
 
-def remarks(paths: Sequence[Path], size: int, aspect: str, patch: int = 16) -> list[str]:
+def remarks(paths: Sequence[Path], size: int, aspect: str, patch: int) -> list[str]:
     """``concerns`` of many images, one line each with the number of images."""
     paths = tqdm(paths, desc="sizes", unit="image", disable=None, delay=5)
     found = Counter(clause for path in paths for clause in concerns(path, size, aspect, patch))

@@ -18,6 +18,8 @@ from grmp.data.download import ARCHIVES, HUB, Remote, SourceFailed, download, on
 from grmp.errors import UserError, reading, some
 from grmp.files import listing, read_json, sha256, sha256_of, write_json
 
+SCORES = (".csv", ".txt", ".xlsx", ".mat")  # endings of score files
+
 SLACK = 1_000_000_000  # bytes beyond twice the stated size that a file may have or an archive may unpack to
 MIN_RATE = 100_000  # bytes per second
 
@@ -58,6 +60,8 @@ def fetch(name: str, raw: Path, origin: Path | None = None, min_rate: float = MI
     code = code_digest("grmp.data.simulated.databases") if entry.kind == "simulated" else ""
     found = receipt(name, raw)
     if found and found.get("code", "") == code:
+        if origin is not None and not found["source"].endswith(f"from {origin.resolve()}"):
+            raise UserError(f"{name} is here already, {found['source']}; to replace it, delete {path} and {folder}")
         print(f"{name}: already fetched, see {path}")
         return
     raw.mkdir(parents=True, exist_ok=True)
@@ -76,6 +80,11 @@ def fetch(name: str, raw: Path, origin: Path | None = None, min_rate: float = MI
         raise UserError(f"{folder} is in the way; move it, or run without --from to accept it as it is")
     elif origin is not None:
         source, files = _local(entry, origin, raw, staging)
+        try:
+            labels.read(entry, staging)
+        except UserError:
+            _remove(staging)
+            raise
     else:
         source, files = _first_source(entry, raw, staging, min_rate)
     content = listing(staging)
@@ -127,6 +136,7 @@ def _local(entry: Database, origin: Path, raw: Path, staging: Path) -> tuple[str
             raise UserError(f"--from {origin}: the folder is empty; {entry.name}: {entry.by_hand}")
         staging.symlink_to(origin)
         return f"linked from {origin}", []
+    inside = [path for path in inside if path == origin or path.name.lower().endswith((*ARCHIVES, *SCORES))]
     for path in inside:
         try:
             _place(path, path.name, staging, entry)
@@ -138,7 +148,7 @@ def _local(entry: Database, origin: Path, raw: Path, staging: Path) -> tuple[str
 
 def _place(path: Path, name: str, staging: Path, entry: Database) -> None:
     """Unpack an archive into ``staging``, or copy any other file there."""
-    if name.lower().endswith((".csv", ".txt", ".xlsx", ".mat")):
+    if name.lower().endswith(SCORES):
         staging.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, staging / name)
     else:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from grmp.data.decode import ENDINGS, is_image
 from grmp.errors import UserError
-from grmp.files import survey
+from grmp.files import claim, survey
+
+RATINGS = ("ratings.csv", "votes.csv")  # of `grmp select` and `grmp rate`
 
 
 def printable(path: Path) -> str:
@@ -55,6 +57,16 @@ def find(given: Sequence[Path], left_out: Counter[str] | None = None) -> list[Pa
                 left_out["given twice"] += 1
             found.setdefault(place, one)
     return list(found.values())
+
+
+def claim_output(path: Path) -> None:
+    """Check that ``path`` can be written (`grmp.files.claim`) and is not an image or ratings of the user.
+
+    A shell that expands ``-o *.jpg`` names the first photograph. Raises UserError.
+    """
+    if path.is_file() and (path.name in RATINGS or is_image(path)):
+        raise UserError(f"{path} exists and was not written by this command; name another file")
+    claim(path)
 
 
 def tally(left_out: Counter[str]) -> str:

@@ -42,7 +42,9 @@ def read(path: Path) -> pd.DataFrame:
     by_rater = found.groupby(["image", "rater"], sort=True)["mos"].mean()
     votes = by_rater.groupby("image").agg(["mean", "std", "size"])
     if "reference" in found:
-        votes["reference"] = found.groupby("image")["reference"].first()
+        given = found["reference"].where(found["reference"] != "").groupby(found["image"])
+        tables.refuse(path, found["image"].map(given.nunique()) > 1, "gives an image a second reference")
+        votes["reference"] = given.first().fillna("")
     print(f"{path}: {len(by_rater)} ratings of {len(votes)} images by {found['rater'].nunique()} raters")
     return votes.rename(columns={"mean": "mos", "std": "mos_std", "size": "raters"}).reset_index()
 
@@ -84,4 +86,6 @@ def _of_pairs(path: Path, pairs: pd.DataFrame) -> pd.DataFrame:
     outcome = np.repeat([1, 0], len(pairs))
     fitted = LogisticRegression(fit_intercept=False).fit(np.vstack([won, -won]), outcome)
     print(f"{path}: {len(pairs)} comparisons of {len(names)} images")
-    return pd.DataFrame({"image": names, "mos": fitted.coef_[0]})
+    table = pd.DataFrame({"image": names, "mos": fitted.coef_[0]})
+    table.attrs["comparisons"] = True  # they fit no rating scale
+    return table

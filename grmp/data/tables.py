@@ -49,7 +49,9 @@ def read(path: Path, needed: Sequence[str], instead: Sequence[str] = ()) -> pd.D
     for name in needed:
         if columns.count(name) != 1:
             what = f"has the column '{name}' twice" if name in columns else f"has no column '{name}'"
-            raise UserError(f"{path} {what}; its columns are {', '.join(columns)[:200]}")
+            which = f"{' and '.join(needed[:2])}{' (and rater)' if 'mos' in needed else ''}"
+            remedy = "" if name in columns else f"; name the columns {which}"
+            raise UserError(f"{path} {what}; its columns are {', '.join(columns)[:200]}{remedy}")
     reader, rows, numbers = csv.reader(lines, delimiter=mark, skipinitialspace=True, strict=True), [], []
     while True:
         line = start + reader.line_num + 1
@@ -72,7 +74,9 @@ def read(path: Path, needed: Sequence[str], instead: Sequence[str] = ()) -> pd.D
         if row:
             rows.append(row + [""] * (len(columns) - len(row)))
             numbers.append(line)
-    return pd.DataFrame(rows, columns=columns, index=numbers, dtype=str)
+    table = pd.DataFrame(rows, columns=columns, index=numbers, dtype=str)
+    table.attrs["separator"] = mark
+    return table
 
 
 def numbers(path: Path, table: pd.DataFrame, column: str) -> pd.Series:
@@ -93,7 +97,8 @@ def numbers(path: Path, table: pd.DataFrame, column: str) -> pd.Series:
     other = after < len(table.columns) and table.columns[after] not in NEVER_EMPTY
     full = table.iloc[:, -1].ne("").all()  # a comma more would not have fitted into rows whose last column is filled
     beside = table.iloc[:, after][table.iloc[:, after].str.isdigit()] if other else values[:0]
-    if len(beside) and values[beside.index].str.isdigit().all():
+    comma = table.attrs.get("separator", ",") == ","  # else 3,5 cannot have become two columns
+    if comma and len(beside) and values[beside.index].str.isdigit().all():
         line = beside.index[0]
         found = f"{path}, line {line}: '{values[line]},{beside[line]}'"
         if full and after < len(table.columns) - 1:

@@ -115,7 +115,7 @@ def train(
         card = rated.info | {
             "method": method,
             "protocol": params.protocol,
-            "backbone": getattr(params.backbone, "name", "openai"),
+            "backbone": params.backbone.title,
             "images": len(rated.index),
             "folds": folds,
             "comparison": found.reset_index().to_dict("records"),

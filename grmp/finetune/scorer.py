@@ -175,7 +175,12 @@ def load(
     The score of the shipped scorer is MOS on BIQ2021's scale (docs/models.md). Raises UserError if the model is missing,
     corrupt, or something else. ``folder`` has the shipped models.
     """
-    device = choose_device(device, 1) if isinstance(device, str) else device
+    if isinstance(device, str):
+        if device not in ("auto", "cpu", "cuda"):
+            raise UserError(f"--device {device}: choose auto, cpu or cuda")
+        if device == "cuda" and not torch.cuda.is_available():
+            raise UserError("--device cuda: torch finds no GPU; choose auto or cpu")
+        device = choose_device(device, 1)
     if str(model) in shipped.names(folder):
         return _zero_shot(str(model), device)
     if str(model) == shipped.SCORER:

@@ -5,6 +5,7 @@ docs/departures.md. Those of the groups in ``DEPARTING`` are written under ``pro
 their groups when the file is read.
 """
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 
@@ -67,6 +68,18 @@ class PretrainedBackbone(Group):
     sha256: str
     normalize: Normalize
 
+    @property
+    def title(self) -> str:
+        """As `grmp train --backbone` names it, or what open_clip calls it."""
+        openai = self.pretrained == "openai" and self.model.startswith("ViT-B-16")
+        return "openai" if openai else f"{self.model} {self.pretrained}"
+
+    @property
+    def patch(self) -> int:
+        """Side of a patch in pixels: 16 of ViT-B-16."""
+        found = re.search(r"ViT-\w+-(\d+)", self.model)
+        return int(found[1]) if found else 16
+
 
 class ShippedBackbone(Group):
     """A small CLIP for photographs from the package; docs/models.md states what each was trained on."""
@@ -74,6 +87,16 @@ class ShippedBackbone(Group):
     source: Literal["shipped"]
     name: Literal["small", "small-rated"]
     normalize: Normalize  # without effect: the stem was trained on its own
+
+    @property
+    def title(self) -> str:
+        """As `grmp train --backbone` names it."""
+        return self.name
+
+    @property
+    def patch(self) -> int:
+        """Side of a cell of the stem in pixels."""
+        return 32
 
 
 class Prompts(Group):

@@ -1,7 +1,8 @@
 """``grmp rate``: a local page that shows images one at a time, and the ratings that it collects.
 
-The scale is the five-grade scale of ITU-R BT.500. Every rating is appended to ``votes.csv`` beside the images at once:
-``image, rater, mos, repeat, time``. A skipped image is a row without a rating. `grmp train` reads this file.
+The scale is the five-grade scale of ITU-R BT.500. Every rating is saved to ``votes.csv`` beside the images at once: ``image,
+rater, mos, repeat, time``, and columns of the user's own. A skipped image is a row without a rating. `grmp train` reads this
+file.
 """
 
 import hashlib
@@ -15,6 +16,7 @@ import numpy as np
 import pandas as pd
 from fastapi import FastAPI, HTTPException
 from fastapi.responses import FileResponse, HTMLResponse
+from filelock import FileLock, Timeout
 from pydantic import BaseModel, Field
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
@@ -56,7 +58,8 @@ class Session:
         if self.file.is_file():
             found = tables.read(self.file, COLUMNS[:3])
             found["mos"] = tables.numbers(self.file, found[found["mos"] != ""], "mos")
-            found = found.reset_index(drop=True).reindex(columns=COLUMNS)
+            own = [name for name in found if name not in COLUMNS]
+            found = found.reset_index(drop=True).reindex(columns=[*COLUMNS, *own], fill_value="")
             self.votes = found.assign(repeat=pd.to_numeric(found["repeat"], errors="coerce").fillna(0).astype(int))
 
     def schedule(self, rater: str) -> list[tuple[str, int]]:
@@ -67,8 +70,8 @@ class Session:
         again = [order[i] for i in rng.permutation(len(order) // 2)[:count]]  # of the first half: far apart
         mine = self.votes[self.votes["rater"] == rater]
         seen = list(zip(mine["image"], mine["repeat"].astype(int), strict=True))  # also where images were added since
-        rest = [*((name, 0) for name in order), *((name, 1) for name in again)]
-        return seen + [one for one in rest if one not in seen]
+        rest, done = [*((name, 0) for name in order), *((name, 1) for name in again)], set(seen)
+        return seen + [one for one in rest if one not in done]
 
     def position(self, rater: str) -> int:
         """How many images this rater has seen."""
@@ -82,7 +85,8 @@ class Session:
                 raise ValueError("this image is rated already")
             name, repeat = plan[at]
             mos = np.nan if vote.rating is None else float(vote.rating)
-            self.votes.loc[len(self.votes)] = [name, vote.rater, mos, repeat, time.strftime("%Y-%m-%dT%H:%M:%S")]
+            row = dict(zip(COLUMNS, (name, vote.rater, mos, repeat, time.strftime("%Y-%m-%dT%H:%M:%S")), strict=True))
+            self.votes.loc[len(self.votes)] = [row.get(column, "") for column in self.votes]
             self._save()
 
     def undo(self, rater: str) -> None:
@@ -171,7 +175,13 @@ def serve(folder: Path, port: int) -> str:
     """Serve the page on the loopback interface until Ctrl-C; returns ``Session.text``."""
     from grmp.use.serve import listen
 
-    session = Session(folder)
-    print(f"rate {len(session.names)} images at http://127.0.0.1:{port} (Ctrl-C ends)", flush=True)
-    listen(application(session), "127.0.0.1", port, log_level="warning")
-    return session.text()
+    try:  # a second session would overwrite the ratings of the first
+        held = FileLock(folder / f".{VOTES}.lock", fallback_to_soft=False)
+        held.acquire(timeout=0)
+    except Timeout:
+        raise UserError(f"{folder} is being rated by another grmp rate; open its page, or end it first") from None
+    with held:
+        session = Session(folder)
+        print(f"rate {len(session.names)} images at http://127.0.0.1:{port} (Ctrl-C ends)", flush=True)
+        listen(application(session), "127.0.0.1", port, log_level="warning")
+        return session.text()

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from grmp.data.decode import concerns
-from grmp.data.find import find, printable, tally
+from grmp.data.find import claim_output, find, printable, tally
 from grmp.errors import UserError
-from grmp.files import claim, sha256_of, write_text
+from grmp.files import sha256_of, write_text
 from grmp.finetune.scorer import QualityModel, load
 from grmp.finetune.trust import LEVEL
 
@@ -45,10 +45,8 @@ def score(
 
     Raises UserError if the model, called ``name``, a file or a folder does not exist, or a folder has no images.
     """
-    if device not in ("auto", "cpu", "cuda"):
-        raise UserError(f"--device {device}: choose auto, cpu or cuda")
     for file in filter(None, (out, html)):
-        claim(file)
+        claim_output(file)
     left_out, remarks = Counter[str](), Counter[str]()
     paths = find(given, left_out)
     model = load(name, device)

@@ -34,6 +34,8 @@ def select(folder: Path, out: Path, count: int, seed: int) -> str:
     paths = find([folder], left_out := Counter[str]())  # before the folder of the table is made
     if out.exists():
         raise UserError(f"{out} exists and may hold ratings; move it away or name another file with -o")
+    if out.resolve().parent != folder.resolve():
+        raise UserError(f"{out} would not lie above its images; name a file in {folder}")
     claim(out)
     embeddings, quality, tiny, unread = look(paths)
     known = [path for path in paths if path not in unread]
@@ -49,7 +51,8 @@ def select(folder: Path, out: Path, count: int, seed: int) -> str:
     lines = [f"{printable(path)}: {why}" for path, why in unread.items()]
     lines += [f"{out}: {count} of {len(known)} images; {alike.sum()} others are nearly like one of them"]
     lines += filter(None, [tally(left_out)])
-    return "\n".join([*lines, f"rate them with: grmp rate {folder}, or fill in the column mos"])
+    page = f"rate them with: grmp rate {folder}, or " if out.name == "ratings.csv" else ""
+    return "\n".join([*lines, f"{page}fill in the column mos"])
 
 
 def choose(embeddings: np.ndarray, quality: np.ndarray, count: int, seed: int) -> np.ndarray:
@@ -70,8 +73,6 @@ def choose(embeddings: np.ndarray, quality: np.ndarray, count: int, seed: int) -
 
 def look(paths: Sequence[Path]) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[Path, str]]:
     """Of the images that can be read embeddings (N, E), zero-shot quality (N,) and thumbnails; and why others cannot."""
-    from skimage.transform import downscale_local_mean
-
     model = load(DEFAULT)
     found, tiny, unread = [], [], dict[Path, str]()
     for start in tqdm(range(0, len(paths), BATCH), "look", unit="image", unit_scale=BATCH, disable=None):
@@ -80,7 +81,7 @@ def look(paths: Sequence[Path]) -> tuple[np.ndarray, np.ndarray, np.ndarray, dic
         unread |= {path: why for path, why in zip(some, images, strict=True) if isinstance(why, str)}
         good = [image for image in images if not isinstance(image, str)]
         if good:
-            tiny += [downscale_local_mean(image, (1, 4, 4)).astype(np.uint8) for image in good]
+            tiny += [i.reshape(3, i.shape[1] // 4, 4, i.shape[2] // 4, 4).mean((2, 4)).astype(np.uint8) for i in good]
             found.append(model.clip.map(model.clip.image, np.stack(good), np.arange(len(good))).numpy())
     if not found:
         raise UserError(f"none of the {len(paths)} images can be read; the first: {next(iter(unread.values()))}")
@@ -91,7 +92,10 @@ def look(paths: Sequence[Path]) -> tuple[np.ndarray, np.ndarray, np.ndarray, dic
 def unrated(table: Path, rated: Dataset, size: int, aspect: str, seed: int) -> Dataset | None:
     """At most ``MOST`` readable images below the table's folder that are not in it, or None; a seeded draw."""
     known = {path.resolve() for path in locate(table, rated.index["image"].tolist())}
-    paths = [path for path in find([table.parent]) if path.resolve() not in known]
+    try:
+        paths = [path for path in find([table.parent]) if path.resolve() not in known]
+    except UserError:  # the rated images lie elsewhere
+        return None
     drawn = [paths[i] for i in sorted(np.random.default_rng(seed).permutation(len(paths))[:MOST])]
     images = read_images(drawn, size, aspect, "read others")
     good = {path: image for path, image in zip(drawn, images, strict=True) if not isinstance(image, str)}

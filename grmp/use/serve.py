@@ -9,6 +9,7 @@ from contextlib import suppress
 import uvicorn
 from fastapi import FastAPI, HTTPException, Request
 from pydantic import BaseModel, Field
+from starlette.requests import ClientDisconnect
 
 from grmp.data import decode
 from grmp.device import cpus
@@ -18,6 +19,7 @@ from grmp.finetune.trust import LEVEL
 
 LARGEST = 32 << 20  # bytes of a request
 MOST_PIXELS = 64_000_000  # of a decoded image
+PATIENCE = 60  # seconds in which a request has to arrive
 IN_MEMORY = 16  # requests that are read or scored at the same time; the others wait in their sockets
 
 
@@ -43,10 +45,16 @@ def service(model: QualityModel) -> FastAPI:
         """Score the image in the body of the request: the bytes of a file, without a form around them."""
         async with turns:
             data = bytearray()
-            async for part in request.stream():
-                data += part
-                if len(data) > LARGEST:
-                    raise HTTPException(413, f"the image has more than {LARGEST >> 20} MB")
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    async for part in request.stream():
+                        data += part
+                        if len(data) > LARGEST:
+                            raise HTTPException(413, f"the image has more than {LARGEST >> 20} MB")
+            except TimeoutError:
+                raise HTTPException(408, f"the image did not arrive within {PATIENCE} s") from None
+            except ClientDisconnect:
+                raise HTTPException(400, "the client has disconnected") from None
             return await asyncio.get_running_loop().run_in_executor(pool, _score, model, bytes(data))
 
     return api

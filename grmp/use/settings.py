@@ -47,7 +47,7 @@ def own(backbone: str = "") -> tuple[Params, Path]:
         return params, root
     known = get_args(ShippedBackbone.model_fields["name"].annotation)
     if name not in known:
-        raise UserError(f"no CLIP '{name}'; --backbone is one of {', '.join(known)}, {OPENAI}")
+        raise UserError(f"no CLIP '{name}'; --backbone is one of {', '.join(known)}, {OPENAI}, or give --params")
     params = load(FOLDER / "own.yaml")
     wanted = ShippedBackbone(source="shipped", name=name, normalize="clip")  # type: ignore[arg-type]
     return params.model_copy(update={"backbone": wanted}), root

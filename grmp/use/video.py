@@ -5,15 +5,16 @@ that stutters but has clear frames gets a high score.
 """
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from grmp.data.find import printable
+from grmp.data.find import claim_output, printable
 from grmp.errors import UserError
-from grmp.files import claim, write_text
+from grmp.files import write_text
 from grmp.finetune.scorer import load
 
 ENDINGS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg")
@@ -58,11 +59,11 @@ def frames(path: Path, count: int) -> Iterator[tuple[float, np.ndarray]]:
         capture.release()
 
 
-def score(paths: Sequence[Path], name: str, count: int, device: str, out: Path | None) -> None:
+def score(paths: Sequence[Path], name: str, count: int, device: str, out: Path | None) -> int:
     """Print one row per video: the mean over frames, the low percentile, and the rating that the mean predicts.
 
-    With ``out`` the table is written to that file, and one with a row per frame beside it. Raises UserError if a path is not
-    a video, or cannot be decoded.
+    With ``out`` the table is written to that file, and one with a row per frame beside it. A video that cannot be decoded has
+    a row without scores; returns how many there are. Raises UserError if a path is not a video.
     """
     import pandas as pd
     from tqdm import tqdm
@@ -70,14 +71,21 @@ def score(paths: Sequence[Path], name: str, count: int, device: str, out: Path |
     if others := [path for path in paths if not is_video(path)]:
         raise UserError(f"{others[0]} is not a video; score images and videos in two calls")
     if out:
-        claim(out)
+        claim_output(out)
     model = load(name, device)
-    rows, every = [], []
+    rows, every, unread = [], list[tuple[str, float, float]](), 0
     for path in paths:
-        found = []
-        for seconds, frame in tqdm(frames(path, count), path.name, unit="frame", delay=5, disable=None):
-            found.append(float(model.score([frame])[0]))
-            every.append((printable(path), seconds, found[-1]))
+        scored = []
+        try:
+            for seconds, frame in tqdm(frames(path, count), path.name, unit="frame", delay=5, disable=None):
+                scored.append((printable(path), seconds, float(model.score([frame])[0])))
+        except UserError as error:
+            print(error, file=sys.stderr)
+            rows.append((printable(path), 0, np.nan, np.nan, np.nan))
+            unread += 1
+            continue
+        every += scored
+        found = [quality for _, _, quality in scored]
         mean = float(np.mean(found))
         rating = float(model.scale.mos(np.array([mean]))[0])
         rows.append((printable(path), len(found), mean, float(np.percentile(found, LOW)), rating))
@@ -87,3 +95,4 @@ def score(paths: Sequence[Path], name: str, count: int, device: str, out: Path |
     for file, table in tables.items():
         text = table.to_csv(index=False, float_format="%.4f", lineterminator="\n")
         write_text(file, text) if file else print(text, end="")
+    return unread

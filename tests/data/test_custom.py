@@ -1,6 +1,7 @@
 """Ratings of one's own: what a table may say, which pictures it means, and folds that keep sources together."""
 
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -189,3 +190,12 @@ def test_a_rating_far_from_all_others_may_be_a_code(rated, code, capsys):
     custom._codes(Path("ratings.csv"), np.array(rated, float))
     said = capsys.readouterr().out
     assert said.startswith(f"ratings.csv: is {code} a rating, or a code") if code else not said
+
+
+def test_comparisons_fit_no_scale(table: Path, capsys: pytest.CaptureFixture[str]):
+    names = [line.split(",")[0] for line in table.read_text().splitlines()[1:]]
+    rows = [f"{a},{b}" for a, b in pairwise(names)]
+    table.write_text("better,worse\n" + "\n".join(rows) + "\n")
+    found = read(table, 32, "squash", (1, 5), higher_better=True)
+    assert found.index["quality"].between(0, 1).all()
+    assert "comparisons have no rating scale" in capsys.readouterr().out

@@ -215,6 +215,22 @@ def test_from_archive_folder_and_folder_of_archives(toy, tmp_path):
         fetch.fetch("toy", tmp_path / "raw9", tmp_path / "nowhere")
 
 
+def test_a_folder_that_is_no_database_is_refused(toy, tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/a.png").write_bytes(layouts.picture(".png", 0))
+    with pytest.raises(UserError, match="no score file"):
+        fetch.fetch("toy", tmp_path / "raw", tmp_path / "photos")
+    assert leftovers(tmp_path / "raw") == []
+
+
+def test_another_origin_is_not_ignored(toy, tmp_path):
+    (tmp_path / "a.zip").write_bytes(archive())
+    for _ in range(2):
+        fetch.fetch("toy", tmp_path / "raw", tmp_path / "a.zip")
+    with pytest.raises(UserError, match=r"is here already, from .*a\.zip; to replace it, delete"):
+        fetch.fetch("toy", tmp_path / "raw", tmp_path)
+
+
 def test_a_folder_put_in_place_by_hand_is_taken_as_it_is(toy, tmp_path):
     (tmp_path / "a.zip").write_bytes(archive())
     unpack(tmp_path / "a.zip", tmp_path / "raw/toy", 10**6)

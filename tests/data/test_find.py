@@ -4,11 +4,12 @@ import os
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from grmp.data.decode import concerns
-from grmp.data.find import find, for_table, tally
+from grmp.data.find import claim_output, find, for_table, tally
 from grmp.errors import UserError
 
 
@@ -73,3 +74,13 @@ def test_what_the_preparation_hides_is_said(tmp_path: Path):
     assert "panoramas" in about(200, 90, "keep")
     assert about(200, 90) == ""
     assert "smaller than a patch of 16 pixels" in about(15, 40)
+
+
+def test_an_output_never_replaces_photographs_or_ratings(tmp_path: Path):
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "a.jpg")
+    (tmp_path / "ratings.csv").write_text("image,mos\n")
+    for name in ("a.jpg", "ratings.csv"):
+        with pytest.raises(UserError, match="was not written by this command"):
+            claim_output(tmp_path / name)
+    (tmp_path / "scores.csv").touch()
+    claim_output(tmp_path / "scores.csv")  # of a former call

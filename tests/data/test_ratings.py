@@ -88,6 +88,10 @@ def test_votes_keep_their_reference(tmp_path: Path):
     text = "image,rater,reference,mos\na.png,Ann,x,3\na.png,Bob,x,5\nb.png,Ann,x,2\n"
     found = ratings.read(written(tmp_path / "r.csv", text))
     assert found[["image", "mos", "reference"]].to_numpy().tolist() == [["a.png", 4, "x"], ["b.png", 2, "x"]]
+    later = ratings.read(written(tmp_path / "r.csv", text.replace("Ann,x,3", "Ann,,3")))
+    assert later["reference"].tolist() == ["x", "x"], "one row of an image has it"
+    with pytest.raises(UserError, match="line 2: gives an image a second reference"):
+        ratings.read(written(tmp_path / "r.csv", text.replace("Bob,x", "Bob,y")))
 
 
 def test_a_selection_that_was_filled_in_is_read(tmp_path: Path):

@@ -166,3 +166,11 @@ def test_a_number_beside_a_number_is_noted_where_it_may_be_a_decimal_comma(tmp_p
     path.write_text("image,rater,mos,repeat,time\na.jpg,Ann,3,0,12:00\n")  # as `grmp rate` writes them
     assert tables.numbers(path, tables.read(path, ["image", "mos"]), "mos").tolist() == [3]
     assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_whole_numbers_side_by_side_are_two_columns_unless_commas_separate(tmp_path: Path, mark: str):
+    path = tmp_path / "r.csv"
+    path.write_text("image,mos,raters\na.jpg,1,5\nb.jpg,4,6\n".replace(",", mark))
+    table = tables.read(path, ("image", "mos"))
+    assert tables.numbers(path, table[table["mos"] != ""].copy(), "mos").tolist() == [1, 4]

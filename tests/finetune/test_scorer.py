@@ -126,3 +126,10 @@ def test_a_score_that_is_not_finite_is_a_failure():
     ((quality, reason),) = broken.rate([data.coffee()])
     assert np.isnan(quality).all()
     assert reason == "its score is not finite"
+
+
+@pytest.mark.parametrize(("device", "said"), [("gpu", "choose auto, cpu or cuda"), ("cuda", "torch finds no GPU")])
+def test_a_device_that_is_not_there_is_named(device: str, said: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(UserError, match=f"--device {device}: {said}"):
+        load_from("small", device)

@@ -99,12 +99,9 @@ def test_support_and_query_read_arrays_of_their_own():
     size = BACKBONE.shape.image_size
     support, query = (np.full((12, 3, s, s), value, np.uint8) for s, value in ((size + 4, 7), (size, 9)))
     task = Task("blur", np.arange(12), np.linspace(0, 1, 12, dtype=np.float32), np.arange(12))
-    for (first, _), (second, _) in zip(
-        *learner().batches(task, [support, query], np.random.default_rng(0)), strict=True
-    ):
-        assert (first == 7).all()
-        assert (second == 9).all()
-        assert first.shape[2:] == second.shape[2:] == (size, size)
+    supports, queries = learner().batches(task, [support, query], np.random.default_rng(0))
+    for batches, value in ((supports, 7), (queries, 9)):
+        assert all((x == value).all() and x.shape[2:] == (size, size) for x, _ in batches)
     with pytest.raises(UserError, match="smaller than the backbone's"):
         learner().batches(task, [support, query[..., :-1]], np.random.default_rng(0))
 
@@ -157,7 +154,9 @@ def test_an_epoch_visits_the_tasks_that_the_released_code_does(monkeypatch, drop
     params = params.model_copy(update={"pretrain": params.pretrain.model_copy(update=change)})
     loaded = {d: [SimpleNamespace(index=None)] for d in tasks}
     file = SimpleNamespace(load=lambda models: State(), save=lambda state, models: None)
-    train._learn(params, "reptile_published", loaded, dict.fromkeys(tasks), BACKBONE, TOKENS, 0, file)
+    train._learn(
+        params, "reptile_published", loaded, dict.fromkeys(tasks), BACKBONE, TOKENS, threading.Event(), 0, file
+    )
     assert seen[:2] == ["a", "stepped"]
     assert seen[2:-1:2] == ["renewed"] * (1 if dropped else 3)
     assert sorted(seen[3::2]) == (["b"] if dropped else ["b", "c", "d"])

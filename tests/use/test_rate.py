@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import uvicorn
 from fastapi.testclient import TestClient
+from filelock import FileLock
 from PIL import Image
 
 from grmp.data import ratings
@@ -66,6 +67,19 @@ def test_every_rating_is_on_the_disk_before_the_answer_and_survives_a_restart(fo
     assert later.post("/undo", params={"rater": "Ann"}).json()["position"] == 2
     assert pd.read_csv(folder / room.VOTES)["mos"].tolist() == [5, 4]
     assert later.post("/undo", params={"rater": "Ann"}).json()["position"] == 1
+
+
+def test_columns_of_the_user_are_kept(folder: Path):
+    (folder / room.VOTES).write_text("image,rater,mos,reference\n01.png,Ann,3,dune\n")
+    vote(browser(folder), "Bob", 0, 4)
+    votes = pd.read_csv(folder / room.VOTES, keep_default_na=False)
+    assert votes["reference"].tolist() == ["dune", ""]
+    assert votes["rater"].tolist() == ["Ann", "Bob"]
+
+
+def test_a_second_page_for_the_same_folder_is_refused(folder: Path):
+    with FileLock(folder / f".{room.VOTES}.lock"), pytest.raises(UserError, match="being rated by another grmp rate"):
+        room.serve(folder, 8765)
 
 
 def test_a_key_pressed_twice_counts_once_and_other_values_are_refused(folder: Path):

@@ -54,8 +54,10 @@ def test_one_of_two_copies_is_chosen_and_ratings_are_never_overwritten(tmp_path:
     assert "may hold ratings" in str(again.exception)
     with pytest.raises(UserError, match="has 3 different images; choose -n 3 or fewer"):
         room.select(folder, folder / "four.csv", 4, 0)
-    again = CliRunner().invoke(app, ["select", str(folder), "-n", "3", "--json", "-o", str(tmp_path / "r.csv")])
+    again = CliRunner().invoke(app, ["select", str(folder), "-n", "3", "--json", "-o", str(folder / "r.csv")])
     assert json.loads(again.stdout)["images"] == table["image"].tolist()
+    with pytest.raises(UserError, match="would not lie above its images"):
+        room.select(folder, tmp_path / "r.csv", 3, 0)
     missing = CliRunner().invoke(app, ["select", str(tmp_path / "nowhere")])
     assert "nowhere not found" in str(missing.exception)
     assert not (tmp_path / "nowhere").exists()

@@ -74,6 +74,14 @@ def test_refusals_are_one_line(address: str, data: bytes, code: int, words: str)
         assert words in json.load(error)["detail"]
 
 
+def test_a_request_that_does_not_arrive_ends(address: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(serve, "PATIENCE", 0.2)
+    host, port = address.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as client:
+        client.sendall(b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nabc")
+        assert b" 408 " in client.recv(1000)
+
+
 @pytest.mark.slow
 def test_two_hundred_requests_at_once_lose_nothing(address: str, model: QualityModel):
     def grey(value: int) -> bytes:

@@ -51,6 +51,15 @@ def test_a_video_is_the_mean_of_its_frames(clip: Path, tmp_path: Path):
     assert row["quality_p10"] == pytest.approx(np.percentile(alone, 10), abs=1e-4)
 
 
+def test_one_corrupt_video_does_not_lose_the_others(clip: Path, tmp_path: Path, capsys):
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    assert score([tmp_path / "broken.mp4", clip], "small-rated", 2, "cpu", tmp_path / "clips.csv") == 1
+    table = pd.read_csv(tmp_path / "clips.csv").set_index("video")
+    assert np.isnan(table.loc[str(tmp_path / "broken.mp4"), "quality"])
+    assert table.loc[str(clip), "frames"] == 2
+    assert "broken.mp4: not a video" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("content", [b"", b"no video", b"RIFF\0\0\0\0AVI "])
 def test_a_file_that_is_no_video_is_named(tmp_path: Path, content: bytes, capfd):
     path = tmp_path / "broken.mp4"
