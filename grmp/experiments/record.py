@@ -5,7 +5,6 @@ training curves; docs/design.md describes keys and columns. A record may come fr
 everything before a number is used. Splits of an unfinished run are kept in ``results/partial/<identity>/``.
 """
 
-import contextlib
 import platform
 import re
 import shutil
@@ -171,8 +170,6 @@ def write(
         (kept / f"{split}.json").unlink(missing_ok=True)
     if not failed:
         shutil.rmtree(kept, ignore_errors=True)
-    with contextlib.suppress(OSError):  # other runs may be in progress there
-        kept.parent.rmdir()
 
 
 def read_run(folder: Path) -> Run | None:

@@ -69,7 +69,7 @@ def histograms(results: Results) -> Figure | None:
 
 
 @styled
-def samples(results: Results, count: int = 6, pixels: int = 160) -> Figure | None:
+def samples(results: Results, count: int = 6) -> Figure | None:
     """Images of each database at equal steps of rank, from the lowest to the highest rating."""
     found = _prepared(results)
     if not found:
@@ -80,7 +80,7 @@ def samples(results: Results, count: int = 6, pixels: int = 160) -> Figure | Non
         chosen = order[np.linspace(0, len(order) - 1, count).round().astype(int)]
         digits = max(0, 2 - int(np.log10(max(1.0, np.ptp(dataset.index["mos"])))))
         for axis, row in zip(axes, chosen, strict=True):
-            axis.imshow(shrunk(dataset.images[row], pixels), interpolation="none")
+            axis.imshow(shrunk(dataset.images[row]), interpolation="none")
             axis.set_xlabel(f"{dataset.index['mos'].iloc[row]:.{digits}f}")
         axes[0].set_ylabel(title(name).replace(", ", ",\n"))
     return figure

@@ -22,6 +22,7 @@ COLUMN, PAGE = 3.3, 6.9  # inches: widths of one column and of the page
 STYLE = ["default", str(Path(__file__).parent / "paper.mplstyle")]  # the default first: no user's matplotlibrc applies
 FORMATS = {"png": "Software", "pdf": "CreationDate", "svg": "Date"}  # and what differs between two runs
 GREY = "#6E6E6E"
+THUMBNAIL = 160
 
 # The colours of Okabe and Ito without yellow, then eight of Tol's "muted" ones, with open markers: distinct within each
 # eight for any colour vision. In black and white, marker and line style tell all sixteen apart.
@@ -195,8 +196,8 @@ def image_grid(rows: int, columns: int, extra: float = 0.0, below: float = 0.24)
     return figure, grid
 
 
-def shrunk(image: np.ndarray, pixels: int) -> np.ndarray:
-    """(3, h, w) uint8 -> (h, w, 3), the longer side at most ``pixels``."""
+def shrunk(image: np.ndarray) -> np.ndarray:
+    """(3, h, w) uint8 -> (h, w, 3), the longer side at most ``THUMBNAIL`` pixels."""
     small = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)))
-    small.thumbnail((pixels, pixels), Image.Resampling.LANCZOS)
+    small.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
     return np.asarray(small)

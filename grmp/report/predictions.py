@@ -96,9 +96,7 @@ def by_image(table: pd.DataFrame) -> pd.DataFrame:
 
 
 @styled
-def failures(
-    results: Results, method: str, databases: list[str], shots: int | str, count: int = 6, pixels: int = 160
-) -> Figure | None:
+def failures(results: Results, method: str, databases: list[str], shots: int | str, count: int = 6) -> Figure | None:
     """The test images with the largest errors of one method: half of them overestimated, half underestimated."""
     found = {}
     for database in databases:
@@ -114,7 +112,7 @@ def failures(
     for axes, (database, (dataset, table)) in zip(grid, found.items(), strict=True):
         place = {image: i for i, image in enumerate(dataset.index["image"])}
         for axis, row in zip(axes, table.itertuples(), strict=False):
-            axis.imshow(shrunk(dataset.images[place[row.Index]], pixels), interpolation="none")
+            axis.imshow(shrunk(dataset.images[place[row.Index]]), interpolation="none")
             axis.set_xlabel(f"predicted {row.mean:.2f}\nrating {row.quality:.2f}", fontsize=6.5)
         axes[0].set_ylabel(title(database).replace(", ", ",\n"))
     grid[0, 0].set_title("overestimated", fontsize=7)

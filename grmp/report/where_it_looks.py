@@ -21,7 +21,7 @@ def _label(results: Results, model: str) -> str:
 
 
 @styled
-def maps(results: Results, database: str, pixels: int = 160) -> Figure | None:
+def maps(results: Results, database: str) -> Figure | None:
     """Images of the lowest and highest ratings, and the attribution map of each model over a grey copy of the image.
 
     Blue regions raised the score relative to a uniform image, red ones lowered it; the colour scale is that of one map.
@@ -32,7 +32,7 @@ def maps(results: Results, database: str, pixels: int = 160) -> Figure | None:
     index, models = table.set_index("image"), [str(model) for model in arrays["models"]]
     figure, grid = image_grid(1 + len(models), len(arrays["images"]), 0.4, 0.17)
     for column, name in enumerate(arrays["images"]):
-        image = shrunk(arrays["pixels"][column], pixels)
+        image = shrunk(arrays["pixels"][column])
         extent = (-0.5, image.shape[1] - 0.5, image.shape[0] - 0.5, -0.5)
         grid[0, column].imshow(image, interpolation="none")
         grid[0, column].set_xlabel(f"rating {index.loc[name, 'quality']:.2f}", fontsize=6.5)
