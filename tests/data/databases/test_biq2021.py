@@ -103,6 +103,5 @@ def test_other_content_is_rejected(bare, tmp_path, monkeypatch):
 
 def test_half_of_it_is_named(bare, tmp_path):
     (tmp_path / "work/Test (Images and MOS).csv").unlink()
-    fetch.fetch("biq2021", tmp_path / "raw", tmp_path / "work")
     with pytest.raises(UserError, match=r"'test \(images and mos\)\.csv' is missing"):
-        prepare("biq2021", tmp_path / "raw", tmp_path / "prepared", 8, "squash")
+        fetch.fetch("biq2021", tmp_path / "raw", tmp_path / "work")
