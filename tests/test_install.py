@@ -59,8 +59,8 @@ def test_the_commands_for_own_images_need_no_extra(photos: Path):
     assert 0 < float(quality) < 1
     assert 0 <= float(percentile) <= 100  # among photographs that come with the package
     (photos / "photos/ratings.csv").unlink()
-    assert "3 of 10 images" in run(hide + GRMP.format(arguments=["select", "photos", "-n", "3"]), photos)
-    run(hide + "import grmp.use.rate", photos)
+    select = GRMP.format(arguments=["select", "photos", "-n", "3"])
+    assert "3 of 10 images" in run(f"{hide}import grmp.use.rate\n{select}", photos)
 
 
 def test_every_module_imports_and_scores_without_what_only_linux_has(photos: Path):

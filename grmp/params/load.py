@@ -152,6 +152,8 @@ class Params(Group):
             except ValueError as error:
                 raise ValueError(f"methods.{name}.{error}") from None
             self.for_method(name)
+        if shares := [k for k in self.run.few_shot.shots if isinstance(k, str)]:
+            raise ValueError(f"run.few_shot.shots: {shares[0]} is a share of the labels; put it into run.full.shots")
         sequence = self.continual.sequence
         if sequence and len({*sequence}) < max(2, len(sequence)):
             raise ValueError("continual.sequence needs two databases or more, each of them once")

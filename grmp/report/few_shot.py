@@ -76,6 +76,7 @@ def score_table(
         f"Median over {params.splits.count} splits with its {round(100 * params.evaluate.level)}% bootstrap interval, protocol "
         f"{params.protocol}. Columns: metric and number (or share) of labels. Bold: highest median of the methods that have a "
         "score in every split, not a significance test.",
+        "PLCC is of the raw scores, without a fit." if "plcc" in metrics else "",
         "Methods that know all labels, or choose their epoch on the test split, are not in bold." if favoured else "",
         SPLITS_NOTE,
         PUBLISHED_NOTE if frame["Method"].str.endswith(", published").any() else "",

@@ -132,6 +132,7 @@ def test_names_must_exist(tmp_path):
 
     for change, words in (
         (lambda r: few(r, methods=["gmrp"]), "run.few_shot.methods: 'gmrp' is not defined"),
+        (lambda r: few(r, shots=[50, "20pct"]), "run.few_shot.shots: 20pct is a share of the labels"),
         (lambda r: few(r, protocols=["strict"]), "run.few_shot.protocols: 'strict' is not defined"),
         (lambda r: few(r, databases=["live_to_kadid"]), "'kadid' is not defined"),
         (lambda r: r["methods"]["grmp"].update(prompts="mata"), "methods.grmp.prompts: 'mata' is not defined"),
