@@ -73,5 +73,5 @@ def test_looks_that_lack_are_named(empty: Results):
     )
 
 
-def test_a_picture_is_no_larger_than_a_thumbnail():
+def test_an_image_is_no_larger_than_a_thumbnail():
     assert shrunk(np.zeros((3, 320, 480), np.uint8)).shape == (107, 160, 3)
