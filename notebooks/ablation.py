@@ -16,7 +16,7 @@ from grmp.report import NotebookPage, ablation, comparisons, few_shot
 page = NotebookPage("ablation", root, protocol)
 grid = page.results.params.run.ablation
 databases = grid.databases or page.results.grid.databases
-labels = number_of(shots) if shots else (grid.shots or page.results.grid.shots)[0]
+labels = number_of(shots) if shots else next(iter([*grid.shots, *page.results.grid.shots]), 0)
 
 # %% [markdown]
 # ## The two parts

@@ -12,7 +12,7 @@ shots: int = 0  # number of labelled images; 0: the largest of params.yaml
 from grmp.report import NotebookPage, cost
 
 page = NotebookPage("cost", root, protocol)
-shots = shots or max(page.results.grid.shots)
+shots = shots or max(page.results.grid.shots, default=0)
 
 # %%
 page.table("cost", cost.cost_table(page.results))

@@ -18,7 +18,7 @@ from grmp.report import NotebookPage, comparisons, gradient
 page = NotebookPage("gradient", root, protocol)
 grid = page.results.params.run.ablation
 databases = grid.databases or page.results.grid.databases
-labels = number_of(shots) if shots else (grid.shots or page.results.grid.shots)[0]
+labels = number_of(shots) if shots else next(iter([*grid.shots, *page.results.grid.shots]), 0)
 rules = [name for _, name in gradient.ablation_of(page.results.params, method, "rule").points]
 
 # %% [markdown]

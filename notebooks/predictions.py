@@ -20,7 +20,7 @@ page = NotebookPage("predictions", root, protocol)
 run = page.results.grid
 methods = methods or (run.methods if len(run.methods) <= 5 else run.methods[:1] + run.methods[-4:])
 label = page.results.label(method)
-shots = shots or max(run.shots)
+shots = shots or max(run.shots, default=0)
 
 # %%
 page.figure(

@@ -15,7 +15,7 @@ shots: int = 0  # number of labelled images in the figure; 0: the smallest of pa
 from grmp.report import NotebookPage, selection
 
 page = NotebookPage("selection", root, other)
-shots = shots or min(page.results.grid.shots)
+shots = shots or min(page.results.grid.shots, default=0)
 
 # %% [markdown]
 # ## The two protocols

@@ -19,7 +19,7 @@ import pandas as pd
 
 from grmp.errors import UserError, reading
 from grmp.files import read_json, whole_folder
-from grmp.params import Params
+from grmp.params import Grid, Params
 from grmp.report.results import SIMULATED, Results, at
 from grmp.report.table import with_interval
 
@@ -62,7 +62,7 @@ def build(params: Params, results: Path, packages: Sequence[str] = PACKAGES) -> 
 
 def landing_page(params: Params, results: Path) -> str:
     """What was done, on what, and what came out; every number is read from ``results``."""
-    grid, keys = params.run.few_shot, params.run.run_keys()
+    grid, keys = _main_grid(params), params.run.run_keys()
     done = sum((key.folder(results.parent) / "run.json").is_file() for key in keys)
     read = Results(results.parent, params)
     simulated = [name for name in grid.databases if read.rating(name) == SIMULATED]
@@ -91,10 +91,15 @@ def landing_page(params: Params, results: Path) -> str:
     return "\n\n".join([*(part for part in parts if part), toctree])
 
 
+def _main_grid(params: Params) -> Grid:
+    """The few-shot grid, or that across databases where the former is empty."""
+    return params.run.few_shot if params.run.few_shot.shots else params.run.cross
+
+
 def _main_numbers(results: Results) -> str:
     """The answers to the first three questions of ``evaluate.pairs``, below the SRCC of the third one's first method."""
-    grid, questions = results.grid, results.params.evaluate.pairs[:3]
-    if not questions or results.pairs.empty:
+    grid, questions = _main_grid(results.params), results.params.evaluate.pairs[:3]
+    if not questions or not grid.shots or results.pairs.empty:
         return ""
     summary, pairs = (at(t, shots=grid.shots[-1], metric="srcc") for t in (results.summary, results.pairs))
     last = f"SRCC of {results.label(questions[-1].method)}, median"

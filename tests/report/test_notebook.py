@@ -16,7 +16,7 @@ import yaml
 from grmp.errors import UserError
 from grmp.report.notebook import check_parameters, execute, execute_all, parameters
 from grmp.report.page import pipeline_folder
-from tests.report.sample import NOTEBOOKS, OTHERS, ROOT, make_settings, run_here, settings
+from tests.report.sample import EMPTY, NOTEBOOKS, OTHERS, ROOT, make_settings, run_here, settings
 
 
 def outputs(world: Path, name: str) -> list[dict]:
@@ -69,6 +69,16 @@ def test_without_results_there_are_holes_and_no_error(tmp_path: Path, name: str)
     found = run_here(name, tmp_path)
     assert {note["kind"] for note in found} <= {"table", "hole"}
     assert all(note["command"].startswith("dvc repro") for note in found if note["kind"] == "hole")
+
+
+@pytest.mark.parametrize("name", [*NOTEBOOKS, *OTHERS])
+def test_grids_without_runs_are_holes_and_no_error(tmp_path: Path, name: str):
+    """Pipelines such as real/cross ask for some experiments only."""
+    make_settings(tmp_path)
+    wanted = settings()
+    wanted["run"] |= dict.fromkeys(("few_shot", "ablation", "full"), EMPTY)
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(wanted))
+    assert {note["kind"] for note in run_here(name, tmp_path)} <= {"table", "hole"}
 
 
 def test_two_runs_same_bytes(executed: Path, tmp_path: Path):

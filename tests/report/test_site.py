@@ -106,6 +106,17 @@ def test_a_folder_without_results_says_how_to_make_them(tmp_path: Path):
     assert "<code>dvc repro sweep</code>" in (site / "notebooks/few_shot.html").read_text()
 
 
+def test_the_front_page_of_databases_that_are_crossed_says_so(built: Path):
+    params = load(built / "params.yaml")
+    few = params.run.few_shot.model_copy(update={"databases": [], "methods": [], "shots": []})
+    only = params.model_copy(update={"run": params.run.model_copy(update={"few_shot": few})})
+    text = landing_page(only, built / "results")
+    assert (
+        f"each given {' and '.join(map(str, params.run.cross.shots))} labelled images of {params.run.cross.databases[0]}"
+        in text
+    )
+
+
 def test_a_corrupt_notebook_is_named(tmp_path: Path):
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "notebooks/few_shot.ipynb").write_text('{"cells": 3}')
