@@ -143,7 +143,7 @@ def operations(params: Params, root: Path, key: RunKey, clip: Tower) -> float:
     training *= 1 + kind.repeats
     if method.teacher == "quality":  # it takes as many steps, on batches of all labels
         training += min(a.batch, count * (1 - share)) * a.epochs * (whole + backward * part)
-    return training + tested * (whole - part + evaluations * part)
+    return training + tested * (whole - part + evaluations * part) + kind.beside_clip
 
 
 def pretraining(params: Params, clip: Tower) -> float:

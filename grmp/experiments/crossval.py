@@ -26,7 +26,7 @@ from grmp.experiments import identity, record
 from grmp.experiments.cost import duration
 from grmp.experiments.run import complete
 from grmp.files import claim, sha256, sha256_of
-from grmp.finetune import trust
+from grmp.finetune import feature_cache, trust
 from grmp.finetune.scorer import QualityModel
 from grmp.locks import lock
 from grmp.methods import ridge, tune
@@ -155,7 +155,9 @@ def begin(params: Params, root: Path, rated: Dataset, splits: Splits) -> RunCont
             f"the backbone needs {backbone.shape.image_size} pixels per side; set data.size to that or more"
         )
     rated = stem_cache.in_memory(rated, backbone)
-    return RunContext(params, root, rated, rated, splits, splits, LABELS, backbone, device)
+    features = feature_cache.of_process(backbone, params.adapt)
+    backbone = features.backbone if features else backbone
+    return RunContext(params, root, rated, rated, splits, splits, LABELS, backbone, device, features)
 
 
 def context_of(start: RunContext, name: str) -> RunContext:

@@ -132,15 +132,21 @@ def complete(context: "RunContext", name: str, folder: Path, label: str, progres
     from grmp import methods
     from grmp.device import in_chunks, peak, reset_peak
 
-    count = context.splits.count
+    def lent() -> float:  # a run takes as long as it would alone: see FeatureStore
+        return context.features.borrowed_seconds if context.features else 0.0
+
+    count, others = context.splits.count, context.features.begin_run() if context.features else 0
     results = {i: kept for i in range(count) if (kept := record.read_split(folder, i))}
     todo, start = [i for i in range(count) if i not in results], time.perf_counter()
     compute = methods.prepare(context, name) if todo else lambda numbers: []
-    shared = (time.perf_counter() - start) / max(1, len(todo))  # seconds that all splits share
+    shared = (time.perf_counter() - start + lent()) / max(1, len(todo))  # seconds that all splits share
+    so_far = lent()
     reset_peak(context.device)
     with tqdm(total=count, initial=len(results), desc=label, unit="split", disable=None if progress else True) as bar:
         chunks = in_chunks(compute, todo, chunk_size(context, name), f"{label}: split", "adapt.cache_gb or adapt.batch")
-        for chunk, found, seconds in chunks:
+        for chunk, found, elapsed in chunks:
+            seconds, so_far = shared + elapsed + (lent() - so_far) / len(chunk), lent()
+            memory = peak(context.device)
             for split, result in zip(chunk, found, strict=True):
                 rows = context.target.index.iloc[context.tested.test(split)]
                 scores = np.full(len(rows), np.nan) if result.failure else result.scores
@@ -151,8 +157,8 @@ def complete(context: "RunContext", name: str, folder: Path, label: str, progres
                     history=result.history,
                     trained_values=result.trained_values,
                     chosen=result.chosen,
-                    seconds=shared + seconds,
-                    peak_bytes=peak(context.device),
+                    seconds=seconds,
+                    peak_bytes=memory and memory - others,
                     status=f"failed: {result.failure}" if result.failure else "ok",
                 )
                 record.write_split(folder, split, results[split])

@@ -70,6 +70,9 @@ def sweep(
     params, root = settings.load(params_file), params_file.parent
     keys = outdated(params, root)
     check(params, root, keys)
+    if len(keys) > 1:  # longest first, so that none of them is left to run alone at the end
+        clip = cost.tower(params)
+        keys.sort(key=lambda key: -cost.operations(params, root, key, clip))
     name, parallel, compute = _engine(params_file, params, workers, cluster, limit)
     print(f"{len(keys)} runs to compute with {name}", flush=True)
     incomplete: set[RunKey] = set()  # runs with a record in which splits failed

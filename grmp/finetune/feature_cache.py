@@ -1,6 +1,7 @@
 """Frozen features are computed once per crop and kept within a budget of bytes."""
 
 import hashlib
+import time
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
@@ -9,7 +10,8 @@ from torch import Tensor
 
 from grmp.clip.model import Backbone, Tensors
 from grmp.data.crops import Crop
-from grmp.device import free_bytes
+from grmp.device import cpus, free_bytes
+from grmp.params import Adapt
 
 Compute = Callable[[Sequence[Crop]], Tensor]
 
@@ -20,10 +22,20 @@ class Budget:
 
     left: float
 
+    def take(self, size: int) -> bool:
+        """Whether there is room for ``size`` bytes; they are taken then."""
+        fits = size <= self.left
+        self.left -= size if fits else 0
+        return fits
+
 
 def budget(cache_gb: float | str, device: torch.device) -> Budget:
-    """``adapt.cache_gb`` in GiB; "auto" is half of the memory that is free on the device, 0 disables the cache."""
-    return Budget(free_bytes(device) / 2 if isinstance(cache_gb, str) else cache_gb * 2**30)
+    """``adapt.cache_gb`` in GiB; 0 disables the cache.
+
+    "auto" is half of the memory that is free on a GPU, and on a CPU half of one core's share: there is a process per core.
+    """
+    sharing = 2 if device.type == "cuda" else 2 * cpus()
+    return Budget(free_bytes(device) / sharing if isinstance(cache_gb, str) else cache_gb * 2**30)
 
 
 class FeatureCache:
@@ -32,22 +44,33 @@ class FeatureCache:
     No eviction: within a fine-tuning crops are visited cyclically, so an evicted entry would be the next one requested.
     """
 
-    def __init__(self, compute: Compute, budget: Budget, singly: bool = False) -> None:
+    def __init__(self, compute: Compute, budget: "Budget | FeatureStore", singly: bool = False) -> None:
         """``compute`` maps crops to a tensor whose first dimension is the crop's; ``singly``: one crop at a time."""
         self.compute, self.budget, self.singly = compute, budget, singly
         self.kept: dict[Crop, Tensor] = {}
+        self.seconds, self.computed = 0.0, 0  # what it took to compute how many crops
+        self.borrowed: set[Crop] = set()  # kept by earlier runs, and not used by this one yet
+        self.borrowed_seconds = 0.0  # what those took that this run has used
 
     def get(self, crops: Sequence[Crop]) -> Tensor:
         """The tensors of these crops, stacked; those not in the cache are computed."""
-        missing = [c for c in dict.fromkeys(crops) if c not in self.kept]
+        if used := self.borrowed.intersection(crops):
+            self.borrowed -= used
+            self.borrowed_seconds += len(used) * self.seconds / self.computed
+        missing, start = [c for c in dict.fromkeys(crops) if c not in self.kept], time.perf_counter()
         parts = [[c] for c in missing] if self.singly else [missing] if missing else []
         fresh = {c: row for part in parts for c, row in zip(part, self.compute(part), strict=True)}
+        self.seconds, self.computed = self.seconds + time.perf_counter() - start, self.computed + len(missing)
         found = torch.stack([fresh[c] if c in fresh else self.kept[c] for c in crops])
         for crop, row in fresh.items():
-            if row.nbytes <= self.budget.left:
+            if self.budget.take(row.nbytes):
                 self.kept[crop] = row.clone()  # a row of a batch would keep the whole batch alive
-                self.budget.left -= row.nbytes
         return found
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of what is kept."""
+        return sum(row.nbytes for row in self.kept.values())
 
 
 @dataclass
@@ -56,20 +79,67 @@ class FeatureStore:
 
     On a CPU features are computed one crop at a time: the last bits of a matrix product depend on the number of its rows, and
     the features of an image must not depend on what was computed before.
+
+    Where the budget is spent, caches that the present fine-tuning does not use are dropped, those not used for longest first.
     """
 
     backbone: Backbone
     budget: Budget
-    caches: dict[Hashable, FeatureCache] = field(default_factory=dict)
+    key: Hashable = None  # of ``of_process``
+    caches: dict[Hashable, FeatureCache] = field(default_factory=dict)  # the last one used is the last
+    in_use: set[Hashable] = field(default_factory=set)  # by the present fine-tuning
+    dropped_seconds: float = 0.0  # ``borrowed_seconds`` of caches that were dropped
 
     def cache(self, key: Hashable, make: Callable[[], Compute]) -> FeatureCache:
         """The cache under ``key``; ``make`` is called for its function if the key is new.
 
         That function has to hold every object whose ``id`` is in the key: no other object gets this id then.
         """
-        if key not in self.caches:
-            self.caches[key] = FeatureCache(make(), self.budget, self.backbone.device.type == "cpu")
-        return self.caches[key]
+        found = self.caches.pop(key, None) or FeatureCache(make(), self, self.backbone.device.type == "cpu")
+        self.caches[key] = found
+        self.in_use.add(key)
+        return found
+
+    def release(self) -> None:
+        """Whatever is kept may be dropped from now on: the next fine-tuning begins."""
+        self.in_use.clear()
+
+    def take(self, size: int) -> bool:
+        """As `Budget.take`, after dropping what may be dropped."""
+        while not (fits := self.budget.take(size)) and (unused := [k for k in self.caches if k not in self.in_use]):
+            dropped = self.caches.pop(unused[0])
+            self.budget.left += dropped.nbytes
+            self.dropped_seconds += dropped.borrowed_seconds
+        return fits
+
+    def begin_run(self) -> int:
+        """What is kept now was computed by earlier runs of this process; returns its bytes."""
+        self.dropped_seconds = 0.0
+        for cache in self.caches.values():
+            cache.borrowed, cache.borrowed_seconds = set(cache.kept), 0.0
+        return sum(cache.nbytes for cache in self.caches.values())
+
+    @property
+    def borrowed_seconds(self) -> float:
+        """What earlier runs took to compute what this run has used: a run's time must not depend on what ran before it."""
+        return self.dropped_seconds + sum(cache.borrowed_seconds for cache in self.caches.values())
+
+
+_of_process: list[FeatureStore] = []  # at most one
+
+
+def of_process(backbone: Backbone, settings: Adapt) -> FeatureStore | None:
+    """The store that all runs of a process with this backbone share, or None where they share nothing.
+
+    On a GPU splits are trained side by side and share features within a run. Without a stem every split has random crops of
+    its own, which would only fill the budget; of features of a stem there is one crop.
+    """
+    if backbone.device.type != "cpu" or not backbone.shape.stem:
+        return None
+    key = backbone.sha256, backbone.shape, settings.cache_gb, settings.threads
+    if not _of_process or _of_process[0].key != key:
+        _of_process[:] = [FeatureStore(backbone, budget(settings.cache_gb, backbone.device), key)]
+    return _of_process[0]
 
 
 def digest(tensors: Tensors) -> str:

@@ -215,6 +215,7 @@ class Finetuner:
         settings, by_test = self.settings, self.settings.select == "test"
         if store:
             assert store.backbone is self.backbone
+            store.release()
             trained = tested = store
         else:
             total = budget(settings.cache_gb, self.device).left

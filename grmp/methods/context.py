@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     import torch
 
     from grmp.clip.model import Backbone
+    from grmp.data.crops import Crop
     from grmp.data.dataset import Dataset
     from grmp.data.splits import Splits
+    from grmp.finetune.feature_cache import FeatureStore
 
 Splitwise = Callable[[list[int]], list[SplitResult]]
 
@@ -36,6 +38,7 @@ class RunContext:
     shots: int | str
     backbone: Backbone
     device: torch.device
+    features: FeatureStore | None = None  # frozen features, of earlier runs of this process too
 
     @property
     def quality(self) -> np.ndarray:
@@ -68,6 +71,7 @@ def open_context(params: Params, root: Path, key: RunKey) -> RunContext:
     from grmp.clip import checkpoints
     from grmp.data import dataset
     from grmp.data import splits as split_files
+    from grmp.finetune import feature_cache
 
     params = params.for_run(key)
     device = choose_device(params.adapt.device, params.adapt.threads)
@@ -79,7 +83,9 @@ def open_context(params: Params, root: Path, key: RunKey) -> RunContext:
         params = params.changed({"adapt.batch": params.adapt.batch_synthetic})
     tested = splits if key.target == key.source else drawn[-1].whole(splits.count)
     backbone = checkpoints.load(root, device, params.backbone.normalize)
-    return RunContext(params, root, source, ends[-1], splits, tested, key.shots, backbone, device)
+    features = feature_cache.of_process(backbone, params.adapt)
+    backbone = features.backbone if features else backbone
+    return RunContext(params, root, source, ends[-1], splits, tested, key.shots, backbone, device, features)
 
 
 def each(one: Callable[[int], SplitResult]) -> Splitwise:
@@ -89,5 +95,12 @@ def each(one: Callable[[int], SplitResult]) -> Splitwise:
 
 def embeddings(ctx: RunContext, images: np.ndarray) -> torch.Tensor:
     """Unit-length embeddings (N, E) of the centre crops of ``images`` by the backbone without prompts, on the CPU."""
-    clip = ctx.backbone
-    return clip.map(clip.image, images, np.arange(len(images)))
+    clip, rows = ctx.backbone, np.arange(len(images))
+    if not ctx.features:
+        return clip.map(clip.image, images, rows)
+    from grmp.data.crops import centre
+
+    def compute(crops: Sequence[Crop]) -> torch.Tensor:
+        return clip.map(clip.image, images, np.array([row for row, *_ in crops]))
+
+    return ctx.features.cache(("embedding", id(images)), lambda: compute).get(centre(rows, 0))

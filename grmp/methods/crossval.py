@@ -11,7 +11,7 @@ sources the first candidate is taken.
 
 from dataclasses import replace
 from itertools import product
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
@@ -20,9 +20,6 @@ from grmp.errors import UserError
 from grmp.finetune.types import SplitResult
 from grmp.methods.context import RunContext, Splitwise
 from grmp.params import Method, Params, Tune, need
-
-if TYPE_CHECKING:
-    from grmp.finetune.feature_cache import FeatureStore
 
 Candidate = dict[str, float]
 
@@ -70,16 +67,14 @@ def prepare(ctx: RunContext, method: CrossVal) -> Splitwise:
     candidates, base = method.candidates, ctx.params.methods[method.method]
     assert isinstance(base, Tune)  # checked when the settings are read
 
-    def compute(
-        ctx: RunContext, candidate: Candidate, numbers: list[int], store: "FeatureStore | None"
-    ) -> list[SplitResult]:
-        return tune.prepare(replace(ctx, params=ctx.params.changed(candidate)), base, store)(numbers)
+    def compute(ctx: RunContext, candidate: Candidate, numbers: list[int]) -> list[SplitResult]:
+        return tune.prepare(replace(ctx, params=ctx.params.changed(candidate)), base)(numbers)
 
-    def score(candidate: Candidate, numbers: list[int], store: "FeatureStore | None") -> list[float]:
+    def score(candidate: Candidate, numbers: list[int]) -> list[float]:
         """SRCC of the out-of-fold scores of each split; -inf where there is none."""
         found = {split: np.full(len(ctx.quality), np.nan) for split in numbers}
         for inner, of in folds(ctx, method.folds, numbers):
-            for split, result in zip(of, compute(inner, candidate, of, store), strict=True):
+            for split, result in zip(of, compute(inner, candidate, of), strict=True):
                 if not result.failure:
                     found[split][inner.tested.test(split)] = result.scores
         rows = {split: ctx.splits.train(split, ctx.shots) for split in numbers}
@@ -87,12 +82,11 @@ def prepare(ctx: RunContext, method: CrossVal) -> Splitwise:
         return [-np.inf if np.isnan(value) else value for value in each]
 
     def run(numbers: list[int]) -> list[SplitResult]:
-        store = tune.feature_store(ctx)  # candidates and folds read the same images
-        scores = np.array([score(candidate, numbers, store) for candidate in candidates])  # (candidates, splits)
+        scores = np.array([score(candidate, numbers) for candidate in candidates])  # (candidates, splits)
         results = dict.fromkeys(numbers, SplitResult())
         for i, candidate in enumerate(candidates):
             chosen = [split for split, best in zip(numbers, scores.argmax(0), strict=True) if best == i]
-            for split, result in zip(chosen, compute(ctx, candidate, chosen, store) if chosen else [], strict=True):
+            for split, result in zip(chosen, compute(ctx, candidate, chosen) if chosen else [], strict=True):
                 results[split] = replace(result, chosen=candidate)
         return [results[split] for split in numbers]
 

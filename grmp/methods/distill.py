@@ -46,6 +46,12 @@ class Distill(Method):
         """The teacher."""
         return self.teacher
 
+    @property
+    def beside_clip(self) -> float:
+        """The student's training at 224 x 224 pixels: two operations for each product, a pass forward and two back."""
+        products = sum(9 * a * b * (224 / 2**n) ** 2 for n, (a, b) in enumerate(pairwise(CHANNELS), start=1))
+        return 6 * products * self.images * self.fit.epochs
+
     def check(self, params: Params) -> None:
         """The teacher is a method of kind tune."""
         need(self.teacher, params.tuned, "teacher")

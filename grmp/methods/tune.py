@@ -12,9 +12,8 @@ import torch
 
 from grmp.clip.checkpoints import load_prompts
 from grmp.clip.model import Tensors, prompted_texts, random_prompts, tokenize
-from grmp.data.crops import cropped, place
+from grmp.data.crops import place
 from grmp.errors import UserError
-from grmp.finetune.feature_cache import FeatureStore, budget
 from grmp.finetune.gradient_rules import RULES
 from grmp.finetune.loop import finetune
 from grmp.finetune.types import TEACHER_SCENE, SplitData, SplitResult, Subset, Texts
@@ -25,33 +24,17 @@ PLAIN = "a photo with {}."  # finetune.py, IQACLIP: the quality texts without a 
 FRESH = ("visual", "random")  # starts with visual prompts of each split's own
 
 
-def prepare(ctx: RunContext, method: Tune, store: FeatureStore | None = None) -> Splitwise:
-    """Fine-tune the named parts of the prompted CLIP on each split, as many splits together as are asked for.
-
-    ``store`` is that of related fine-tunings [default: one for all splits that start from the same visual prompts].
-    """
+def prepare(ctx: RunContext, method: Tune) -> Splitwise:
+    """Fine-tune the named parts of the prompted CLIP on each split, as many splits together as are asked for."""
     texts, data = split_data(ctx, method)
-    if not store and ctx.params.start_of(method) not in FRESH:
-        store = feature_store(ctx)
 
     def run(numbers: list[int]) -> list[SplitResult]:
-        todo = with_teachers(ctx, method, texts, [data(i) for i in numbers], store)
+        todo = with_teachers(ctx, method, texts, [data(i) for i in numbers])
         ready = [d for d in todo if isinstance(d, SplitData)]
-        found = iter(finetune(ctx.backbone, texts, method, ctx.params.adapt, ready, store))
+        found = iter(finetune(ctx.backbone, texts, method, ctx.params.adapt, ready, ctx.features))
         return [next(found) if isinstance(d, SplitData) else d for d in todo]
 
     return run
-
-
-def feature_store(ctx: RunContext) -> FeatureStore | None:
-    """Where fine-tunings that follow one another keep frozen features, or None where each of them has its own.
-
-    On a GPU, splits trained side by side share them anyway. Random crops of one split's images are not those of another's and
-    would only fill the budget; of features of a stem there is one crop.
-    """
-    if ctx.device.type != "cpu" or cropped(ctx.inputs(ctx.source)):
-        return None
-    return FeatureStore(ctx.backbone, budget(ctx.params.adapt.cache_gb, ctx.device))
 
 
 def split_data(ctx: RunContext, method: Tune) -> tuple[Texts, Callable[[int], SplitData]]:
@@ -109,9 +92,7 @@ def tuned(ctx: RunContext, name: str, texts: Texts, data: SplitData, remedy: str
     return found.tensors
 
 
-def with_teachers(
-    ctx: RunContext, method: Tune, texts: Texts, todo: list[SplitData], store: FeatureStore | None = None
-) -> list[SplitData | SplitResult]:
+def with_teachers(ctx: RunContext, method: Tune, texts: Texts, todo: list[SplitData]) -> list[SplitData | SplitResult]:
     """The inputs with the teacher of the semantic loss: ``clip`` (frozen), or ``quality`` for the control "upper".
 
     A quality teacher is the same CLIP, fine-tuned on ALL labels of the split's training side, so that the method knows more
@@ -129,6 +110,6 @@ def with_teachers(
         epochs = max(1, round(settings.epochs * steps / a_pass))
         schedule = settings.model_copy(update={"select": "fixed", "epochs": epochs})
         lesson = replace(data, train=everything).untested()
-        (taught,) = finetune(ctx.backbone, texts, plain, schedule, [lesson], store)
+        (taught,) = finetune(ctx.backbone, texts, plain, schedule, [lesson], ctx.features)
         out.append(taught if taught.failure else replace(data, teacher=taught.tensors))
     return out

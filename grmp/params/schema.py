@@ -229,6 +229,11 @@ class Method(Group):
         """Fine-tunings on K labels that precede the last one, for estimates of time."""
         return 0.0
 
+    @property
+    def beside_clip(self) -> float:
+        """Operations of one split that no CLIP does, for estimates of time."""
+        return 0.0
+
     def check(self, params: "Params") -> None:
         """Raise ValueError, naming the key, where a value does not fit the other settings."""
 

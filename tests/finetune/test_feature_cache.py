@@ -1,10 +1,16 @@
 """The cache keeps what fits and computes the rest."""
 
+import time
+from dataclasses import replace
+
 import pytest
 import torch
 
+from grmp.device import cpus
+from grmp.finetune import feature_cache
 from grmp.finetune.feature_cache import Budget, FeatureCache, FeatureStore, budget, digest
-from tests.finetune.test_loop import backbone
+from grmp.params import Adapt
+from tests.finetune.test_loop import SETTINGS, backbone
 
 
 def counted(budget_bytes):
@@ -53,10 +59,10 @@ def test_what_is_kept_does_not_hold_its_batch():
     assert cache.kept[A].untyped_storage().nbytes() == cache.kept[A].nbytes
 
 
-def test_automatic_budget_is_half_of_what_is_free():
+def test_automatic_budget_leaves_half_of_what_is_free():
     psutil = pytest.importorskip("psutil")
     free = psutil.virtual_memory().available
-    assert budget("auto", torch.device("cpu")).left == pytest.approx(free / 2, rel=0.2)
+    assert cpus() * budget("auto", torch.device("cpu")).left == pytest.approx(free / 2, rel=0.2)
     assert budget(2.0, torch.device("cpu")).left == 2 * 2**30
 
 
@@ -76,6 +82,61 @@ def test_store_returns_one_cache_per_key():
     first.get([A, B])
     first.get([B, C])
     assert calls == [[A], [B], [C]]  # one crop at a time, each once
+
+
+def five(crops):
+    return torch.zeros(len(crops), 5)  # 20 bytes each
+
+
+def test_store_drops_what_the_present_fine_tuning_does_not_use():
+    store = FeatureStore(backbone(torch.float32), Budget(3 * 20))
+    for key in "first", "second":
+        store.cache(key, lambda: five).get([A])
+    store.release()
+    store.cache("first", lambda: five)
+    store.cache("third", lambda: five).get([A, B, C])  # the third crop finds no room: the first cache is in use
+    assert {key: len(cache.kept) for key, cache in store.caches.items()} == {"first": 1, "third": 2}
+    assert store.budget.left == 0
+
+
+def test_a_run_takes_as_long_as_if_it_had_been_the_first():
+    """Whether it computes features or was given those of an earlier run."""
+
+    def slow(crops):
+        time.sleep(0.01 * len(crops))
+        return five(crops)
+
+    store = FeatureStore(backbone(torch.float32), Budget(3 * 20))
+    assert store.begin_run() == 0
+    store.cache("key", lambda: slow).get([A, B])
+    store.cache("key", lambda: slow).get([A, B])
+    assert store.borrowed_seconds == 0, "its own"
+    assert store.begin_run() == 40
+    start = time.perf_counter()
+    for crops in [A, B], [A, C]:
+        store.cache("key", lambda: slow).get(crops)
+    assert store.borrowed_seconds == pytest.approx(2 * store.caches["key"].seconds / 3, rel=0.5)
+    assert time.perf_counter() - start + store.borrowed_seconds >= 0.03
+    store.release()
+    lent = store.borrowed_seconds
+    store.cache("other", lambda: five).get([A, B])
+    assert "key" not in store.caches
+    assert store.borrowed_seconds == lent, "it was used, though it is not kept any more"
+    store.begin_run()
+    assert store.borrowed_seconds == 0
+
+
+def test_runs_of_a_process_share_features_of_a_stem():
+    """Of images every split has crops of its own."""
+    clip = backbone(torch.float32)
+    settings = Adapt(**SETTINGS)
+    assert feature_cache.of_process(clip, settings) is None
+    one, other = (replace(clip, shape=replace(clip.shape, stem="lite0"), sha256=name) for name in "ab")
+    store = feature_cache.of_process(one, settings)
+    assert store.backbone is one
+    assert feature_cache.of_process(replace(one), settings) is store
+    assert feature_cache.of_process(one, settings.model_copy(update={"threads": 7})) is not store
+    assert feature_cache.of_process(other, settings).backbone is other
 
 
 def test_digest_tells_contents_apart():

@@ -49,25 +49,16 @@ def tiny_case(loaded, base):
     return RunContext(loaded, base, db, db, parts, parts, 12, backbone, torch.device("cpu"))
 
 
-def test_splits_share_features_of_a_stem_alone(world):
-    """Of images every split has crops of its own."""
-    case = tiny_case(params.load(world), world.parent)
-    features = np.zeros((len(case.source.images), 5, 4, 4), np.float32)
-    assert tune.feature_store(case) is None
-    store = tune.feature_store(replace(case, source=replace(case.source, images=features)))
-    assert store.backbone is case.backbone
-
-
 def test_upper_is_taught_by_a_clip_that_knows_quality(world):
     """Its teacher, which saw all labels, predicts better than where it started; the method differs from plain GRMP-IQA."""
     loaded = params.load(world)
     random = loaded.methods["upper"].model_copy(update={"prompts": "random"})  # learned ones know this world already
     loaded = loaded.model_copy(update={"methods": loaded.methods | {"upper": random}})
     case = tiny_case(loaded, world.parent)
+    store = FeatureStore(case.backbone, Budget(2.0**28))
+    case = replace(case, features=store)
     db, parts, backbone = case.source, case.splits, case.backbone
     seen, asked = [], tune.finetune
-
-    store = FeatureStore(backbone, Budget(2.0**28))
 
     def watched(place, texts, method, settings, jobs, given):
         assert given is store
@@ -77,7 +68,7 @@ def test_upper_is_taught_by_a_clip_that_knows_quality(world):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tune, "finetune", watched)
-        (found,) = tune.prepare(case, loaded.methods["upper"], store)([1])
+        (found,) = tune.prepare(case, loaded.methods["upper"])([1])
     (teaching, schedule, (lesson,), (taught,)), (_, settings, (job,), _) = seen
     assert sorted(lesson.train.rows) == sorted(parts.train(1, None))
     assert set(lesson.test.rows) <= set(lesson.train.rows)
