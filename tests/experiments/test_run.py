@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,16 +14,17 @@ import yaml
 from scipy.stats import spearmanr
 from typer.testing import CliRunner
 
-from grmp import methods, params
+from grmp import device, methods, params
 from grmp.cli import app
 from grmp.clip import checkpoints
 from grmp.data.splits import Splits
 from grmp.errors import UserError
 from grmp.experiments import identity, sweep
 from grmp.experiments.record import is_current
-from grmp.experiments.run import chunk_size, enough_images, run
+from grmp.experiments.run import chunk_size, complete, enough_images, run
 from grmp.files import sha256, write_json
-from grmp.methods.context import split_file
+from grmp.finetune.types import SplitResult
+from grmp.methods.context import open_context, split_file
 from grmp.params import RunKey
 from grmp.pretrain.train import pretrain
 from tests import worlds
@@ -58,6 +60,26 @@ def test_what_is_done_is_kept_batch_by_batch(device, wanted, kind, size):
     )
     case = SimpleNamespace(params=params, device=torch.device(device), splits=SimpleNamespace(count=10))
     assert chunk_size(case, kind) == size
+
+
+def test_time_and_memory_of_a_run_do_not_depend_on_what_its_process_did_before(world, tmp_path, monkeypatch):
+    """Features of earlier runs count with the seconds that they took then, and not as memory of this one."""
+    loaded, root = params.load(world), world.parent
+    context = open_context(loaded, root, loaded.run.run_keys()[0])
+    store = SimpleNamespace(borrowed_seconds=0.0, begin_run=lambda: 10**6)
+
+    def lend(seconds):
+        store.borrowed_seconds += seconds
+
+    def prepare(context, name):
+        lend(3.0 * context.splits.count)
+        return lambda numbers: [lend(5.0) or SplitResult(np.zeros(len(context.tested.test(i)))) for i in numbers]
+
+    monkeypatch.setattr(methods, "prepare", prepare)
+    monkeypatch.setattr(device, "peak", lambda place: 10**7)
+    found = complete(replace(context, features=store), "ridge", tmp_path, "label", progress=False)
+    assert [split.seconds for split in found] == pytest.approx([8.0] * context.splits.count, abs=0.9)
+    assert {split.peak_bytes for split in found} == {9 * 10**6}
 
 
 def test_a_cut_table_is_computed_again(world):

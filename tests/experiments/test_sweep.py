@@ -140,6 +140,13 @@ def test_failures_are_listed_with_the_way_to_retry(world, here, capsys):
     assert len(sweep.outdated(params.load(world), world.parent)) == 2
 
 
+def test_the_longest_run_starts_first(world, here, capsys):
+    sweep.sweep(world)
+    order = [line.split("-")[2] for line in capsys.readouterr().out.splitlines() if ": computed" in line]
+    assert [key.method for key in params.load(world).run.run_keys()] != order
+    assert order == sorted(order), "grmp before ridge"
+
+
 def test_dry_lists_and_estimates_and_computes_nothing(world):
     loaded = params.load(world)
     text = sweep.plan(world, workers=2)
