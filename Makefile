@@ -33,9 +33,13 @@ SORT_FROM = livec=; biq2021=; for path in $(abspath $(FROM)); do \
 	if ls "$$path" | grep -q -e '^Train' -e '^HEAD$$'; then biq2021=$$path; else livec=$$path; fi; done; \
 	test -n "$$livec$$biq2021" || { echo 'error: pass folders of LIVE Challenge or BIQ2021: make $@ FROM="/path/to/ChallengeDB_release"' >&2; exit 1; }
 
+# the same CLIP learns the same prompts in three folders; `grmp pretrain` takes them if they are what it would learn
+PROMPTS = case $$PWD in */biq2021|*/cross) if [ -d ../livec/models/prompts ]; then mkdir -p models results; \
+	cp -ru ../livec/models/prompts models; cp -ru ../livec/results/pretrain results; fi;; esac
+
 real: install ## the small CLIPs on photographs: make real FROM="/path/to/ChallengeDB_release /path/to/BIQ2021"
 	@set -e; $(SORT_FROM); \
-	repro() { echo "real/$$1"; cd $(CURDIR)/real/$$1; shift; while [ $$# -gt 0 ]; do grmp data fetch $$1 --from "$$2"; shift 2; done; $(RECOVER); dvc repro; }; \
+	repro() { echo "real/$$1"; cd $(CURDIR)/real/$$1; shift; while [ $$# -gt 0 ]; do grmp data fetch $$1 --from "$$2"; shift 2; done; $(PROMPTS); $(RECOVER); dvc repro; }; \
 	if [ -n "$$livec" ]; then repro livec-rated livec "$$livec"; repro livec livec "$$livec"; fi; \
 	if [ -n "$$biq2021" ]; then repro biq2021 biq2021 "$$biq2021"; fi; \
 	if [ -n "$$livec" ] && [ -n "$$biq2021" ]; then repro cross livec "$$livec" biq2021 "$$biq2021"; fi

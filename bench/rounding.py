@@ -50,7 +50,7 @@ def scores(context: RunContext, method: str, splits: int) -> np.ndarray:
 def stability(context: RunContext, method: str, splits: int) -> tuple[float, float]:
     """Mean SRCC over splits, and the largest change of a split's under perturbation (NaN if one failed)."""
     plain = scores(context, method, splits)
-    moved = scores(replace(context, backbone=perturbed(context.backbone, 0)), method, splits)
+    moved = scores(replace(context, backbone=perturbed(context.backbone, 0), features=None), method, splits)
     return float(plain.mean()), float(np.abs(plain - moved).max())
 
 

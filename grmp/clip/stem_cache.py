@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +54,7 @@ def inputs(root: Path, dataset: Dataset, backbone: Backbone) -> np.ndarray:
     return _open(path)
 
 
-@lru_cache(maxsize=4)  # the same object at every call: feature caches are keyed by its id
+@cache  # the same object at every call: feature caches are keyed by its id
 def _open(path: Path) -> np.ndarray:
     return np.load(path, mmap_mode="r")
 
@@ -91,9 +91,13 @@ def _features(images: np.ndarray, backbone: Backbone) -> Iterator[np.ndarray]:
         found: np.ndarray = stem.features(backbone.weights, pixels(x, backbone.shape)).cpu().numpy()
         return found
 
-    # other processes wait for these features, so every core is free
-    with ThreadPoolExecutor(cpus() if on_cpu else 1) as pool:
-        starts = range(0, len(images), batch)
-        some = (starts[i : i + 32] for i in range(0, len(starts), 32))  # few features at a time are in memory
+    # other processes that need these features wait for them
+    workers = max(1, cpus() // torch.get_num_threads()) if on_cpu else 1
+    with ThreadPoolExecutor(workers) as pool:
+        starts, step = (
+            range(0, len(images), batch),
+            16 * workers if on_cpu else 1,
+        )  # few features at a time are in memory
+        some = (starts[i : i + step] for i in range(0, len(starts), step))
         found = (part for each in some for part in pool.map(of, each))
         yield from tqdm(found, "features of the stem", len(starts), unit="image", unit_scale=batch, disable=None)

@@ -95,7 +95,7 @@ def steps(contexts: dict[str, RunContext], split: int, folder: Path) -> Iterator
     def features(name: str, labelled: bool) -> np.ndarray:
         ctx = contexts[name]
         rows = ctx.splits.train(split, ctx.shots) if labelled else ctx.splits.test(split)
-        return embeddings(ctx, ctx.inputs(ctx.source)[rows]).numpy()
+        return embeddings(ctx, ctx.inputs(ctx.source))[rows].numpy()
 
     names = tuple(contexts)
     for step, new in enumerate(names):
@@ -115,7 +115,9 @@ def steps(contexts: dict[str, RunContext], split: int, folder: Path) -> Iterator
 def learn(contexts: Sequence[RunContext], split: int, start: Tensors | None) -> QualityModel:
     """A model of the K labels of every context together; ``start`` are all its tensors [default: where the method starts]."""
     name, params = contexts[-1].params.continual.method, contexts[-1].params
-    ctx, method = replace(contexts[-1], params=params.changed({"adapt.select": "fixed"})), params.methods[name]
+    # features of an array that is made here are of no use to others
+    ctx = replace(contexts[-1], params=params.changed({"adapt.select": "fixed"}), features=None)
+    method = params.methods[name]
     assert isinstance(method, Tune)  # checked when the settings are read
     texts, data = tune.split_data(ctx, method)
     rows = [c.splits.train(split, c.shots) for c in contexts]

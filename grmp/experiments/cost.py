@@ -2,8 +2,8 @@
 
 Counted are operations of matrix products, from the shapes of the image tower. A training step is one forward pass of the
 trained blocks and a backward pass for each of its two losses, which is twice as large where weights are trained. Frozen
-features and the teacher are computed once per crop. Left out as small: the text tower, shared prompts, and what ridge, panel
-and distill have beside CLIP. ``select: test`` counts all epochs; it may stop earlier. tests/experiments/test_cost.py compares
+features and the teacher are computed once per crop. Left out as small: the text tower, shared prompts, and what ridge and
+panel have beside CLIP. ``select: test`` counts all epochs; it may stop earlier. tests/experiments/test_cost.py compares
 the counts with those of bench/results/cpu.csv, which are of what was executed.
 """
 

@@ -155,9 +155,8 @@ def begin(params: Params, root: Path, rated: Dataset, splits: Splits) -> RunCont
             f"the backbone needs {backbone.shape.image_size} pixels per side; set data.size to that or more"
         )
     rated = stem_cache.in_memory(rated, backbone)
-    features = feature_cache.of_process(backbone, params.adapt)
-    backbone = features.backbone if features else backbone
-    return RunContext(params, root, rated, rated, splits, splits, LABELS, backbone, device, features)
+    context = RunContext(params, root, rated, rated, splits, splits, LABELS, backbone, device)
+    return context.sharing(feature_cache.store_for(backbone, params.adapt))
 
 
 def context_of(start: RunContext, name: str) -> RunContext:
@@ -199,7 +198,7 @@ def learn(ctx: RunContext, name: str) -> QualityModel:
         return QualityModel.of(ctx.backbone.weights, clip.shape, tokenize(method.templates))
     assert isinstance(method, ridge.Ridge)  # one of KINDS
     rows = ctx.splits.train(0, None)
-    x = embeddings(ctx, np.asarray(ctx.source.images)[rows]).numpy().astype(np.float64)
+    x = embeddings(ctx, ctx.source.images)[rows].numpy().astype(np.float64)
     weights, intercept = ridge.fit(x, ctx.quality[rows], method, ctx.weights[rows])
     return QualityModel(clip, torch.tensor([*weights, intercept], dtype=torch.float32, device=ctx.device))
 

@@ -132,10 +132,13 @@ def complete(context: "RunContext", name: str, folder: Path, label: str, progres
     from grmp import methods
     from grmp.device import in_chunks, peak, reset_peak
 
-    def lent() -> float:  # a run takes as long as it would alone: see FeatureStore
-        return context.features.borrowed_seconds if context.features else 0.0
+    count, store = context.splits.count, context.features
+    if store:
+        store.begin_run()
 
-    count, others = context.splits.count, context.features.begin_run() if context.features else 0
+    def lent() -> float:  # a run takes as long as it would alone: see FeatureStore
+        return store.borrowed_seconds if store else 0.0
+
     results = {i: kept for i in range(count) if (kept := record.read_split(folder, i))}
     todo, start = [i for i in range(count) if i not in results], time.perf_counter()
     compute = methods.prepare(context, name) if todo else lambda numbers: []
@@ -147,6 +150,7 @@ def complete(context: "RunContext", name: str, folder: Path, label: str, progres
         for chunk, found, elapsed in chunks:
             seconds, so_far = shared + elapsed + (lent() - so_far) / len(chunk), lent()
             memory = peak(context.device)
+            memory = memory and max(0, memory - (store.unused_bytes if store else 0))
             for split, result in zip(chunk, found, strict=True):
                 rows = context.target.index.iloc[context.tested.test(split)]
                 scores = np.full(len(rows), np.nan) if result.failure else result.scores
@@ -158,7 +162,7 @@ def complete(context: "RunContext", name: str, folder: Path, label: str, progres
                     trained_values=result.trained_values,
                     chosen=result.chosen,
                     seconds=seconds,
-                    peak_bytes=memory and memory - others,
+                    peak_bytes=memory,
                     status=f"failed: {result.failure}" if result.failure else "ok",
                 )
                 record.write_split(folder, split, results[split])

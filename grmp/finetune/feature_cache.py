@@ -2,8 +2,9 @@
 
 import hashlib
 import time
+import weakref
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -30,12 +31,8 @@ class Budget:
 
 
 def budget(cache_gb: float | str, device: torch.device) -> Budget:
-    """``adapt.cache_gb`` in GiB; 0 disables the cache.
-
-    "auto" is half of the memory that is free on a GPU, and on a CPU half of one core's share: there is a process per core.
-    """
-    sharing = 2 if device.type == "cuda" else 2 * cpus()
-    return Budget(free_bytes(device) / sharing if isinstance(cache_gb, str) else cache_gb * 2**30)
+    """``adapt.cache_gb`` in GiB; "auto" is half of the memory that is free on the device, 0 disables the cache."""
+    return Budget(free_bytes(device) / 2 if isinstance(cache_gb, str) else cache_gb * 2**30)
 
 
 class FeatureCache:
@@ -44,11 +41,11 @@ class FeatureCache:
     No eviction: within a fine-tuning crops are visited cyclically, so an evicted entry would be the next one requested.
     """
 
-    def __init__(self, compute: Compute, budget: "Budget | FeatureStore", singly: bool = False) -> None:
+    def __init__(self, compute: Compute, room: "Budget | FeatureStore", singly: bool = False) -> None:
         """``compute`` maps crops to a tensor whose first dimension is the crop's; ``singly``: one crop at a time."""
-        self.compute, self.budget, self.singly = compute, budget, singly
+        self.compute, self.room, self.singly = compute, room, singly
         self.kept: dict[Crop, Tensor] = {}
-        self.seconds, self.computed = 0.0, 0  # what it took to compute how many crops
+        self.nbytes, self.seconds, self.computed = 0, 0.0, 0  # of what is kept; what it took to compute how many crops
         self.borrowed: set[Crop] = set()  # kept by earlier runs, and not used by this one yet
         self.borrowed_seconds = 0.0  # what those took that this run has used
 
@@ -63,29 +60,25 @@ class FeatureCache:
         self.seconds, self.computed = self.seconds + time.perf_counter() - start, self.computed + len(missing)
         found = torch.stack([fresh[c] if c in fresh else self.kept[c] for c in crops])
         for crop, row in fresh.items():
-            if self.budget.take(row.nbytes):
+            if self.room.take(row.nbytes):
                 self.kept[crop] = row.clone()  # a row of a batch would keep the whole batch alive
+                self.nbytes += row.nbytes
         return found
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of what is kept."""
-        return sum(row.nbytes for row in self.kept.values())
 
 
 @dataclass
 class FeatureStore:
-    """The caches of fine-tunings of one backbone, by everything else that their features depend on.
+    """The caches of one backbone, by everything else that their features depend on.
 
     On a CPU features are computed one crop at a time: the last bits of a matrix product depend on the number of its rows, and
     the features of an image must not depend on what was computed before.
 
-    Where the budget is spent, caches that the present fine-tuning does not use are dropped, those not used for longest first.
+    Where the budget is spent, whole caches that the present fine-tuning does not use are dropped, those not used for longest
+    first.
     """
 
     backbone: Backbone
     budget: Budget
-    key: Hashable = None  # of ``of_process``
     caches: dict[Hashable, FeatureCache] = field(default_factory=dict)  # the last one used is the last
     in_use: set[Hashable] = field(default_factory=set)  # by the present fine-tuning
     dropped_seconds: float = 0.0  # ``borrowed_seconds`` of caches that were dropped
@@ -95,7 +88,9 @@ class FeatureStore:
 
         That function has to hold every object whose ``id`` is in the key: no other object gets this id then.
         """
-        found = self.caches.pop(key, None) or FeatureCache(make(), self, self.backbone.device.type == "cpu")
+        found = self.caches.pop(key, None)
+        if found is None:  # a proxy, so that a store which nobody refers to any more is freed at once
+            found = FeatureCache(make(), weakref.proxy(self), self.backbone.device.type == "cpu")
         self.caches[key] = found
         self.in_use.add(key)
         return found
@@ -112,34 +107,53 @@ class FeatureStore:
             self.dropped_seconds += dropped.borrowed_seconds
         return fits
 
-    def begin_run(self) -> int:
-        """What is kept now was computed by earlier runs of this process; returns its bytes."""
+    def begin_run(self) -> None:
+        """What is kept now was computed by earlier runs of this process."""
         self.dropped_seconds = 0.0
         for cache in self.caches.values():
             cache.borrowed, cache.borrowed_seconds = set(cache.kept), 0.0
-        return sum(cache.nbytes for cache in self.caches.values())
 
     @property
     def borrowed_seconds(self) -> float:
         """What earlier runs took to compute what this run has used: a run's time must not depend on what ran before it."""
         return self.dropped_seconds + sum(cache.borrowed_seconds for cache in self.caches.values())
 
+    @property
+    def unused_bytes(self) -> int:
+        """Bytes of earlier runs that this run has not used."""
+        shares = (len(c.borrowed) * c.nbytes / len(c.kept) for c in self.caches.values() if c.borrowed)
+        return round(sum(shares))
 
-_of_process: list[FeatureStore] = []  # at most one
 
+def store_for(backbone: Backbone, settings: Adapt, processes: int = 1) -> FeatureStore | None:
+    """A store for several fine-tunings that follow one another, or None where they share nothing.
 
-def of_process(backbone: Backbone, settings: Adapt) -> FeatureStore | None:
-    """The store that all runs of a process with this backbone share, or None where they share nothing.
-
-    On a GPU splits are trained side by side and share features within a run. Without a stem every split has random crops of
-    its own, which would only fill the budget; of features of a stem there is one crop.
+    On a GPU splits are trained side by side and share features anyway. Without a stem every split has random crops of its own,
+    which would only fill the budget; of features of a stem there is one crop. ``processes`` share the memory.
     """
     if backbone.device.type != "cpu" or not backbone.shape.stem:
         return None
-    key = backbone.sha256, backbone.shape, settings.cache_gb, settings.threads
-    if not _of_process or _of_process[0].key != key:
-        _of_process[:] = [FeatureStore(backbone, budget(settings.cache_gb, backbone.device), key)]
-    return _of_process[0]
+    return FeatureStore(backbone, Budget(budget(settings.cache_gb, backbone.device).left / processes))
+
+
+_of_process: dict[Hashable, FeatureStore | None] = {}  # at most one
+
+
+def of_process(backbone: Backbone, settings: Adapt) -> FeatureStore | None:
+    """The store that all runs of a process with this backbone share: see ``store_for``."""
+    # pixel statistics differ between protocols, but features of a stem are not normalised
+    key = (
+        backbone.sha256,
+        replace(backbone.shape, normalize=""),
+        str(backbone.device),
+        settings.cache_gb,
+        settings.threads,
+    )
+    if key not in _of_process:
+        _of_process.clear()  # first: the memory it has is free then
+        per_core = max(1, cpus() // settings.threads) if settings.cache_gb == "auto" else 1  # a sweep starts so many
+        _of_process[key] = store_for(backbone, settings, per_core)
+    return _of_process[key]
 
 
 def digest(tensors: Tensors) -> str:

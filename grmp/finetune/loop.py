@@ -223,6 +223,7 @@ class Finetuner:
             again = by_test or (len(splits) > 1 and self.one_start)
             trained = FeatureStore(self.backbone, Budget(total / 2 if again else total))
             tested = FeatureStore(self.backbone, Budget(total / 2 if again else 0.0))
+        self.stores = trained, tested  # their caches do not keep them
         states = []
         for data, of_split in zip(splits, frozen, strict=True):
             targets = data.train.quality[data.train.rows].astype(np.float32)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,7 +38,7 @@ class RunContext:
     shots: int | str
     backbone: Backbone
     device: torch.device
-    features: FeatureStore | None = None  # frozen features, of earlier runs of this process too
+    features: FeatureStore | None = None  # frozen features of ``backbone``, of earlier runs of this process too
 
     @property
     def quality(self) -> np.ndarray:
@@ -50,6 +50,10 @@ class RunContext:
         """(N,) of the source's images in training: those of `grmp.data.ratings.weights`, or 1."""
         index = self.source.index
         return index["weight"].to_numpy() if "weight" in index else np.ones(len(index))
+
+    def sharing(self, features: FeatureStore | None) -> RunContext:
+        """The same with these features, and the backbone that they are of."""
+        return replace(self, features=features, backbone=features.backbone) if features else self
 
     def inputs(self, dataset: Dataset) -> np.ndarray:
         """What the backbone is given of a database: see ``stem_cache.inputs``."""
@@ -83,9 +87,8 @@ def open_context(params: Params, root: Path, key: RunKey) -> RunContext:
         params = params.changed({"adapt.batch": params.adapt.batch_synthetic})
     tested = splits if key.target == key.source else drawn[-1].whole(splits.count)
     backbone = checkpoints.load(root, device, params.backbone.normalize)
-    features = feature_cache.of_process(backbone, params.adapt)
-    backbone = features.backbone if features else backbone
-    return RunContext(params, root, source, ends[-1], splits, tested, key.shots, backbone, device, features)
+    context = RunContext(params, root, source, ends[-1], splits, tested, key.shots, backbone, device)
+    return context.sharing(feature_cache.of_process(backbone, params.adapt))
 
 
 def each(one: Callable[[int], SplitResult]) -> Splitwise:

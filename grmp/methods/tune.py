@@ -86,7 +86,7 @@ def tuned(ctx: RunContext, name: str, texts: Texts, data: SplitData, remedy: str
     assert isinstance(method, Tune)
     (found,) = with_teachers(ctx, method, texts, [replace(data, keep=True)])
     if isinstance(found, SplitData):
-        (found,) = finetune(ctx.backbone, texts, method, ctx.params.adapt, [found])
+        (found,) = finetune(ctx.backbone, texts, method, ctx.params.adapt, [found], ctx.features)
     if found.failure or found.tensors is None:
         raise UserError(f"{name}, split {data.split}: {found.failure}; {remedy}")
     return found.tensors

@@ -67,12 +67,13 @@ def pretrain(params: Params, root: Path, name: str) -> None:
             v: place(stem_cache.inputs(root, side, backbone), device) for v, side in zip(views[d], sides, strict=True)
         }
         images[d] = [once[view] for view in views[d]]
-    # runs are independent; on a CPU as many at a time as there are cores for, which changes no number; but order 2 chooses
-    # torch's attention kernel, for the whole process
+    # runs are independent; on a CPU several at a time, which changes no number, and all of them where each has one thread, so
+    # that no core is idle; but order 2 chooses torch's attention kernel, for the whole process
     stop = threading.Event()
     learn = partial(_learn, params, name, loaded, images, backbone, tokens, stop)
     alone = device.type == "cuda" or (isinstance(variant, Variant) and variant.order == 2)
-    with ThreadPoolExecutor(1 if alone else max(1, cpus() // settings.threads)) as pool:
+    at_once = 1 if alone else len(kept) if settings.threads == 1 else max(1, cpus() // settings.threads)
+    with ThreadPoolExecutor(at_once) as pool:
         try:
             learned = list(pool.map(learn, range(len(kept)), kept))
         except BaseException:  # a loss that is not finite, or Ctrl-C: the other runs end with their task

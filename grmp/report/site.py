@@ -19,8 +19,8 @@ import pandas as pd
 
 from grmp.errors import UserError, reading
 from grmp.files import read_json, whole_folder
-from grmp.params import Grid, Params
-from grmp.report.results import SIMULATED, Results, at
+from grmp.params import ACROSS, Grid, Params
+from grmp.report.results import SIMULATED, Results, at, title
 from grmp.report.table import with_interval
 
 LIBRARY = Path(__file__).parents[1]
@@ -65,16 +65,18 @@ def landing_page(params: Params, results: Path) -> str:
     grid, keys = _main_grid(params), params.run.run_keys()
     done = sum((key.folder(results.parent) / "run.json").is_file() for key in keys)
     read = Results(results.parent, params)
-    simulated = [name for name in grid.databases if read.rating(name) == SIMULATED]
-    parts = [
-        f"# {params.report.title}",
-        "GRMP-IQA predicts the perceived quality of an image with CLIP, from a few rated images. This site compares "
-        f"{len(grid.methods)} methods, each given {_listed(grid.shots)} labelled images of {_listed(grid.databases)} "
-        f"and tested on other images, over {params.splits.count} random splits. {done} of {len(keys)} runs are complete.",
-    ]
+    ends = dict.fromkeys(end for name in grid.databases for end in name.split(ACROSS))
+    simulated = [name for name in ends if read.rating(name) == SIMULATED]
+    what = "GRMP-IQA predicts the perceived quality of an image with CLIP, from a few rated images. "
+    if grid.databases and grid.methods and grid.shots:
+        what += (
+            f"This site compares {len(grid.methods)} methods, each given {_listed(grid.shots)} labelled images "
+            f"of {_listed(map(title, grid.databases))} and tested on other images, over {params.splits.count} random splits. "
+        )
+    parts = [f"# {params.report.title}", f"{what}{done} of {len(keys)} runs are complete."]
     if simulated:
         how = "by a full-reference metric with rater noise"
-        parts.append(f"The ratings of {_listed(simulated)} are **simulated** {how}.")
+        parts.append(f"The ratings of {_listed(map(title, simulated))} are **simulated** {how}.")
     if (results / "figures/few_shot/curves_srcc.svg").is_file():
         words = "SRCC against the number of labelled images: one panel per database, one line per method"
         caption = "Median SRCC over splits with its bootstrap interval; every dot is one split."
@@ -92,8 +94,9 @@ def landing_page(params: Params, results: Path) -> str:
 
 
 def _main_grid(params: Params) -> Grid:
-    """The few-shot grid, or that across databases where the former is empty."""
-    return params.run.few_shot if params.run.few_shot.shots else params.run.cross
+    """The few-shot grid, or that across databases where the former has no run."""
+    few = params.run.few_shot
+    return few if few.databases and few.methods and few.shots else params.run.cross
 
 
 def _main_numbers(results: Results) -> str:

@@ -66,7 +66,7 @@ def test_time_and_memory_of_a_run_do_not_depend_on_what_its_process_did_before(w
     """Features of earlier runs count with the seconds that they took then, and not as memory of this one."""
     loaded, root = params.load(world), world.parent
     context = open_context(loaded, root, loaded.run.run_keys()[0])
-    store = SimpleNamespace(borrowed_seconds=0.0, begin_run=lambda: 10**6)
+    store = SimpleNamespace(borrowed_seconds=0.0, unused_bytes=10**6, begin_run=lambda: None)
 
     def lend(seconds):
         store.borrowed_seconds += seconds

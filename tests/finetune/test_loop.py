@@ -439,9 +439,8 @@ def test_a_store_changes_no_byte(world, own):
 @pytest.mark.parametrize("own", [False, True])
 def test_test_features_are_kept_if_splits_share_them(world, own):
     arguments = backbone(torch.float32), world[2], tune(), Adapt(**SETTINGS | {"cache_gb": 1.0})
-    states = loop.Finetuner(*arguments, jobs(world, torch.float32, own)).active.splits
-    budgets = [(s.caches.train.budget.budget.left, s.caches.test.budget.budget.left) for s in states]
-    assert budgets == [(2.0**30, 0.0) if own else (2.0**29, 2.0**29)] * 3
+    stores = loop.Finetuner(*arguments, jobs(world, torch.float32, own)).stores
+    assert [store.budget.left for store in stores] == ([2.0**30, 0.0] if own else [2.0**29, 2.0**29])
 
 
 def test_features_of_a_stem_are_neither_cropped_nor_flipped(world):

@@ -13,9 +13,10 @@ import yaml
 from grmp.errors import UserError
 from grmp.params import load
 from grmp.report.notebook import execute
+from grmp.report.results import title
 from grmp.report.site import build, landing_page, reference_page, render_notebook
 from grmp.report.table import with_interval
-from tests.report.sample import NOTEBOOKS, make_settings, settings
+from tests.report.sample import CROSS, NOTEBOOKS, make_settings, settings
 
 
 class Page(HTMLParser):
@@ -108,13 +109,13 @@ def test_a_folder_without_results_says_how_to_make_them(tmp_path: Path):
 
 def test_the_front_page_of_databases_that_are_crossed_says_so(built: Path):
     params = load(built / "params.yaml")
-    few = params.run.few_shot.model_copy(update={"databases": [], "methods": [], "shots": []})
-    only = params.model_copy(update={"run": params.run.model_copy(update={"few_shot": few})})
-    text = landing_page(only, built / "results")
-    assert (
-        f"each given {' and '.join(map(str, params.run.cross.shots))} labelled images of {params.run.cross.databases[0]}"
-        in text
-    )
+    without, run = {"databases": []}, params.run
+    run = run.model_copy(update={"few_shot": run.few_shot.model_copy(update=without)})
+    text = landing_page(params.model_copy(update={"run": run}), built / "results")
+    assert f"each given 50 labelled images of {title(CROSS)} and tested" in text
+    assert f"The ratings of {CROSS.split('_to_')[0]} are **simulated**" in text
+    run = run.model_copy(update={"cross": run.cross.model_copy(update=without)})
+    assert "each given" not in landing_page(params.model_copy(update={"run": run}), built / "results")
 
 
 def test_a_corrupt_notebook_is_named(tmp_path: Path):
