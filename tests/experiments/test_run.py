@@ -16,13 +16,14 @@ from typer.testing import CliRunner
 
 from grmp import device, methods, params
 from grmp.cli import app
-from grmp.clip import checkpoints
+from grmp.clip import checkpoints, shipped
 from grmp.data.splits import Splits
 from grmp.errors import UserError
 from grmp.experiments import identity, sweep
 from grmp.experiments.record import is_current
 from grmp.experiments.run import chunk_size, complete, enough_images, run
 from grmp.files import sha256, write_json
+from grmp.finetune import feature_cache
 from grmp.finetune.types import SplitResult
 from grmp.methods.context import open_context, split_file
 from grmp.params import RunKey
@@ -80,6 +81,24 @@ def test_time_and_memory_of_a_run_do_not_depend_on_what_its_process_did_before(w
     found = complete(replace(context, features=store), "ridge", tmp_path, "label", progress=False)
     assert [split.seconds for split in found] == pytest.approx([8.0] * context.splits.count, abs=0.9)
     assert {split.peak_bytes for split in found} == {9 * 10**6}
+
+
+def test_runs_of_one_process_share_features_of_a_stem_and_change_no_byte(tmp_path, monkeypatch):
+    monkeypatch.setattr(worlds, "SIZE", 244)
+    names, clip = ["zero_shot", "ridge", "random_prompts", "random_qgr"], shipped.load("small")
+    file = worlds.build(tmp_path / "w", run={"few_shot": {"methods": names, "shots": [6]}})
+    checkpoints.save(file.parent / checkpoints.PATH, clip.weights, {"config": clip.shape.as_dict()})
+    loaded, apart = params.load(file), copies.copy(file, tmp_path / "apart")
+    feature_cache._of_process.clear()
+    for key in loaded.run.run_keys():
+        run(loaded, file.parent, key, progress=False)
+    (store,) = feature_cache._of_process.values()
+    assert sum(key[0] == "embedding" for key in store.caches) == 1, "zero-shot's are ridge's"
+    assert sum(key[0] == "features" for key in store.caches) == 3, "both methods start three splits from equal prompts"
+    for key in reversed(loaded.run.run_keys()):
+        feature_cache._of_process.clear()
+        run(loaded, apart.parent, key, progress=False)
+    assert copies.records(file.parent) == copies.records(apart.parent)
 
 
 def test_a_cut_table_is_computed_again(world):
