@@ -33,7 +33,7 @@ SORT_FROM = livec=; biq2021=; for path in $(abspath $(FROM)); do \
 	if ls "$$path" | grep -q -e '^Train' -e '^HEAD$$'; then biq2021=$$path; else livec=$$path; fi; done; \
 	test -n "$$livec$$biq2021" || { echo 'error: pass folders of LIVE Challenge or BIQ2021: make $@ FROM="/path/to/ChallengeDB_release"' >&2; exit 1; }
 
-# the same CLIP learns the same prompts in three folders; `grmp pretrain` takes them if they are what it would learn
+# `small` learns the same prompts in livec, biq2021 and cross; `grmp pretrain` keeps a copy that is what it would learn
 PROMPTS = case $$PWD in */biq2021|*/cross) if [ -d ../livec/models/prompts ]; then mkdir -p models results; \
 	cp -ru ../livec/models/prompts models; cp -ru ../livec/results/pretrain results; fi;; esac
 

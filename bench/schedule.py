@@ -46,7 +46,7 @@ def main(database: str, method: str, *schedules: str) -> None:
         changed = loaded.model_copy(update={"adapt": loaded.adapt.model_copy(update=changes)})
         backbone = checkpoints.load(root)
         ctx = RunContext(changed, root, data, data, parts, parts, SHOTS, backbone, torch.device("cpu"))
-        ctx = ctx.sharing(feature_cache.of_process(backbone, changed.adapt))
+        ctx = ctx.sharing(feature_cache.store_for(backbone, changed.adapt))
         start = time.process_time()
         results = methods.prepare(ctx, method)(list(range(SPLITS)))
         srcc = [spearmanr(r.scores, ctx.quality[parts.test(i)])[0] for i, r in enumerate(results)]
