@@ -37,7 +37,7 @@ def cost_table(results: Results) -> Table:
     text = (
         f"Device: {devices}; CPU threads per process: {threads}. Times depend on the machine and its load; the time per split "
         "is the median over runs; features that an earlier run of the process had computed count with the time that they took "
-        "then. Peak memory is the allocated memory on a GPU; on a CPU that of the process, including libraries, without features "
+        "then. Peak memory is the allocated memory on a GPU; on a CPU that of the process, with libraries, without features "
         "of earlier runs that the run did not use."
     )
     return Table(data, shown, "Cost of the runs", join(text, missing_runs(results, results.params.run.run_keys())))
