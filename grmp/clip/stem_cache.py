@@ -38,19 +38,15 @@ def inputs(root: Path, dataset: Dataset, backbone: Backbone) -> np.ndarray:
     array = Path(getattr(dataset.images, "filename", None) or "images.npy")
     content = dataset.info.get("sha256", {}).get(array.name)  # none of a user's own images, which are in memory
     content = content or hashlib.sha256(dataset.images.tobytes()).hexdigest()
-    key = [
-        content,
-        convolutions,
-        backbone.shape.image_size,
-        backbone.shape.normalize,
-        code_digest("grmp.clip.stem_cache"),
-    ]
+    # not the pixel statistics of the settings, which differ between protocols: a stem has its own
+    key = [content, convolutions, backbone.shape.image_size, code_digest("grmp.clip.stem_cache")]
     path = root / "data/stem" / dataset.name / f"{array.stem}-{sha256_of(key)[:16]}.npy"
-    with lock(root, f"stem-{dataset.name}"):
-        if not path.is_file():
-            for old in path.parent.glob(f"{array.stem}-*.npy"):
-                old.unlink()
-            _compute(path, dataset.images, backbone)
+    if not path.is_file():
+        with lock(root, f"stem-{dataset.name}"):
+            if not path.is_file():
+                for old in path.parent.glob(f"{array.stem}-*.npy"):
+                    old.unlink()
+                _compute(path, dataset.images, backbone)
     return _open(path)
 
 

@@ -1,5 +1,7 @@
 """Features of a frozen stem are computed once per image, and no score changes by it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -54,6 +56,10 @@ def test_computed_once_and_again_for_other_images(backbone, dataset, tmp_path, m
     with monkeypatch.context() as patch:
         patch.setattr(stem_cache.stem, "features", lambda *_: pytest.fail("computed again"))
         stem_cache.inputs(tmp_path, dataset(1, count=1), backbone)
+        # a process of a sweep that began with the other protocol has a CLIP with that protocol's pixel statistics
+        other = replace(backbone, shape=replace(backbone.shape, normalize="clip"))
+        assert other.shape != backbone.shape
+        stem_cache.inputs(tmp_path, dataset(1, count=1), other)
     stem_cache.inputs(tmp_path, dataset(2, count=1), backbone)
     (other,) = (tmp_path / "data/stem/toy").iterdir()
     assert other != file
