@@ -280,7 +280,7 @@ def validate(raw: dict[str, Any]) -> Params:
     """
     kind = protocol_model()  # the classes of protocols and methods are not known to Params itself
     protocols = {n: _validated(kind, values, f"protocols.{n}.") for n, values in raw["protocols"].items()}
-    methods = {n: _method(n, values) for n, values in raw["methods"].items()}
+    methods = {n: method_settings(n, values) for n, values in raw["methods"].items()}
     return _validated(Params, raw | {"protocols": protocols, "methods": methods}, "")
 
 
@@ -291,8 +291,8 @@ def _validated(kind: type[G], raw: Any, within: str) -> G:
         raise UserError(explain(error, raw, within)) from None
 
 
-def _method(name: str, raw: Any) -> Method:
-    """The settings of a method, checked by the class that its kind has registered."""
+def method_settings(name: str, raw: Any) -> Method:
+    """The settings of a method, checked by the class that its kind has registered. Raises UserError as ``validate`` does."""
     kind = str(raw.get("kind")) if isinstance(raw, dict) else ""
     if kind not in Method.kinds and kind.isidentifier() and find_spec(f"{METHODS}.{kind}"):
         importlib.import_module(f"{METHODS}.{kind}")
