@@ -125,7 +125,7 @@ def enough_images(key: RunKey, source: "Splits", tested: "Splits") -> None:
 def complete(context: "RunContext", name: str, folder: Path, label: str, progress: bool = True) -> list[FinishedSplit]:
     """The result of every split by the method ``name``, in order; finished splits are read from and kept in ``folder``.
 
-    A split that cannot be finished has NaN as scores, and its ``status`` states why.
+    A split that cannot be finished has NaN as scores, its ``status`` states why, and the next call tries it again.
     """
     from tqdm import tqdm
 
@@ -140,9 +140,11 @@ def complete(context: "RunContext", name: str, folder: Path, label: str, progres
         return store.borrowed_seconds if store else 0.0
 
     results = {i: kept for i in range(count) if (kept := record.read_split(folder, i))}
-    todo, start = [i for i in range(count) if i not in results], time.perf_counter()
-    compute = methods.prepare(context, name) if todo else lambda numbers: []
-    shared = (time.perf_counter() - start + lent()) / max(1, len(todo))  # seconds that all splits share
+    if not (todo := [i for i in range(count) if i not in results]):
+        return list(results.values())
+    start = time.perf_counter()
+    compute = methods.prepare(context, name)
+    shared = (time.perf_counter() - start + lent()) / len(todo)  # seconds that all splits share
     so_far = lent()
     reset_peak(context.device)
     with tqdm(total=count, initial=len(results), desc=label, unit="split", disable=None if progress else True) as bar:
@@ -165,7 +167,8 @@ def complete(context: "RunContext", name: str, folder: Path, label: str, progres
                     peak_bytes=memory,
                     status=f"failed: {result.failure}" if result.failure else "ok",
                 )
-                record.write_split(folder, split, results[split])
+                if not result.failure:
+                    record.write_split(folder, split, results[split])
                 bar.update()
     return [results[i] for i in range(count)]
 
