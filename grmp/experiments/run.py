@@ -20,7 +20,6 @@ from grmp.params import Params, RunKey
 
 if TYPE_CHECKING:
     from grmp.clip.model import Backbone
-    from grmp.data.dataset import Dataset
     from grmp.data.splits import Splits
     from grmp.methods.context import RunContext
 
@@ -79,12 +78,10 @@ def check(params: Params, root: Path, keys: Iterable[RunKey]) -> None:
     from grmp.methods.context import split_file
 
     @cache
-    def database(name: str, protocol: str) -> "Dataset":
-        return dataset.load(root / "data/prepared" / name, params.under(protocol).data.resize)
-
-    @cache
-    def splits(name: str, protocol: str) -> "Splits":
-        return split_files.load(split_file(root, name, protocol), database(name, protocol).index["image"])
+    def prepared(name: str, protocol: str) -> "tuple[int, Splits]":
+        """Side of the images in pixels, and the splits."""
+        found = dataset.load(root / "data/prepared" / name, params.under(protocol).data.resize)
+        return found.images.shape[-1], split_files.load(split_file(root, name, protocol), found.index["image"])
 
     @cache
     def backbone() -> "Backbone":
@@ -93,10 +90,11 @@ def check(params: Params, root: Path, keys: Iterable[RunKey]) -> None:
     for key in keys:
         identity.inputs(params, root, key)
         settings = params.for_run(key)
-        source, tested = (splits(name, key.protocol) for name in (key.source, key.target))
+        ends = {name: prepared(name, key.protocol) for name in (key.source, key.target)}
+        source, tested = ends[key.source][1], ends[key.target][1]
         enough_images(key, source, tested if key.target == key.source else tested.whole(source.count))
-        for name in dict.fromkeys((key.source, key.target)):
-            size, wanted = database(name, key.protocol).images.shape[-1], backbone().shape.image_size
+        wanted = backbone().shape.image_size
+        for name, (size, _) in ends.items():
             if size < wanted:
                 raise UserError(
                     f"{key}: the backbone needs images of {wanted} x {wanted} pixels, but {name} is prepared at {size} x "

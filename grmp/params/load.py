@@ -319,8 +319,7 @@ def explain(error: ValidationError, raw: Any, within: str = "") -> str:
     elif first["type"] == "float_type" and isinstance(given, str):
         line = f"key '{key}': '{given}' was read as text, not a number; write it with a point, as in 1.0e-4"
     elif first["type"] == "value_error":
-        place = key.rstrip(".")
-        line = f"{place + ': ' if place else ''}{first['ctx']['error']}"
+        line = f"{key.rstrip('.')}: {first['ctx']['error']}".removeprefix(": ")
     else:
         line = f"key '{key}': {first['msg'].lower()}, got {reprlib.repr(given)}"
     return one_line(line, 500) + (f" (and {len(rest)} more)" if rest else "")
