@@ -89,9 +89,8 @@ class Params(Group):
             if group not in groups:
                 raise UserError(f"'{key}' is none of adapt.* and prompts.*")
             groups[group][field] = value
-        adapt = _validated(schema.Adapt, groups["adapt"], "adapt.")
-        prompts = _validated(schema.Prompts, groups["prompts"], "prompts.")
-        return self.model_copy(update={"adapt": adapt, "prompts": prompts})
+        new = {group: _validated(type(getattr(self, group)), given, f"{group}.") for group, given in groups.items()}
+        return self.model_copy(update=new)
 
     def start_of(self, method: Tune) -> str:
         """Where the prompts of a method start: one of STARTS, or a variant ("meta" is that of the protocol)."""
