@@ -32,10 +32,10 @@ def outdated(params: Params, root: Path) -> list[RunKey]:
     return [key for key in params.run.run_keys() if params.methods[key.method].computed and not current(key)]
 
 
-def _work(params_file: Path, wait: bool, key: RunKey) -> tuple[bool, str, list[int]] | None:
+def _work(params_file: Path, key: RunKey) -> tuple[bool, str, list[int]] | None:
     """What a worker does with one run, and returns as ``run`` does; None if another process is computing it."""
     try:  # settings are read here: they cannot be sent to another process
-        return run(settings.load(params_file), params_file.parent, key, progress=False, wait=wait)
+        return run(settings.load(params_file), params_file.parent, key, progress=False, wait=False)
     except Locked:
         return None
 
@@ -75,14 +75,9 @@ def sweep(
     print(f"{len(keys)} runs to compute with {name}", flush=True)
     incomplete: set[RunKey] = set()  # runs with a record in which splits failed
     todo, bar = keys, Progress(keys, parallel, root, params.splits.count)
-    for wait in (False, True):
-        if wait and todo:
-            print(f"another sweep is computing {len(todo)} runs; waiting for it", flush=True)
-            for key in todo:  # here and not in the workers, whose time is limited
-                with lock(root, str(key)):
-                    pass
+    while todo:
         left = []
-        for key, state, result in compute(partial(_work, params_file, wait), todo) if todo else ():
+        for key, state, result in compute(partial(_work, params_file), todo):
             if result is None:
                 left.append(key)
             elif state == "failed":
@@ -96,7 +91,11 @@ def sweep(
                     incomplete.add(key)
                     failure = f"{len(failed)} splits failed; run.json states why, the other splits are complete"
                 bar.update(key, computed, failure)
-        todo = left
+        if todo := left:
+            print(f"another sweep is computing {len(todo)} runs; waiting for it", flush=True)
+        for key in todo:  # here and not in the workers, whose time is limited
+            with lock(root, str(key)):
+                pass
     if bar.failed:
         print("\n".join(f"failed: {key}: {reason}" for key, reason in bar.failed.items()))
     if bar.failed.keys() - (incomplete if allow_failed else set()):
