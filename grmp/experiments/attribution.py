@@ -63,12 +63,6 @@ def principal(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return centred @ axes.T, s[:2] ** 2 / np.sum(s**2)
 
 
-def ends(quality: np.ndarray, count: int) -> np.ndarray:
-    """Positions of the ``count`` worst and the ``count`` best images, worst first."""
-    order = np.argsort(quality, kind="stable")
-    return np.concatenate([order[:count], order[len(order) - count :]])
-
-
 def attribution(params: Params, root: Path, database: str) -> None:
     """Write ``results/attribution/<database>.csv`` and ``.npz`` (docs/design.md) for the methods in ``attribution``.
 
@@ -87,7 +81,8 @@ def attribution(params: Params, root: Path, database: str) -> None:
         models[name] = QualityModel.of(tensors, shape, texts.quality)
     rows = context.tested.test(settings.split)
     index, images = context.target.index.iloc[rows], context.target.images
-    chosen = ends(index["quality"].to_numpy(), settings.images)
+    order = np.argsort(index["quality"].to_numpy(), kind="stable")
+    chosen = np.concatenate([order[: settings.images], order[-settings.images :]])  # the worst and the best
     shown = crop(images, centre(rows[chosen], spare(images, shape.image_size)), shape.image_size)
     given = context.inputs(context.target)
     scenes, clip = params.adapt.scenes, context.backbone  # the scene that the teacher finds most probable

@@ -11,6 +11,7 @@ import json
 import math
 import time
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,16 +43,17 @@ class Progress:
         self.computed = 0
         self.failed: dict[RunKey, str] = {}
 
-    def update(self, key: RunKey, outcome: str, failure: str = "") -> None:
-        """One run has ended: it was "computed", was "up to date", or failed for a reason."""
+    def update(self, key: RunKey, computed: bool = False, failure: str = "") -> None:
+        """One run has ended: it was computed, was up to date, or failed for a reason."""
         self.rest.discard(key)
-        self.computed += outcome == "computed" and not failure
+        self.computed += computed and not failure
         if failure:
             self.failed[key] = failure
+        outcome = f"failed: {failure}" if failure else "computed" if computed else "up to date"
         self.known |= past(self.root, str(Path(*map(str, key))))
         done = self.total - len(self.rest) - len(self.failed)
         print(
-            f"{key}: {f'failed: {failure}' if failure else outcome}; done {done} of {self.total}, "
+            f"{key}: {outcome}; done {done} of {self.total}, "
             f"running {min(self.parallel, len(self.rest))}, failed {len(self.failed)}, "
             f"elapsed {duration(time.monotonic() - self.start)}, {self.left()} left",
             flush=True,
@@ -159,6 +161,7 @@ def pretraining(params: Params, clip: Tower) -> float:
     return p.seeds * p.epochs * passes * 2 * clip.forward(clip.layers, params.prompts.visual_tokens)
 
 
+@cache
 def speed(threads: int, gpu: bool, precision: str) -> float:
     """Operations per second to expect of a process on this machine: one large matrix product, times the share reached."""
     size, seconds = 8192 if gpu else 1024, []

@@ -1,10 +1,8 @@
 """``grmp doctor``: can this machine run what params.yaml asks for? One line per check: ok, note or FAIL."""
 
 import json
-import platform
 import re
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -33,8 +31,6 @@ def examine(params_file: Path) -> Iterator[Finding]:
         yield "settings", "ok", f"{params_file}: {len(params.run.run_keys())} runs"
     except UserError as error:
         yield "settings", "FAIL", str(error)
-    python = f"{platform.python_version()} on {platform.system()} {platform.machine()}; 3.11 or newer needed"
-    yield "Python", "ok" if sys.version_info >= (3, 11) else "FAIL", python
     yield _packages()
     yield _gpu(params)
     memory = psutil.virtual_memory()

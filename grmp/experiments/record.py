@@ -30,7 +30,6 @@ TABLES: dict[str, dict[str, type]] = {
     | dict.fromkeys(("learning_rate", "task_loss", "semantic_loss", "angle_deg"), float),
 }
 EXCLUDED = ["record", "reason"]
-DEPTH = 4  # results/runs/<protocol>/<database>/<method>/<shots>
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 Hash = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -95,12 +94,6 @@ class FinishedSplit(BaseModel):
     peak_bytes: int | None = None
     status: str = "ok"
 
-    @model_validator(mode="after")
-    def _lengths(self) -> "FinishedSplit":
-        if not len(self.image) == len(self.quality) == len(self.score):
-            raise ValueError("columns of different lengths")
-        return self
-
 
 @dataclass(frozen=True)
 class Record:
@@ -137,7 +130,7 @@ def versions() -> dict[str, str]:
 def write(
     root: Path, key: RunKey, identity: RunIdentity, splits: Sequence[FinishedSplit], device: str, threads: int
 ) -> None:
-    """Combine finished splits into a record, then delete those that need not be tried again."""
+    """Combine splits into a record; finished ones stay below results/partial until none is left that has to be tried again."""
     each = [
         pd.DataFrame({"split": i, "image": s.image, "quality": s.quality, "score": s.score})
         for i, s in enumerate(splits)
@@ -164,12 +157,8 @@ def write(
             files={name: sha256(folder / name) for name in TABLES},
         )
         write_json(folder / "run.json", run.model_dump(by_alias=True))
-    kept = partial(root, identity.digest)
-    failed = [i for i, s in enumerate(splits) if s.status != "ok"]
-    for split in failed:  # only these are tried again
-        (kept / f"{split}.json").unlink(missing_ok=True)
-    if not failed:
-        shutil.rmtree(kept, ignore_errors=True)
+    if all(s.status == "ok" for s in splits):
+        shutil.rmtree(partial(root, identity.digest), ignore_errors=True)
 
 
 def read_run(folder: Path) -> Run | None:
@@ -204,7 +193,7 @@ def read_record(folder: Path) -> Record:
     except (ValueError, OSError) as error:
         raise CorruptRecord(f"run.json cannot be read: {one_line(error)}") from None
     place = tuple(map(str, run.key))
-    if folder.parts[-DEPTH:] != place:
+    if folder.parts[-len(place) :] != place:
         raise CorruptRecord(f"run.json belongs to {'/'.join(place)}")
     for name, digest in run.files.items():
         if sha256(folder / name) != digest:

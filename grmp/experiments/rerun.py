@@ -14,7 +14,7 @@ from grmp.errors import UserError, one_line
 from grmp.experiments import identity
 from grmp.experiments.record import CorruptRecord, Record, Run, plain, read_record
 from grmp.experiments.run import run
-from grmp.params import Params, RunKey, validate
+from grmp.params import Params, RunKey, method_settings, validate
 
 TOLERANCE = 1e-4  # largest difference of a score, in units of quality, between two machines
 
@@ -54,22 +54,21 @@ def restore(params: Params, key: RunKey, recorded: dict[str, Any], threads: int)
     Raises UserError if this version has other settings than the one that wrote the record.
     """
     raw = params.model_dump()
-
-    def method(name: str, values: dict[str, Any]) -> None:
-        # the values that the method sets are in the groups of the record
-        empty: dict[str, Any] = {"set": {}} if values["kind"] == "tune" else {}
-        raw["methods"][name] = empty | values | {"label": raw["methods"].get(name, {}).get("label", name)}
-
     try:
-        method(key.method, recorded["method"])
-        if "teacher" in recorded:
-            method(recorded["method"]["teacher"], recorded["teacher"])
+        # methods without ``set``: those values are in the groups of the record
+        own = method_settings(key.method, recorded["method"] | {"label": key.method})
+        raw["methods"][key.method] = own.model_dump()
+        if name := own.learns_from:
+            raw["methods"][name] = recorded["teacher"] | {"label": name}
         protocol = raw["protocols"].setdefault(key.protocol, raw["protocols"][params.protocol])
-        groups: dict[str, Any] = {name: recorded[name] for name in ("adapt", "prompts") if name in recorded}
-        groups["splits"], groups["backbone"] = {"count": recorded["splits"]}, {"normalize": recorded["normalize"]}
-        groups["adapt"] = groups.get("adapt", {}) | {"threads": threads}
+        groups: dict[str, dict[str, Any]] = {
+            "adapt": recorded.get("adapt", {}) | {"threads": threads},
+            "prompts": recorded.get("prompts", {}),
+            "splits": {"count": recorded["splits"]},
+            "backbone": {"normalize": recorded["normalize"]},
+        }
         if "seed" in recorded:
-            groups["adapt"] |= {"seed": recorded["seed"]}
+            groups["adapt"]["seed"] = recorded["seed"]
         for name, values in groups.items():
             raw[name] |= values
             protocol[name] |= {k: v for k, v in values.items() if k in protocol[name]}

@@ -20,7 +20,6 @@ from grmp.params import Params, RunKey
 
 if TYPE_CHECKING:
     from grmp.clip.model import Backbone
-    from grmp.data.dataset import Dataset
     from grmp.data.splits import Splits
     from grmp.methods.context import RunContext
 
@@ -79,12 +78,10 @@ def check(params: Params, root: Path, keys: Iterable[RunKey]) -> None:
     from grmp.methods.context import split_file
 
     @cache
-    def database(name: str, protocol: str) -> "Dataset":
-        return dataset.load(root / "data/prepared" / name, params.under(protocol).data.resize)
-
-    @cache
-    def splits(name: str, protocol: str) -> "Splits":
-        return split_files.load(split_file(root, name, protocol), database(name, protocol).index["image"])
+    def prepared(name: str, protocol: str) -> "tuple[int, Splits]":
+        """Side of the images in pixels, and the splits."""
+        found = dataset.load(root / "data/prepared" / name, params.under(protocol).data.resize)
+        return found.images.shape[-1], split_files.load(split_file(root, name, protocol), found.index["image"])
 
     @cache
     def backbone() -> "Backbone":
@@ -93,10 +90,11 @@ def check(params: Params, root: Path, keys: Iterable[RunKey]) -> None:
     for key in keys:
         identity.inputs(params, root, key)
         settings = params.for_run(key)
-        source, tested = (splits(name, key.protocol) for name in (key.source, key.target))
+        ends = {name: prepared(name, key.protocol) for name in (key.source, key.target)}
+        source, tested = ends[key.source][1], ends[key.target][1]
         enough_images(key, source, tested if key.target == key.source else tested.whole(source.count))
-        for name in dict.fromkeys((key.source, key.target)):
-            size, wanted = database(name, key.protocol).images.shape[-1], backbone().shape.image_size
+        wanted = backbone().shape.image_size
+        for name, (size, _) in ends.items():
             if size < wanted:
                 raise UserError(
                     f"{key}: the backbone needs images of {wanted} x {wanted} pixels, but {name} is prepared at {size} x "
@@ -125,7 +123,7 @@ def enough_images(key: RunKey, source: "Splits", tested: "Splits") -> None:
 def complete(context: "RunContext", name: str, folder: Path, label: str, progress: bool = True) -> list[FinishedSplit]:
     """The result of every split by the method ``name``, in order; finished splits are read from and kept in ``folder``.
 
-    A split that cannot be finished has NaN as scores, and its ``status`` states why.
+    A split that cannot be finished has NaN as scores, its ``status`` states why, and the next call tries it again.
     """
     from tqdm import tqdm
 
@@ -140,9 +138,11 @@ def complete(context: "RunContext", name: str, folder: Path, label: str, progres
         return store.borrowed_seconds if store else 0.0
 
     results = {i: kept for i in range(count) if (kept := record.read_split(folder, i))}
-    todo, start = [i for i in range(count) if i not in results], time.perf_counter()
-    compute = methods.prepare(context, name) if todo else lambda numbers: []
-    shared = (time.perf_counter() - start + lent()) / max(1, len(todo))  # seconds that all splits share
+    if not (todo := [i for i in range(count) if i not in results]):
+        return list(results.values())
+    start = time.perf_counter()
+    compute = methods.prepare(context, name)
+    shared = (time.perf_counter() - start + lent()) / len(todo)  # seconds that all splits share
     so_far = lent()
     reset_peak(context.device)
     with tqdm(total=count, initial=len(results), desc=label, unit="split", disable=None if progress else True) as bar:
@@ -165,7 +165,8 @@ def complete(context: "RunContext", name: str, folder: Path, label: str, progres
                     peak_bytes=memory,
                     status=f"failed: {result.failure}" if result.failure else "ok",
                 )
-                record.write_split(folder, split, results[split])
+                if not result.failure:
+                    record.write_split(folder, split, results[split])
                 bar.update()
     return [results[i] for i in range(count)]
 

@@ -20,7 +20,6 @@ from grmp.params import Params, RunKey
 from grmp.pool import work
 
 Cluster = SlurmOptions | str | None  # what Slurm's jobs request, the address of a Dask scheduler, or local processes
-LOCKED = "locked"
 
 
 def outdated(params: Params, root: Path) -> list[RunKey]:
@@ -33,13 +32,12 @@ def outdated(params: Params, root: Path) -> list[RunKey]:
     return [key for key in params.run.run_keys() if params.methods[key.method].computed and not current(key)]
 
 
-def _work(params_file: Path, wait: bool, key: RunKey) -> tuple[str, str, list[int]]:
-    """What a worker does with one run: ("computed", "up to date" or "locked", identity, failed splits)."""
+def _work(params_file: Path, key: RunKey) -> tuple[bool, str, list[int]] | None:
+    """What a worker does with one run, and returns as ``run`` does; None if another process is computing it."""
     try:  # settings are read here: they cannot be sent to another process
-        computed, digest, failed = run(settings.load(params_file), params_file.parent, key, progress=False, wait=wait)
+        return run(settings.load(params_file), params_file.parent, key, progress=False, wait=False)
     except Locked:
-        return LOCKED, "", []
-    return "computed" if computed else "up to date", digest, failed
+        return None
 
 
 def sweep(
@@ -77,26 +75,27 @@ def sweep(
     print(f"{len(keys)} runs to compute with {name}", flush=True)
     incomplete: set[RunKey] = set()  # runs with a record in which splits failed
     todo, bar = keys, Progress(keys, parallel, root, params.splits.count)
-    for wait in (False, True):
-        if wait and todo:
-            print(f"another sweep is computing {len(todo)} runs; waiting for it", flush=True)
-            for key in todo:  # here and not in the workers, whose time is limited
-                with lock(root, str(key)):
-                    pass
+    while todo:
         left = []
-        for key, state, result in compute(partial(_work, params_file, wait), todo) if todo else ():
-            outcome, digest, failed = result if state == "done" else (result, "", [])
-            if outcome == LOCKED:
+        for key, state, result in compute(partial(_work, params_file), todo):
+            if result is None:
                 left.append(key)
-                continue
-            failure = "" if state == "done" else result
-            if state == "done" and not record.is_current(key.folder(root), digest, failed=True):
-                failure = "the worker finished, but there is no current record"
-            elif failed:
-                incomplete.add(key)
-                failure = f"{len(failed)} splits failed; run.json states why, the other splits are complete"
-            bar.update(key, outcome, failure)
-        todo = left
+            elif state == "failed":
+                bar.update(key, failure=result)
+            else:
+                computed, digest, failed = result
+                failure = ""
+                if not record.is_current(key.folder(root), digest, failed=True):
+                    failure = "the worker finished, but there is no current record"
+                elif failed:
+                    incomplete.add(key)
+                    failure = f"{len(failed)} splits failed; run.json states why, the other splits are complete"
+                bar.update(key, computed, failure)
+        if todo := left:
+            print(f"another sweep is computing {len(todo)} runs; waiting for it", flush=True)
+        for key in todo:  # here and not in the workers, whose time is limited
+            with lock(root, str(key)):
+                pass
     if bar.failed:
         print("\n".join(f"failed: {key}: {reason}" for key, reason in bar.failed.items()))
     if bar.failed.keys() - (incomplete if allow_failed else set()):
@@ -135,18 +134,18 @@ def plan(params_file: Path, workers: int = 0, cluster: Cluster = None) -> str:
     if counted:
         clip = cost.tower(params)
         runs = {key: splits * cost.operations(params, root, key, clip) for key in keys}
-        precision = {key: params.for_run(key).adapt.precision for key in counted}
         gpu = places(params.adapt.device, 1)[0] is not None
-        speed = {name: cost.speed(params.adapt.threads, gpu, name) for name in set(precision.values())}
-        seconds |= {key: runs[key] / speed[precision[key]] for key in counted}
+        for key in counted:
+            seconds[key] = runs[key] / cost.speed(params.adapt.threads, gpu, params.for_run(key).adapt.precision)
         footnote = f"; {len(counted)} of them by counted operations (no record)\n{cost.on_h100(params, runs, clip)}"
-    ends = {key: ", counted" if key in counted else "" for key in keys}
-    times = {k: f"about {duration(s)}{ends[k]}" if s else "unknown before `prepare`" for k, s in seconds.items()}
-    lines, total = [f"{key}  {times[key]}" for key in keys], sum(seconds.values())
-    if not total:
-        return "\n".join([*lines, f"{len(keys)} runs to compute"])
-    footnote = f": about {duration(total)} in one process, {duration(total / parallel)} in {parallel}{footnote}"
-    return "\n".join([*lines, f"{len(keys)} runs to compute{footnote}"])
+    lines = []
+    for key in keys:
+        time = f"about {duration(seconds[key])}" + ", counted" * (key in counted)
+        lines.append(f"{key}  {time if seconds[key] else 'unknown before `prepare`'}")
+    lines.append(f"{len(keys)} runs to compute")
+    if total := sum(seconds.values()):
+        lines[-1] += f": about {duration(total)} in one process, {duration(total / parallel)} in {parallel}{footnote}"
+    return "\n".join(lines)
 
 
 def places(device: str, workers: int, threads: int = 1) -> list[str | None]:

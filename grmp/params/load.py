@@ -89,9 +89,8 @@ class Params(Group):
             if group not in groups:
                 raise UserError(f"'{key}' is none of adapt.* and prompts.*")
             groups[group][field] = value
-        adapt = _validated(schema.Adapt, groups["adapt"], "adapt.")
-        prompts = _validated(schema.Prompts, groups["prompts"], "prompts.")
-        return self.model_copy(update={"adapt": adapt, "prompts": prompts})
+        new = {group: _validated(type(getattr(self, group)), given, f"{group}.") for group, given in groups.items()}
+        return self.model_copy(update=new)
 
     def start_of(self, method: Tune) -> str:
         """Where the prompts of a method start: one of STARTS, or a variant ("meta" is that of the protocol)."""
@@ -200,9 +199,8 @@ def read(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
         raw: Any = yaml.load(path.read_text(), _Loader)
     except FileNotFoundError:
         raise UserError(f"{path} not found; run this in a folder with a params.yaml (the root or demo/)") from None
-    except RecursionError:
-        raise UserError(f"{path} is not valid YAML: it is nested without end") from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or an impossible date or number
+    # ValueError: not UTF-8, or an impossible date or number; RecursionError: nested without end
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is not valid YAML: {one_line(error, 300).replace(UNNAMED, '')}") from None
     parent = raw.pop("extends", None) if isinstance(raw, dict) else None
     if not isinstance(raw, dict) or not all(isinstance(group, dict) for group in raw.values()):
@@ -218,28 +216,22 @@ def read(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise UserError(f"{path}: {error}") from None
 
 
-def complete(path: Path) -> dict[str, Any]:
-    """The settings as written, with what ``extends`` names and with the methods that the ablations generate.
-
-    This is what ``grmp params`` prints and what the stages of dvc.yaml depend on.
-    """
-    raw = _with_external(read(path), path.parent / EXTERNAL)
-    try:
-        methods = dict(raw.get("methods", {}))
-        declared = {n: _validated(Ablation, a, f"ablations.{n}.") for n, a in raw.get("ablations", {}).items()}
-        first = next(iter(raw.get("protocols", {}).values()), None) or {}
-        values = {group: raw.get(group, {}) | first.get(group, {}) for group in ("adapt", "prompts")}
-        ablations = {n: generate(n, ablation, values, methods) for n, ablation in declared.items()}
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+def _complete(raw: dict[str, Any]) -> dict[str, Any]:
+    """The settings with the methods that the ablations generate."""
+    methods = dict(raw.get("methods", {}))
+    declared = {n: _validated(Ablation, a, f"ablations.{n}.") for n, a in raw.get("ablations", {}).items()}
+    first = next(iter(raw.get("protocols", {}).values()), None) or {}
+    values = {group: raw.get(group, {}) | first.get(group, {}) for group in ("adapt", "prompts")}
+    ablations = {n: generate(n, ablation, values, methods) for n, ablation in declared.items()}
     run = {n: expanded(grid, ablations) for n, grid in raw.get("run", {}).items()}
     listed = {n: a.model_dump() for n, a in ablations.items()}
     return raw | {"methods": methods, "ablations": listed, "run": run}
 
 
-def _with_external(raw: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The settings and, from the file ``path``, methods of others: in their grids, with a question each."""
-    for name, entry in (read(path) if path.is_file() else {}).items():
+def _with_external(path: Path) -> dict[str, Any]:
+    """What ``read`` returns and, from external.yaml, methods of others: in their grids, with a question each."""
+    raw, external = read(path), path.parent / EXTERNAL
+    for name, entry in (read(external) if external.is_file() else {}).items():
         question = {"method": name, "against": entry["against"], "question": f"is {entry['label']} better?"}
         grids = {n: {"methods": [*raw["run"][n]["methods"], name]} for n in entry["grids"] if n in raw["run"]}
         method = {name: {"kind": "external", "label": entry["label"]}}
@@ -249,16 +241,19 @@ def _with_external(raw: dict[str, Any], path: Path) -> dict[str, Any]:
 
 
 def merged(path: Path) -> str:
-    """``complete`` as YAML."""
-    raw = json.loads(json.dumps(complete(path), default=str))  # YAML's safe dumper knows no tuples
+    """The settings of a file that ``load`` reads without an error, as YAML, with all that they extend and generate.
+
+    This is what ``grmp params`` prints and what the stages of dvc.yaml depend on.
+    """
+    raw = json.loads(json.dumps(_complete(_with_external(path)), default=str))  # YAML's safe dumper knows no tuples
     return yaml.safe_dump(raw, sort_keys=False, allow_unicode=True, width=120)
 
 
 def load(path: Path) -> Params:
     """Read and check params.yaml. Raises UserError with one line naming the file, the key and the remedy."""
-    raw = complete(path)
+    raw = _with_external(path)
     try:
-        return _checked(raw)
+        return _checked(_complete(raw))
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
 
@@ -284,7 +279,7 @@ def validate(raw: dict[str, Any]) -> Params:
     """
     kind = protocol_model()  # the classes of protocols and methods are not known to Params itself
     protocols = {n: _validated(kind, values, f"protocols.{n}.") for n, values in raw["protocols"].items()}
-    methods = {n: _method(n, values) for n, values in raw["methods"].items()}
+    methods = {n: method_settings(n, values) for n, values in raw["methods"].items()}
     return _validated(Params, raw | {"protocols": protocols, "methods": methods}, "")
 
 
@@ -295,8 +290,8 @@ def _validated(kind: type[G], raw: Any, within: str) -> G:
         raise UserError(explain(error, raw, within)) from None
 
 
-def _method(name: str, raw: Any) -> Method:
-    """The settings of a method, checked by the class that its kind has registered."""
+def method_settings(name: str, raw: Any) -> Method:
+    """The settings of a method, checked by the class that its kind has registered. Raises UserError as ``validate`` does."""
     kind = str(raw.get("kind")) if isinstance(raw, dict) else ""
     if kind not in Method.kinds and kind.isidentifier() and find_spec(f"{METHODS}.{kind}"):
         importlib.import_module(f"{METHODS}.{kind}")
@@ -323,8 +318,7 @@ def explain(error: ValidationError, raw: Any, within: str = "") -> str:
     elif first["type"] == "float_type" and isinstance(given, str):
         line = f"key '{key}': '{given}' was read as text, not a number; write it with a point, as in 1.0e-4"
     elif first["type"] == "value_error":
-        place = key.rstrip(".")
-        line = f"{place + ': ' if place else ''}{first['ctx']['error']}"
+        line = f"{key.rstrip('.')}: {first['ctx']['error']}".removeprefix(": ")
     else:
         line = f"key '{key}': {first['msg'].lower()}, got {reprlib.repr(given)}"
     return one_line(line, 500) + (f" (and {len(rest)} more)" if rest else "")

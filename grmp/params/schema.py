@@ -6,7 +6,6 @@ their groups when the file is read.
 """
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BaseModel, Discriminator, Field, Tag, create_model, model_validator
@@ -23,11 +22,8 @@ Fraction = Annotated[float, Field(gt=0, lt=1)]
 Value = int | float | str | list[str]  # of a setting that an ablation or a method changes
 
 
-@dataclass(frozen=True)
-class Departure:
-    """Marks a setting as departure ``number`` of docs/departures.md; 0 for one that only has to follow another."""
-
-    number: int
+class Departure(int):
+    """Marks a setting as the departure of docs/departures.md with this number; 0 for one that only has to follow another."""
 
 
 class Paths(Group):
@@ -353,7 +349,7 @@ DEPARTING: dict[str, type[Group]] = {
 def departures(group: type[BaseModel]) -> dict[str, int]:
     """The marked fields of a group: name -> number."""
     marks = {n: [m for m in f.metadata if isinstance(m, Departure)] for n, f in group.model_fields.items()}
-    return {name: found[0].number for name, found in marks.items() if found}
+    return {name: int(found[0]) for name, found in marks.items() if found}
 
 
 class Protocol(Group):

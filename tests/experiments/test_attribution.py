@@ -11,7 +11,7 @@ import yaml
 from grmp.clip import checkpoints
 from grmp.clip.model import prompted_texts, random_prompts, tokenize
 from grmp.errors import UserError
-from grmp.experiments.attribution import attribution, ends, principal, relevance
+from grmp.experiments.attribution import attribution, principal, relevance
 from grmp.finetune.scorer import QualityModel
 from grmp.params import load
 from tests import worlds
@@ -73,11 +73,6 @@ def test_components_are_those_of_the_covariance():
     assert np.allclose(principal(x[::-1])[0][::-1], xy)  # the sign does not hang on the order
 
 
-def test_ends_are_worst_then_best():
-    quality = np.array([0.5, 0.1, 0.9, 0.3, 0.7])
-    assert ends(quality, 2).tolist() == [1, 3, 4, 2]
-
-
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny world with prompts that stand for meta-learned ones."""
@@ -103,8 +98,7 @@ def test_two_looks_same_bytes_on_any_number_of_cores(world: Path, monkeypatch: p
     assert kept["pixels"].shape == (4, 3, 32, 32)
     assert kept["relevance"].shape == (3, 4, 4, 4)
     quality = table.set_index("image").loc[kept["images"], "quality"].tolist()
-    assert quality == sorted(quality)
-    assert quality[0] == table["quality"].min()
+    assert quality == [*sorted(table["quality"])[:2], *sorted(table["quality"])[-2:]]
     assert set(table["scene"]) <= set(params.adapt.scenes)
     scores = [table.set_index("image").loc[kept["images"], f"score_{m}"].to_numpy() for m in kept["models"]]
     assert not np.allclose(scores[0], scores[1])  # adaptation has moved it

@@ -109,8 +109,8 @@ def test_time_left_is_that_of_the_runs_that_are_left(tmp_path, capsys):
     seen = cost.Progress([cheap, dear, RunKey("sound", "target", "grmp", 12)], 2, tmp_path, 3)
     assert seen.left() == "unknown time"
     seen.known = {RunKey("sound", "other", "ridge", 6): 1.0, RunKey("sound", "other", "grmp", 6): 100.0}
-    seen.update(cheap, "computed")
+    seen.update(cheap, computed=True)
     assert "done 1 of 3, running 2, failed 0" in capsys.readouterr().out
     assert seen.left() == "about 5 min"  # two runs of three splits at once
-    seen.update(dear, "failed", "no")
+    seen.update(dear, failure="no")
     assert "done 1 of 3, running 1, failed 1" in capsys.readouterr().out

@@ -18,7 +18,7 @@ from tests import worlds
 from tests.faults import copies
 from tests.report.sample import seal
 
-METHODS = ["zero_shot", "ridge", "random_prompts", "grmp"]
+METHODS = ["zero_shot", "ridge", "random_crossval", "grmp"]
 
 
 @pytest.fixture(scope="module")

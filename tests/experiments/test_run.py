@@ -128,18 +128,6 @@ def test_what_changes_under_a_run_gives_no_record(world, monkeypatch):
     assert not key.folder(world.parent).exists()
 
 
-def test_same_bytes_whatever_the_batch_of_splits(world):
-    key = RunKey("sound", "target", "random_prompts", 12)
-    run(params.load(world), world.parent, key, progress=False)
-    alone = copies.records(world.parent)
-    shutil.rmtree(world.parent / "results")
-    raw = yaml.safe_load(world.read_text())
-    raw["adapt"]["splits_at_once"] = 3
-    world.write_text(yaml.safe_dump(raw, sort_keys=False))
-    run(params.load(world), world.parent, key, progress=False)
-    assert copies.records(world.parent) == alone
-
-
 def test_code_is_known_as_it_was_when_first_asked_for(monkeypatch):
     before = identity.code("ridge")
     monkeypatch.setattr("grmp.code.sha256", lambda path: "edited")
@@ -190,8 +178,6 @@ def ready(pretrained, tmp_path, monkeypatch):
 
 
 def change(ready, **groups):
-    import yaml
-
     raw = yaml.safe_load(ready.read_text())
     for group, values in groups.items():
         worlds.merge(raw[group], values)
@@ -256,12 +242,9 @@ def test_a_sweep_names_it_before_any_run(ready, name):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", SPOILED)
-def test_a_run_names_it_before_it_starts(ready, name):
-    spoil, words = SPOILED[name]
-    spoil(ready)
-    with pytest.raises(UserError, match=words):
-        run(params.load(ready), ready.parent, RunKey("sound", "target", "grmp", 19 if name == "shots" else 6))
+def test_a_run_names_it_before_it_starts(ready):
+    with pytest.raises(UserError, match="19 shots requested, but the training side of target has 18"):
+        run(params.load(ready), ready.parent, RunKey("sound", "target", "grmp", 19))
     assert not (ready.parent / "results/runs").exists()
 
 

@@ -93,8 +93,8 @@ def test_two_sweeps_at_once_compute_each_split_once(world, undisturbed, tmp_path
     main += "file = Path(sys.argv[1]); loaded = params.load(file)\n"
     main += "import grmp.experiments.sweep as s\n"
     main += "todo = s.outdated(loaded, file.parent)\n"
-    main += "left = [k for k in todo if s._work(file, False, k)[0] == 'locked']\n"
-    main += "[s._work(file, True, k) for k in left]\n"
+    main += "left = [k for k in todo if s._work(file, k) is None]\n"
+    main += "[s.run(loaded, file.parent, k, progress=False) for k in left]\n"
     both = [subprocess.Popen([sys.executable, "-c", main, str(world)]) for _ in range(2)]
     assert [p.wait() for p in both] == [0, 0]
     noted = count.read_text().splitlines()
