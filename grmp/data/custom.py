@@ -116,14 +116,15 @@ def _codes(path: Path, rated: np.ndarray) -> None:
 def _images(path: Path, names: list[str], size: int, aspect: str, patch: int) -> np.ndarray:
     """(N, 3, size, size) uint8."""
     paths = locate(path, names)
-    read = read_images(paths, size, aspect, f"read {path.name}")
-    broken = [f"{name} ({why})" for name, why in zip(names, read, strict=True) if isinstance(why, str)]
-    if broken:
-        count = f"{len(broken)} of {len(names)} images"
-        raise UserError(f"{path}: {count} cannot be used: {some(broken)}; replace or remove them")
+    images, unread = read_images(paths, size, aspect, f"read {path.name}")
+    if unread:
+        broken = some([f"{name} ({unread[p]})" for name, p in zip(names, paths, strict=True) if p in unread])
+        raise UserError(
+            f"{path}: {len(unread)} of {len(names)} images cannot be used: {broken}; replace or remove them"
+        )
     for line in remarks(paths, size, aspect, patch):
         print(f"{path}: {line}")
-    return np.stack([image for image in read if not isinstance(image, str)])
+    return np.stack(list(images.values()))
 
 
 def locate(table: Path, names: list[str]) -> list[Path]:
