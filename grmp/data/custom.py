@@ -1,6 +1,5 @@
 """A user's own rated images: a table next to its images, read into memory as a Dataset, and its cross-validation folds."""
 
-import math
 import os
 from dataclasses import asdict
 from pathlib import Path
@@ -50,7 +49,7 @@ def read(
         print(f"{path}: comparisons have no rating scale; --scale, or that of the model to continue, is not used")
         bounds = None
     low, high = bounds or (float(table["mos"].min()), float(table["mos"].max()))
-    if bounds and not (math.isfinite(low) and math.isfinite(high) and low < high):
+    if bounds and not -np.inf < low < high < np.inf:
         raise UserError(f"--scale {low:g} {high:g}: give the lower end first; --lower-is-better turns the scale around")
     if constant(table["mos"].to_numpy()):
         raise UserError(f"{path}: all ratings are {table['mos'][0]:g}; there is nothing to learn from them")
@@ -85,19 +84,14 @@ def _table(path: Path) -> pd.DataFrame:
     found = ratings.read(path)
     table = found[[name for name in ("image", "reference", "mos", "mos_std", "raters") if name in found]].copy()
     tables.refuse(path, table["image"] == "", "has no image name")
-    again = table["image"].duplicated()
-    tables.refuse(
-        path,
-        again,
-        "rates an image a second time; give one mean rating per image, or call the column of raters 'rater'",
-    )
+    remedy = "give one mean rating per image, or call the column of raters 'rater'"
+    tables.refuse(path, table["image"].duplicated(), f"rates an image a second time; {remedy}")
     if "reference" in table:
         written = table["reference"].where(table["reference"] != "", table["image"])
         table["reference"] = written.map(lambda name: "".join(tables.plain(name).split()))
         if (count := table["reference"].nunique()) < written.nunique():
-            print(
-                f"{path}: {written.nunique()} names of sources are {count} without letter case, spaces and Unicode form"
-            )
+            same = "without letter case, spaces and Unicode form"
+            print(f"{path}: {written.nunique()} names of sources are {count} {same}")
     if len(table) < FEWEST:
         raise UserError(f"{path} rates {len(table)} images; at least {FEWEST} are required, 50 are recommended")
     return table.sort_values("image", ignore_index=True)
