@@ -38,7 +38,8 @@ def main(database: str, method: str, *schedules: str) -> None:
         left_out = table.loc[table["split_0"] == splits.TEST, "image"].tolist()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "splits.csv"
-        splits.make(data.index, path, SPLITS, 0.2, loaded.splits.seed, "reference", left_out)
+        studied = data.index[~data.index["image"].isin(left_out)]
+        splits.make(studied, path, SPLITS, 0.2, loaded.splits.seed, "reference")
         parts = splits.load(path, data.index["image"])
     for schedule in schedules:
         rate, epochs, blocks = schedule.split(",")

@@ -4,7 +4,7 @@ A file has one row per image and one column per split: ``test``, or the image's 
 split are the ranks below K, so the 50 shots are among the 100, and those among the 200.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,14 +47,8 @@ def draw_released(order: np.ndarray, count: int, test: float, seed: int) -> Iter
         yield ranks
 
 
-def make(
-    index: pd.DataFrame, path: Path, count: int, test: float, seed: int, by: str, left_out: Sequence[str] = ()
-) -> None:
-    """Write ``count`` splits of a prepared index: ``by`` reference (where there are references), or by image as released.
-
-    The images ``left_out`` are not in the file, which therefore is the same whether or not a copy has them.
-    """
-    index = index[~index["image"].isin(left_out)].reset_index(drop=True)
+def make(index: pd.DataFrame, path: Path, count: int, test: float, seed: int, by: str) -> None:
+    """Write ``count`` splits of a prepared index: ``by`` reference (where there are references), or by image as released."""
     table = pd.DataFrame({"image": index["image"]})
     if by == "image":
         known = databases.known().get(path.parent.name)
