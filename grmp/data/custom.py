@@ -12,7 +12,7 @@ from grmp.data.dataset import COLUMNS, Dataset, source_ids
 from grmp.data.decode import read_images, remarks
 from grmp.data.labels import candidates
 from grmp.data.scale import Scale
-from grmp.data.splits import Splits
+from grmp.data.splits import Splits, ranked
 from grmp.errors import UserError, some
 from grmp.metrics import constant
 
@@ -170,8 +170,4 @@ def folds(index: pd.DataFrame, count: int, seed: int) -> Splits:
     for start in range(0, len(order), count):  # neighbours in size and quality go to different folds
         some = order[start : start + count]
         part[some] = rng.permutation(count)[: len(some)]
-    ranks = np.full((count, len(of)), -1)
-    for fold in range(count):
-        train = np.flatnonzero(part[of] != fold)
-        ranks[fold, rng.permutation(train)] = np.arange(len(train))
-    return Splits(ranks)
+    return Splits(np.stack([ranked(np.flatnonzero(part[of] != fold), len(of), rng) for fold in range(count)]))

@@ -152,8 +152,7 @@ def _displayed(opened: Image.Image, data: bytes) -> Image.Image:
     tiles = getattr(opened, "tile", ())
     stored = str(tiles[0].args) if tiles and opened.format == "PNG" else ""  # such as "RGB;16B"
     opened.load()
-    image, space, alpha = opened, profile(opened, data), None
-    tags = getattr(opened, "tag_v2", {})
+    image, space, tags, alpha = opened, profile(opened, data), getattr(opened, "tag_v2", {}), None
     if not {*tags.get(BITS, ())} <= {1, 2, 4, 8, 16} or not {*tags.get(SAMPLES, ())} <= {1, 4}:
         raise Unsupported("a TIFF whose pixels are not unsigned 8 or 16 bits; save it with 8 or 16 bits per channel")
     if tags.get(PLANES) == 2 and max(tags.get(BITS, (8,))) > 8:
@@ -165,9 +164,9 @@ def _displayed(opened: Image.Image, data: bytes) -> Image.Image:
     if image.mode.startswith("I;16"):
         image = Image.fromarray(np.round(np.asarray(image) / 257).astype(np.uint8))
         image = ImageChops.invert(image) if tags.get(PHOTOMETRIC) == 0 else image  # 0 is white
-    elif image.mode not in MODES and image.mode not in ("La", "RGBa"):
+    elif image.mode not in (*MODES, "La", "RGBa"):
         raise Unsupported(f"pixels of mode {image.mode}; save it with 8 or 16 bits per channel")
-    elif image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
+    elif image.has_transparency_data:
         image = image.convert("LA") if image.mode == "La" else image
         alpha = image.convert("RGBA").getchannel("A")
         alpha = alpha if opened.format != "BMP" or alpha.getbbox() else None  # programs leave it 0

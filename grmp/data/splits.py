@@ -19,6 +19,13 @@ from grmp.files import write_text
 TEST, VALIDATION = "test", "validation"  # in files; -1 and -2 in ``Splits.ranks``
 
 
+def ranked(train: np.ndarray, count: int, rng: np.random.Generator | np.random.RandomState) -> np.ndarray:
+    """(count,): the place of each of the rows ``train`` in a random order, -1 for other rows."""
+    ranks = np.full(count, -1)
+    ranks[rng.permutation(train)] = np.arange(len(train))
+    return ranks
+
+
 def draw(sources: np.ndarray, test: float, rng: np.random.Generator) -> np.ndarray:
     """One split: rank of each image in the training order, -1 for test images.
 
@@ -27,10 +34,7 @@ def draw(sources: np.ndarray, test: float, rng: np.random.Generator) -> np.ndarr
     """
     order, sizes = rng.permutation(sources.max() + 1), np.bincount(sources)
     taken = np.searchsorted(np.cumsum(sizes[order]), test * len(sources)) + 1
-    train = np.flatnonzero(~np.isin(sources, order[:taken]))
-    ranks = np.full(len(sources), -1)
-    ranks[rng.permutation(train)] = np.arange(len(train))
-    return ranks
+    return ranked(np.flatnonzero(~np.isin(sources, order[:taken])), len(sources), rng)
 
 
 def draw_released(order: np.ndarray, count: int, test: float, seed: int) -> Iterator[np.ndarray]:
@@ -41,10 +45,7 @@ def draw_released(order: np.ndarray, count: int, test: float, seed: int) -> Iter
     rng, order = np.random.RandomState(seed), order.copy()
     for _ in range(count):
         rng.shuffle(order)
-        train = order[: int(len(order) * (1 - test))]
-        ranks = np.full(len(order), -1)
-        ranks[rng.permutation(train)] = np.arange(len(train))
-        yield ranks
+        yield ranked(order[: int(len(order) * (1 - test))], len(order), rng)
 
 
 def make(index: pd.DataFrame, path: Path, count: int, test: float, seed: int, by: str) -> None:
