@@ -52,8 +52,8 @@ def _table(entry: Database, found: pd.DataFrame, keep_excluded: bool) -> pd.Data
     if not keep_excluded:
         t = study
     low, high = entry.scores.low, entry.scores.high
-    quality = Scale(low, high, entry.scores.higher_better).quality(t["mos"]).round(9) + 0.0  # no -0.0
-    if not quality.between(0, 1).all():
+    quality = Scale(low, high, entry.scores.higher_better).quality(t["mos"].to_numpy()).round(9) + 0.0  # no -0.0
+    if not ((quality >= 0) & (quality <= 1)).all():
         raise UserError(f"{entry.name}: scores outside {low:g}..{high:g}; get the official score file")
     return t.assign(quality=quality).sort_values("image", ignore_index=True)[[*COLUMNS, "set"]]
 
