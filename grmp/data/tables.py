@@ -104,12 +104,9 @@ def numbers(path: Path, table: pd.DataFrame, column: str) -> pd.Series:
             remedy = f"put {column} in the last column, or write ratings with a decimal point"
             raise UserError(f"{found} may be two columns or a decimal comma; {remedy}")
     if len(values) and values.str.fullmatch(r"[1-9]\d{0,2},\d{3}").all():
-        first = values.iloc[0]
-        print(
-            f"{path}: '{first}' is read as {first.replace(',', '.')}, with a decimal comma, like all of '{column}'; remove the "
-            "commas if they separate thousands",
-            file=sys.stderr,
-        )
+        first, remedy = values.iloc[0], "remove the commas if they separate thousands"
+        found = f"'{first}' is read as {first.replace(',', '.')}, with a decimal comma, like all of '{column}'"
+        print(f"{path}: {found}; {remedy}", file=sys.stderr)
     return values.str.replace(",", ".").astype(float)
 
 
