@@ -8,7 +8,6 @@ training part is read.
 """
 
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -36,10 +35,12 @@ def main(database: str, method: str, *schedules: str) -> None:
     if official.is_file():
         table = pd.read_csv(official, dtype=str)
         left_out = table.loc[table["split_0"] == splits.TEST, "image"].tolist()
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "splits.csv"
-        splits.make(data.index, path, SPLITS, 0.2, loaded.splits.seed, "reference", left_out)
-        parts = splits.load(path, data.index["image"])
+    ranks = np.full((SPLITS, len(data.index)), -2)
+    studied = ~data.index["image"].isin(left_out)
+    sources = dataset.source_ids(data.index[studied])
+    for number in range(SPLITS):
+        ranks[number, studied] = splits.draw(sources, 0.2, np.random.default_rng([loaded.splits.seed, number]))
+    parts = splits.Splits(ranks)
     for schedule in schedules:
         rate, epochs, blocks = schedule.split(",")
         changes = {"learning_rate": float(rate), "epochs": int(epochs), "tuned_blocks": int(blocks)}

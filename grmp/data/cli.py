@@ -105,7 +105,7 @@ def prepare(
             for view in views:
                 left_out = [] if view.data.keep_excluded else databases.excluded(name, table["image"])
                 path = folder / f"splits/{name}/{view.protocol}.csv"
-                splits.make(table, path, **view.splits.model_dump(), left_out=left_out)
+                splits.make(table[~table["image"].isin(left_out)], path, **view.splits.model_dump())
             splits.make_official(table, folder / f"splits/{name}/official.csv", loaded.splits.seed)
 
 
@@ -115,8 +115,7 @@ def show(name: str, params: ParamsFile = HERE) -> None:
     from grmp.data import databases, dataset
     from grmp.data.card import card, sheet
 
-    entry, folder = databases.get(name), params.parent / "data/prepared" / name
-    prepared = dataset.load(folder) if (folder / "info.json").is_file() else None
+    entry, prepared = databases.get(name), dataset.prepared(params.parent, name)
     print(card(entry, prepared))
     if prepared is None:
         print(f"  not prepared; run: grmp data fetch {name} && grmp data prepare {name}")

@@ -38,8 +38,7 @@ def spare(images: Images, size: int) -> int:
 def crop(images: Images, crops: Sequence[Crop], size: int) -> Tensor:
     """(N, 3, S, S) uint8, crops -> (B, 3, size, size) uint8, on the device of the images; of features the rows alone."""
     if not cropped(images):
-        found = images[[c[0] for c in crops]]
-        return found if isinstance(found, Tensor) else torch.from_numpy(found)
+        return torch.as_tensor(images[[c[0] for c in crops]])
     if isinstance(images, Tensor):
         rows, tops, lefts, flips = (torch.tensor(v, device=images.device)[:, None] for v in zip(*crops, strict=True))
         along = torch.arange(size, device=images.device)

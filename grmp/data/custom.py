@@ -1,6 +1,5 @@
 """A user's own rated images: a table next to its images, read into memory as a Dataset, and its cross-validation folds."""
 
-import math
 import os
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +12,7 @@ from grmp.data.dataset import COLUMNS, Dataset, source_ids
 from grmp.data.decode import read_images, remarks
 from grmp.data.labels import candidates
 from grmp.data.scale import Scale
-from grmp.data.splits import Splits
+from grmp.data.splits import Splits, ranked
 from grmp.errors import UserError, some
 from grmp.metrics import constant
 
@@ -50,7 +49,7 @@ def read(
         print(f"{path}: comparisons have no rating scale; --scale, or that of the model to continue, is not used")
         bounds = None
     low, high = bounds or (float(table["mos"].min()), float(table["mos"].max()))
-    if bounds and not (math.isfinite(low) and math.isfinite(high) and low < high):
+    if bounds and not -np.inf < low < high < np.inf:
         raise UserError(f"--scale {low:g} {high:g}: give the lower end first; --lower-is-better turns the scale around")
     if constant(table["mos"].to_numpy()):
         raise UserError(f"{path}: all ratings are {table['mos'][0]:g}; there is nothing to learn from them")
@@ -85,19 +84,14 @@ def _table(path: Path) -> pd.DataFrame:
     found = ratings.read(path)
     table = found[[name for name in ("image", "reference", "mos", "mos_std", "raters") if name in found]].copy()
     tables.refuse(path, table["image"] == "", "has no image name")
-    again = table["image"].duplicated()
-    tables.refuse(
-        path,
-        again,
-        "rates an image a second time; give one mean rating per image, or call the column of raters 'rater'",
-    )
+    remedy = "give one mean rating per image, or call the column of raters 'rater'"
+    tables.refuse(path, table["image"].duplicated(), f"rates an image a second time; {remedy}")
     if "reference" in table:
         written = table["reference"].where(table["reference"] != "", table["image"])
         table["reference"] = written.map(lambda name: "".join(tables.plain(name).split()))
         if (count := table["reference"].nunique()) < written.nunique():
-            print(
-                f"{path}: {written.nunique()} names of sources are {count} without letter case, spaces and Unicode form"
-            )
+            same = "without letter case, spaces and Unicode form"
+            print(f"{path}: {written.nunique()} names of sources are {count} {same}")
     if len(table) < FEWEST:
         raise UserError(f"{path} rates {len(table)} images; at least {FEWEST} are required, 50 are recommended")
     return table.sort_values("image", ignore_index=True)
@@ -116,14 +110,15 @@ def _codes(path: Path, rated: np.ndarray) -> None:
 def _images(path: Path, names: list[str], size: int, aspect: str, patch: int) -> np.ndarray:
     """(N, 3, size, size) uint8."""
     paths = locate(path, names)
-    read = read_images(paths, size, aspect, f"read {path.name}")
-    broken = [f"{name} ({why})" for name, why in zip(names, read, strict=True) if isinstance(why, str)]
-    if broken:
-        count = f"{len(broken)} of {len(names)} images"
-        raise UserError(f"{path}: {count} cannot be used: {some(broken)}; replace or remove them")
+    images, unread = read_images(paths, size, aspect, f"read {path.name}")
+    if unread:
+        broken = some([f"{name} ({unread[p]})" for name, p in zip(names, paths, strict=True) if p in unread])
+        raise UserError(
+            f"{path}: {len(unread)} of {len(names)} images cannot be used: {broken}; replace or remove them"
+        )
     for line in remarks(paths, size, aspect, patch):
         print(f"{path}: {line}")
-    return np.stack([image for image in read if not isinstance(image, str)])
+    return np.stack(list(images.values()))
 
 
 def locate(table: Path, names: list[str]) -> list[Path]:
@@ -175,8 +170,4 @@ def folds(index: pd.DataFrame, count: int, seed: int) -> Splits:
     for start in range(0, len(order), count):  # neighbours in size and quality go to different folds
         some = order[start : start + count]
         part[some] = rng.permutation(count)[: len(some)]
-    ranks = np.full((count, len(of)), -1)
-    for fold in range(count):
-        train = np.flatnonzero(part[of] != fold)
-        ranks[fold, rng.permutation(train)] = np.arange(len(train))
-    return Splits(ranks)
+    return Splits(np.stack([ranked(np.flatnonzero(part[of] != fold), len(of), rng) for fold in range(count)]))

@@ -10,7 +10,7 @@ import os
 import struct
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -27,8 +27,8 @@ from grmp.data.metadata import gap, without_corrupt, without_optional
 from grmp.device import cpus
 from grmp.errors import UserError
 
-# by content; none that starts another program
-FORMATS: tuple[str, ...] = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF")
+# by content; none that starts another program; JPEG includes MPO
+FORMATS: tuple[str, ...] = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF")
 ENDINGS: tuple[str, ...] = (".bmp", ".jpg", ".jpeg", ".jfif", ".png", ".webp", ".tif", ".tiff", ".gif", ".avif")
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "LAB")  # of 8 bits per channel
 LARGE = 4  # times the prepared size
@@ -43,7 +43,6 @@ Image.init()
 with contextlib.suppress(ImportError):  # photographs of phones, where this library is installed
     import_module("pillow_heif").register_heif_opener()
     FORMATS, ENDINGS = (*FORMATS, "HEIF"), (*ENDINGS, ".heic", ".heif")
-FORMATS = tuple(name for name in FORMATS if name in Image.OPEN)  # AVIF depends on how Pillow was built
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # of metadata, which may be corrupt
 Image.MAX_IMAGE_PIXELS = None  # ``load`` has its own limit, whose message does not speak of an attack
 
@@ -111,12 +110,8 @@ def is_image(path: Path) -> bool:
 
 def _raw(opened: Image.Image) -> bool:
     """Whether a TIFF file is a camera's raw file, whose first image is a preview (of Canon's, a JPEG of the old kind, 6)."""
-    tags = _tags(opened)
+    tags = getattr(opened, "tag_v2", {})
     return DNG_VERSION in tags or bool(tags.get(NEW_SUBFILE_TYPE, 0) & 1) or tags.get(COMPRESSION) == 6
-
-
-def _tags(opened: Image.Image) -> Any:
-    return getattr(opened, "tag_v2", {})
 
 
 def concerns(path: Path, size: int, aspect: str, patch: int) -> list[str]:
@@ -157,7 +152,7 @@ def _displayed(opened: Image.Image, data: bytes) -> Image.Image:
     tiles = getattr(opened, "tile", ())
     stored = str(tiles[0].args) if tiles and opened.format == "PNG" else ""  # such as "RGB;16B"
     opened.load()
-    image, space, tags, alpha = opened, profile(opened, data), _tags(opened), None
+    image, space, tags, alpha = opened, profile(opened, data), getattr(opened, "tag_v2", {}), None
     if not {*tags.get(BITS, ())} <= {1, 2, 4, 8, 16} or not {*tags.get(SAMPLES, ())} <= {1, 4}:
         raise Unsupported("a TIFF whose pixels are not unsigned 8 or 16 bits; save it with 8 or 16 bits per channel")
     if tags.get(PLANES) == 2 and max(tags.get(BITS, (8,))) > 8:
@@ -169,9 +164,9 @@ def _displayed(opened: Image.Image, data: bytes) -> Image.Image:
     if image.mode.startswith("I;16"):
         image = Image.fromarray(np.round(np.asarray(image) / 257).astype(np.uint8))
         image = ImageChops.invert(image) if tags.get(PHOTOMETRIC) == 0 else image  # 0 is white
-    elif image.mode not in MODES and image.mode not in ("La", "RGBa"):
+    elif image.mode not in (*MODES, "La", "RGBa"):
         raise Unsupported(f"pixels of mode {image.mode}; save it with 8 or 16 bits per channel")
-    elif image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
+    elif image.has_transparency_data:
         image = image.convert("LA") if image.mode == "La" else image
         alpha = image.convert("RGBA").getchannel("A")
         alpha = alpha if opened.format != "BMP" or alpha.getbbox() else None  # programs leave it 0
@@ -284,17 +279,28 @@ def why(error: Exception) -> str:
 FAULTS = (OSError, ValueError, SyntaxError, struct.error, EOFError, LookupError, ArithmeticError, RuntimeError)
 
 
-def read_images(paths: Sequence[Path], size: int, aspect: str, task: str = "") -> list[np.ndarray | str]:
-    """Each file, as displayed, as (3, size, size) uint8, or the reason why there is no image; ``task`` names a progress bar."""
+Found = tuple[dict[Path, Any], dict[Path, str]]  # files -> images, and the other files -> why there is none
 
-    def read(path: Path) -> np.ndarray | str:
+
+def each(paths: Sequence[Path], decode: Callable[[Path], Any], task: str = "") -> Found:
+    """What ``decode`` makes of each file; ``task`` names a progress bar."""
+
+    def decoded(path: Path) -> Any:
         try:
-            return fit(load(path, displayed=True), size, aspect)
+            return decode(path)
         except FAULTS as error:
             return why(error)
 
     with ThreadPoolExecutor(cpus()) as pool:
-        return list(tqdm(pool.map(read, paths), task, len(paths), unit="image", delay=5, disable=not task or None))
+        bar = tqdm(pool.map(decoded, paths), task, len(paths), unit="image", delay=5, disable=not task or None)
+        found = dict(zip(paths, bar, strict=True))
+    unread = {path: reason for path, reason in found.items() if isinstance(reason, str)}
+    return {path: image for path, image in found.items() if path not in unread}, unread
+
+
+def read_images(paths: Sequence[Path], size: int, aspect: str, task: str = "") -> Found:
+    """``each`` file as displayed, as (3, size, size) uint8."""
+    return each(paths, lambda path: fit(load(path, displayed=True), size, aspect), task)
 
 
 def median_side(paths: list[Path]) -> int:
@@ -304,18 +310,3 @@ def median_side(paths: list[Path]) -> int:
         with contextlib.suppress(*FAULTS), Image.open(path, formats=FORMATS) as opened:
             sides.append(min(opened.size))
     return int(np.median(sides)) if sides else 0
-
-
-def corrupt(paths: Sequence[Path]) -> list[str]:
-    """Names of the images that cannot be decoded, each with the reason."""
-
-    def check(path: Path) -> str:
-        try:
-            load(path, displayed=False)
-        except FAULTS as error:
-            return f"{path.name} ({why(error)})"
-        return ""
-
-    with ThreadPoolExecutor(cpus()) as pool:
-        found = tqdm(pool.map(check, paths), "decoding", len(paths), unit="image", disable=None, delay=5)
-        return list(filter(None, found))

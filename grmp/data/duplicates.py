@@ -19,30 +19,28 @@ FLAT = 8  # grey levels; the hash of an image without content says nothing
 BORDER = 4  # grey levels within which a row or column at an edge is of one colour
 
 
-def groups(images: np.ndarray, sources: np.ndarray | None = None, near: bool = True) -> np.ndarray:
-    """(N, 3, S, S) uint8 -> (N,) integers that are equal for copies and, if ``near``, for images that look alike.
+def groups(images: np.ndarray, sources: np.ndarray | None = None) -> np.ndarray:
+    """(N, 3, S, S) uint8 -> (N,) integers that are equal for copies and for images that look alike.
 
     Given ``sources`` (N,), images of one source are in one group as well, with all that look like any of them.
     """
-    _, first, copy = np.unique(
-        [hashlib.sha256(image.tobytes()).digest() for image in images], return_index=True, return_inverse=True
-    )
+    digests = [hashlib.sha256(image.tobytes()).digest() for image in images]
+    _, first, copy = np.unique(digests, return_index=True, return_inverse=True)
     edges = [np.column_stack([first[copy], np.arange(len(images))])]
     if sources is not None:
         _, leader, member = np.unique(sources, return_index=True, return_inverse=True)
         edges.append(np.column_stack([leader[member], np.arange(len(images))]))
-    if near:
-        # of the 64 bits; 0: without texture
-        signs = np.zeros((2, 1 + len(Image.Transpose), len(first), 64), np.float32)
-        for i, at in enumerate(tqdm(first, "copies", disable=None, delay=5)):
-            image = Image.fromarray(np.moveaxis(images[at], 0, 2)).convert("L")
-            inner = without_border(image)
-            signs[0, :, i] = of_turns(image)
-            signs[1, :, i] = signs[0, :, i] if inner.size == image.size else of_turns(inner)
-        for (whole, *turned), i in itertools.product(signs, range(0, len(first), BLOCK)):
-            for view in (whole, *turned):  # signs that agree minus signs that differ
-                one, other = np.nonzero(whole[i : i + BLOCK] @ view.T >= 64 - 2 * NEAR)
-                edges.append(np.column_stack([first[one + i], first[other]]))
+    # of the 64 bits; 0: without texture
+    signs = np.zeros((2, 1 + len(Image.Transpose), len(first), 64), np.float32)
+    for i, at in enumerate(tqdm(first, "copies", disable=None, delay=5)):
+        image = Image.fromarray(np.moveaxis(images[at], 0, 2)).convert("L")
+        signs[:, :, i] = of_turns(image)
+        if (inner := without_border(image)).size != image.size:
+            signs[1, :, i] = of_turns(inner)
+    for views, i in itertools.product(signs, range(0, len(first), BLOCK)):
+        for view in views:  # signs that agree minus signs that differ
+            one, other = np.nonzero(views[0, i : i + BLOCK] @ view.T >= 64 - 2 * NEAR)
+            edges.append(np.column_stack([first[one + i], first[other]]))
     start, end = np.concatenate(edges).T
     return connected_components(coo_array((np.ones(len(start)), (start, end)), (len(images),) * 2))[1]
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from grmp.code import code_digest
 from grmp.data import databases, git, labels
 from grmp.data.databases._entry import Database, File, Source
-from grmp.data.decode import corrupt
+from grmp.data.decode import each, load
 from grmp.data.download import ARCHIVES, HUB, Remote, SourceFailed, download, on_hub, unpack
 from grmp.errors import UserError, reading, some
 from grmp.files import listing, read_json, sha256, sha256_of, write_json
@@ -219,8 +219,11 @@ def _check(entry: Database, staging: Path, last: bool) -> None:
         raise SourceFailed(f"{missing} of {len(names)} images are missing")
     if small := labels.resized(entry, paths):
         raise SourceFailed(small)
-    if not last and (faulty := corrupt([path for path in paths if path])):
-        raise SourceFailed(f"{len(faulty)} of {len(names)} images are corrupt: {some(faulty)}")
+    checked = [] if last else [path for path in paths if path]
+    _, corrupt = each(checked, lambda path: load(path, displayed=False).size, "decoding")
+    if corrupt:
+        named = some([f"{path.name} ({why})" for path, why in corrupt.items()])
+        raise SourceFailed(f"{len(corrupt)} of {len(names)} images are corrupt: {named}")
 
 
 def _check_tree(folder: Path, tree: str) -> None:

@@ -8,16 +8,16 @@ import numpy as np
 import pandas as pd
 
 from grmp.data.databases._entry import Database
+from grmp.data.dataset import COLUMNS
 from grmp.data.decode import median_side
+from grmp.data.scale import Scale
 from grmp.data.tables import plain
 from grmp.errors import UserError, reading
 from grmp.files import listing
 
-COLUMNS = ["image", "mos", "quality", "mos_std", "reference", "distortion", "level", "set"]
-
 
 def read(entry: Database, folder: Path, keep_excluded: bool = False) -> pd.DataFrame:
-    """The ratings of the database that is unpacked in ``folder``: one row per image with ``COLUMNS``, sorted by image.
+    """The ratings of the database that is unpacked in ``folder``: ``COLUMNS`` and ``set``, one row per image, sorted by image.
 
     ``quality`` is in [0, 1], higher is better: the score's place in the published range. ``set`` is the publisher's own
     split ("training", "test", ...) or empty. ``keep_excluded`` keeps the images that are not part of the study. Raises
@@ -35,7 +35,7 @@ def read(entry: Database, folder: Path, keep_excluded: bool = False) -> pd.DataF
 
 def _table(entry: Database, found: pd.DataFrame, keep_excluded: bool) -> pd.DataFrame:
     """One canonical name per image, its quality, and the checks."""
-    t = found.reset_index(drop=True).reindex(columns=["name", *COLUMNS[1:]])
+    t = found.reset_index(drop=True).reindex(columns=["name", *COLUMNS[1:], "set"])
     try:
         names = pd.DataFrame([entry.parse(str(n).strip().replace("\\", "/")) for n in t["name"]], dtype=object)
     except (ValueError, KeyError, IndexError):
@@ -47,16 +47,15 @@ def _table(entry: Database, found: pd.DataFrame, keep_excluded: bool) -> pd.Data
         t[column] = names[column].where(names[column] != "").fillna(t[column].astype(object))
     t["level"] = t["level"].astype(float).astype("Int64")
     t["set"] = t["set"].astype(object).fillna("")
-    study = t if not entry.exclude else t[~t["image"].str.fullmatch(entry.exclude)]
+    study = t[~t["image"].str.fullmatch(entry.exclude)]
     _check(entry, study)
     if not keep_excluded:
         t = study
-    scale = (t["mos"] - entry.scores.low) / (entry.scores.high - entry.scores.low)
-    quality = (scale if entry.scores.higher_better else 1 - scale).round(9) + 0.0  # no -0.0
-    if not quality.between(0, 1).all():
-        bounds = f"{entry.scores.low:g}..{entry.scores.high:g}"
-        raise UserError(f"{entry.name}: scores outside {bounds}; get the official score file")
-    return t.assign(quality=quality).sort_values("image", ignore_index=True)[COLUMNS]
+    low, high = entry.scores.low, entry.scores.high
+    quality = Scale(low, high, entry.scores.higher_better).quality(t["mos"].to_numpy()).round(9) + 0.0  # no -0.0
+    if not ((quality >= 0) & (quality <= 1)).all():
+        raise UserError(f"{entry.name}: scores outside {low:g}..{high:g}; get the official score file")
+    return t.assign(quality=quality).sort_values("image", ignore_index=True)[[*COLUMNS, "set"]]
 
 
 def _check(entry: Database, t: pd.DataFrame) -> None:

@@ -21,7 +21,7 @@ def parts(data: bytes) -> Iterator[Part]:
         at = len(PNG)
         while at < len(data):
             end = at + 12 + int.from_bytes(data[at : at + 4], "big")
-            yield data[at:end], bool(data[at + 4 : at + 5].islower())  # lower case: ancillary
+            yield data[at:end], data[at + 4 : at + 5].islower()  # lower case: ancillary
             at = end
     elif data.startswith(JPEG):
         yield JPEG, False
@@ -59,10 +59,9 @@ def gap(data: bytes) -> str:
                 return f"the checksum of {part[4:8]!r} is wrong"
             if part[4:8] == b"IEND":
                 break
-    elif data[8:12] in COMPRESSED:
-        end = data[-max(1024, len(data) // 10) :]  # a sound WebP may end in zeros, up to 6 % of it
-        return "" if end.strip(b"\0") else "its end holds zeros alone, as an interrupted copy does"
-    return ""
+    end = data[-max(1024, len(data) // 10) :]  # a sound WebP may end in zeros, up to 6 % of it
+    empty = data[8:12] in COMPRESSED and not end.strip(b"\0")
+    return "its end holds zeros alone, as an interrupted copy does" if empty else ""
 
 
 def without_optional(data: bytes) -> bytes:

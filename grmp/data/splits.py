@@ -4,7 +4,7 @@ A file has one row per image and one column per split: ``test``, or the image's 
 split are the ranks below K, so the 50 shots are among the 100, and those among the 200.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,13 @@ from grmp.files import write_text
 TEST, VALIDATION = "test", "validation"  # in files; -1 and -2 in ``Splits.ranks``
 
 
+def ranked(train: np.ndarray, count: int, rng: np.random.Generator | np.random.RandomState) -> np.ndarray:
+    """(count,): the place of each of the rows ``train`` in a random order, -1 for other rows."""
+    ranks = np.full(count, -1)
+    ranks[rng.permutation(train)] = np.arange(len(train))
+    return ranks
+
+
 def draw(sources: np.ndarray, test: float, rng: np.random.Generator) -> np.ndarray:
     """One split: rank of each image in the training order, -1 for test images.
 
@@ -27,10 +34,7 @@ def draw(sources: np.ndarray, test: float, rng: np.random.Generator) -> np.ndarr
     """
     order, sizes = rng.permutation(sources.max() + 1), np.bincount(sources)
     taken = np.searchsorted(np.cumsum(sizes[order]), test * len(sources)) + 1
-    train = np.flatnonzero(~np.isin(sources, order[:taken]))
-    ranks = np.full(len(sources), -1)
-    ranks[rng.permutation(train)] = np.arange(len(train))
-    return ranks
+    return ranked(np.flatnonzero(~np.isin(sources, order[:taken])), len(sources), rng)
 
 
 def draw_released(order: np.ndarray, count: int, test: float, seed: int) -> Iterator[np.ndarray]:
@@ -41,20 +45,11 @@ def draw_released(order: np.ndarray, count: int, test: float, seed: int) -> Iter
     rng, order = np.random.RandomState(seed), order.copy()
     for _ in range(count):
         rng.shuffle(order)
-        train = order[: int(len(order) * (1 - test))]
-        ranks = np.full(len(order), -1)
-        ranks[rng.permutation(train)] = np.arange(len(train))
-        yield ranks
+        yield ranked(order[: int(len(order) * (1 - test))], len(order), rng)
 
 
-def make(
-    index: pd.DataFrame, path: Path, count: int, test: float, seed: int, by: str, left_out: Sequence[str] = ()
-) -> None:
-    """Write ``count`` splits of a prepared index: ``by`` reference (where there are references), or by image as released.
-
-    The images ``left_out`` are not in the file, which therefore is the same whether or not a copy has them.
-    """
-    index = index[~index["image"].isin(left_out)].reset_index(drop=True)
+def make(index: pd.DataFrame, path: Path, count: int, test: float, seed: int, by: str) -> None:
+    """Write ``count`` splits of a prepared index: ``by`` reference (where there are references), or by image as released."""
     table = pd.DataFrame({"image": index["image"]})
     if by == "image":
         known = databases.known().get(path.parent.name)

@@ -52,29 +52,25 @@ def read(path: Path, needed: Sequence[str], instead: Sequence[str] = ()) -> pd.D
             which = f"{' and '.join(needed[:2])}{' (and rater)' if 'mos' in needed else ''}"
             remedy = "" if name in columns else f"; name the columns {which}"
             raise UserError(f"{path} {what}; its columns are {', '.join(columns)[:200]}{remedy}")
-    reader, rows, numbers = csv.reader(lines, delimiter=mark, skipinitialspace=True, strict=True), [], []
-    while True:
-        line = start + reader.line_num + 1
-        try:
-            row = _trimmed([cell.strip() for cell in next(reader)])
-        except StopIteration:
-            break
-        except csv.Error as error:
-            raise UserError(f"{path}, line {line}: {error}; is a quotation mark missing?") from None
-        if len(row) > len(columns):
-            raise UserError(
-                f"{path}, line {line}: has {len(row)} cells, the header {len(columns)}; put names and numbers that contain "
-                f"a {SEPARATORS[mark]} in quotation marks, or separate by semicolons"
-            )
-        others = [m for m in reversed(SEPARATORS) if len(row) == 1 < len(columns) and m in row[0]]
-        if others and any(NUMBER.fullmatch(cell.strip()) for cell in row[0].split(others[0])[1:]):
-            raise UserError(
-                f"{path}, line {line}: '{row[0]}' has a {SEPARATORS[others[0]]} where the header has a {SEPARATORS[mark]}"
-            )
-        if row:
-            rows.append(row + [""] * (len(columns) - len(row)))
-            numbers.append(line)
-    table = pd.DataFrame(rows, columns=columns, index=numbers, dtype=str)
+    reader = csv.reader(lines, delimiter=mark, skipinitialspace=True, strict=True)
+    rows, line, separator = dict[int, list[str]](), start + 1, SEPARATORS[mark]
+    try:
+        for cells in reader:
+            row, where = _trimmed([cell.strip() for cell in cells]), f"{path}, line {line}"
+            if len(row) > len(columns):
+                remedy = (
+                    f"put names and numbers that contain a {separator} in quotation marks, or separate by semicolons"
+                )
+                raise UserError(f"{where}: has {len(row)} cells, the header {len(columns)}; {remedy}")
+            others = [m for m in reversed(SEPARATORS) if len(row) == 1 < len(columns) and m in row[0]]
+            if others and any(NUMBER.fullmatch(cell.strip()) for cell in row[0].split(others[0])[1:]):
+                raise UserError(f"{where}: '{row[0]}' has a {SEPARATORS[others[0]]} where the header has a {separator}")
+            if row:
+                rows[line] = row + [""] * (len(columns) - len(row))
+            line = start + reader.line_num + 1
+    except csv.Error as error:
+        raise UserError(f"{path}, line {line}: {error}; is a quotation mark missing?") from None
+    table = pd.DataFrame(list(rows.values()), columns=columns, index=list(rows), dtype=str)
     table.attrs["separator"] = mark
     return table
 
@@ -108,12 +104,9 @@ def numbers(path: Path, table: pd.DataFrame, column: str) -> pd.Series:
             remedy = f"put {column} in the last column, or write ratings with a decimal point"
             raise UserError(f"{found} may be two columns or a decimal comma; {remedy}")
     if len(values) and values.str.fullmatch(r"[1-9]\d{0,2},\d{3}").all():
-        first = values.iloc[0]
-        print(
-            f"{path}: '{first}' is read as {first.replace(',', '.')}, with a decimal comma, like all of '{column}'; remove the "
-            "commas if they separate thousands",
-            file=sys.stderr,
-        )
+        first, remedy = values.iloc[0], "remove the commas if they separate thousands"
+        found = f"'{first}' is read as {first.replace(',', '.')}, with a decimal comma, like all of '{column}'"
+        print(f"{path}: {found}; {remedy}", file=sys.stderr)
     return values.str.replace(",", ".").astype(float)
 
 

@@ -76,13 +76,12 @@ def look(paths: Sequence[Path]) -> tuple[np.ndarray, np.ndarray, np.ndarray, dic
     model = load(DEFAULT)
     found, tiny, unread = [], [], dict[Path, str]()
     for start in tqdm(range(0, len(paths), BATCH), "look", unit="image", unit_scale=BATCH, disable=None):
-        some = paths[start : start + BATCH]
-        images = read_images(some, model.card["size"], model.card["aspect"])
-        unread |= {path: why for path, why in zip(some, images, strict=True) if isinstance(why, str)}
-        good = [image for image in images if not isinstance(image, str)]
-        if good:
-            tiny += [i.reshape(3, i.shape[1] // 4, 4, i.shape[2] // 4, 4).mean((2, 4)).astype(np.uint8) for i in good]
-            found.append(model.clip.map(model.clip.image, np.stack(good), np.arange(len(good))).numpy())
+        read, wrong = read_images(paths[start : start + BATCH], model.card["size"], model.card["aspect"])
+        unread |= wrong
+        if read:
+            images = np.stack(list(read.values()))
+            tiny += [i.reshape(3, i.shape[1] // 4, 4, i.shape[2] // 4, 4).mean((2, 4)).astype(np.uint8) for i in images]
+            found.append(model.clip.map(model.clip.image, images, np.arange(len(images))).numpy())
     if not found:
         raise UserError(f"none of the {len(paths)} images can be read; the first: {next(iter(unread.values()))}")
     embeddings = np.concatenate(found)
@@ -97,8 +96,7 @@ def unrated(table: Path, rated: Dataset, size: int, aspect: str, seed: int) -> D
     except UserError:  # the rated images lie elsewhere
         return None
     drawn = [paths[i] for i in sorted(np.random.default_rng(seed).permutation(len(paths))[:MOST])]
-    images = read_images(drawn, size, aspect, "read others")
-    good = {path: image for path, image in zip(drawn, images, strict=True) if not isinstance(image, str)}
+    good, _ = read_images(drawn, size, aspect, "read others")
     if not good:
         return None
     names = [path.relative_to(table.parent).as_posix() for path in good]

@@ -11,7 +11,7 @@ from PIL import Image
 from skimage import data
 
 from grmp.data import custom
-from grmp.data.custom import Scale, folds, most_folds, read
+from grmp.data.custom import folds, most_folds, read
 from grmp.data.dataset import source_ids
 from grmp.errors import UserError
 
@@ -30,15 +30,6 @@ def table(tmp_path: Path) -> Path:
     return path
 
 
-def test_scale_and_back():
-    mos = np.array([1.0, 2.0, 5.0])
-    up, down = Scale(1, 5, higher_better=True), Scale(1, 5, higher_better=False)
-    assert up.quality(mos).tolist() == [0, 0.25, 1]
-    assert down.quality(mos).tolist() == [1, 0.75, 0]
-    for scale in (up, down):
-        assert scale.mos(scale.quality(mos)) == pytest.approx(mos)
-
-
 def test_pictures_are_found_below_the_table_in_the_order_of_their_names(table: Path):
     rated = read(table, 8, "squash", None, higher_better=True)
     assert rated.index["image"].tolist() == [f"p{i:02}.png" for i in range(COUNT)]
@@ -46,17 +37,6 @@ def test_pictures_are_found_below_the_table_in_the_order_of_their_names(table: P
     assert rated.images.shape == (COUNT, 3, 8, 8)
     assert rated.images.mean((1, 2, 3)).tolist() == [20 * i for i in range(COUNT)]
     assert read(table, 8, "squash", (0, 10), higher_better=False).index["quality"][0] == pytest.approx(0.9)
-
-
-def test_a_sideways_photograph_is_turned(table: Path):
-    picture = Image.new("RGB", (16, 20))
-    picture.paste((255, 255, 255), (0, 0, 16, 10))  # the upper half is white
-    exif = Image.Exif()
-    exif[0x0112] = 6  # the camera was held on its side: turn a quarter to the right
-    picture.save(table.parent / "photos/p03.png", exif=exif)
-    (image,) = read(table, 8, "squash", None, higher_better=True).images[3:4]
-    assert image[:, :, 5:].min() > 200  # white is on the right now
-    assert image[:, :, :3].max() < 50
 
 
 def change(table: Path, text: str, into: str) -> None:
@@ -67,9 +47,7 @@ def change(table: Path, text: str, into: str) -> None:
     ("text", "into", "said"),
     [
         ("image,", "name,", "no column 'image'; its columns are name, mos, reference"),
-        (",mos", ",score", "no column 'mos'"),
         ("p11.png,5.0", "p11.png,good", "line 2: 'mos' is not a number"),
-        ("p11.png,5.0", "p11.png,inf", "line 2: 'mos' is not a number"),
         ("p10.png", "p11.png", "line 3: rates an image a second time"),
         ("p09.png", "", "line 4: has no image name"),
         ("p11.png", "q11.png", "1 of 12 images are not below .*: q11.png"),

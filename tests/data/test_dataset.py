@@ -20,6 +20,12 @@ def test_corrupt_files_are_reported(fetched, file):
         dataset.load(fetched / "prepared/toy")
 
 
+def test_the_images_of_a_pipeline_are_found_however_they_are_resized(fetched):
+    assert dataset.prepared(fetched, "toy") is None
+    prepare("toy", fetched / "raw", fetched / "data/prepared", 8, "squash", views=["opencv"])
+    assert dataset.prepared(fetched, "toy").images.shape == (9, 3, 8, 8)
+
+
 def test_images_of_one_reference_share_a_source():
     index = pd.DataFrame({"image": ["a", "b", "c", "d"], "reference": ["y", None, "y", "x"]})
     assert dataset.source_ids(index).tolist() == [2, 0, 2, 1]

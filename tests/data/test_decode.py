@@ -30,7 +30,7 @@ def test_databases_keep_pixels_as_stored_but_upright(tmp_path):
     path = save(tmp_path, Image.fromarray(np.arange(65536, dtype=np.uint16).reshape(256, 256)), "b.png")
     with pytest.raises(Unsupported, match="8 bits per channel"):
         load(path, displayed=False)
-    assert read_images([tmp_path / "none.png"], 8, "squash") == ["missing"]
+    assert read_images([none := tmp_path / "none.png"], 8, "squash") == ({}, {none: "missing"})
 
 
 def test_squash_and_keep(tmp_path):

@@ -44,13 +44,6 @@ def test_images_that_look_alike_are_one_group(change: str):
     assert (found[:3] == found[3:]).all()
 
 
-def test_only_copies_where_near_is_off():
-    images = stack([*PHOTOGRAPHS, PHOTOGRAPHS[1], jpeg(PHOTOGRAPHS[2])])
-    found = groups(images, near=False)
-    assert len(set(found)) == 4
-    assert found[1] == found[3]
-
-
 def test_plain_images_are_alike_only_if_equal():
     found = groups(stack([Image.new("RGB", (32, 32), (v,) * 3) for v in (0, 40, 80, 40)]))
     assert len(set(found)) == 3

@@ -456,8 +456,7 @@ def test_pixels_are_what_a_viewer_shows(tmp_path: Path, name: str):
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_refused_is_named(tmp_path: Path, name: str):
     content, said = REFUSED[name]
-    (reason,) = read_images([write(tmp_path, content)], 32, "squash")
-    assert isinstance(reason, str)
+    (reason,) = read_images([write(tmp_path, content)], 32, "squash")[1].values()
     assert re.search(said, reason)
     assert "\n" not in reason
 
@@ -486,7 +485,7 @@ def test_heic(tmp_path: Path):
 
 def test_images_that_are_too_large_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(decode, "MAX_PIXELS", 100)
-    (reason,) = read_images([write(tmp_path, SHOWN["PNG"][0])], 8, "squash")
+    (reason,) = read_images([write(tmp_path, SHOWN["PNG"][0])], 8, "squash")[1].values()
     assert reason == "too large: 600 x 400 pixels; reduce it, or set GRMP_MAX_PIXELS above 100"
 
 
