@@ -118,19 +118,13 @@ def scores(quality: ArrayLike, score: ArrayLike, low: float, high: float) -> dic
 
 
 def bootstrap(
-    samples: Sequence[ArrayLike],
-    statistic: Callable[..., Any],
-    level: float,
-    resamples: int,
-    seed: int,
-    vectorized: bool | None = None,
+    samples: Sequence[ArrayLike], statistic: Callable[..., Any], level: float, resamples: int, seed: int
 ) -> tuple[Any, Any]:
     """Low and high of the percentile bootstrap interval of ``statistic``; each of ``samples`` is resampled independently.
 
-    ``vectorized`` is as in :func:`scipy.stats.bootstrap`. A statistic that returns an array gives arrays.
+    A statistic without the parameter ``axis`` is called once per resample; one that returns an array gives arrays.
     """
-    rng = np.random.default_rng(seed)
-    options: Any = {"confidence_level": level, "n_resamples": resamples, "vectorized": vectorized, "rng": rng}
+    options: Any = {"confidence_level": level, "n_resamples": resamples, "rng": np.random.default_rng(seed)}
     with warnings.catch_warnings(action="ignore", category=scipy.stats.DegenerateDataWarning):  # it is NaN then
         found = scipy.stats.bootstrap(samples, statistic, method="percentile", **options).confidence_interval
     return found.low, found.high
