@@ -30,7 +30,6 @@ from grmp.pool import work
 from grmp.report.page import BY_HAND, FOR_SITE
 
 SECONDS = 600  # per cell
-_TYPES = {"str": str, "int": int, "float": float, "bool": bool, "list": list}
 
 
 def execute(name: str, params_file: Path, overrides: Sequence[str] = ()) -> None:
@@ -101,7 +100,7 @@ def check_parameters(name: str, notebook: NotebookNode, overrides: Sequence[str]
         if not equals or key not in known:
             raise UserError(f"notebook {name} has no parameter '{key[:60]}'; known: {listed}")
         wanted = known[key].inferred_type_name
-        kind = eval(wanted, {"__builtins__": {}}, _TYPES)  # from our own notebook's source
+        kind = eval(wanted)  # from our own notebook's source
         try:
             given[key] = TypeAdapter(kind, config=ConfigDict(strict=True)).validate_python(yaml.safe_load(value))
         except (ValidationError, yaml.YAMLError):
