@@ -24,7 +24,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from grmp import params as settings
 from grmp.device import cpus
 from grmp.errors import UserError
-from grmp.files import whole
+from grmp.files import write_text
 from grmp.locks import lock
 from grmp.pool import work
 from grmp.report.page import BY_HAND, FOR_SITE
@@ -64,8 +64,7 @@ def execute(name: str, params_file: Path, overrides: Sequence[str] = ()) -> None
             raise
         values = {p.name: p.default for p in parameters(notebook).values()} | {n: repr(v) for n, v in given.items()}
         executed.metadata["grmp"] = {"parameters": [{"name": n, "value": v} for n, v in values.items()]}  # for the site
-        with whole(target) as beside:
-            nbformat.write(executed, beside)
+        write_text(target, nbformat.writes(executed) + "\n")
     if given:
         print(f"notebook {name}: written to {BY_HAND}/{name}")
 
