@@ -131,16 +131,13 @@ def bootstrap(
 
 
 def interval(values: ArrayLike, level: float, resamples: int, seed: int) -> dict[str, float]:
-    """Median and mean over splits with percentile bootstrap intervals.
-
-    Splits draw their test images from one database, so they are not independent: the interval tells how far the number
-    depends on the draw of the split, not how it would vary on another database.
+    """Median and mean over splits of one database, with percentile bootstrap intervals over the draw of the splits.
 
     Returns
     -------
     dict
         splits, scored (how many are finite), median, median_low, median_high, mean, mean_low, mean_high, sd. Where fewer than
-        two values are finite the interval and sd are NaN.
+        two values are finite the intervals and sd are NaN.
     """
     given = np.asarray(values, float)
     x = given[np.isfinite(given)]

@@ -58,10 +58,7 @@ def select(folder: Path, out: Path, count: int, seed: int) -> tuple[list[str], l
 def choose(embeddings: np.ndarray, quality: np.ndarray, count: int, seed: int) -> np.ndarray:
     """Rows that k-means++ draws as its centres (Arthur and Vassilvitskii, SODA 2007): each far from those before it.
 
-    Parameters
-    ----------
-    embeddings, quality
-        (N, E) and (N,); both have the same say, whatever their spread.
+    Embeddings (N, E) and quality (N,) have the same say, whatever their spread.
     """
     from sklearn.cluster import kmeans_plusplus
 
