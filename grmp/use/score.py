@@ -58,14 +58,13 @@ def score(
     unread = worse = shown = 0
     least, most = np.inf, -np.inf
     for path, (row, trouble) in zip(paths, _rows(model, paths, crops, notes), strict=True):
-        unread += bool(trouble)
-        least, most = np.fmin(least, float(row["quality"])), np.fmax(most, float(row["quality"]))
+        quality, unread = float(row["quality"]), unread + bool(trouble)
+        least, most = np.fmin(least, quality), np.fmax(most, quality)
         if not trouble:
             remarks.update(concerns(path, model.card["size"], model.card["aspect"], model.clip.shape.patch_size))
-        if limit is not None:
-            if not float(row["quality"]) < limit:
-                continue
-            worse += 1
+        if limit is not None and not quality < limit:
+            continue
+        worse += limit is not None
         if out or worst or html:  # else rows are not kept: memory does not grow with them
             kept.append((path, row))
         if not (out or worst):
