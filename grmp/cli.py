@@ -298,16 +298,15 @@ def score(
     device: Device = "auto",
 ) -> None:
     """Score images: quality in [0, 1] (higher is better), its percentile, and a predicted rating with its interval."""
+    from grmp.use import video
     from grmp.use.score import score as run
-    from grmp.use.video import is_video
-    from grmp.use.video import score as score_videos
 
     if len(images) > 1 and images[0].suffix == ".safetensors":  # the former way to name the model
         model, images = str(images[0]), images[1:]
-    if any(map(is_video, images)):
+    if any(map(video.is_video, images)):
         if below is not None or worst or crops or html or as_json:
             raise UserError("--below, --worst, --crops, --html and --json are for images; leave them out for videos")
-        if unread := score_videos(images, model, frames, device, out):
+        if unread := video.score(images, model, frames, device, out):
             raise UserError(f"{unread} of {len(images)} videos could not be read (named above); the others are scored")
         return
     unread, found = run(
@@ -457,11 +456,11 @@ def verify(
 ) -> None:
     """Compare fresh results with the reference in the repository; exit code 1 if they differ."""
     loaded = load(params)
-    from grmp.report.verify import lines, reference_folder
-    from grmp.report.verify import verify as run
+    from grmp.report import verify as run
 
-    found = run(params.parent / "results", reference or reference_folder(loaded, params.parent), tolerance)
-    print(json.dumps(found, indent=1) if as_json else lines(found))
+    reference = reference or run.reference_folder(loaded, params.parent)
+    found = run.verify(params.parent / "results", reference, tolerance)
+    print(json.dumps(found, indent=1) if as_json else run.lines(found))
     if not found["reproduced"]:
         sys.exit(1)
 

@@ -134,7 +134,7 @@ def application(session: Session) -> FastAPI:
     """The page and its four requests; it answers under names of this machine alone."""
     app = FastAPI(title="grmp rate", docs_url=None, redoc_url=None)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=HOSTS)
-    page = (Path(__file__).parent / "rate.html").read_text(encoding="utf-8")
+    page = Path(__file__).with_name("rate.html").read_text(encoding="utf-8")
     places = {name: i for i, name in enumerate(session.names)}
 
     @app.get("/", response_class=HTMLResponse)
