@@ -18,7 +18,6 @@ from grmp.data.cli import HERE, AsJson, ParamsFile, load
 from grmp.data.cli import app as data
 from grmp.errors import UserError
 from grmp.locks import lock
-from grmp.use.cli import app as use
 
 HELP = """
 Few-shot image quality assessment with CLIP (GRMP-IQA).
@@ -39,7 +38,6 @@ Examples:
 """
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=HELP)
-app.add_typer(use)  # evaluate, select, rate
 
 Protocol = Annotated[str, typer.Option(help="a protocol of params.yaml", show_default="the first one")]
 Model = Annotated[str, typer.Option(help="a file written by grmp train, or a shipped model (docs/models.md)")]
@@ -179,6 +177,35 @@ def sweep(
     print(f"{run(params, workers, wanted, time_limit * 60 or None, command, allow_failed)} runs computed")
 
 
+@app.command(epilog="Example: grmp select photos/ -n 50; then rate them with: grmp rate photos/")
+def select(
+    folder: Annotated[Path, typer.Argument(help="images, also in folders below it")],
+    count: Annotated[int, typer.Option("-n", min=1, help="how many images to rate")] = 50,
+    out: Annotated[Path | None, typer.Option("-o", help="table", show_default="FOLDER/ratings.csv")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="seed of the random draw")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Choose the images of a folder that are worth rating: different in content and quality, no two nearly alike."""
+    from grmp.use.select import select as run
+
+    names, notes = run(folder, out := out or folder / "ratings.csv", count, seed)
+    print(json.dumps({"table": str(out), "images": names, "notes": notes}) if as_json else "\n".join(notes))
+
+
+@app.command(epilog="Example: grmp rate photos/; afterwards: grmp train photos/votes.csv --scale 1 5")
+def rate(
+    folder: Annotated[Path, typer.Argument(help="images; those of FOLDER/ratings.csv if it exists")],
+    port: Annotated[int, typer.Option(min=1, max=65535, help="of the local page")] = 8765,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="print the ratings collected so far as JSON, and end")
+    ] = False,
+) -> None:
+    """Rate images on a local page: one at a time, keys 1 to 5; every rating is saved to FOLDER/votes.csv at once."""
+    from grmp.use import rate as run
+
+    print(json.dumps(run.Session(folder).results(), indent=1) if as_json else run.serve(folder, port))
+
+
 @app.command(epilog="Example: grmp train photos/ratings.csv --scale 1 5")
 def train(
     ratings: Annotated[Path, typer.Argument(help="CSV above its images: image, mos and optionally reference")],
@@ -271,16 +298,15 @@ def score(
     device: Device = "auto",
 ) -> None:
     """Score images: quality in [0, 1] (higher is better), its percentile, and a predicted rating with its interval."""
+    from grmp.use import video
     from grmp.use.score import score as run
-    from grmp.use.video import is_video
-    from grmp.use.video import score as score_videos
 
     if len(images) > 1 and images[0].suffix == ".safetensors":  # the former way to name the model
         model, images = str(images[0]), images[1:]
-    if any(map(is_video, images)):
+    if any(map(video.is_video, images)):
         if below is not None or worst or crops or html or as_json:
             raise UserError("--below, --worst, --crops, --html and --json are for images; leave them out for videos")
-        if unread := score_videos(images, model, frames, device, out):
+        if unread := video.score(images, model, frames, device, out):
             raise UserError(f"{unread} of {len(images)} videos could not be read (named above); the others are scored")
         return
     unread, found = run(
@@ -344,6 +370,33 @@ def serve(
     listen(api, host, port)
 
 
+@app.command(epilog='Example: grmp evaluate mine.csv --database koniq10k --shots 50 --against grmp --add "my method"')
+def evaluate(
+    predictions: Annotated[Path, typer.Argument(help="CSV: split, image, score, for every test image of every split")],
+    database: Annotated[str, typer.Option(help="a database, or a_to_b: trained on a, tested on all of b")],
+    shots: Annotated[str, typer.Option(help="number of labelled images, or a share of the training side: 20pct")],
+    against: Annotated[str, typer.Option(help="our method to compare with")] = "grmp",
+    add: Annotated[str, typer.Option(help="add it to tables and figures under this name", show_default=False)] = "",
+    protocol: Protocol = "",
+    as_json: AsJson = False,
+    params: ParamsFile = HERE,
+) -> None:
+    """Evaluate predictions of your own method on the splits of this project, paired with ours."""
+    from grmp.params import RunKey
+    from grmp.params import shots as labels
+    from grmp.use import evaluate as run
+
+    loaded, label = load(params), add or predictions.stem
+    key = RunKey(protocol or loaded.protocol, database, run.name_of(label), labels(shots))
+    found = run.evaluate(loaded, params.parent, predictions, key, against, label)
+    print(json.dumps(found, indent=1) if as_json else run.text(found))
+    if not found["differences"] and not as_json:
+        print(f"not compared: no record of {against} here; compute it with: {key._replace(method=against).command}")
+    if add:
+        run.add(loaded, params.parent, predictions, key, against, label)
+        print("added; update the tables and figures with: grmp collect && grmp notebooks")
+
+
 @app.command(epilog="Example: grmp rerun results/runs/sound/livec/grmp/50")
 def rerun(
     record: Annotated[Path, typer.Argument(help="a folder below results/runs")], params: ParamsFile = HERE
@@ -403,11 +456,11 @@ def verify(
 ) -> None:
     """Compare fresh results with the reference in the repository; exit code 1 if they differ."""
     loaded = load(params)
-    from grmp.report.verify import lines, reference_folder
-    from grmp.report.verify import verify as run
+    from grmp.report import verify as run
 
-    found = run(params.parent / "results", reference or reference_folder(loaded, params.parent), tolerance)
-    print(json.dumps(found, indent=1) if as_json else lines(found))
+    reference = reference or run.reference_folder(loaded, params.parent)
+    found = run.verify(params.parent / "results", reference, tolerance)
+    print(json.dumps(found, indent=1) if as_json else run.lines(found))
     if not found["reproduced"]:
         sys.exit(1)
 

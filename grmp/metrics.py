@@ -118,35 +118,26 @@ def scores(quality: ArrayLike, score: ArrayLike, low: float, high: float) -> dic
 
 
 def bootstrap(
-    samples: Sequence[ArrayLike],
-    statistic: Callable[..., Any],
-    level: float,
-    resamples: int,
-    seed: int,
-    vectorized: bool | None = None,
+    samples: Sequence[ArrayLike], statistic: Callable[..., Any], level: float, resamples: int, seed: int
 ) -> tuple[Any, Any]:
     """Low and high of the percentile bootstrap interval of ``statistic``; each of ``samples`` is resampled independently.
 
-    ``vectorized`` is as in :func:`scipy.stats.bootstrap`. A statistic that returns an array gives arrays.
+    A statistic without the parameter ``axis`` is called once per resample; one that returns an array gives arrays.
     """
-    rng = np.random.default_rng(seed)
-    options: Any = {"confidence_level": level, "n_resamples": resamples, "vectorized": vectorized, "rng": rng}
+    options: Any = {"confidence_level": level, "n_resamples": resamples, "rng": np.random.default_rng(seed)}
     with warnings.catch_warnings(action="ignore", category=scipy.stats.DegenerateDataWarning):  # it is NaN then
         found = scipy.stats.bootstrap(samples, statistic, method="percentile", **options).confidence_interval
     return found.low, found.high
 
 
 def interval(values: ArrayLike, level: float, resamples: int, seed: int) -> dict[str, float]:
-    """Median and mean over splits with percentile bootstrap intervals.
-
-    Splits draw their test images from one database, so they are not independent: the interval tells how far the number
-    depends on the draw of the split, not how it would vary on another database.
+    """Median and mean over splits of one database, with percentile bootstrap intervals over the draw of the splits.
 
     Returns
     -------
     dict
         splits, scored (how many are finite), median, median_low, median_high, mean, mean_low, mean_high, sd. Where fewer than
-        two values are finite the interval and sd are NaN.
+        two values are finite the intervals and sd are NaN.
     """
     given = np.asarray(values, float)
     x = given[np.isfinite(given)]

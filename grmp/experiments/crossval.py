@@ -241,7 +241,7 @@ def compare(index: pd.DataFrame, scores: dict[str, np.ndarray], method: str, par
         return np.array([*found.values(), *(found[method] - value for value in found.values())])
 
     units = np.arange(len(members))
-    low, high = bootstrap((units,), all_of, settings.level, settings.resamples, settings.seed, vectorized=False)
+    low, high = bootstrap((units,), all_of, settings.level, settings.resamples, settings.seed)
     alone, gains = np.split(np.column_stack([all_of(units), low, high]), 2)
     gains[list(scores).index(method)] = np.nan  # not compared with itself
     rows = [[name, *alone[i], *gains[i]] for i, name in enumerate(scores)]

@@ -24,13 +24,12 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from grmp import params as settings
 from grmp.device import cpus
 from grmp.errors import UserError
-from grmp.files import whole
+from grmp.files import write_text
 from grmp.locks import lock
 from grmp.pool import work
 from grmp.report.page import BY_HAND, FOR_SITE
 
 SECONDS = 600  # per cell
-_TYPES = {"str": str, "int": int, "float": float, "bool": bool, "list": list}
 
 
 def execute(name: str, params_file: Path, overrides: Sequence[str] = ()) -> None:
@@ -65,8 +64,7 @@ def execute(name: str, params_file: Path, overrides: Sequence[str] = ()) -> None
             raise
         values = {p.name: p.default for p in parameters(notebook).values()} | {n: repr(v) for n, v in given.items()}
         executed.metadata["grmp"] = {"parameters": [{"name": n, "value": v} for n, v in values.items()]}  # for the site
-        with whole(target) as beside:
-            nbformat.write(executed, beside)
+        write_text(target, nbformat.writes(executed) + "\n")
     if given:
         print(f"notebook {name}: written to {BY_HAND}/{name}")
 
@@ -101,7 +99,7 @@ def check_parameters(name: str, notebook: NotebookNode, overrides: Sequence[str]
         if not equals or key not in known:
             raise UserError(f"notebook {name} has no parameter '{key[:60]}'; known: {listed}")
         wanted = known[key].inferred_type_name
-        kind = eval(wanted, {"__builtins__": {}}, _TYPES)  # from our own notebook's source
+        kind = eval(wanted)  # from our own notebook's source
         try:
             given[key] = TypeAdapter(kind, config=ConfigDict(strict=True)).validate_python(yaml.safe_load(value))
         except (ValidationError, yaml.YAMLError):

@@ -18,8 +18,8 @@ from typing import Any
 import pandas as pd
 
 from grmp.errors import UserError, reading
-from grmp.files import read_json, whole_folder
-from grmp.params import ACROSS, Grid, Params
+from grmp.files import read_json, whole_folder, write_text
+from grmp.params import ACROSS, Grid, Params, merged
 from grmp.report.results import SIMULATED, Results, at, title
 from grmp.report.table import with_interval
 
@@ -40,14 +40,14 @@ def build(params: Params, results: Path, packages: Sequence[str] = PACKAGES) -> 
         shutil.copytree(code / "docs", pages)
         done = [name for name in params.report.notebooks if (results / f"notebooks/{name}.ipynb").is_file()]
         for name in done:
-            _write(pages / f"notebooks/{name}.ipynb", render_notebook(results, name))
-        _write(pages / "index.md", landing_page(params, results))
+            write_text(pages / f"notebooks/{name}.ipynb", render_notebook(results, name))
+        write_text(pages / "index.md", landing_page(params, results))
         missing = [f"Not run yet: `grmp notebooks {name}`" for name in params.report.notebooks if name not in done]
-        _write(pages / "results.md", _toctree("Results", [f"notebooks/{name}" for name in done], missing))
-        _write(pages / "files.md", files_page(results))
-        _write(pages / "api.md", _toctree("API reference", [f"api/{package}" for package in packages]))
+        write_text(pages / "results.md", _toctree("Results", [f"notebooks/{name}" for name in done], missing))
+        write_text(pages / "files.md", files_page(results))
+        write_text(pages / "api.md", _toctree("API reference", [f"api/{package}" for package in packages]))
         for package in packages:
-            _write(pages / f"api/{package}.md", reference_page(package))
+            write_text(pages / f"api/{package}.md", reference_page(package))
         command = [sys.executable, "-m", "sphinx", "-q", "-c", str(code / "docs"), "-d", f"{scratch}/doctrees"]
         command += [str(pages), str(out)]
         environment = os.environ | {"PYTHONHASHSEED": "0"}
@@ -177,9 +177,7 @@ def files_page(results: Path) -> str:
         groups.setdefault("/".join(place.parts[1:4]), []).append(link)
     parts = ["# Files", "Tables: " + ", ".join(f'<a href="../{path.name}">{path.name}</a>' for path in tables)]
     parts += ["## Run records", "\n".join(f"* {group}: {', '.join(links)}" for group, links in groups.items())]
-    merged = results / "params.yaml"  # with what params.yaml extends
-    settings = merged if merged.is_file() else results.parent / "params.yaml"
-    parts += ["## Settings", f"```yaml\n{settings.read_text()}\n```"]
+    parts += ["## Settings", f"```yaml\n{merged(results.parent / 'params.yaml')}\n```"]
     return "\n\n".join(parts)
 
 
@@ -200,8 +198,3 @@ def _toctree(title: str, pages: list[str], notes: Sequence[str] = ()) -> str:
 def _listed(values: Iterable[object]) -> str:
     *first, last = map(str, values)
     return f"{', '.join(first)} and {last}" if first else last
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)

@@ -2,7 +2,6 @@
 
 import re
 import tempfile
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,22 +9,20 @@ import pandas as pd
 import yaml
 
 from grmp.data import splits, tables
-from grmp.data.dataset import prepared
-from grmp.errors import UserError
+from grmp.errors import UserError, some
 from grmp.experiments import record
 from grmp.experiments.identity import RunIdentity
-from grmp.experiments.record import CorruptRecord, FinishedSplit, Record, read_record
-from grmp.files import read_json, sha256, sha256_of, write_text
+from grmp.experiments.record import FinishedSplit, Record, read_record
+from grmp.files import sha256, sha256_of, write_text
 from grmp.methods.context import split_file
 from grmp.params import Params, RunKey
 from grmp.params.load import EXTERNAL
 from grmp.report.collect import score_table, summary_table
-from grmp.report.pairs import Differences
-from grmp.report.results import title
+from grmp.report.pairs import CELL, Differences
+from grmp.report.results import Results, title
 from grmp.report.table import amount, number, signed, with_interval
 
 SHOWN = ("srcc", "plcc")
-NAMED = 3  # rows in an error message
 
 
 def evaluate(params: Params, root: Path, file: Path, key: RunKey, against: str, label: str) -> dict[str, Any]:
@@ -38,24 +35,21 @@ def evaluate(params: Params, root: Path, file: Path, key: RunKey, against: str, 
     """
     if key.method in params.methods and params.methods[key.method].computed:
         raise UserError(f"'{key.method}' is a method of params.yaml; choose another name with --add")
-    ours = _record(root, key._replace(method=against))
+    results = Results(root, params.under(key.protocol))
+    ours, database = results.record(key.database, against, key.shots), results.dataset(key.target)
     with tempfile.TemporaryDirectory() as place:
-        _write(Path(place), root, file, key, ours)
+        _write(Path(place), results, file, key, ours)
         theirs = read_record(key.folder(Path(place)))
     known = [theirs, ours] if ours else [theirs]
-    database = prepared(root, key.target)
     scores = score_table(known, {key.target: database} if database else {})
     mine = scores[scores["method"] == key.method]
     table = summary_table(mine, params.evaluate).set_index("metric")
-    values = Differences(
-        params, partial(prepared, root), {RunKey(*cell): part for cell, part in scores.groupby(list(RunKey._fields))}
-    )
+    values = Differences(params, results.dataset, dict(iter(scores.groupby(CELL))))
     found = {metric: values.of([(theirs, ours)], metric) for metric in SHOWN} if ours else {}
     medians = {metric: table.loc[metric].to_dict() for metric in SHOWN}
-    name = params.methods[against].label if against in params.methods else against
     named = {**key._asdict(), "label": label, "splits": theirs.run.splits}
     named["problems"] = mine.loc[mine["status"] != "ok", "status"].value_counts().to_dict()
-    return named | {"medians": medians, "against": name, "differences": found}
+    return named | {"medians": medians, "against": results.label(against), "differences": found}
 
 
 def text(found: dict[str, Any]) -> str:
@@ -85,7 +79,8 @@ def add(params: Params, root: Path, file: Path, key: RunKey, against: str, label
     }
     if not grids:
         raise UserError(f"no grid of params.yaml has {key.database} with {key.shots} labels under {key.protocol}")
-    _write(root, root, file, key, _record(root, key._replace(method=against)))
+    results = Results(root, params.under(key.protocol))
+    _write(root, results, file, key, results.record(key.database, against, key.shots))
     path = root / EXTERNAL
     entries = (yaml.safe_load(path.read_text()) or {}) if path.is_file() else {}
     listed = dict.fromkeys([*entries.get(key.method, {}).get("grids", []), *grids])
@@ -98,16 +93,9 @@ def name_of(label: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", label.lower()).strip("_")[:60] or "external"
 
 
-def _record(root: Path, key: RunKey) -> Record | None:
-    try:
-        return read_record(key.folder(root))
-    except CorruptRecord:
-        return None
-
-
-def _write(place: Path, root: Path, file: Path, key: RunKey, ours: Record | None) -> None:
+def _write(place: Path, results: Results, file: Path, key: RunKey, ours: Record | None) -> None:
     """The record of the predictions in ``file``, below ``place``."""
-    truth, inputs = _truth(root, key, ours)
+    truth, inputs = _truth(results, key, ours)
     rows = _read(file, truth, key)
     count = int(truth["split"].max()) + 1
     identity = RunIdentity({"method": {"kind": "external"}, "splits": count, "shots": key.shots}, inputs)
@@ -118,24 +106,22 @@ def _write(place: Path, root: Path, file: Path, key: RunKey, ours: Record | None
     record.write(place, key, identity, finished, "external", 1)
 
 
-def _truth(root: Path, key: RunKey, ours: Record | None) -> tuple[pd.DataFrame, dict[str, str]]:
+def _truth(results: Results, key: RunKey, ours: Record | None) -> tuple[pd.DataFrame, dict[str, str]]:
     """``split, image, quality`` of every test image, from our record or the prepared database; and their sha256."""
     if ours:
         same = {name: digest for name, digest in ours.run.inputs.items() if name.startswith(("database", "splits"))}
         return ours.predictions[["split", "image", "quality"]], same
-    folder, parts = root / "data/prepared" / key.target, split_file(root, key.target, key.protocol)
-    if not (folder / "info.json").is_file():
+    database, parts = results.dataset(key.target), split_file(results.root, key.target, key.protocol)
+    if database is None:
         raise UserError(
             f"the ratings of {key.target} are not here; run: grmp data fetch {key.target} && grmp data prepare {key.target}"
         )
-    index = pd.read_csv(folder / "index.csv", dtype={"image": str})
-    drawn = splits.load(parts, index["image"])
+    drawn = splits.load(parts, database.index["image"])
     if key.source != key.target:  # trained elsewhere: every image of the target is a test image
-        drawn = drawn.whole(
-            pd.read_csv(split_file(root, key.source, key.protocol), nrows=1).filter(like="split_").shape[1]
-        )
-    each = [index.iloc[drawn.test(i)][["image", "quality"]].assign(split=i) for i in range(drawn.count)]
-    return pd.concat(each), {"splits": sha256(parts), "database": sha256_of(read_json(folder / "info.json")["sha256"])}
+        source = pd.read_csv(split_file(results.root, key.source, key.protocol), nrows=1)
+        drawn = drawn.whole(source.filter(like="split_").shape[1])
+    each = [database.index.iloc[drawn.test(i)][["image", "quality"]].assign(split=i) for i in range(drawn.count)]
+    return pd.concat(each), {"splits": sha256(parts), "database": sha256_of(database.info["sha256"])}
 
 
 def _read(path: Path, truth: pd.DataFrame, key: RunKey) -> pd.DataFrame:
@@ -154,8 +140,7 @@ def _read(path: Path, truth: pd.DataFrame, key: RunKey) -> pd.DataFrame:
     ):
         rows = both[both["_merge"] == side]
         if len(rows):
-            some = ", ".join(f"split {row.split:g} {row.image}" for row in rows.head(NAMED).itertuples())
-            some += ", ..." if len(rows) > NAMED else ""
+            first = some([f"split {row.split:g} {row.image}" for row in rows.itertuples()])
             names = split_file(Path(), key.target, key.protocol)
-            raise UserError(f"{path}: {len(rows)} {what}: {some}; {names} lists the test images of each split")
+            raise UserError(f"{path}: {len(rows)} {what}: {first}; {names} lists the test images of each split")
     return both.sort_values(["split", "image"], ignore_index=True)

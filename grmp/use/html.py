@@ -30,8 +30,7 @@ def write(path: Path, scored: Sequence[tuple[Path, dict]], scale: Scale, meaning
         ends = sorted(scale.quality(np.array([row["low"], row["high"]])))  # on [0, 1], for the bar
         cards.append(row | {"thumbnail": image, "from": ends[0], "to": ends[1]})
     bins = np.histogram([row["quality"] for _, row in shown], BINS, (0, 1))[0].tolist()
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
-    page = jinja2.Environment(loader=loader, autoescape=True).get_template("report.html")
+    page = jinja2.Template(Path(__file__).with_name("report.html").read_text(encoding="utf-8"), autoescape=True)
     unread = len(scored) - len(shown)
     write_text(path, page.render(cards=cards, bins=bins, most=max(*bins, 1), meaning=meaning, unread=unread))
 

@@ -6,7 +6,6 @@ file.
 """
 
 import hashlib
-import itertools
 import threading
 import time
 from pathlib import Path
@@ -108,7 +107,7 @@ class Session:
         raters = {}
         for name in first.columns:
             both = pd.concat([first[name], first.drop(columns=name).mean(axis=1)], axis=1).dropna()
-            agreement = srcc(both.iloc[:, 0], both.iloc[:, 1])[0] if len(both) else np.nan
+            agreement = srcc(both.iloc[:, 0], both.iloc[:, 1])[0]
             apart = (first[name] - again[name]).abs().dropna() if name in again else pd.Series(dtype=float)
             raters[name] = {
                 "rated": int(first[name].notna().sum()),
@@ -135,7 +134,7 @@ def application(session: Session) -> FastAPI:
     """The page and its four requests; it answers under names of this machine alone."""
     app = FastAPI(title="grmp rate", docs_url=None, redoc_url=None)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=HOSTS)
-    page = (Path(__file__).parent / "rate.html").read_text(encoding="utf-8")
+    page = Path(__file__).with_name("rate.html").read_text(encoding="utf-8")
     places = {name: i for i, name in enumerate(session.names)}
 
     @app.get("/", response_class=HTMLResponse)
@@ -146,7 +145,7 @@ def application(session: Session) -> FastAPI:
     def following(rater: str) -> dict[str, Any]:
         plan, at = session.schedule(rater), session.position(rater)
         image = places[plan[at][0]] if at < len(plan) else None
-        ahead = [places[name] for name, _ in itertools.islice(plan, at + 1, at + 2)]
+        ahead = [places[name] for name, _ in plan[at + 1 : at + 2]]
         return {"position": at, "total": len(plan), "image": image, "ahead": ahead}
 
     @app.get("/image/{number}")

@@ -58,14 +58,13 @@ def score(
     unread = worse = shown = 0
     least, most = np.inf, -np.inf
     for path, (row, trouble) in zip(paths, _rows(model, paths, crops, notes), strict=True):
-        unread += bool(trouble)
-        least, most = np.fmin(least, float(row["quality"])), np.fmax(most, float(row["quality"]))
+        quality, unread = float(row["quality"]), unread + bool(trouble)
+        least, most = np.fmin(least, quality), np.fmax(most, quality)
         if not trouble:
             remarks.update(concerns(path, model.card["size"], model.card["aspect"], model.clip.shape.patch_size))
-        if limit is not None:
-            if not float(row["quality"]) < limit:
-                continue
-            worse += 1
+        if limit is not None and not quality < limit:
+            continue
+        worse += limit is not None
         if out or worst or html:  # else rows are not kept: memory does not grow with them
             kept.append((path, row))
         if not (out or worst):
@@ -118,7 +117,7 @@ def _rows(model: QualityModel, paths: list[Path], crops: int, notes: Path | None
     """(row, reason why it could not be read), in order."""
     from tqdm import tqdm
 
-    known, keys = _known(notes, 1 + crops), [_key(path) if notes else "" for path in paths]
+    known, keys = _known(notes), [_key(path) if notes else "" for path in paths]
     fresh = model.rate([path for path, key in zip(paths, keys, strict=True) if key not in known], crops)
     bar = tqdm(paths, desc="score", unit="image", delay=5, disable=None)
     with notes.open("a") if notes else contextlib.nullcontext() as note:
@@ -158,12 +157,11 @@ def _key(path: Path) -> str:
     return ""
 
 
-def _known(notes: Path | None, count: int) -> dict[str, np.ndarray]:
+def _known(notes: Path | None) -> dict[str, list[float]]:
     """Key -> qualities from the complete lines that an interrupted call left."""
     known = {}
     for line in notes.read_text(errors="replace").splitlines() if notes and notes.is_file() else []:
-        with contextlib.suppress(ValueError, TypeError):  # the last line may be cut off
+        with contextlib.suppress(ValueError):  # the last line may be cut off
             key, values = json.loads(line)
-            if isinstance(key, str) and len(values) == count and np.isfinite(values).all():
-                known[key] = np.array(values)
+            known[key] = values
     return known

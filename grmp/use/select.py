@@ -23,8 +23,8 @@ MOST = 200  # unrated images that are looked at; each fold scores them
 SHOWN = 5  # of them
 
 
-def select(folder: Path, out: Path, count: int, seed: int) -> str:
-    """Write a table of ``count`` images below a folder to the file ``out``; returns lines about it.
+def select(folder: Path, out: Path, count: int, seed: int) -> tuple[list[str], list[str]]:
+    """Write a table of ``count`` images below a folder to the file ``out``; returns their names, and lines about it.
 
     The table has ``image`` (relative to the folder), ``duplicates`` (how many other images are nearly like it, and are
     therefore not chosen) and ``mos`` (last, empty, to be filled in), in the order of choice.
@@ -52,16 +52,13 @@ def select(folder: Path, out: Path, count: int, seed: int) -> str:
     lines += [f"{out}: {count} of {len(known)} images; {alike.sum()} others are nearly like one of them"]
     lines += filter(None, [tally(left_out)])
     page = f"rate them with: grmp rate {folder}, or " if out.name == "ratings.csv" else ""
-    return "\n".join([*lines, f"{page}fill in the column mos"])
+    return names, [*lines, f"{page}fill in the column mos"]
 
 
 def choose(embeddings: np.ndarray, quality: np.ndarray, count: int, seed: int) -> np.ndarray:
     """Rows that k-means++ draws as its centres (Arthur and Vassilvitskii, SODA 2007): each far from those before it.
 
-    Parameters
-    ----------
-    embeddings, quality
-        (N, E) and (N,); both have the same say, whatever their spread.
+    Embeddings (N, E) and quality (N,) have the same say, whatever their spread.
     """
     from sklearn.cluster import kmeans_plusplus
 

@@ -73,26 +73,24 @@ def score(paths: Sequence[Path], name: str, count: int, device: str, out: Path |
     if out:
         claim_output(out)
     model = load(name, device)
-    rows, every, unread = [], list[tuple[str, float, float]](), 0
+    rows, every = [], list[tuple[str, float, float]]()
     for path in paths:
-        scored = []
+        video, bar = printable(path), tqdm(frames(path, count), path.name, unit="frame", delay=5, disable=None)
         try:
-            for seconds, frame in tqdm(frames(path, count), path.name, unit="frame", delay=5, disable=None):
-                scored.append((printable(path), seconds, float(model.score([frame])[0])))
+            scored = [(video, seconds, float(model.score([frame])[0])) for seconds, frame in bar]
         except UserError as error:
             print(error, file=sys.stderr)
-            rows.append((printable(path), 0, np.nan, np.nan, np.nan))
-            unread += 1
+            rows.append((video, 0, np.nan, np.nan, np.nan))
             continue
         every += scored
         found = [quality for _, _, quality in scored]
         mean = float(np.mean(found))
         rating = float(model.scale.mos(np.array([mean]))[0])
-        rows.append((printable(path), len(found), mean, float(np.percentile(found, LOW)), rating))
+        rows.append((video, len(found), mean, float(np.percentile(found, LOW)), rating))
     tables = {out: pd.DataFrame(rows, columns=["video", "frames", "quality", "quality_p10", "predicted_rating"])}
     if out:
         tables[out.with_suffix(".frames.csv")] = pd.DataFrame(every, columns=["video", "seconds", "quality"])
     for file, table in tables.items():
         text = table.to_csv(index=False, float_format="%.4f", lineterminator="\n")
         write_text(file, text) if file else print(text, end="")
-    return unread
+    return sum(not decoded for _, decoded, *_ in rows)

@@ -20,14 +20,20 @@ CELL = Path("results/runs/sound/alpha/meta/25")
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One database, two methods, two shot counts."""
+    """One database, two methods, two shot counts, collected; do not change what is in it."""
     world = tmp_path_factory.mktemp("collect")
     make_settings(world)
     index = make_prepared(world, "alpha", "simulated", 0)
     for method in ("random", "meta"):
         for shots in (25, 50):
             make_record(world, "alpha", method, shots, index)
+    run(world)
     return world
+
+
+@pytest.fixture
+def tables(made: Path) -> dict[str, pd.DataFrame]:
+    return read(made)
 
 
 @pytest.fixture
@@ -37,6 +43,10 @@ def world(made: Path, tmp_path: Path) -> Path:
 
 def run(world: Path) -> dict[str, pd.DataFrame]:
     collect(load(world / "params.yaml"), world / "results")
+    return read(world)
+
+
+def read(world: Path) -> dict[str, pd.DataFrame]:
     return {name.removesuffix(".csv"): pd.read_csv(world / "results" / name) for name in COLUMNS}
 
 
@@ -71,11 +81,11 @@ def sealed(change: Callable[[Path], None]) -> Callable[[Path], None]:
     return do
 
 
-def test_scores_are_those_of_the_predictions(world: Path):
-    found = run(world)["scores"]
+def test_scores_are_those_of_the_predictions(made: Path, tables: dict[str, pd.DataFrame]):
+    found = tables["scores"]
     assert len(found) == 2 * 2 * 5
     assert found["method"].drop_duplicates().tolist() == ["random", "meta"]  # the order of params.yaml
-    given = pd.read_csv(world / CELL / "predictions.csv")
+    given = pd.read_csv(made / CELL / "predictions.csv")
     given = given[given["split"] == 3]
     row = found[(found["method"] == "meta") & (found["shots"] == 25) & (found["split"] == 3)].iloc[0]
     expected = scores(given["quality"], given["score"], 0, 9)
@@ -83,21 +93,19 @@ def test_scores_are_those_of_the_predictions(world: Path):
     assert row["status"] == "ok"
 
 
-def test_summary_and_metrics(world: Path):
-    tables = run(world)
+def test_summary_and_metrics(made: Path, tables: dict[str, pd.DataFrame]):
     one = tables["summary"].query("method == 'meta' and shots == 50 and metric == 'srcc'").iloc[0]
     srcc = tables["scores"].query("method == 'meta' and shots == 50")["srcc"]
     assert one["median"] == pytest.approx(srcc.median(), abs=1e-6)
     assert one["median_low"] <= one["median"] <= one["median_high"]
-    metrics = json.loads((world / "results/metrics.json").read_text())
+    metrics = json.loads((made / "results/metrics.json").read_text())
     assert metrics["sound alpha meta 50"] == pytest.approx(one["median"], abs=5e-5)
     assert metrics["sound meta - random"] is None  # the primary endpoint needs every database
     asked = set(tables["pairs"]["method"])
     assert {name.split()[2] for name in metrics if " - " not in name} <= asked  # the headline alone
 
 
-def test_pairs_are_taken_split_by_split(world: Path):
-    tables = run(world)
+def test_pairs_are_taken_split_by_split(tables: dict[str, pd.DataFrame]):
     row = tables["pairs"].query("shots == '25' and metric == 'srcc'").iloc[0]
     by = tables["scores"].query("shots == 25").pivot(index="split", columns="method", values="srcc")
     assert row["mean"] == pytest.approx((by["meta"] - by["random"]).mean(), abs=2e-6)
@@ -109,7 +117,6 @@ def test_pairs_are_taken_split_by_split(world: Path):
 
 
 def test_same_records_same_bytes(world: Path):
-    run(world)
     names = [*COLUMNS, "metrics.json", "cost.json"]
     before = {name: (world / "results" / name).read_bytes() for name in names}
     shutil.copytree(world / "results/runs", world / "copy")
@@ -121,7 +128,6 @@ def test_same_records_same_bytes(world: Path):
 
 
 def test_times_do_not_touch_the_tables(world: Path):
-    run(world)
     before = [(world / "results" / name).read_bytes() for name in COLUMNS]
     edit(seconds=[9.0] * 5)(world)
     run(world)

@@ -1,10 +1,16 @@
-"""Photographs that scikit-image ships, and the default model with and without what ``grmp train`` knows of it."""
+"""Photographs that scikit-image ships, the default model with and without what ``grmp train`` knows of it, and a server."""
 
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import uvicorn
+from fastapi import FastAPI
 from PIL import Image, ImageFilter
 from skimage import data
 
@@ -37,3 +43,16 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         image.save(folder / f"{name}.jpg", quality=95)
         image.filter(ImageFilter.GaussianBlur(5)).save(folder / f"{name}_blurred.jpg", quality=95)
     return folder
+
+
+@contextmanager
+def serving(api: FastAPI) -> Iterator[str]:
+    """Answers requests in a thread; gives the address."""
+    server = uvicorn.Server(uvicorn.Config(api, port=0, log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join()

@@ -1,7 +1,6 @@
 """The rating page's requests: nothing is lost, nothing is counted twice, repeats are hidden, raters are kept apart."""
 
 import os
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import uvicorn
 from fastapi.testclient import TestClient
 from filelock import FileLock
 from PIL import Image
@@ -19,6 +17,7 @@ from grmp.errors import UserError
 from grmp.use import rate as room
 from tests.report.browser import PROGRAM, Browser
 from tests.report.browser import browser as chromium
+from tests.use.conftest import serving
 
 
 @pytest.fixture
@@ -156,15 +155,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str
     folder = tmp_path_factory.mktemp("served")
     for i in range(6):
         Image.fromarray(np.full((300, 500, 3), 40 * i, np.uint8)).save(folder / f"{i}.png")
-    config = uvicorn.Config(room.application(room.Session(folder)), port=0, log_level="warning")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield folder, f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
+    with serving(room.application(room.Session(folder))) as address:
+        yield folder, address
 
 
 @pytest.fixture(scope="module")

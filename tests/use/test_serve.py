@@ -4,8 +4,6 @@ import io
 import json
 import socket
 import struct
-import threading
-import time
 import urllib.request
 import zlib
 from collections.abc import Iterator
@@ -14,24 +12,18 @@ from pathlib import Path
 from urllib.error import HTTPError
 
 import pytest
-import uvicorn
 from PIL import Image
 
 from grmp.errors import UserError
 from grmp.finetune.scorer import QualityModel
 from grmp.use import serve
+from tests.use.conftest import serving
 
 
 @pytest.fixture(scope="module")
 def address(model: QualityModel) -> Iterator[str]:
-    server = uvicorn.Server(uvicorn.Config(serve.service(model), port=0, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
+    with serving(serve.service(model)) as found:
+        yield found
 
 
 def post(address: str, data: bytes) -> dict:
