@@ -330,8 +330,6 @@ def explain(
     from grmp.finetune.scorer import load as read
     from grmp.use.explain import explain as run
 
-    if out and out.resolve() == image.resolve():
-        raise UserError(f"-o {out} is the image itself; name another file")
     out = out or image.parent / f"{image.name}.explained.png"
     found = run(image, read(model), out, text)
     rows = {name: round(value, 3) for name, value in found.items()}
@@ -345,11 +343,11 @@ def export(
     model: Annotated[str, typer.Argument(help="a file written by grmp train, or a shipped model")] = DEFAULT,
 ) -> None:
     """Write a model as ONNX, for programs without torch: image tower, text embeddings and preprocessing."""
-    from grmp.files import claim
+    from grmp.data.find import claim_output
     from grmp.finetune.scorer import load as read
     from grmp.use.export import export as run
 
-    claim(onnx)
+    claim_output(onnx)
     run(read(model, "cpu"), onnx)
     print(f"{onnx}: {onnx.stat().st_size / 1e6:.1f} MB; docs/export.md shows how to use it")
 

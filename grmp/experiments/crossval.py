@@ -19,13 +19,14 @@ from grmp.clip import checkpoints, shipped, stem_cache
 from grmp.clip.model import tokenize
 from grmp.data.custom import folds as draw_folds
 from grmp.data.dataset import Dataset, source_ids
+from grmp.data.find import claim_output
 from grmp.data.splits import Splits
 from grmp.device import choose_device
 from grmp.errors import UserError
 from grmp.experiments import identity, record
 from grmp.experiments.cost import duration
 from grmp.experiments.run import complete
-from grmp.files import claim, sha256, sha256_of
+from grmp.files import sha256, sha256_of
 from grmp.finetune import feature_cache, trust
 from grmp.finetune.scorer import QualityModel
 from grmp.locks import lock
@@ -96,7 +97,7 @@ def train(
     """
     names = [*dict.fromkeys(n for n in against if folds and n != method), method]
     check(params, method, names)
-    claim(out)
+    claim_output(out)
     everything = Splits(np.arange(len(rated.index))[None])
     start = begin(params, root, rated, draw_folds(rated.index, folds, params.splits.seed) if folds else everything)
     contexts = {name: context_of(start, name) for name in names}

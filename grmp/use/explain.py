@@ -6,16 +6,18 @@ has no text tower; it knows the words of its training captions (docs/models.md) 
 follows from its pixels alone.
 """
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from grmp.clip import shipped
 from grmp.clip.model import pixels, tokenize
 from grmp.data import decode
+from grmp.data.find import claim_output
 from grmp.errors import UserError
 from grmp.experiments.attribution import relevance
 from grmp.files import whole
@@ -29,14 +31,18 @@ WORDS = {  # shown -> captions that the CLIP was trained on
 }
 LOWERS, RAISES = (200, 60, 20), (30, 100, 200)
 STRONGEST = 0.65  # opacity of the patch with the largest relevance
+SOFTWARE = "grmp explain"  # the mark of an overlay, which may be written again
 EXTREMELY_COLOURFUL = 109  # Hasler and Suesstrunk, Measuring colourfulness in natural images, SPIE 2003
 
 
 def explain(path: Path, model: QualityModel, out: Path, pair: tuple[str, str] | None) -> dict[str, float]:
     """Write the overlay to ``out``; returns the quality, and for each pair of words the share of the first.
 
-    Raises UserError if the image cannot be read, or the CLIP knows none of the words in which the texts of ``pair`` differ.
+    Raises UserError if the image cannot be read, ``out`` is an image that this function did not write, or the CLIP knows none
+    of the words in which the texts of ``pair`` differ.
     """
+    if not _is_overlay(out):
+        claim_output(out)
     try:
         image = decode.open_any(path)
     except decode.FAULTS as error:
@@ -51,9 +57,17 @@ def explain(path: Path, model: QualityModel, out: Path, pair: tuple[str, str] | 
     shares = agrees(image, list(shown.values()))
     found |= {f"{good} / {bad}": share for (good, bad), share in zip(shown, shares, strict=True)}
     found["colourful / dull"] = colourful(np.asarray(image))
+    mark = PngImagePlugin.PngInfo()
+    mark.add_text("Software", SOFTWARE)
     with whole(out) as beside:
-        picture.save(beside, format="PNG")
+        picture.save(beside, format="PNG", pnginfo=mark)
     return found
+
+
+def _is_overlay(path: Path) -> bool:
+    with contextlib.suppress(OSError), Image.open(path, formats=["PNG"]) as opened:
+        return bool(opened.info.get("Software") == SOFTWARE)
+    return False
 
 
 def overlay(image: Image.Image, relevance: np.ndarray, share: float, aspect: str) -> Image.Image:

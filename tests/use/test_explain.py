@@ -65,6 +65,7 @@ def test_the_overlay_colours_patches_by_sign_and_leaves_the_margin():
 def test_the_command(photographs: Path, tmp_path: Path):
     out, image = tmp_path / "o.png", photographs / "coffee_blurred.jpg"
     texts = ("a sharp photo", "a blurry photo")
+    CliRunner().invoke(app, ["explain", str(image), "-o", str(out)])  # an overlay may be written again
     found = CliRunner().invoke(app, ["explain", str(image), "-o", str(out), "--json", "--text", *texts])
     shown = json.loads(found.stdout)
     assert list(shown) == ["quality", *(" / ".join(p) for p in (*explain.WORDS, texts)), "colourful / dull"]
@@ -77,3 +78,14 @@ def test_a_folder_is_no_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"\.: not a regular file"):
         CliRunner().invoke(app, ["explain", "."], catch_exceptions=False, standalone_mode=False)
+
+
+def test_no_photograph_is_replaced(photographs: Path, tmp_path: Path):
+    """As `-o *.png` asks for in a folder with two of them."""
+    other = tmp_path / "a.png"
+    Image.new("RGB", (8, 8)).save(other)
+    before = other.read_bytes()
+    for command in (["explain", str(photographs / "coffee_blurred.jpg"), "-o"], ["export", "--onnx"]):
+        with pytest.raises(UserError, match=r"a\.png exists and was not written by this command"):
+            CliRunner().invoke(app, [*command, str(other)], catch_exceptions=False, standalone_mode=False)
+    assert other.read_bytes() == before
