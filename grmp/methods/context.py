@@ -106,4 +106,4 @@ def embeddings(ctx: RunContext, images: np.ndarray) -> torch.Tensor:
     def compute(crops: Sequence[Crop]) -> torch.Tensor:
         return clip.map(clip.image, images, np.array([row for row, *_ in crops]))
 
-    return ctx.features.cache(("embedding", id(images)), lambda: compute).get(centre(rows, 0))
+    return ctx.features.cached(("embedding", id(images)), lambda: compute)(centre(rows, 0))
