@@ -160,11 +160,11 @@ def adaptation(s: Setting, count: int = 1) -> Work:
     rates = torch.full((count,), RATE, device=s.device)
     named = s.plain.named()
     for n, t in named.items():
-        t.requires_grad_(n in ready.active.tuned)
+        t.requires_grad_(n in ready.tuned)
 
     def ours() -> list[Tensor]:
         ready.train(True, rates, *batch)
-        return [t[0].detach().clone() for _, t in sorted(ready.active.tuned.items())]
+        return [t[0].detach().clone() for _, t in sorted(ready.tuned.items())]
 
     def theirs() -> list[Tensor]:
         with torch.no_grad(), s.reduced():
@@ -181,7 +181,7 @@ def adaptation(s: Setting, count: int = 1) -> Work:
                     else semantic_loss(s.plain.scenes(s.x, s.texts.scenes), teacher)
                 )
             value.backward()
-            both.append({n: t.clone() for n in ready.active.tuned if (t := named[n].grad) is not None})
+            both.append({n: t.clone() for n in ready.tuned if (t := named[n].grad) is not None})
         combined = regularize("published", *both, STRENGTH)
         decayed = {n: g + settings.weight_decay * named[n].detach() for n, g in combined.items()}
         return [named[n].detach() - RATE * g for n, g in sorted(decayed.items())]

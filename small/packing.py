@@ -15,7 +15,7 @@ def pack(name: str, shape: Shape, tensors: Tensors, known: torch.Tensor, folder:
 
     ``tensors`` are a whole CLIP with a stem; ``known`` (N,) are the token ids that the rows of its token embedding stand for.
     """
-    write(name, tensors | {shipped.IDS: known.to(torch.int32)}, {"config": shape.as_dict()}, folder)
+    write(name, tensors | {shipped.IDS: known.to(torch.int32)}, {"config": vars(shape)}, folder)
 
 
 def write(name: str, tensors: Tensors, metadata: dict[str, Any], folder: Path = shipped.FOLDER) -> None:

@@ -124,7 +124,7 @@ def make(trainer: Trainer, second: Tensors, stem_tensors: Tensors) -> tuple[Tens
         "weights": [a, b, shift],
     }
     card = {
-        "config": SHAPE.as_dict(),
+        "config": vars(SHAPE),
         "size": SIDE,
         "aspect": "squash",
         "scale": {"low": 0.0, "high": 1.0, "higher_better": True},

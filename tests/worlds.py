@@ -97,5 +97,5 @@ def build(world: Path, **changes: dict[str, Any]) -> Path:
     database(world, "pre", references=5, kinds=["blur", "noise"], seed=1)
     database(world, "target", references=8, kinds=["jpeg"], seed=2)
     backbone = weights.clip_weights(SHAPE)
-    checkpoints.save(world / checkpoints.PATH, backbone, {"config": SHAPE.as_dict()})
+    checkpoints.save(world / checkpoints.PATH, backbone, {"config": vars(SHAPE)})
     return world / "params.yaml"

@@ -25,5 +25,5 @@ def build(params: Params, root: Path, origin: Path | None = None) -> None:
     used = "" if settings.normalize in ("clip", shape.own) else f"; the settings use those of {settings.normalize}"
     activation = "QuickGELU" if shape.quick_gelu else "GELU"
     print(f"{card['name']}: activation {activation}; pixels of mean {mean} and standard deviation {deviation}{used}")
-    checkpoints.save(root / checkpoints.PATH, tensors, {"config": shape.as_dict()})
+    checkpoints.save(root / checkpoints.PATH, tensors, {"config": vars(shape)})
     write_json(root / "results/backbone.json", card)

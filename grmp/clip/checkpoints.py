@@ -24,19 +24,19 @@ PATH = Path("models/backbone.safetensors")
 def save(path: Path, tensors: Tensors, metadata: dict[str, Any]) -> None:
     """Write tensors and plain metadata; the file appears complete or not at all, and equal content has equal bytes."""
     contiguous = {n: t.detach().cpu().contiguous() for n, t in tensors.items()}
-    metadata = metadata | {DIGEST: _digest(contiguous, metadata)}
+    metadata = metadata | {DIGEST: digest(contiguous, metadata)}
     # under one key: safetensors writes several in an order that changes from run to run
     content = to_bytes(contiguous, {KEY: json.dumps(metadata, sort_keys=True)})
     with whole(path) as beside:  # safetensors' save_file leaves a stray file when killed, readable by its owner only
         beside.write_bytes(content)
 
 
-def _digest(tensors: Tensors, metadata: dict[str, Any]) -> str:
+def digest(tensors: Tensors, metadata: dict[str, Any]) -> str:
     """sha256 of tensors with their names, types and shapes, and of metadata."""
     found = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
         found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        found.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()
 
 
@@ -56,7 +56,7 @@ def read(
             raise ValueError("its metadata is not a table")
         stated = metadata.pop(DIGEST, None)  # the files of the package have none: index.json holds theirs
         tensors = {name: file.get_tensor(name) for name in ([] if only_metadata else file.keys())}
-        if stated and not only_metadata and stated != _digest(tensors, metadata):
+        if stated and not only_metadata and stated != digest(tensors, metadata):
             raise ValueError("its content does not have the digest that was written with it")
         return tensors, metadata
 

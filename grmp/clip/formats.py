@@ -35,23 +35,16 @@ PARTS = {  # transformers -> OpenAI
 PROJECTIONS = {"text_projection.weight": "text_projection", "visual_projection.weight": "visual.proj"}
 
 
-def read_weights(path: Path, digest: str, released: str) -> Tensors:
-    """Tensors by OpenAI names.
+def read_weights(path: Path, of_openai: bool) -> Tensors:
+    """Tensors by OpenAI names; ``of_openai`` says that it is the file of OpenAI's release, by its sha256.
 
     Raises UserError if the file cannot be read without executing code from it, or is corrupt.
-
-    Parameters
-    ----------
-    digest
-        sha256 of the file.
-    released
-        Address of OpenAI's release of this model, which contains its sha256; "" if there is none.
     """
     try:
         with warnings.catch_warnings(action="ignore"):  # about TorchScript, in which OpenAI released its weights
             if path.suffix.lower() == ".safetensors":
                 state = load_file(path)
-            elif digest in released.split("/"):
+            elif of_openai:
                 state = torch.jit.load(path, map_location="cpu").state_dict()
             else:
                 state = torch.load(path, map_location="cpu", weights_only=True)

@@ -21,7 +21,7 @@ Letters: B images, L tokens, D width, P prompt tokens, M context tokens, C texts
 import math
 import runpy
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import distribution
 
@@ -64,10 +64,6 @@ class Shape:
         """Prefixes of the tensors of the last ``count`` blocks of both towers."""
         towers = (("visual.", self.vision_layers), ("", self.text_layers))
         return [f"{t}transformer.resblocks.{i}." for t, n in towers for i in range(max(0, n - count), n)]
-
-    def as_dict(self) -> dict[str, int | bool | str]:
-        """Plain data, for checkpoints."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -133,13 +129,21 @@ class PromptedCLIP:
         """(B, 3, S, S) and text embeddings, the better quality first -> probability of the better one (B,)."""
         return self.logits(self.image(x), text).softmax(-1)[:, 0]
 
-    def score(self, images: Images, rows: np.ndarray, text: Tensor, batch: int = 64) -> np.ndarray:
+    def score(self, images: Images, rows: np.ndarray, text: Tensor) -> np.ndarray:
         """``quality`` of the centre crops of ``images[rows]``, (N,) in [0, 1]."""
-        return self.map(lambda x: self.quality(x, text), images, rows, batch).numpy()
+        return self.map(lambda x: self.quality(x, text), images, rows).numpy()
 
+    @torch.no_grad()
     def map(self, function: Callable[[Tensor], Tensor], images: Images, rows: np.ndarray, batch: int = 64) -> Tensor:
-        """``function`` of the centre crops of ``rows``: see ``map_images``."""
-        return map_images(function, images, rows, self.shape, self.device, batch)
+        """``function`` of normalised centre crops (B, 3, S, S), at most ``batch`` at a time, concatenated on the CPU.
+
+        ``images`` is (N, 3, S', S') uint8 with S' >= S, or features of a stem; ``rows`` are positions in it.
+        """
+        size, found = self.shape.image_size, []
+        for part in np.array_split(rows, max(1, math.ceil(len(rows) / batch))):
+            x = crop(images, centre(part, spare(images, size)), size).to(self.device)
+            found.append(function(pixels(x, self.shape)).cpu())
+        return torch.cat(found)
 
 
 @dataclass(frozen=True)
@@ -164,26 +168,6 @@ def pixels(images: Tensor, shape: Shape) -> Tensor:
     name = shape.stem or (shape.own if shape.normalize == "clip" else shape.normalize)
     mean, std = (torch.tensor(v, device=images.device).view(3, 1, 1) for v in MEAN_STD[name])
     return (images.float() / 255 - mean) / std
-
-
-@torch.no_grad()
-def map_images(
-    function: Callable[[Tensor], Tensor],
-    images: Images,
-    rows: np.ndarray,
-    shape: Shape,
-    device: torch.device,
-    batch: int = 64,
-) -> Tensor:
-    """``function`` of normalised centre crops (B, 3, S, S), at most ``batch`` at a time, concatenated on the CPU.
-
-    ``images`` is (N, 3, S', S') uint8 with S' >= S, ``rows`` are positions in it.
-    """
-    margin, found = spare(images, shape.image_size), []
-    for part in np.array_split(rows, max(1, math.ceil(len(rows) / batch))):
-        x = crop(images, centre(part, margin), shape.image_size).to(device)
-        found.append(function(pixels(x, shape)).cpu())
-    return torch.cat(found)
 
 
 @cache

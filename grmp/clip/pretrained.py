@@ -81,8 +81,12 @@ def fetch(settings: PretrainedBackbone, origin: Path | None) -> tuple[Tensors, S
     if not origin.is_file():
         raise UserError(f"{origin} is not a file; give the path of {FILE}")
     digest = sha256(origin)
-    released = open_clip.get_pretrained_cfg(settings.model.removesuffix("-quickgelu") + "-quickgelu", "openai") or {}
-    of_openai = digest in released.get("url", "").split("/")
+
+    def is_release(model: str, tag: str) -> bool:
+        """Whether the address of the release, as far as open_clip knows one, contains the sha256."""
+        return digest in (open_clip.get_pretrained_cfg(model, tag) or {}).get("url", "").split("/")
+
+    of_openai = is_release(settings.model.removesuffix("-quickgelu") + "-quickgelu", "openai")
     if settings.sha256 not in ("", digest) and not (of_openai and settings.pretrained == "openai"):
         raise UserError(
             f"{origin} has sha256 {digest}, not {settings.sha256}; download it again, or correct backbone.sha256 "
@@ -93,9 +97,10 @@ def fetch(settings: PretrainedBackbone, origin: Path | None) -> tuple[Tensors, S
         model = open_clip.create_model(settings.model)
     finally:
         logging.disable(logging.NOTSET)
-    if not settings.pretrained:  # a file of one's own may be a known release
-        settings = settings.model_copy(update={"pretrained": _tag(settings.model, digest)})
-    weights = read_weights(origin, digest, released.get("url", ""))
+    # a file of one's own may be a known release
+    known = (t for t in open_clip.list_pretrained_tags_by_model(settings.model) if is_release(settings.model, t))
+    tag = settings.pretrained or next(known, "")
+    weights = read_weights(origin, of_openai)
     if not open_clip.get_model_config(settings.model).get("quick_gelu"):
         _check_gelu(settings.model, origin, weights, of_openai)
     expected = {n: tuple(t.shape) for n, t in model.state_dict().items()}
@@ -105,22 +110,13 @@ def fetch(settings: PretrainedBackbone, origin: Path | None) -> tuple[Tensors, S
     tensors = {n: weights[n].float() for n in expected}
     model.load_state_dict(tensors)
     card = {
-        "name": f"{settings.model} ({settings.pretrained or 'own weights'})",
+        "name": f"{settings.model} ({tag or 'own weights'})",
         "source": repository or origin.name,
         "sha256": digest,
     }
-    mean = (open_clip.get_pretrained_cfg(settings.model, settings.pretrained) or {}).get("mean")
-    own = next((name for name, (known, _) in MEAN_STD.items() if mean and known == tuple(mean)), "clip")
+    mean = (open_clip.get_pretrained_cfg(settings.model, tag) or {}).get("mean")
+    own = next((name for name, (of_name, _) in MEAN_STD.items() if mean and of_name == tuple(mean)), "clip")
     return tensors, replace(shape_of(model.eval(), settings.normalize), own=own), card
-
-
-def _tag(model: str, digest: str) -> str:
-    """The tag of open_clip's whose file has this sha256, as far as open_clip knows it; "" for none."""
-    import open_clip
-
-    tags = open_clip.list_pretrained_tags_by_model(model)
-    known = (tag for tag in tags if digest in open_clip.get_pretrained_cfg(model, tag).get("url", "").split("/"))
-    return next(known, "")
 
 
 def _check_gelu(model: str, origin: Path, weights: Tensors, of_openai: bool) -> None:

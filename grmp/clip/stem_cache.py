@@ -5,7 +5,6 @@ centre crop are therefore computed once, for every method, split, epoch and prom
 an image's centre crop, not flipped (departure 12 has no effect then).
 """
 
-import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -17,6 +16,7 @@ import torch
 from tqdm import tqdm
 
 from grmp.clip import stem
+from grmp.clip.checkpoints import digest
 from grmp.clip.model import Backbone, pixels
 from grmp.code import code_digest
 from grmp.data.crops import centre, crop, spare
@@ -33,13 +33,16 @@ def inputs(root: Path, dataset: Dataset, backbone: Backbone) -> np.ndarray:
     """
     if not backbone.shape.stem or dataset.images.shape[1] == stem.CHANNELS:
         return dataset.images
-    weights = [t.cpu().numpy().tobytes() for n, t in sorted(backbone.weights.items()) if n.startswith(stem.PREFIX)]
-    convolutions = hashlib.sha256(b"".join(weights)).hexdigest()
-    array = Path(getattr(dataset.images, "filename", None) or "images.npy")
-    content = dataset.info.get("sha256", {}).get(array.name)  # none of a user's own images, which are in memory
-    content = content or hashlib.sha256(dataset.images.tobytes()).hexdigest()
+    assert isinstance(dataset.images, np.memmap)  # a user's own images are features already (``in_memory``)
+    array = Path(str(dataset.images.filename))
+    convolutions = digest({n: t for n, t in backbone.weights.items() if n.startswith(stem.PREFIX)}, {})
     # not the pixel statistics of the settings, which differ between protocols: a stem has its own
-    key = [content, convolutions, backbone.shape.image_size, code_digest("grmp.clip.stem_cache")]
+    key = [
+        dataset.info["sha256"][array.name],
+        convolutions,
+        backbone.shape.image_size,
+        code_digest("grmp.clip.stem_cache"),
+    ]
     path = root / "data/stem" / dataset.name / f"{array.stem}-{sha256_of(key)[:16]}.npy"
     if not path.is_file():
         with lock(root, f"stem-{dataset.name}"):

@@ -15,11 +15,6 @@ def stack_params(splits: Sequence[Tensors]) -> Tensors:
     return {n: torch.stack([p[n].detach() for p in splits]) for n in splits[0]}
 
 
-def take_params(stacked: Tensors, which: list[int]) -> Tensors:
-    """The tensors of these splits only, in this order."""
-    return {n: t.detach()[which] for n, t in stacked.items()}
-
-
 def vmap_splits(function: Callable[..., Any], *stacked: Any) -> Any:
     """Map ``function`` over the leading dimension S of tensors in nested dictionaries and tuples; so are its results.
 

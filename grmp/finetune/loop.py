@@ -20,14 +20,14 @@ Letters: S splits, B images, L tokens, D width, C texts.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from grmp.clip import lora, stem
+from grmp.clip import checkpoints, lora, stem
 from grmp.clip.graphs import Recording
 from grmp.clip.model import (
     Backbone,
@@ -41,10 +41,10 @@ from grmp.clip.model import (
     task_loss,
 )
 from grmp.clip.precision import reduced
-from grmp.clip.vmap import each_split, stack_params, take_params, vmap_splits
+from grmp.clip.vmap import each_split, stack_params, vmap_splits
 from grmp.data.crops import Crop, Images, centre, crop, cropped, draw_batches, draw_crops, spare
 from grmp.finetune.early_stopping import EarlyStopping
-from grmp.finetune.feature_cache import Budget, Compute, FeatureCache, FeatureStore, budget, digest
+from grmp.finetune.feature_cache import Compute, FeatureStore, budget
 from grmp.finetune.gradient_rules import angle, regularize
 from grmp.finetune.types import SplitData, SplitResult, Texts
 from grmp.params import Adapt, Tune
@@ -75,49 +75,22 @@ def finetune(
 
 
 @dataclass
-class Caches:
-    """Features of training crops, the teacher's scene logits for them, and features of test crops."""
-
-    train: FeatureCache
-    teacher: FeatureCache
-    test: FeatureCache
-
-
-@dataclass
 class SplitState:
     """Progress of one split."""
 
     data: SplitData
     targets: np.ndarray  # (K,) float32
     rng: np.random.Generator  # order of the labelled images
-    caches: Caches
+    features: Compute  # of training crops
+    teacher: Compute  # its scene logits for training crops
+    test_features: Compute  # of test crops
     rate: float
     stopping: EarlyStopping | None
-    history: list[dict[str, float]] = field(default_factory=list)
-    scores: np.ndarray = field(default_factory=lambda: np.empty(0))
-    tensors: Tensors | None = None
-    failure: str | None = None
-
-
-@dataclass
-class Active:
-    """The splits still in training, and their tensors with a leading dimension S; one that fails or ends is dropped."""
-
-    splits: list[SplitState]
-    tuned: Tensors  # trained
-    frozen: Tensors  # prompts that differ between splits; every other frozen tensor is shared
-    velocity: Tensors  # of SGD with momentum
-
-    def keep(self, wanted: Sequence[bool]) -> None:
-        """Drop the other splits."""
-        which = [i for i, is_wanted in enumerate(wanted) if is_wanted]
-        self.splits = [self.splits[i] for i in which]
-        self.tuned = {n: t.requires_grad_() for n, t in take_params(self.tuned, which).items()}
-        self.frozen, self.velocity = take_params(self.frozen, which), take_params(self.velocity, which)
+    result: SplitResult
 
 
 class Finetuner:
-    """Fine-tunes splits with equally many labels side by side."""
+    """Fine-tunes splits with equally many labels side by side; one that fails or ends is dropped."""
 
     def __init__(
         self,
@@ -142,22 +115,19 @@ class Finetuner:
         self.one_start = all(s.prompts is splits[0].prompts for s in splits)
         own = set() if self.one_start else set(splits[0].prompts)
         self.shared = {n: t for n, t in parts[0][1].items() if n not in own}
-        self.active = Active(
-            self._states(splits, [frozen for _, frozen in parts], store),
-            {n: t.requires_grad_() for n, t in stack_params([tuned for tuned, _ in parts]).items()},
-            stack_params([{n: t for n, t in frozen.items() if n in own} for _, frozen in parts]),
-            {},
-        )
+        self.tuned = {n: t.requires_grad_() for n, t in stack_params([tuned for tuned, _ in parts]).items()}  # (S, ...)
+        self.frozen = stack_params([{n: t for n, t in frozen.items() if n in own} for _, frozen in parts])  # (S, ...)
+        self.velocity: Tensors = {}  # of SGD with momentum
+        self.splits = self._states(splits, [frozen for _, frozen in parts], store)
         self.recordings = {"train": Recording(), "train on the task alone": Recording(), "score": Recording()}
-        self.trained_values = sum(t[0].numel() for t in self.active.tuned.values())
 
     def run(self) -> list[SplitResult]:
         """Train, then score the test images; results in the order of the splits."""
-        settings, method, active, everyone = self.settings, self.method, self.active, list(self.active.splits)
+        settings, method, everyone = self.settings, self.method, self.splits
         if settings.select == "test":
             self._evaluate(-1)
         for epoch in tqdm(range(settings.epochs), "epochs", leave=False, delay=5, disable=None):
-            splits = active.splits
+            splits = self.splits
             batches = [draw_batches(s.data.train.rows, settings, s.rng) for s in splits]
             rates = torch.tensor([s.rate for s in splits], device=self.device)
             sums, angles = np.zeros((2, len(splits))), torch.full((len(splits),), torch.nan)
@@ -172,30 +142,25 @@ class Finetuner:
                 values = losses.double().cpu().numpy()
                 for split, finite in zip(splits, np.isfinite(values).all(axis=0), strict=True):
                     place = f"epoch {epoch}, batch {number}, learning rate {split.rate:g}"
-                    split.failure = split.failure or (None if finite else f"loss is not finite at {place}")
-                if all(s.failure for s in splits):
+                    if not (finite or split.result.failure):
+                        split.result = SplitResult(failure=f"loss is not finite at {place}")
+                if all(s.result.failure for s in splits):
                     break
                 sums += values * len(members[0]) / len(splits[0].targets)
             for split, (task, semantic), turned in zip(splits, sums.T, angles.tolist(), strict=True):
                 row = {"epoch": epoch, "learning_rate": split.rate, "task_loss": task, "semantic_loss": semantic}
-                split.history.append(row | {"angle_deg": turned})
-            self._keep([s.failure is None for s in splits])
-            if active.splits and settings.select == "test":
-                going = self._evaluate(epoch)
-                self._keep_tensors(going)
-                self._keep(going)
-            if not active.splits:
+                if not split.result.failure:
+                    split.result.history.append(row | {"angle_deg": turned})
+            self._keep([s.result.failure is None for s in splits])
+            if self.splits and settings.select == "test":
+                self._keep(self._evaluate(epoch))
+            if not self.splits:
                 break
-        if active.splits and settings.select != "test":
-            for split, scores in zip(active.splits, self._predict(), strict=True):
-                split.scores = scores
-        self._keep_tensors([False] * len(active.splits))
-        return [
-            SplitResult(failure=s.failure)
-            if s.failure
-            else SplitResult(s.scores, s.history, self.trained_values, s.tensors)
-            for s in everyone
-        ]
+        if self.splits and settings.select != "test":
+            for split, scores in zip(self.splits, self._predict(), strict=True):
+                split.result.scores = scores
+        self._keep([False] * len(self.splits))
+        return [s.result for s in everyone]
 
     # ------------------------------------------------------------------------------------------------------------ set-up
 
@@ -218,51 +183,69 @@ class Finetuner:
             store.release()
             trained = tested = store
         else:
-            total = budget(settings.cache_gb, self.device).left
+            total = budget(settings.cache_gb, self.device)
             # test features are read again if epochs are chosen by them, or if several splits share them
             again = by_test or (len(splits) > 1 and self.one_start)
-            trained = FeatureStore(self.backbone, Budget(total / 2 if again else total))
-            tested = FeatureStore(self.backbone, Budget(total / 2 if again else 0.0))
-        self.stores = trained, tested  # their caches do not keep them
+            trained = FeatureStore(self.backbone, total / 2 if again else total)
+            tested = FeatureStore(self.backbone, total / 2 if again else 0.0)
+        trained_values = sum(t[0].numel() for t in self.tuned.values())
         states = []
         for data, of_split in zip(splits, frozen, strict=True):
             targets = data.train.quality[data.train.rows].astype(np.float32)
             if settings.label_scale == "set":
                 targets = (targets - targets.min()) / (targets.max() - targets.min())
-            stopping = EarlyStopping(settings, data.test.quality[data.test.rows]) if by_test else None
-            rng = np.random.default_rng([settings.seed, data.split])
-            caches = Caches(
+            state = SplitState(
+                data,
+                targets,
+                np.random.default_rng([settings.seed, data.split]),
                 self._features(data, of_split, data.train.images, self.first_changing, trained),
                 self._teacher(data, trained),
                 self._features(data, of_split, data.test.images, self.first, tested),
+                settings.learning_rate,
+                EarlyStopping(settings, data.test.quality[data.test.rows]) if by_test else None,
+                SplitResult(trained_values=trained_values),
             )
-            states.append(SplitState(data, targets, rng, caches, settings.learning_rate, stopping))
+            states.append(state)
         return states
 
-    def _features(
-        self, data: SplitData, frozen: Tensors, images: Images, block: int, store: FeatureStore
-    ) -> FeatureCache:
+    def _features(self, data: SplitData, frozen: Tensors, images: Images, block: int, store: FeatureStore) -> Compute:
         """Features of crops in front of a block."""
         clip, precision = PromptedCLIP(frozen, self.shape), self.settings.precision
         if block < 0:  # the images, which are in memory or mapped to it
-            load = loader(images, clip)
-            return FeatureCache(lambda crops: clip.features(load(crops), block), Budget(0.0))
+            return loader(images, clip)
         # in front of the first block there is no prompt yet
-        visual = [n for n in data.prompts if block and n in frozen and n.startswith("visual.")]
-        key = "features", id(images), block, precision, digest({n: frozen[n] for n in visual})
-        return store.cache(key, lambda: frozen_features(clip, images, block, precision))
+        visual = {n: frozen[n] for n in data.prompts if block and n in frozen and n.startswith("visual.")}
+        key = "features", id(images), block, precision, checkpoints.digest(visual, {})
+        return store.cached(key, lambda: of_crops(lambda x: clip.features(x, block), images, clip, precision))
 
-    def _teacher(self, data: SplitData, store: FeatureStore) -> FeatureCache:
-        """Scene logits of the teacher for training crops."""
+    def _teacher(self, data: SplitData, store: FeatureStore) -> Compute:
+        """Scene logits of the teacher for training crops, (B, C)."""
         teacher, precision = PromptedCLIP(data.teacher or self.backbone.weights, self.shape), self.settings.precision
         images, scenes = data.train.images, self.texts.scenes
-        key = "teacher", id(images), precision, id(data.teacher), digest({"scenes": scenes})
-        return store.cache(key, lambda: scene_logits(teacher, images, scenes, precision))
+
+        def make() -> Compute:
+            with torch.no_grad():
+                embedded = teacher.text(scenes)
+            return of_crops(lambda x: teacher.logits(teacher.image(x), embedded), images, teacher, precision)
+
+        key = "teacher", id(images), precision, id(data.teacher), checkpoints.digest({"scenes": scenes}, {})
+        return store.cached(key, make)
 
     def _keep(self, wanted: Sequence[bool]) -> None:
-        """Drop the other splits. Recordings refer to the tensors of all, so new ones are made."""
+        """Drop the other splits, and store the tensors of those that end well if they were asked for."""
+        parts = self.tuned, self.frozen, self.velocity
+        for i, (split, is_wanted) in enumerate(zip(self.splits, wanted, strict=True)):
+            if split.data.keep and not (is_wanted or split.result.failure):
+                split.result.tensors = self._clip(
+                    *({n: t[i].detach() for n, t in p.items()} for p in parts[:2])
+                ).weights
         if not all(wanted):
-            self.active.keep(wanted)
+            which = [i for i, is_wanted in enumerate(wanted) if is_wanted]
+            self.splits = [self.splits[i] for i in which]
+            self.tuned, self.frozen, self.velocity = ({n: t.detach()[which] for n, t in p.items()} for p in parts)
+            for tensor in self.tuned.values():
+                tensor.requires_grad_()
+            # they refer to the tensors of all
             self.recordings = {name: Recording() for name in self.recordings}
 
     # ---------------------------------------------------------------------------------------------------------- one batch
@@ -271,23 +254,16 @@ class Finetuner:
         """The CLIP of one split."""
         return PromptedCLIP(lora.effective(self.shared | frozen | tuned), self.shape)
 
-    def _keep_tensors(self, going: Sequence[bool]) -> None:
-        """Store the tensors of the splits that end here, if they were asked for."""
-        parts = (self.active.tuned, self.active.frozen)
-        for i, (split, goes_on) in enumerate(zip(self.active.splits, going, strict=True)):
-            if split.data.keep and not goes_on:
-                split.tensors = self._clip(*({n: t[i].detach() for n, t in part.items()} for part in parts)).weights
-
     def load(self, epoch: int, number: int, batches: int, members: list[np.ndarray]) -> list[Tensor]:
         """Features (S, B, ...), teacher's scene logits (S, B, C), targets and weights (S, B) of a batch."""
         inputs = []
-        for split, chosen in zip(self.active.splits, members, strict=True):
+        for split, chosen in zip(self.splits, members, strict=True):
             train, margin = split.data.train, spare(split.data.train.images, self.shape.image_size)
             rows, drawn = train.rows[chosen], (margin, self.settings, batches, epoch, number, split.data.split)
             crops = draw_crops(rows, *drawn) if cropped(train.images) else centre(rows, 0)
             weights = np.ones(len(chosen)) if train.weights is None else train.weights[rows]
             both = np.stack([split.targets[chosen], weights]).astype(np.float32)
-            frozen = split.caches.train.get(crops), split.caches.teacher.get(crops)
+            frozen = split.features(crops), split.teacher(crops)
             inputs.append((*frozen, *torch.from_numpy(both).to(self.device)))
         return [torch.stack(column) for column in zip(*inputs, strict=True)]
 
@@ -319,7 +295,7 @@ class Finetuner:
             clip, first, heat = self._clip(tuned, frozen), self.first_changing, self.settings.temperature
             return losses(clip, first, texts, features, teacher, target, heat, masks[0] if masks else None, weight)
 
-        tensors = self.active.tuned, self.active.frozen
+        tensors = self.tuned, self.frozen
         with reduced(self.device, self.settings.precision):
             task, semantic = each_split(one, *tensors, vmap_splits(encode, *tensors), *batch)
         return task, semantic
@@ -329,12 +305,12 @@ class Finetuner:
 
         Returns the angles (S,) between the gradients, or None without a semantic loss.
         """
-        tuned, method, settings = self.active.tuned, self.method, self.settings
+        tuned, method, settings = self.tuned, self.method, self.settings
         # splits share no trained tensor, so the gradient of the sum holds the gradient of each
         g_d, g_g = gradients(task.sum(), None if semantic is None else semantic.sum(), tuned)
         angles = None if semantic is None else vmap_splits(angle, g_d, g_g)
         combined = vmap_splits(lambda d, g: regularize(method.rule, d, g, method.strength), g_d, g_g)
-        sgd_step(tuned, combined, self.active.velocity, rates, settings.momentum, settings.weight_decay)
+        sgd_step(tuned, combined, self.velocity, rates, settings.momentum, settings.weight_decay)
         return angles
 
     # --------------------------------------------------------------------------------------------------------- evaluation
@@ -342,7 +318,7 @@ class Finetuner:
     @torch.no_grad()
     def _predict(self) -> list[np.ndarray]:
         """Predicted quality of each split's test images, (N test,) each."""
-        splits, tensors = self.active.splits, (self.active.tuned, self.active.frozen)
+        splits, tensors = self.splits, (self.tuned, self.frozen)
         count = max(len(s.data.test.rows) for s in splits)
         parts = math.ceil(count / TEST_BATCH[self.device.type])
         count += -count % parts if self.device.type == "cuda" else 0  # batches of one size are recorded once
@@ -369,7 +345,7 @@ class Finetuner:
             features = []
             for split, of_split in zip(splits, part, strict=True):
                 margin = spare(split.data.test.images, self.shape.image_size)
-                features.append(split.caches.test.get(centre(of_split, margin)))
+                features.append(split.test_features(centre(of_split, margin)))
             scores.append(self.recordings["score"](score_batch, texts, torch.stack(features))[0].cpu().numpy())
         whole = np.concatenate(scores, axis=1)
         return [row[: len(s.data.test.rows)] for row, s in zip(whole, splits, strict=True)]
@@ -378,12 +354,12 @@ class Finetuner:
         """Update every split's early stopping with its test scores (departure 8); True for splits that continue."""
         # -1, before training, is due as well
         due = epoch % self.settings.evaluate_every == self.settings.evaluate_every - 1
-        scores = self._predict() if due else [None] * len(self.active.splits)
+        scores = self._predict() if due else [None] * len(self.splits)
         going = []
-        for split, found in zip(self.active.splits, scores, strict=True):
+        for split, found in zip(self.splits, scores, strict=True):
             assert split.stopping is not None  # select: test
             going.append(not split.stopping.update(found, epoch))
-            split.rate, split.scores = split.stopping.rate, split.stopping.best
+            split.rate, split.result.scores = split.stopping.rate, split.stopping.best
         return going
 
 
@@ -396,30 +372,16 @@ def loader(images: Images, clip: PromptedCLIP) -> Callable[[Sequence[Crop]], Ten
     return lambda crops: pixels(crop(images, crops, shape.image_size).to(like.device), shape).to(like.dtype)
 
 
-def frozen_features(clip: PromptedCLIP, images: Images, block: int, precision: str) -> Compute:
-    """From crops of the images to features in front of a block, (B, L, D)."""
+def of_crops(function: Callable[[Tensor], Tensor], images: Images, clip: PromptedCLIP, precision: str) -> Compute:
+    """From crops of the images to what ``function`` makes of what the CLIP reads, without gradients."""
     load, record = loader(images, clip), Recording()
 
     @torch.no_grad()
-    def features(x: Tensor) -> tuple[Tensor]:
+    def compute(x: Tensor) -> tuple[Tensor]:
         with reduced(x.device, precision):
-            return (clip.features(x, block),)
+            return (function(x),)
 
-    return lambda crops: record(features, load(crops))[0]
-
-
-def scene_logits(teacher: PromptedCLIP, images: Images, scenes: Tensor, precision: str) -> Compute:
-    """From crops of the images to logits of the scene texts, (B, C)."""
-    load, record = loader(images, teacher), Recording()
-    with torch.no_grad():
-        embedded = teacher.text(scenes)
-
-    @torch.no_grad()
-    def logits(x: Tensor) -> tuple[Tensor]:
-        with reduced(x.device, precision):
-            return (teacher.logits(teacher.image(x), embedded),)
-
-    return lambda crops: record(logits, load(crops))[0]
+    return lambda crops: record(compute, load(crops))[0]
 
 
 def tuned_names(shape: Shape, train: Sequence[str], blocks: int) -> tuple[str, ...]:

@@ -164,7 +164,7 @@ class QualityModel:
     def save(self, path: Path) -> None:
         """Write the model; the file appears complete or not at all."""
         tensors = {n: t for n, t in self.clip.weights.items() if n.startswith(NEEDED)} | {TEXT: self.text}
-        checkpoints.save(path, tensors, self.card | {"config": self.clip.shape.as_dict()})
+        checkpoints.save(path, tensors, self.card | {"config": vars(self.clip.shape)})
 
 
 def load(

@@ -98,12 +98,12 @@ def each(one: Callable[[int], SplitResult]) -> Splitwise:
 
 def embeddings(ctx: RunContext, images: np.ndarray) -> torch.Tensor:
     """Unit-length embeddings (N, E) of the centre crops of ``images`` by the backbone without prompts, on the CPU."""
-    clip, rows = ctx.backbone, np.arange(len(images))
-    if not ctx.features:
-        return clip.map(clip.image, images, rows)
     from grmp.data.crops import centre
+
+    clip = ctx.backbone
 
     def compute(crops: Sequence[Crop]) -> torch.Tensor:
         return clip.map(clip.image, images, np.array([row for row, *_ in crops]))
 
-    return ctx.features.cache(("embedding", id(images)), lambda: compute).get(centre(rows, 0))
+    get = ctx.features.cached(("embedding", id(images)), lambda: compute) if ctx.features else compute
+    return get(centre(range(len(images)), 0))

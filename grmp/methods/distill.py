@@ -93,7 +93,6 @@ def learn(
 
 def prepare(ctx: RunContext, method: Distill) -> Splitwise:
     """Fine-tune the teacher on each split, let it score images of the training side, train the student on its scores."""
-    from grmp.clip.model import map_images
     from grmp.data.splits import Splits
     from grmp.methods import tune
 
@@ -112,8 +111,7 @@ def prepare(ctx: RunContext, method: Distill) -> Splitwise:
         network, result = learn(ctx, learned.test(split), taught.scores, method.fit, seed)
         if result.failure:
             return result
-        test, shape = ctx.tested.test(split), ctx.backbone.shape
-        scores = map_images(network, ctx.target.images, test, shape, ctx.device, BATCH)
+        scores = ctx.backbone.map(network, ctx.target.images, ctx.tested.test(split), BATCH)
         return replace(result, scores=scores.numpy())
 
     return lambda numbers: [one(*pair) for pair in zip(numbers, teach(numbers), strict=True)]

@@ -46,45 +46,39 @@ def learn(
     seed: tuple[int, int],
     device: torch.device,
 ) -> tuple[Network, SplitResult]:
-    """A fresh network and what ``fit`` says of its training on ``targets`` (N,).
+    """A fresh network, trained, and its history (one row per epoch) without scores, or a failure.
 
-    Its ``head`` outputs their mean for every input at first, so that few labels need not unlearn a random function.
+    Its ``head`` outputs the targets' mean for every input at first, so that few labels need not unlearn a random function.
+
+    Parameters
+    ----------
+    inputs
+        From positions into ``targets`` (B,) and the epoch's number to a batch that the network maps to (B,) scores.
+    targets
+        (N,) quality, or a teacher's scores.
+    seed
+        Of the start and of the order of the batches.
     """
     network = fresh(build, torch.Generator().manual_seed(1000 * seed[0] + seed[1]), device)
     on_device, head = torch.from_numpy(targets.astype(np.float32)).to(device), network.get_submodule("head")
     assert isinstance(head, nn.Linear)
     nn.init.zeros_(head.weight)
     nn.init.constant_(head.bias, float(on_device.mean()))
-    return network, fit(network, inputs, on_device, settings, seed)
-
-
-def fit(model: nn.Module, inputs: Inputs, targets: Tensor, settings: Fit, seed: tuple[int, ...]) -> SplitResult:
-    """Train ``model`` in place; returns its history (one row per epoch) without scores, or a failure.
-
-    Parameters
-    ----------
-    inputs
-        From positions into ``targets`` (B,) and the epoch's number to a batch that the model maps to (B,) scores.
-    targets
-        (N,) float32, on the model's device.
-    seed
-        Of the order of the batches.
-    """
-    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     rng, history = np.random.default_rng(seed), []
     for epoch in range(settings.epochs):
         rate = settings.learning_rate * (1 + math.cos(math.pi * epoch / settings.epochs)) / 2
         optimizer.param_groups[0]["lr"], total = rate, 0.0
         order = rng.permutation(len(targets))
         for number, members in enumerate(np.array_split(order, math.ceil(len(order) / settings.batch))):
-            loss = F.smooth_l1_loss(model(inputs(members, epoch)), targets[members])
+            loss = F.smooth_l1_loss(network(inputs(members, epoch)), on_device[members])
             value = float(loss.detach())
             if not math.isfinite(value):
                 place = f"epoch {epoch}, batch {number}, learning rate {rate:g}"
-                return SplitResult(failure=f"loss is not finite at {place}")
+                return network, SplitResult(failure=f"loss is not finite at {place}")
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
             total += value * len(members) / len(targets)
         history.append({"epoch": epoch, "learning_rate": rate, "task_loss": total})
-    return SplitResult(history=history, trained_values=sum(t.numel() for t in model.parameters()))
+    return network, SplitResult(history=history, trained_values=sum(t.numel() for t in network.parameters()))

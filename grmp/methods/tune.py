@@ -18,10 +18,11 @@ from grmp.finetune.gradient_rules import RULES
 from grmp.finetune.loop import finetune
 from grmp.finetune.types import TEACHER_SCENE, SplitData, SplitResult, Subset, Texts
 from grmp.methods.context import RunContext, Splitwise
-from grmp.params import STARTS, Tune
+from grmp.params import Tune
 
 PLAIN = "a photo with {}."  # finetune.py, IQACLIP: the quality texts without a context
-FRESH = ("visual", "random")  # starts with visual prompts of each split's own
+# which of the fresh prompts a method has that starts without learned ones
+FRESH = {"none": (), "context": ("ctx",), "visual": ("visual.",), "random": ("ctx", "visual.")}
 
 
 def prepare(ctx: RunContext, method: Tune) -> Splitwise:
@@ -44,35 +45,32 @@ def split_data(ctx: RunContext, method: Tune) -> tuple[Texts, Callable[[int], Sp
     """
     if method.rule not in RULES:
         raise UserError(f"rule '{method.rule}' is not defined in gradient_rules.py; known: {', '.join(RULES)}")
-    p, begin = ctx.params.prompts, ctx.params.start_of(method)
-    has_context = begin not in ("none", "visual")
-    quality = prompted_texts(p.classes, p.text_tokens) if has_context else [PLAIN.format(c) for c in p.classes]
-    scenes = [TEACHER_SCENE.format(s) for s in ctx.params.adapt.scenes]
-    texts = Texts(*map(tokenize, (quality, scenes)))
-
-    learned = [] if begin in STARTS else load_prompts(ctx.root, begin, ctx.backbone, p)
-    images = place(ctx.inputs(ctx.source), ctx.device)
-    target_images = images if ctx.target is ctx.source else place(ctx.inputs(ctx.target), ctx.device)
-
-    def start(split: int) -> Tensors:
-        generator = torch.Generator().manual_seed(1000 * ctx.params.adapt.seed + split)
-        visual = p.visual_tokens if begin in FRESH else 0
-        prompts = random_prompts(ctx.backbone.shape, visual, p.visual_layers, p.text_tokens, p.norm, generator)
-        dropped = [] if has_context else ["ctx"]
-        if begin in ("none", "context"):  # no visual prompts, so none of their LayerNorm either
-            dropped += ["visual.prompt_norm.weight", "visual.prompt_norm.bias"]
-        return {n: t for n, t in prompts.items() if n not in dropped}
 
     def on_device(prompts: Tensors) -> Tensors:
         return {n: t.to(ctx.device) for n, t in prompts.items()}
 
-    shared = [on_device(prompts) for prompts in learned]  # split s starts from pre-training run s modulo their number
+    p, begin = ctx.params.prompts, ctx.params.start_of(method)
+    plain = begin in ("none", "visual")
+    quality = [PLAIN.format(c) for c in p.classes] if plain else prompted_texts(p.classes, p.text_tokens)
+    scenes = [TEACHER_SCENE.format(s) for s in ctx.params.adapt.scenes]
+    texts = Texts(*map(tokenize, (quality, scenes)))
+
+    learned = [] if begin in FRESH else list(map(on_device, load_prompts(ctx.root, begin, ctx.backbone, p)))
+    images = place(ctx.inputs(ctx.source), ctx.device)
+    target_images = images if ctx.target is ctx.source else place(ctx.inputs(ctx.target), ctx.device)
+
+    def start(split: int) -> Tensors:
+        if learned:  # split s starts from pre-training run s modulo their number
+            return learned[split % len(learned)]
+        generator = torch.Generator().manual_seed(1000 * ctx.params.adapt.seed + split)
+        sizes = p.visual_tokens, p.visual_layers, p.text_tokens
+        prompts = random_prompts(ctx.backbone.shape, *sizes, p.norm, generator)
+        return on_device({n: t for n, t in prompts.items() if n.startswith(FRESH[begin])})
 
     def data(split: int) -> SplitData:
         train = Subset(images, ctx.quality, ctx.splits.train(split, ctx.shots), ctx.weights)
         test = Subset(target_images, ctx.target.index["quality"].to_numpy(np.float64), ctx.tested.test(split))
-        prompts = shared[split % len(shared)] if shared else on_device(start(split))
-        return SplitData(split, prompts, train, test)
+        return SplitData(split, start(split), train, test)
 
     return texts, data
 

@@ -230,18 +230,20 @@ def _settings(settings: Pretrain) -> dict[str, Any]:
 
 def _identity(params: Params, name: str, loaded: dict[str, list[Dataset]], backbone: Backbone) -> str:
     """Digest of everything that determines the learned prompts."""
-    groups = {"variant": params.variants[name], "prompts": params.prompts}
     views = params.pretrain_views
     images = {
         d: [s.info["views"][v] for s, v in zip(sides, views[-len(sides) :], strict=True)] for d, sides in loaded.items()
     }
-    used = {group: values.model_dump() for group, values in groups.items()} | {"databases": images}
-    used |= {
+    used = {
+        "variant": params.variants[name].model_dump(),
+        "prompts": params.prompts.model_dump(),
+        "databases": images,
         "pretrain": _settings(params.pretrain),
         "backbone": backbone.sha256,
         "normalize": params.backbone.normalize,
+        "code": code_digest("grmp.pretrain.train"),
     }
-    return sha256_of(used | {"code": code_digest("grmp.pretrain.train")})
+    return sha256_of(used)
 
 
 def _up_to_date(path: Path, identity: str) -> bool:

@@ -24,7 +24,7 @@ from grmp.clip.model import Backbone, PromptDropout, Tensors, pixels
 from grmp.data.crops import Images
 from grmp.errors import UserError
 from grmp.params import Pretrain, Triplets
-from grmp.pretrain.meta import Batch, Inner, Loss, Losses
+from grmp.pretrain.meta import Batch, Inner, Losses
 from grmp.pretrain.tasks import load
 
 # The images of one source under one distortion: positions in the prepared array, and the level of each.
@@ -108,20 +108,16 @@ class Learner:
         query = of(task.query, self.settings.query_batch)
         return of(task.support, self.settings.support_batch), query
 
-    def loss(self, dropout: PromptDropout | None = None) -> Loss:
-        """mean max(0, margin + |a - n| - |a - f|) of the embeddings of a batch under given prompts."""
+    def visit(self, batches: tuple[list[Batch], list[Batch]], seed: Sequence[int]) -> Losses:
+        """A step for each support batch of a task on mean max(0, margin + |a - n| - |a - f|); ``seed`` is that of dropout."""
+        dropout = PromptDropout(self.dropout, self.prompts, [seed])
 
         def loss(prompts: Tensors, batch: Batch) -> Tensor:
-            masks = [m.squeeze(0) for m in dropout.masks(len(batch[0]))] if dropout else []
+            masks = [m.squeeze(0) for m in dropout.masks(len(batch[0]))]
             image = self.backbone.prompted(prompts).image(pixels(batch[0], self.backbone.shape), *masks)
             anchor, nearer, farther = image.chunk(3)
             return F.triplet_margin_loss(anchor, nearer, farther, margin=self.variant.margin)
 
-        return loss
-
-    def visit(self, batches: tuple[list[Batch], list[Batch]], seed: Sequence[int]) -> Losses:
-        """A step for each support batch of a task; ``seed`` is that of dropout."""
-        loss = self.loss(PromptDropout(self.dropout, self.prompts, [seed]))
         steps = [self.inner.step(loss, batch) for batch in batches[0]]
         with torch.no_grad():
             return steps, [float(loss(self.prompts, batch)) for batch in batches[1]]

@@ -58,3 +58,11 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"cannot write .*No space left on device"):
         checkpoints.save(tmp_path / "c.safetensors", {"a": torch.ones(3)}, {})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_digest_tells_contents_apart():
+    def digest(**change):
+        return checkpoints.digest({"a": torch.zeros(2, 3), "b": torch.ones(2)} | change, {})
+
+    assert digest() == checkpoints.digest({"b": torch.ones(2), "a": torch.zeros(2, 3)}, {})
+    assert len({digest(), digest(a=torch.zeros(3, 2)), digest(b=torch.zeros(2))}) == 3

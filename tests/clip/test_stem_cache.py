@@ -71,11 +71,3 @@ def test_of_larger_images_the_centre_crop_is_read(backbone, dataset, tmp_path):
     x = pixels(torch.from_numpy(np.array(toy.images[:, :, 10:234, 10:234])), backbone.shape)
     with torch.no_grad():
         np.testing.assert_allclose(features, stem_cache.stem.features(backbone.weights, x), atol=1e-4)
-
-
-def test_images_in_memory_are_known_by_their_content(backbone, dataset, tmp_path):
-    """A user's own rated images have no array on disk."""
-    one, other = (Dataset("own", d.index, np.array(d.images), {}) for d in (dataset(1, count=1), dataset(2, count=1)))
-    found = [np.array(stem_cache.inputs(tmp_path, d, backbone)) for d in (one, other, one)]
-    assert (found[0] == found[2]).all()
-    assert (found[0] != found[1]).any()

@@ -87,7 +87,7 @@ def test_runs_of_one_process_share_features_of_a_stem_and_change_no_byte(tmp_pat
     monkeypatch.setattr(worlds, "SIZE", 244)
     names, clip = ["zero_shot", "ridge", "random_prompts", "random_qgr"], shipped.load("small")
     file = worlds.build(tmp_path / "w", run={"few_shot": {"methods": names, "shots": [6]}})
-    checkpoints.save(file.parent / checkpoints.PATH, clip.weights, {"config": clip.shape.as_dict()})
+    checkpoints.save(file.parent / checkpoints.PATH, clip.weights, {"config": vars(clip.shape)})
     loaded, apart = params.load(file), copies.copy(file, tmp_path / "apart")
     feature_cache._of_process.clear()
     for key in loaded.run.run_keys():

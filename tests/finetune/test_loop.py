@@ -21,7 +21,7 @@ from grmp.clip.model import (
 )
 from grmp.data import crops
 from grmp.finetune import loop
-from grmp.finetune.feature_cache import Budget, FeatureStore
+from grmp.finetune.feature_cache import FeatureStore
 from grmp.finetune.gradient_rules import regularize
 from grmp.finetune.loop import finetune, sgd_step
 from grmp.finetune.types import TEACHER_SCENE, SplitData, Subset, Texts
@@ -209,7 +209,8 @@ def test_trained_values_are_counted(world):
     assert {"visual.proj", "visual.prompt_embeddings", "visual.transformer.resblocks.1.ln_1.bias"} <= set(frozen)
 
 
-def test_published_number_of_trained_values():
+def test_published_number_of_trained_values(monkeypatch):
+    monkeypatch.setattr(weights, "value", lambda name, size: torch.empty(size, device="meta"))
     shape = Shape(512, 224, 16, 768, 12, 12, 512, 12, 8, True, "imagenet")
     sizes = {n: t.numel() for n, t in weights.clip_weights(shape).items()} | {"ctx": 4 * 512}
     assert (
@@ -424,7 +425,7 @@ def test_kept_tensors_are_the_adapted_clip(world, at_once, train):
 @pytest.mark.parametrize("own", [False, True])
 def test_a_store_changes_no_byte(world, own):
     arguments = backbone(torch.float32), world[2], tune(), Adapt(**SETTINGS)
-    three, store = jobs(world, torch.float32, own), FeatureStore(arguments[0], Budget(2.0**30))
+    three, store = jobs(world, torch.float32, own), FeatureStore(arguments[0], 2.0**30)
     kept = [finetune(*arguments, [j], store)[0] for j in three]
     for a, b in zip(kept, alone(*arguments, three), strict=True):
         assert a.scores.tobytes() == b.scores.tobytes()
@@ -437,17 +438,18 @@ def test_a_store_changes_no_byte(world, own):
 
 
 @pytest.mark.parametrize("own", [False, True])
-def test_test_features_are_kept_if_splits_share_them(world, own):
-    arguments = backbone(torch.float32), world[2], tune(), Adapt(**SETTINGS | {"cache_gb": 1.0})
-    stores = loop.Finetuner(*arguments, jobs(world, torch.float32, own)).stores
-    assert [store.budget.left for store in stores] == ([2.0**30, 0.0] if own else [2.0**29, 2.0**29])
+def test_test_features_are_kept_if_splits_share_them(world, own, monkeypatch):
+    arguments, made = (backbone(torch.float32), world[2], tune(), Adapt(**SETTINGS | {"cache_gb": 1.0})), []
+    monkeypatch.setattr(loop, "FeatureStore", lambda clip, room: made.append(room) or FeatureStore(clip, room))
+    loop.Finetuner(*arguments, jobs(world, torch.float32, own))
+    assert made == ([2.0**30, 0.0] if own else [2.0**29, 2.0**29])
 
 
 def test_features_of_a_stem_are_neither_cropped_nor_flipped(world):
     features = np.random.default_rng(0).normal(size=(21, 5, 4, 4)).astype(np.float32)
     clip = backbone(torch.float32)
     clip.weights["visual.conv1.weight"] = torch.randn(64, 5, 1, 1, generator=torch.Generator().manual_seed(0)) / 5
-    store = FeatureStore(clip, Budget(2.0**30))
+    store = FeatureStore(clip, 2.0**30)
     settings = Adapt(**SETTINGS | {"views": 4})
     finetune(clip, world[2], tune(), settings, [job(world, features)], store)
     crops_of = {key[0]: set(cache.kept) for key, cache in store.caches.items()}

@@ -6,10 +6,8 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 
-from grmp.clip.model import map_images
 from grmp.methods import distill
 from grmp.params import Fit
-from tests.worlds import SHAPE
 
 CPU = torch.device("cpu")
 FIT = Fit(epochs=40, learning_rate=3e-3, weight_decay=1e-2, batch=8)
@@ -23,7 +21,7 @@ def srcc(scores, quality):
 def run_student(bright, scores, settings=FIT, seed=(7, 2)):
     ctx = SimpleNamespace(source=SimpleNamespace(images=bright[1]), backbone=bright[0], device=CPU)
     student, result = distill.learn(ctx, TRAIN, scores, settings, seed)
-    return map_images(student, bright[1], TEST, SHAPE, CPU, 256).numpy(), result
+    return bright[0].map(student, bright[1], TEST, 256).numpy(), result
 
 
 def test_student_learns_from_the_teachers_scores_and_repeats_its_bytes(bright):

@@ -1,9 +1,10 @@
 """Small networks beside CLIP: seeded start, fixed schedule."""
 
+import numpy as np
 import torch
 from torch import nn
 
-from grmp.methods.small_net import fit, fresh
+from grmp.methods.small_net import fresh, learn
 from grmp.params import Fit
 
 CPU = torch.device("cpu")
@@ -23,15 +24,21 @@ def test_start_is_seeded_and_leaves_the_global_generator_alone():
     assert torch.equal(one["1.weight"], torch.ones(4))
 
 
-def test_fit_finds_a_linear_truth_and_its_rate_falls_to_nothing():
+class Linear(nn.Sequential):
+    def __init__(self):
+        super().__init__()
+        self.add_module("head", nn.Linear(3, 1))
+        self.append(nn.Flatten(0))
+
+
+def test_it_finds_a_linear_truth_and_its_rate_falls_to_nothing():
     x = torch.randn(64, 3, generator=torch.Generator().manual_seed(0))
-    truth = x @ torch.tensor([0.5, -1.0, 2.0])
-    model = fresh(lambda: nn.Sequential(nn.Linear(3, 1), nn.Flatten(0)), torch.Generator().manual_seed(1), CPU)
+    truth = (x @ torch.tensor([0.5, -1.0, 2.0])).numpy()
     settings = Fit(epochs=200, learning_rate=0.05, weight_decay=0.0, batch=16)
-    found = fit(model, lambda members, epoch: x[members], truth, settings, (1, 2))
+    model, found = learn(Linear, lambda members, epoch: x[members], truth, settings, (1, 2), CPU)
     history = found.history
     assert history[-1]["task_loss"] < 1e-5 < history[0]["task_loss"]
-    assert torch.allclose(model[0].weight[0], torch.tensor([0.5, -1.0, 2.0]), atol=0.01)
+    assert torch.allclose(model.head.weight[0], torch.tensor([0.5, -1.0, 2.0]), atol=0.01)
     assert [h["epoch"] for h in history] == list(range(200))
     assert history[0]["learning_rate"] == 0.05
     assert history[-1]["learning_rate"] < 1e-5
@@ -39,8 +46,7 @@ def test_fit_finds_a_linear_truth_and_its_rate_falls_to_nothing():
 
 
 def test_loss_that_is_not_finite_names_the_place():
-    model = fresh(build, torch.Generator().manual_seed(1), CPU)
-    targets = torch.tensor([0.0, float("nan"), 1.0])
+    targets = np.array([0.0, float("nan"), 1.0])
     settings = Fit(epochs=2, learning_rate=0.5, weight_decay=0.0, batch=4)
-    found = fit(model, lambda members, epoch: torch.zeros(len(members), 3), targets, settings, (1,))
+    _, found = learn(Linear, lambda members, epoch: torch.zeros(len(members), 3), targets, settings, (1, 2), CPU)
     assert found.failure == "loss is not finite at epoch 0, batch 0, learning rate 0.5"

@@ -19,7 +19,7 @@ from grmp.clip.model import (
 )
 from grmp.data import dataset as prepared
 from grmp.data import splits
-from grmp.finetune.feature_cache import Budget, FeatureStore
+from grmp.finetune.feature_cache import FeatureStore
 from grmp.methods import tune
 from grmp.methods.context import RunContext
 from grmp.pretrain.train import pretrain
@@ -55,7 +55,7 @@ def test_upper_is_taught_by_a_clip_that_knows_quality(world):
     random = loaded.methods["upper"].model_copy(update={"prompts": "random"})  # learned ones know this world already
     loaded = loaded.model_copy(update={"methods": loaded.methods | {"upper": random}})
     case = tiny_case(loaded, world.parent)
-    store = FeatureStore(case.backbone, Budget(2.0**28))
+    store = FeatureStore(case.backbone, 2.0**28)
     case = replace(case, features=store)
     db, parts, backbone = case.source, case.splits, case.backbone
     seen, asked = [], tune.finetune
