@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from grmp.report.plotting import PAGE, draw_splits, finished, medians, method_styles, panels, styled
 from grmp.report.results import Results, at, kind_title, title
-from grmp.report.table import Table, merged, number
+from grmp.report.table import Table, in_print, number
 
 
 def _rows(results: Results, methods: Sequence[str], shots: int | str) -> pd.DataFrame:
@@ -79,10 +79,8 @@ def by_level(results: Results, methods: list[str], shots: int | str) -> Figure |
 def distortion_table(results: Results, methods: list[str], shots: int | str, pair: tuple[str, str] | None) -> Table:
     """The values of the heat map, and the mean difference over splits between the two methods of ``pair``."""
     data = by_distortion(results, methods, shots)
-    shown = pd.DataFrame({"Database": merged(data["database"].map(title))})
-    shown["Distortion"] = [kind_title(kind) for kind in data["distortion"]]
-    for name in methods:
-        shown[results.label(name)] = [number(v) for v in data[name].astype(float)]
+    heads = {"database": "Database", "distortion": "Distortion"} | {name: results.label(name) for name in methods}
+    shown = in_print(results, data, heads)
     text = "Median SRCC over splits on the test images of one distortion type, all levels together."
     if pair is not None:
         table = _rows(results, pair, shots).query("level.isna()")

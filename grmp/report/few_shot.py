@@ -13,7 +13,7 @@ from grmp.metrics import srcc
 from grmp.report.plotting import GREY, draw_splits, finished, method_styles, note, panels, styled
 from grmp.report.published import BLANK, PAPER, published_scores
 from grmp.report.results import Results, at, title
-from grmp.report.table import SPLITS_NOTE, Table, amount, join, merged, missing_runs, number, with_interval
+from grmp.report.table import SPLITS_NOTE, Table, amount, in_print, join, merged, missing_runs, number, with_interval
 
 Shots = Sequence[int | str]
 CAPTIONS = {
@@ -145,9 +145,7 @@ def shared_table(results: Results, kind: str, shots: Shots, methods: Sequence[st
     if not rows:
         return None
     data = pd.DataFrame(rows, columns=["database", "method", "shots", *groups])
-    shown = pd.DataFrame({"Database": merged(data["database"].map(title)), "Method": data["method"].map(results.label)})
-    shown["Labels"] = data["shots"].map(amount)
-    shown = shown.join(data[list(groups)].map(number).rename(columns=groups))
+    shown = in_print(results, data, {"database": "Database", "method": "Method", "shots": "Labels"} | groups)
     note = "Images of shared sources are not new to the prompts. Not a significance test."
     return Table(data, shown, "SRCC by whether pre-training saw the source image", note)
 

@@ -12,7 +12,7 @@ from grmp.metrics import METRICS, increasing_fit, logistic
 from grmp.params import ACROSS, RunKey
 from grmp.report.plotting import COLUMN, PAGE, finished, image_grid, line_styles, note, panels, shrunk, styled
 from grmp.report.results import Results, at, title
-from grmp.report.table import Table, join, merged, missing_runs, number
+from grmp.report.table import Table, in_print, join, missing_runs
 
 MEASURES = dict(zip(METRICS, ("SRCC", "KRCC", "PLCC", "PLCC after the fit", "RMSE after the fit"), strict=True))
 STEEP = 0.02  # a fit whose width is below this share of the score range is a step and is not drawn
@@ -64,8 +64,7 @@ def measures(results: Results, methods: list[str], shots: int) -> Table:
     wanted = pd.MultiIndex.from_product([results.grid.databases, methods], names=["database", "method"])
     data = data.reindex(index=wanted, columns=list(MEASURES)).astype(float).reset_index()
     data.insert(2, "shots", shots)
-    shown = pd.DataFrame({"Database": merged(data["database"].map(title)), "Method": data["method"].map(results.label)})
-    shown = shown.join(data[list(MEASURES)].map(number).rename(columns=MEASURES))
+    shown = in_print(results, data, {"database": "Database", "method": "Method"} | MEASURES)
     text = join(
         f"Medians over {results.params.splits.count} splits. PLCC is of the raw scores; the last two columns are taken after "
         "the four-parameter logistic fit, over the splits that have an increasing one, RMSE in the units of the database.",
@@ -156,11 +155,9 @@ def agreement_table(results: Results, methods: list[str], databases: list[str], 
             found = [len(several), several["tested"].mean(), several["sd"].median(), rmse]
         rows.append((database, name, *found))
     data = pd.DataFrame(rows, columns=["database", "method", "images", "times", "sd", "rmse"])
-    shown = pd.DataFrame({"Database": merged(data["database"].map(title)), "Method": data["method"].map(results.label)})
-    for head, column, digits in (
-        ("Images", "images", 0), ("Times tested", "times", 1), ("SD over splits", "sd", 3), ("RMSE", "rmse", 3)
-    ):  # fmt: skip
-        shown[head] = [number(v, digits) for v in data[column]]
+    heads = {"database": "Database", "method": "Method", "images": "Images", "times": "Times tested"}
+    heads |= {"sd": "SD over splits", "rmse": "RMSE"}
+    shown = in_print(results, data, heads, {"images": 0, "times": 1})
     text = (
         "Images in more than one test set; predictions on the scale of quality, [0, 1], by each split's logistic fit. SD: "
         "standard deviation of an image's predictions, median over images. RMSE: of the mean prediction."
