@@ -73,25 +73,20 @@ def measures(results: Results, methods: list[str], shots: int) -> Table:
     return Table(data, shown, f"All metrics, {shots} labels", text)
 
 
-def fitted(one: Record) -> pd.DataFrame:
-    """``split, image, quality, fitted``: predictions on the scale of quality, by each split's own logistic fit.
+def by_image(record: Record | None) -> pd.DataFrame:
+    """``image`` -> quality, tested (number of splits), mean, least, greatest and sd of the predictions; empty without a run.
 
-    Splits without an increasing fit (:func:`grmp.metrics.increasing_fit`) are excluded.
+    Predictions are on the scale of quality, by each split's own logistic fit. Splits without an increasing fit
+    (:func:`grmp.metrics.increasing_fit`) are excluded.
     """
-    found = [pd.DataFrame(columns=["split", "image", "quality", "fitted"])]
-    for _, part in one.predictions.groupby("split"):
+    found = [pd.DataFrame({"image": [], "quality": [], "fitted": []}, dtype=float)]
+    for _, part in record.predictions.groupby("split") if record else ():
         x, y = part["score"].to_numpy(), part["quality"].to_numpy()
         if (fit := increasing_fit(y, x)[0]) is not None:
-            found.append(part[["split", "image", "quality"]].assign(fitted=logistic(x, *fit)))
-    return pd.concat(found[1:] or found, ignore_index=True)
-
-
-def by_image(table: pd.DataFrame) -> pd.DataFrame:
-    """``image`` -> quality, tested (number of splits), mean, least, greatest and sd of the fitted predictions."""
-    by = table.groupby("image")
-    fit = by["fitted"]
-    columns = {"quality": by["quality"].first(), "tested": fit.size(), "mean": fit.mean(), "least": fit.min()}
-    return pd.DataFrame(columns | {"greatest": fit.max(), "sd": fit.std()})
+            found.append(part[["image", "quality"]].assign(fitted=logistic(x, *fit)))
+    by = pd.concat(found[1:] or found).groupby("image")
+    fit, quality = by["fitted"], by["quality"].first()
+    return fit.agg(tested="size", mean="mean", least="min", greatest="max", sd="std").assign(quality=quality)
 
 
 @styled
@@ -100,7 +95,7 @@ def failures(results: Results, method: str, databases: list[str], shots: int | s
     found = {}
     for database in databases:
         one, dataset = results.record(database, method, shots), results.dataset(database.split(ACROSS)[-1])
-        if one is None or dataset is None or (table := by_image(fitted(one))).empty:
+        if dataset is None or (table := by_image(one)).empty:
             continue
         miss = (table["mean"] - table["quality"]).sort_values(ascending=False, kind="stable")
         chosen = [*miss.index[: count // 2], *miss.index[len(miss) - count // 2 :]]
@@ -130,8 +125,7 @@ def agreement(results: Results, method: str, databases: list[str], shots: int | 
     for axis, database in zip(axes, databases, strict=True):
         axis.set_title(f"{title(database)}, {shots} labels")
         axis.set_xlabel(f"{results.rating(database, scaled=True)}, scaled to [0, 1]")
-        table = by_image(fitted(records[database])) if database in records else pd.DataFrame({"tested": []})
-        table = table[table["tested"] > 1]
+        table = by_image(records.get(database)).query("tested > 1")
         if table.empty:
             note(axis, "not run" if database not in records else "no image is in\ntwo test sets")
             continue
@@ -147,9 +141,7 @@ def agreement_table(results: Results, methods: list[str], databases: list[str], 
     rows = []
     keys = [RunKey(results.params.protocol, d, m, shots) for d in databases for m in methods]
     for _, database, name, _ in keys:
-        one = results.record(database, name, shots)
-        table = by_image(fitted(one)) if one is not None else pd.DataFrame({"tested": []})
-        several, found = table[table["tested"] > 1], [np.nan] * 4
+        several, found = by_image(results.record(database, name, shots)).query("tested > 1"), [np.nan] * 4
         if len(several):
             rmse = float(np.sqrt(np.mean((several["mean"] - several["quality"]) ** 2)))
             found = [len(several), several["tested"].mean(), several["sd"].median(), rmse]
