@@ -48,8 +48,8 @@ def score_table(
         ours = {(r.method, r.shots, r.metric): r for r in at(summary, database=database).itertuples()}
         best: dict[Any, str] = {}  # the method with the highest median of each column, if there are two to compare
         for key in heads:
-            fair = {m: ours[m, *key] for m in names if (m, *key) in ours and m not in favoured}
-            medians = {m: one.median for m, one in fair.items() if one.scored == one.splits}
+            fair = [ours[m, *key] for m in names if (m, *key) in ours and m not in favoured]
+            medians = {one.method: one.median for one in fair if one.scored == one.splits}
             best |= {key: max(medians, key=lambda m: medians[m])} if len(medians) > 1 else {}
         for method in names:
             row = {"Database": title(database), "Method": results.label(method)} | dict.fromkeys(heads.values(), "–")
@@ -119,11 +119,11 @@ def _draw_published(axis: Axes, rows: pd.DataFrame, shots: Shots) -> None:
     rows = rows.assign(place=rows["shots"].map({k: i for i, k in enumerate(shots)}))
     ours, others = rows[rows["method"] == PAPER], rows[rows["method"] != PAPER]
     if len(ours):
-        star: dict[str, Any] = {"color": "black", "mfc": "white", "markersize": 8, "label": f"{PAPER}, published"}
-        axis.plot(ours["place"], ours["value"], "*", **star)
+        label = f"{PAPER}, published"
+        axis.plot(ours["place"], ours["value"], "*", color="black", mfc="white", markersize=8, label=label)
     if len(others):
-        tick: dict[str, Any] = {"color": GREY, "markersize": 5, "label": "other methods, published"}
-        axis.plot(others["place"] + 0.46, others["value"], "_", **tick)
+        label = "other methods, published"
+        axis.plot(others["place"] + 0.46, others["value"], "_", color=GREY, markersize=5, label=label)
 
 
 def shared_table(results: Results, kind: str, shots: Shots, methods: Sequence[str] = ()) -> Table | None:
