@@ -101,7 +101,7 @@ def reading_table(results: Results) -> Table | None:
     declared = [one for one in results.params.ablations.values() if one.key == "adapt.select"]
     points = [(name, one.base) for one in declared for value, name in one.points if value == "test"]
     asked = [Pair(question="", method=name, against=base) for name, base in points if name != base]
-    data = effects(results, asked).drop(columns=["question", "differences"])
+    data = effects(results, asked).drop(columns="question")
     if data.empty:
         return None
     text = "Exploratory. Paired differences of SRCC on the same splits"
