@@ -19,11 +19,6 @@ from tests.report.sample import DATABASES, settings
 SHOTS = [25, 50]
 
 
-@pytest.fixture(scope="module")
-def whole(collected: Path) -> Results:
-    return Results.open(collected)
-
-
 def test_answers_are_of_one_grid():
     databases, shots = ["alpha", "alpha", "all", "alpha_to_gamma", "alpha_to_gamma"], [50, "20pct", "all", 50, "20pct"]
     cells = pd.DataFrame({"database": databases, "shots": pd.Series(shots, dtype=object), "metric": "srcc"})

@@ -1,7 +1,6 @@
 """Failures and agreement say what the records hold."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,11 +9,6 @@ import pytest
 from grmp.metrics import fit_logistic, logistic
 from grmp.report import predictions
 from grmp.report.results import Results
-
-
-@pytest.fixture(scope="module")
-def whole(collected: Path) -> Results:
-    return Results.open(collected)
 
 
 def test_a_picture_counts_once_with_its_mean(whole: Results):
