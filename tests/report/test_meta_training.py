@@ -1,6 +1,5 @@
 """Tables of pre-training say what their files hold."""
 
-
 import pandas as pd
 
 from grmp.report import meta_training
