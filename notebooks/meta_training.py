@@ -10,6 +10,7 @@ root: str = "."  # pipeline folder: the folder of params.yaml
 
 # %%
 from grmp.report import NotebookPage, meta_training
+from grmp.report.results import title
 
 page = NotebookPage("meta_training", root)
 
@@ -33,7 +34,7 @@ for database in page.results.params.pretrain.databases:
     page.figure(
         f"tasks_{database}",
         meta_training.task_losses(page.results, database),
-        f"{meta_training.title(database)}: query loss per distortion type.",
+        f"{title(database)}: query loss per distortion type.",
         alt="Small panels, one per distortion type: query loss against the epoch, one line per variant.",
         stage="pretrain",
     )
@@ -53,7 +54,7 @@ for variant in page.results.params.inner_curves.variants:
         page.figure(
             f"steps_{variant}_{database}",
             meta_training.inner_curves_figure(page.results, variant, database),
-            f"{meta_training.title(database)}, {page.results.variant_label(variant)}: query loss per distortion type against "
+            f"{title(database)}, {page.results.variant_label(variant)}: query loss per distortion type against "
             "the number of inner steps.",
             alt="Small panels, one per distortion type: query loss against inner steps from both starts.",
             stage=f"inner_curves@{variant}",

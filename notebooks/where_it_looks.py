@@ -14,6 +14,7 @@ databases: list[str] = []  # empty: those of run.few_shot
 
 # %%
 from grmp.report import NotebookPage, where_it_looks
+from grmp.report.results import title
 
 page = NotebookPage("where_it_looks", root)
 databases = databases or page.results.grid.databases
@@ -23,7 +24,7 @@ for database in databases:
     page.figure(
         f"maps_{database}",
         where_it_looks.maps(page.results, database),
-        f"{where_it_looks.title(database)}: the test images with the lowest ratings (left) and the highest (right). Blue "
+        f"{title(database)}: the test images with the lowest ratings (left) and the highest (right). Blue "
         "regions raised the score, red ones lowered it; each map has its own scale.",
         alt="Images from the worst to the best in the first row; below, a coloured map over each image for each model.",
         stage=f"attribution@{database}",
@@ -37,7 +38,7 @@ for database in databases:
     page.figure(
         f"embedding_{database}",
         where_it_looks.embeddings(page.results, database),
-        f"{where_it_looks.title(database)}: embeddings of the test images on their first two principal components, by rating "
+        f"{title(database)}: embeddings of the test images on their first two principal components, by rating "
         "(top; bright is good) and by the scene that zero-shot CLIP predicts (bottom).",
         alt="Scatter plots: one column per model, the upper row coloured by quality, the lower by scene.",
         stage=f"attribution@{database}",

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from grmp.params import Ablation, Pair, Params, RunKey
 from grmp.report.comparisons import effects
-from grmp.report.plotting import PAGE, draw_splits, finished, line_styles, note, panels, styled
+from grmp.report.plotting import draw_splits, finished, line_styles, note, panels, styled
 from grmp.report.results import Results, at, title, triples
 from grmp.report.table import Table, join, merged, missing_runs, signed, with_interval
 
@@ -37,12 +37,11 @@ def sweep_figure(results: Results, found: list[Ablation], databases: list[str], 
     names = {name for s in found for _, name in s.points if name != s.base}
     if not scores["method"].isin(names).any():
         return None
-    if len(databases) == 1:
-        figure, axes = panels(len(found), 1.5, 2, 0.15, sharey=True)
-    else:
-        figure = Figure((PAGE, 1.45 * len(found) + 0.15), layout="constrained")
-        axes = list(figure.subplots(len(found), len(databases), squeeze=False, sharey="col").ravel())
-    for axis, (one, database) in zip(axes, [(s, d) for s in found for d in databases], strict=True):
+    cells = [(one, database) for one in found for database in databases]
+    alone = len(databases) == 1
+    height, across = (1.5, 2) if alone else (1.45, len(databases))
+    figure, axes = panels(len(cells), height, across, 0.15, sharey=alone or "col")
+    for axis, (one, database) in zip(axes, cells, strict=True):
         draw_sweep(results, axis, one, at(scores, database=database), at(summary, database=database), "srcc")
     for axis, database in zip(axes, databases, strict=False):
         axis.set_title(f"{title(database)}, {shots} labels")
@@ -61,7 +60,7 @@ def draw_sweep(
     elif all(isinstance(value, int | float) for value, _ in one.points):
         line = line.reset_index(drop=True).dropna()
         axis.plot(line.index, line, color=style["color"], linewidth=0.7, zorder=1)
-    draw_splits(axis, dots, middles, "point", metric, order, {one.base: style}, filled=lambda name: name == one.base)
+    draw_splits(axis, dots, middles, "point", metric, order, {one.base: style}, filled=one.base)
     axis.set_xticks(range(len(order)), [value_text(one.key, value) for value, _ in one.points])
     axis.locator_params(axis="y", nbins=5)
     axis.set_xlabel(one.title)
@@ -81,12 +80,11 @@ def sweep_table(results: Results, found: list[Ablation], databases: list[str], s
             effect = at(paired, question=one.title, method=name, against=one.base, database=database)
             difference = signed(*effect[["mean", "low", "high"]].iloc[0]) if len(effect) else "–"
             score = with_interval(*medians[0]) if medians else "–"
-            shown.append((one.title, text, title(database), score, "default" if name == one.base else difference))
+            head = one.title, text if database == databases[0] else "", title(database)
+            shown.append((*head, score, "default" if name == one.base else difference))
             keys.append(RunKey(results.params.protocol, database, name, shots))
     columns = ["setting", "value", "method", "database", "shots", "median", "median_low", "median_high"]
     frame = pd.DataFrame(shown, columns=["Setting", "Value", "Database", "SRCC", "Difference"])
-    repeated = frame[["Setting", "Value"]].eq(frame[["Setting", "Value"]].shift()).all(axis=1)
-    frame["Value"] = frame["Value"].mask(repeated, "")
     frame["Setting"] = merged(frame["Setting"])
     text = join(
         "Median over splits with its interval, and the mean paired difference to the default value (exploratory; its interval "

@@ -20,7 +20,7 @@ from grmp.report.results import Results, at, title
 from grmp.report.table import Table, amount, join, merged, p_value, side, signed, span
 
 QUESTION = ["question", "method", "against"]
-COLUMNS = [*QUESTION, "database", "shots", *DIFFERENCE, "differences"]
+COLUMNS = [*QUESTION, "database", "shots", *DIFFERENCE]
 OTHER_IMAGES_NOTE = (
     "Brackets after a mean, p and the column Interval cover other images of the same database as well as other splits: a "
     "two-way bootstrap for a number of labels, the corrected resampled t-test for shares of them, which also allows for "
@@ -48,20 +48,15 @@ def effects(results: Results, pairs: Iterable[Pair]) -> pd.DataFrame:
 
 
 def answers(results: Results, kind: str = "few_shot") -> pd.DataFrame:
-    """The rows of pairs.csv that belong to a grid, each with its ``differences``, one per split; those of a mean are not drawn.
+    """The rows of pairs.csv that belong to a grid.
 
     ``kind`` is few_shot (one database, a number of labels), full (one database, a share of them) or cross.
     """
-    rows, scores, apart = at(results.pairs, metric="srcc"), results.scores, []
+    rows = at(results.pairs, metric="srcc")
     across = rows["database"].str.contains(ACROSS).astype(bool)
     share = rows["shots"].astype(str).str.endswith("pct")
     wanted = {"few_shot": ~(across | share), "full": ~across & share, "cross": across}[kind]
-    rows = rows[wanted].reset_index(drop=True)
-    for r in rows.itertuples():
-        part = at(scores, database=r.database, shots=r.shots)
-        a, b = (at(part, method=m).set_index("split")["srcc"].astype(float) for m in (r.method, r.against))
-        apart.append((a - b).dropna().tolist())
-    return rows.assign(differences=apart)
+    return rows[wanted].reset_index(drop=True)
 
 
 @styled
@@ -94,12 +89,15 @@ def _panel(axis: Axes, results: Results, table: pd.DataFrame, headings: bool) ->
     ends = {"median": table["mean"], "median_low": table["low"], "median_high": table["high"]}
     table = table.assign(row=range(len(table)), **ends)
     styles, ticks = line_styles(results.params.methods), dict[Any, str]()
+    scores = results.scores.pivot(index="split", columns=["database", "shots", "method"], values="srcc")
     for question, part in table.groupby(QUESTION, sort=False):
         ticks |= {question: question[0]} if headings else {}
         ticks |= {r.row: f"{title(r.database)}, {amount(r.shots)} labels" for r in part.itertuples()}
-    for (_, method, _), part in table.groupby(QUESTION, sort=False):
-        dots = part[["row", "method", "differences"]].explode("differences").astype({"differences": float})
-        draw_splits(axis, dots, part, "row", "differences", list(ticks), {method: styles[method]}, horizontal=True)
+    for (_, method, against), part in table.groupby(QUESTION, sort=False):
+        cells = {r.row: (r.database, r.shots) for r in part.itertuples()}
+        dots = pd.DataFrame({row: scores[*cell, method] - scores[*cell, against] for row, cell in cells.items()})
+        dots = dots.melt(var_name="row", value_name="difference").assign(method=method)
+        draw_splits(axis, dots, part, "row", "difference", list(ticks), {method: styles[method]}, horizontal=True)
     axis.set_yticks(range(len(ticks)), list(ticks.values()))
     for label, position in zip(axis.get_yticklabels(), ticks, strict=True):
         label.set_fontweight("bold" if isinstance(position, tuple) else "normal")
@@ -131,16 +129,15 @@ def effect_columns(results: Results, data: pd.DataFrame) -> pd.DataFrame:
 
 def effect_table(results: Results, table: pd.DataFrame, pairs: Sequence[Pair], caption: str) -> Table:
     """``effects`` as a table, with what was not run in its note."""
-    data, done = table.drop(columns="differences"), set(table["question"])
-    missing = [pair for pair in pairs if pair.question not in done]
+    missing = [pair for pair in pairs if pair.question not in set(table["question"])]
     absent = [f"{p.question} needs {results.label(p.method)} and {results.label(p.against)}" for p in missing]
     text = f"Exploratory: p is not corrected for multiple comparisons. {OTHER_IMAGES_NOTE}"
-    return Table(data, effect_columns(results, data), caption, join(text, not_run(absent)))
+    return Table(table, effect_columns(results, table), caption, join(text, not_run(absent)))
 
 
 def answer_table(results: Results, kind: str = "few_shot") -> Table | None:
     """``answers`` as a table: the questions of params.yaml. None if a grid of shares or across databases has no answer."""
-    data = answers(results, kind).drop(columns="differences")
+    data = answers(results, kind)
     if data.empty and kind != "few_shot":
         return None
     shown = effect_columns(results, data)

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from grmp.report.plotting import finished, method_styles, note, panels, styled
 from grmp.report.results import Results, at, title
-from grmp.report.table import Table, join, merged, missing_runs, number
+from grmp.report.table import Table, in_print, join, missing_runs
 
 AXES = {"trained_values": "trained parameters", "seconds": "seconds per split", "memory": "peak GPU memory (MB)"}
 BESIDE = 1.3  # ratio of positions on a logarithmic axis at which two markers do not overlap
@@ -26,12 +26,9 @@ def cost_table(results: Results) -> Table:
         peak_memory_mb=("memory", "max"),
         trained_parameters=("trained_values", "max"),
     )
-    shown = data.astype(object)
-    shown["protocol"] = merged(data["protocol"])
-    for column, digits in (("seconds", 0), ("seconds_per_split", 2), ("peak_memory_mb", 0)):
-        shown[column] = [number(v, digits) for v in data[column]]
-    shown["trained_parameters"] = [f"{v:,}" for v in data["trained_parameters"]]
-    shown = shown.rename(columns=lambda c: c.replace("_", " ").capitalize().replace(" mb", " (MB)"))
+    heads = {name: name.replace("_", " ").capitalize().replace(" mb", " (MB)") for name in data}
+    shown = in_print(results, data, heads, {"seconds": 0, "seconds_per_split": 2, "peak_memory_mb": 0})
+    shown["Trained parameters"] = [f"{v:,}" for v in data["trained_parameters"]]
     devices = ", ".join(sorted(set(cost["device"]))) or "none"
     threads = ", ".join(str(n) for n in sorted(set(cost["threads"]))) or "0"
     text = (

@@ -11,7 +11,7 @@ from grmp.data.dataset import Dataset
 from grmp.params import ACROSS
 from grmp.report.plotting import finished, image_grid, panels, shrunk, styled
 from grmp.report.results import SIMULATED, Results, title
-from grmp.report.table import Table, join, not_run, number
+from grmp.report.table import Table, in_print, join, not_run
 
 
 def _prepared(results: Results) -> dict[str, Dataset]:
@@ -32,19 +32,14 @@ def database_table(results: Results) -> Table:
             row |= {"distortions": index["distortion"].nunique(), "ratings": results.rating(name)}
             row |= {"lowest": index["mos"].min(), "mean": index["mos"].mean(), "highest": index["mos"].max()}
         rows.append(row)
-    numbers = ["images", "sources", "distortions"]
-    columns = ["database", "used for", "kind", *numbers, "ratings", "lowest", "mean", "highest"]
-    data = pd.DataFrame(rows, columns=columns)
-    shown = data.astype(object)
-    shown["database"] = [title(name) for name in data["database"]]
-    for name in ("lowest", "mean", "highest"):
-        shown[name] = [number(v, 2) for v in data[name]]
-    for name in numbers:
-        shown[name] = ["–" if pd.isna(v) or (v == 0 and name != "images") else f"{v:.0f}" for v in data[name]]
+    counts, ratings = ["images", "sources", "distortions"], ["lowest", "mean", "highest"]
+    data = pd.DataFrame(rows, columns=["database", "used for", "kind", *counts, "ratings", *ratings])
+    known = data.replace({"sources": 0, "distortions": 0}, np.nan)
+    digits = dict.fromkeys(counts, 0) | dict.fromkeys(ratings, 2)
+    shown = in_print(results, known, {name: name.capitalize() for name in data}, digits)
     text = "Simulated ratings are a published full-reference measure plus rater noise, not human ratings."
     text = text if (data["ratings"] == SIMULATED).any() else ""
     absent = [f"prepare@{name}" for name in results.params.data.databases if name not in found]
-    shown = shown.fillna("–").rename(columns=str.capitalize)
     return Table(data, shown, "The prepared databases", join(text, not_run(absent)))
 
 

@@ -9,12 +9,15 @@ from matplotlib.figure import Figure
 
 from grmp.report.plotting import PAGE, draw_splits, finished, medians, method_styles, panels, styled
 from grmp.report.results import Results, at, kind_title, title
-from grmp.report.table import Table, merged, number
+from grmp.report.table import Table, in_print, number
 
 
 def _rows(results: Results, methods: Sequence[str], shots: int | str) -> pd.DataFrame:
+    """Of the databases in the order of params.yaml, distortion types in alphabetical order."""
     table = at(results.distortions, shots=shots)
-    return table[table["method"].isin(methods) & table["database"].isin(results.grid.databases)]
+    table = table[table["method"].isin(methods) & table["database"].isin(results.grid.databases)]
+    order = {name: i for i, name in enumerate(results.params.data.databases)}
+    return table.sort_values(["database", "distortion"], key=lambda c: c.map(order) if c.name == "database" else c)
 
 
 def by_distortion(results: Results, methods: list[str], shots: int | str) -> pd.DataFrame:
@@ -23,9 +26,7 @@ def by_distortion(results: Results, methods: list[str], shots: int | str) -> pd.
     if table.empty:
         return pd.DataFrame(columns=["database", "distortion", *methods])
     wide = table.pivot_table("srcc", ["database", "distortion"], "method", "median", sort=False, dropna=False)
-    order = {name: i for i, name in enumerate(results.params.data.databases)}
-    wide = wide.reindex(columns=methods).reset_index()
-    return wide.sort_values(["database", "distortion"], key=lambda c: c.map(order) if c.name == "database" else c)
+    return wide.reindex(columns=methods).reset_index()
 
 
 @styled
@@ -63,7 +64,7 @@ def by_level(results: Results, methods: list[str], shots: int | str) -> Figure |
     if table.empty:
         return None
     means = table.groupby(["database", "method", "level", "split"], sort=False, as_index=False)["srcc"].mean()
-    databases = [d for d in results.params.data.databases if d in set(means["database"])]
+    databases = means["database"].unique()
     figure, axes = panels(len(databases), 2.0, 3, 0.16 * -(-len(methods) // 3), sharey=True)
     for axis, database in zip(axes, databases, strict=True):
         part = at(means, database=database)
@@ -79,10 +80,8 @@ def by_level(results: Results, methods: list[str], shots: int | str) -> Figure |
 def distortion_table(results: Results, methods: list[str], shots: int | str, pair: tuple[str, str] | None) -> Table:
     """The values of the heat map, and the mean difference over splits between the two methods of ``pair``."""
     data = by_distortion(results, methods, shots)
-    shown = pd.DataFrame({"Database": merged(data["database"].map(title))})
-    shown["Distortion"] = [kind_title(kind) for kind in data["distortion"]]
-    for name in methods:
-        shown[results.label(name)] = [number(v) for v in data[name].astype(float)]
+    heads = {"database": "Database", "distortion": "Distortion"} | {name: results.label(name) for name in methods}
+    shown = in_print(results, data, heads)
     text = "Median SRCC over splits on the test images of one distortion type, all levels together."
     if pair is not None:
         table = _rows(results, pair, shots).query("level.isna()")

@@ -13,7 +13,7 @@ from grmp.metrics import srcc
 from grmp.report.plotting import GREY, draw_splits, finished, method_styles, note, panels, styled
 from grmp.report.published import BLANK, PAPER, published_scores
 from grmp.report.results import Results, at, title
-from grmp.report.table import SPLITS_NOTE, Table, amount, join, merged, missing_runs, number, with_interval
+from grmp.report.table import SPLITS_NOTE, Table, amount, in_print, join, merged, missing_runs, number, with_interval
 
 Shots = Sequence[int | str]
 CAPTIONS = {
@@ -48,8 +48,8 @@ def score_table(
         ours = {(r.method, r.shots, r.metric): r for r in at(summary, database=database).itertuples()}
         best: dict[Any, str] = {}  # the method with the highest median of each column, if there are two to compare
         for key in heads:
-            fair = {m: ours[m, *key] for m in names if (m, *key) in ours and m not in favoured}
-            medians = {m: one.median for m, one in fair.items() if one.scored == one.splits}
+            fair = [ours[m, *key] for m in names if (m, *key) in ours and m not in favoured]
+            medians = {one.method: one.median for one in fair if one.scored == one.splits}
             best |= {key: max(medians, key=lambda m: medians[m])} if len(medians) > 1 else {}
         for method in names:
             row = {"Database": title(database), "Method": results.label(method)} | dict.fromkeys(heads.values(), "–")
@@ -119,11 +119,11 @@ def _draw_published(axis: Axes, rows: pd.DataFrame, shots: Shots) -> None:
     rows = rows.assign(place=rows["shots"].map({k: i for i, k in enumerate(shots)}))
     ours, others = rows[rows["method"] == PAPER], rows[rows["method"] != PAPER]
     if len(ours):
-        star: dict[str, Any] = {"color": "black", "mfc": "white", "markersize": 8, "label": f"{PAPER}, published"}
-        axis.plot(ours["place"], ours["value"], "*", **star)
+        label = f"{PAPER}, published"
+        axis.plot(ours["place"], ours["value"], "*", color="black", mfc="white", markersize=8, label=label)
     if len(others):
-        tick: dict[str, Any] = {"color": GREY, "markersize": 5, "label": "other methods, published"}
-        axis.plot(others["place"] + 0.46, others["value"], "_", **tick)
+        label = "other methods, published"
+        axis.plot(others["place"] + 0.46, others["value"], "_", color=GREY, markersize=5, label=label)
 
 
 def shared_table(results: Results, kind: str, shots: Shots, methods: Sequence[str] = ()) -> Table | None:
@@ -145,9 +145,7 @@ def shared_table(results: Results, kind: str, shots: Shots, methods: Sequence[st
     if not rows:
         return None
     data = pd.DataFrame(rows, columns=["database", "method", "shots", *groups])
-    shown = pd.DataFrame({"Database": merged(data["database"].map(title)), "Method": data["method"].map(results.label)})
-    shown["Labels"] = data["shots"].map(amount)
-    shown = shown.join(data[list(groups)].map(number).rename(columns=groups))
+    shown = in_print(results, data, {"database": "Database", "method": "Method", "shots": "Labels"} | groups)
     note = "Images of shared sources are not new to the prompts. Not a significance test."
     return Table(data, shown, "SRCC by whether pre-training saw the source image", note)
 

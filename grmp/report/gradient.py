@@ -19,6 +19,7 @@ RULES = {
     "pcgrad": ("PCGrad", "projects each gradient if they conflict, then adds them"),
     "cosine_gate": ("Cosine gate", "adds the semantic gradient times the cosine if the gradients agree"),
 }
+LOSSES = ["task_loss", "semantic_loss", "angle_deg"]
 WINDOW = 5  # epochs of the running mean
 
 
@@ -31,13 +32,10 @@ def ablation_of(params: Params, full: str, key: str) -> Ablation:
 def variants(params: Params, full: str) -> list[Pair]:
     """Each rule against none, from the same initial prompts."""
     points = ablation_of(params, full, "rule").points
-    asked = {n: f"{_name(rule)}, λ = {getattr(params.methods[n], 'strength', 0.0):g}" for rule, n in points}
+    names = {n: RULES.get(rule, (rule, ""))[0] for rule, n in points}
+    asked = {n: f"{name}, λ = {getattr(params.methods[n], 'strength', 0.0):g}" for n, name in names.items()}
     none = [name for rule, name in points if rule == "none"]
     return [Pair(method=n, against=b, question=question) for b in none for n, question in asked.items() if n != b]
-
-
-def _name(rule: str) -> str:
-    return RULES.get(rule, (rule, ""))[0]
 
 
 @styled
@@ -46,7 +44,7 @@ def strength(results: Results, full: str, databases: list[str], shots: int | str
     one = ablation_of(results.params, full, "strength")
     scores, summary = at(results.scores, shots=shots), at(results.summary, shots=shots, metric="srcc")
     names = [name for _, name in one.points]
-    if len(one.points) < 2 or scores[scores["method"].isin(names)]["method"].nunique() < 2:
+    if scores[scores["method"].isin(names)]["method"].nunique() < 2:
         return None
     last = last_losses(results, databases, names, shots)
     figure = Figure((PAGE if len(databases) > 1 else PAGE / 2, 3.1), layout="constrained")
@@ -70,7 +68,7 @@ def last_losses(results: Results, databases: Sequence[str], names: Sequence[str]
             if one is not None and len(one.history):
                 last = one.history.sort_values("epoch", kind="stable").groupby("split", as_index=False).last()
                 found.append(last.assign(database=database, method=name, shots=str(shots)))
-    columns = ["database", "method", "shots", "split", "epoch", "task_loss", "semantic_loss", "angle_deg"]
+    columns = ["database", "method", "shots", "split", "epoch", *LOSSES]
     return pd.concat(found)[columns] if found else pd.DataFrame(columns=columns)
 
 
@@ -112,19 +110,19 @@ def rule_table(results: Results, full: str, databases: list[str], shots: int | s
     rows, shown = [], []
     for rule, name in points:
         strength = getattr(results.params.methods[name], "strength", 0.0)
+        title_of_rule, effect = RULES.get(rule, (rule, ""))
+        head = title_of_rule, f"{strength:g}", effect
         for database in databases:
             medians = triples(at(summary, database=database, method=name), "median")
-            end = at(ends, database=database, method=name)[["task_loss", "semantic_loss", "angle_deg"]].median()
+            end = at(ends, database=database, method=name)[LOSSES].median()
             rows += [(rule, strength, name, database, shots, *three, *end) for three in medians]
             score = with_interval(*medians[0]) if medians else "–"
-            head = (_name(rule), f"{strength:g}", RULES.get(rule, ("", ""))[1], title(database), score)
-            shown.append((*head, number(end["task_loss"]), number(end["semantic_loss"]), number(end["angle_deg"], 1)))
+            shown.append((*head, title(database), score, *map(number, end, (3, 3, 1))))
+            head = "", "", ""  # said once
     columns = ["rule", "strength", "method", "database", "shots", "median", "median_low", "median_high"]
-    data = pd.DataFrame(rows, columns=[*columns, "task_loss", "semantic_loss", "angle_deg"])
+    data = pd.DataFrame(rows, columns=[*columns, *LOSSES])
     heads = ["Rule", "λ", "Effect on the step", "Database", "SRCC", "Task loss", "Semantic loss", "Angle"]
     frame = pd.DataFrame(shown, columns=heads)
-    repeated = frame[heads[:3]].eq(frame[heads[:3]].shift()).all(axis=1)
-    frame[heads[:3]] = frame[heads[:3]].mask(repeated, "")
     text = "Medians over splits; losses and angle (degrees) are those of the last epoch in which they were recorded."
     keys = [RunKey(results.params.protocol, database, name, shots) for name in names for database in databases]
     return Table(data, frame, f"Gradient rules, {shots} labels", join(text, missing_runs(results, keys)))

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from grmp.params import Triplets
 from grmp.report.plotting import COLOURS, finished, line_styles, panels, styled
 from grmp.report.results import Results, at, kind_title, title
-from grmp.report.table import Table, join, merged, not_run, number
+from grmp.report.table import Table, in_print, join, merged, not_run, number
 
 STARTS: dict[str, dict[str, Any]] = {
     "random": {"color": COLOURS[2], "marker": "o", "linestyle": "--", "mfc": "white", "label": "random start"},
@@ -48,17 +48,12 @@ def loss_table(results: Results) -> Table:
     absent = [f"pretrain@{name}" for name in results.params.pretrain.variants if name not in set(table["variant"])]
     columns = ["variant", "database", "tasks", "epochs", "first query loss", "last query loss", "tasks whose loss fell"]
     data = pd.DataFrame(rows, columns=columns)
-    shown = data.astype(object)
-    shown["variant"] = merged(results.variant_label(v) for v in data["variant"])
-    shown["database"] = [title(d) for d in data["database"]]
-    for column in columns[4:6]:
-        shown[column] = [number(v, 4) for v in data[column]]
+    shown = in_print(results, data, {name: name.capitalize() for name in columns}, dict.fromkeys(columns[4:6], 4))
     text = (
         "Mean over tasks of the cross-entropy on query images, in the first and the last epoch. Its target is quality in "
         "[0, 1], so the minimum is the entropy of the ratings; a constant prediction of 0.5 gives 0.693. The loss of ordered "
         "distortions is a margin between distances of embeddings and cannot be compared with the others."
     )
-    shown = shown.rename(columns=str.capitalize)
     return Table(data, shown, "Meta-prompt pre-training", join(text, not_run(absent)))
 
 

@@ -3,7 +3,7 @@
 Figures are plain ``matplotlib.figure.Figure`` objects without a backend, so no display is needed.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,7 @@ def draw_splits(
     value: str,
     positions: Sequence[Any],
     styles: dict[str, dict[str, Any]],
-    filled: Callable[[Any], bool] | None = None,
+    filled: Any = None,
     horizontal: bool = False,
 ) -> None:
     """Every split a dot, next to a marker with its interval: one group per position, one marker per method within it.
@@ -99,7 +99,7 @@ def draw_splits(
     styles
         Plot keywords of each method, in their order within a group.
     filled
-        Whether the marker at a position is filled [default: as the style says].
+        The only position with a filled marker [default: all as the style says].
     horizontal
         Positions from top to bottom instead of from left to right.
     """
@@ -124,8 +124,7 @@ def draw_splits(
             for end, arrow in ((least, "<"), (most, ">")):
                 if low < end < high:
                     axis.plot(end, along, arrow, color=colour, markersize=3)
-            face = style.get("markerfacecolor", colour)
-            face = face if filled is None else colour if filled(position) else "white"
+            face = style["markerfacecolor"] if filled is None else colour if position == filled else "white"
             marker = {"linestyle": "none", "color": colour, "marker": style["marker"], "mfc": face, "zorder": 3}
             axis.plot(*((middle, along) if horizontal else (along, middle)), **marker, label=label)
             label = None
@@ -145,14 +144,15 @@ def medians(scores: pd.DataFrame, by: str, value: str) -> pd.DataFrame:
     return found.assign(median_low=np.nan, median_high=np.nan)
 
 
-def panels(
-    count: int, height: float, across: int = 4, extra: float = 0.0, sharex: bool = False, sharey: bool = False
-) -> tuple[Figure, list[Axes]]:
-    """A figure of ``count`` panels, each ``height`` inches high, in rows of at most ``across`` of similar length."""
+def panels(count: int, height: float, across: int = 4, extra: float = 0.0, **share: Any) -> tuple[Figure, list[Axes]]:
+    """A figure of ``count`` panels, each ``height`` inches high, in rows of at most ``across`` of similar length.
+
+    ``share`` are ``sharex`` and ``sharey`` of :meth:`matplotlib.figure.Figure.subplots`.
+    """
     rows = -(-count // across)
     columns = -(-count // rows)
     figure = Figure((PAGE if columns > 1 else COLUMN, rows * height + extra), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey).ravel()
+    axes = figure.subplots(rows, columns, squeeze=False, **share).ravel()
     for spare in axes[count:]:
         spare.remove()
     for axis in axes[max(0, count - columns) : count]:

@@ -12,7 +12,7 @@ from grmp.metrics import METRICS, increasing_fit, logistic
 from grmp.params import ACROSS, RunKey
 from grmp.report.plotting import COLUMN, PAGE, finished, image_grid, line_styles, note, panels, shrunk, styled
 from grmp.report.results import Results, at, title
-from grmp.report.table import Table, join, merged, missing_runs, number
+from grmp.report.table import Table, in_print, join, missing_runs
 
 MEASURES = dict(zip(METRICS, ("SRCC", "KRCC", "PLCC", "PLCC after the fit", "RMSE after the fit"), strict=True))
 STEEP = 0.02  # a fit whose width is below this share of the score range is a step and is not drawn
@@ -64,8 +64,7 @@ def measures(results: Results, methods: list[str], shots: int) -> Table:
     wanted = pd.MultiIndex.from_product([results.grid.databases, methods], names=["database", "method"])
     data = data.reindex(index=wanted, columns=list(MEASURES)).astype(float).reset_index()
     data.insert(2, "shots", shots)
-    shown = pd.DataFrame({"Database": merged(data["database"].map(title)), "Method": data["method"].map(results.label)})
-    shown = shown.join(data[list(MEASURES)].map(number).rename(columns=MEASURES))
+    shown = in_print(results, data, {"database": "Database", "method": "Method"} | MEASURES)
     text = join(
         f"Medians over {results.params.splits.count} splits. PLCC is of the raw scores; the last two columns are taken after "
         "the four-parameter logistic fit, over the splits that have an increasing one, RMSE in the units of the database.",
@@ -74,25 +73,20 @@ def measures(results: Results, methods: list[str], shots: int) -> Table:
     return Table(data, shown, f"All metrics, {shots} labels", text)
 
 
-def fitted(one: Record) -> pd.DataFrame:
-    """``split, image, quality, fitted``: predictions on the scale of quality, by each split's own logistic fit.
+def by_image(record: Record | None) -> pd.DataFrame:
+    """``image`` -> quality, tested (number of splits), mean, least, greatest and sd of the predictions; empty without a run.
 
-    Splits without an increasing fit (:func:`grmp.metrics.increasing_fit`) are excluded.
+    Predictions are on the scale of quality, by each split's own logistic fit. Splits without an increasing fit
+    (:func:`grmp.metrics.increasing_fit`) are excluded.
     """
-    found = [pd.DataFrame(columns=["split", "image", "quality", "fitted"])]
-    for _, part in one.predictions.groupby("split"):
+    found = [pd.DataFrame({"image": [], "quality": [], "fitted": []}, dtype=float)]
+    for _, part in record.predictions.groupby("split") if record else ():
         x, y = part["score"].to_numpy(), part["quality"].to_numpy()
         if (fit := increasing_fit(y, x)[0]) is not None:
-            found.append(part[["split", "image", "quality"]].assign(fitted=logistic(x, *fit)))
-    return pd.concat(found[1:] or found, ignore_index=True)
-
-
-def by_image(table: pd.DataFrame) -> pd.DataFrame:
-    """``image`` -> quality, tested (number of splits), mean, least, greatest and sd of the fitted predictions."""
-    by = table.groupby("image")
-    fit = by["fitted"]
-    columns = {"quality": by["quality"].first(), "tested": fit.size(), "mean": fit.mean(), "least": fit.min()}
-    return pd.DataFrame(columns | {"greatest": fit.max(), "sd": fit.std()})
+            found.append(part[["image", "quality"]].assign(fitted=logistic(x, *fit)))
+    by = pd.concat(found[1:] or found).groupby("image")
+    fit, quality = by["fitted"], by["quality"].first()
+    return fit.agg(tested="size", mean="mean", least="min", greatest="max", sd="std").assign(quality=quality)
 
 
 @styled
@@ -101,7 +95,7 @@ def failures(results: Results, method: str, databases: list[str], shots: int | s
     found = {}
     for database in databases:
         one, dataset = results.record(database, method, shots), results.dataset(database.split(ACROSS)[-1])
-        if one is None or dataset is None or (table := by_image(fitted(one))).empty:
+        if dataset is None or (table := by_image(one)).empty:
             continue
         miss = (table["mean"] - table["quality"]).sort_values(ascending=False, kind="stable")
         chosen = [*miss.index[: count // 2], *miss.index[len(miss) - count // 2 :]]
@@ -131,8 +125,7 @@ def agreement(results: Results, method: str, databases: list[str], shots: int | 
     for axis, database in zip(axes, databases, strict=True):
         axis.set_title(f"{title(database)}, {shots} labels")
         axis.set_xlabel(f"{results.rating(database, scaled=True)}, scaled to [0, 1]")
-        table = by_image(fitted(records[database])) if database in records else pd.DataFrame({"tested": []})
-        table = table[table["tested"] > 1]
+        table = by_image(records.get(database)).query("tested > 1")
         if table.empty:
             note(axis, "not run" if database not in records else "no image is in\ntwo test sets")
             continue
@@ -148,19 +141,15 @@ def agreement_table(results: Results, methods: list[str], databases: list[str], 
     rows = []
     keys = [RunKey(results.params.protocol, d, m, shots) for d in databases for m in methods]
     for _, database, name, _ in keys:
-        one = results.record(database, name, shots)
-        table = by_image(fitted(one)) if one is not None else pd.DataFrame({"tested": []})
-        several, found = table[table["tested"] > 1], [np.nan] * 4
+        several, found = by_image(results.record(database, name, shots)).query("tested > 1"), [np.nan] * 4
         if len(several):
             rmse = float(np.sqrt(np.mean((several["mean"] - several["quality"]) ** 2)))
             found = [len(several), several["tested"].mean(), several["sd"].median(), rmse]
         rows.append((database, name, *found))
     data = pd.DataFrame(rows, columns=["database", "method", "images", "times", "sd", "rmse"])
-    shown = pd.DataFrame({"Database": merged(data["database"].map(title)), "Method": data["method"].map(results.label)})
-    for head, column, digits in (
-        ("Images", "images", 0), ("Times tested", "times", 1), ("SD over splits", "sd", 3), ("RMSE", "rmse", 3)
-    ):  # fmt: skip
-        shown[head] = [number(v, digits) for v in data[column]]
+    heads = {"database": "Database", "method": "Method", "images": "Images", "times": "Times tested"}
+    heads |= {"sd": "SD over splits", "rmse": "RMSE"}
+    shown = in_print(results, data, heads, {"images": 0, "times": 1})
     text = (
         "Images in more than one test set; predictions on the scale of quality, [0, 1], by each split's logistic fit. SD: "
         "standard deviation of an image's predictions, median over images. RMSE: of the mean prediction."

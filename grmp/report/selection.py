@@ -11,7 +11,7 @@ from grmp.params import Pair
 from grmp.report.comparisons import OTHER_IMAGES_NOTE, effect_columns, effects
 from grmp.report.plotting import finished, line_styles, panels, styled
 from grmp.report.results import Results, at, title, triples
-from grmp.report.table import SPLITS_NOTE, Table, amount, join, merged, missing_runs, signed, with_interval
+from grmp.report.table import SPLITS_NOTE, Table, amount, in_print, join, missing_runs, signed
 
 CELL = ["database", "method", "shots"]
 
@@ -51,16 +51,9 @@ def both_ways(results: Results, one: str, other: str) -> pd.DataFrame:
 def protocol_table(results: Results, one: str, other: str) -> Table:
     """Medians under two protocols and their difference."""
     data = both_ways(results, one, other)
-    shown = pd.DataFrame(
-        {
-            "Database": merged(title(d) for d in data["database"]),
-            "Method": [results.label(m) for m in data["method"]],
-            "Labels": [amount(k) for k in data["shots"]],
-            one: [with_interval(*v) for v in triples(data, one)],
-            other: [with_interval(*v) for v in triples(data, other)],
-            f"{one} − {other}": [signed(*v) for v in triples(data, "gain")],
-        }
-    )
+    heads = {"database": "Database", "method": "Method", "shots": "Labels", one: one, other: other}
+    shown = in_print(results, data, heads)
+    shown[f"{one} − {other}"] = [signed(*v) for v in triples(data, "gain")]
     keys = results.params.run.run_keys()
     wanted = [key._replace(protocol=p) for key in keys if key.protocol == one for p in (one, other)]
     text = (
@@ -108,7 +101,7 @@ def reading_table(results: Results) -> Table | None:
     declared = [one for one in results.params.ablations.values() if one.key == "adapt.select"]
     points = [(name, one.base) for one in declared for value, name in one.points if value == "test"]
     asked = [Pair(question="", method=name, against=base) for name, base in points if name != base]
-    data = effects(results, asked).drop(columns=["question", "differences"])
+    data = effects(results, asked).drop(columns="question")
     if data.empty:
         return None
     text = "Exploratory. Paired differences of SRCC on the same splits"

@@ -2,15 +2,16 @@
 
 import re
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from grmp.files import write_text
 from grmp.params import RunKey
-from grmp.report.results import Results
+from grmp.report.results import Results, kind_title, title, triples
 
 BOLD, CODE, INTERVAL = re.compile(r"\*\*(.+?)\*\*"), re.compile(r"`(.+?)`"), re.compile(r" (\[[^\]]*\])")
 ALONE = re.compile(r"\[[^\]]*\]")
@@ -194,6 +195,29 @@ def signed(value: float, low: float, high: float) -> str:
 def amount(shots: int | str) -> str:
     """A number of labels, or a share of the training set: ``50``, ``20 %``."""
     return str(shots).replace("pct", " %")
+
+
+def in_print(
+    results: Results, data: pd.DataFrame, heads: Mapping[str, str], digits: Mapping[str, int] | None = None
+) -> pd.DataFrame:
+    """The columns ``heads`` of ``data`` as text under their heads; the first one is blank where it repeats.
+
+    Databases, methods and the like are named as in print. A number has three decimals, or ``digits`` of its column, and its
+    interval where ``data`` has columns for one (``median_low``, ``median_high``).
+    """
+    names: dict[str, Callable[[Any], str]] = {"database": title, "method": results.label, "shots": amount}
+    names |= {"variant": results.variant_label, "distortion": kind_title}
+    shown = pd.DataFrame(index=data.index)
+    for column, head in heads.items():
+        places = (digits or {}).get(column, 3)
+        if column in names:
+            shown[head] = data[column].map(names[column])
+        elif f"{column}_low" in data:
+            shown[head] = [with_interval(*three, places) for three in triples(data, column)]
+        else:
+            shown[head] = [str(v) if isinstance(v, str | int) else number(v, places) for v in data[column]]
+    first = shown.columns[0]
+    return shown.assign(**{first: merged(shown[first])})
 
 
 def merged(column: Iterable[object]) -> list[str]:

@@ -7,8 +7,8 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from grmp.report.plotting import COLOURS, MARKERS, PAGE, image_grid, shrunk, styled
-from grmp.report.results import Results, title
-from grmp.report.table import Table, join, merged, not_run, number
+from grmp.report.results import Results
+from grmp.report.table import Table, in_print, join, not_run
 
 SCENES = 7  # most frequent scenes that get a marker of their own
 MEASURES = {"srcc": "SRCC", "maps_alike": "Map correlation", "gap": "Gap", "axis_1": "PC 1", "axis_2": "PC 2"}
@@ -104,8 +104,7 @@ def model_table(results: Results, databases: list[str]) -> Table:
             along = [abs(table[f"{axis}_{model}"].corr(table["quality"], "spearman")) for axis in "xy"]
             rows.append((database, _label(results, str(model)), len(table), srcc, alike, gap, *along))
     data = pd.DataFrame(rows, columns=["database", "model", "images", *MEASURES])
-    shown = pd.DataFrame({"Database": merged(data["database"].map(title)), "Model": data["model"]})
-    shown = shown.assign(Images=data["images"]).join(data[list(MEASURES)].map(number).rename(columns=MEASURES))
+    shown = in_print(results, data, {"database": "Database", "model": "Model", "images": "Images"} | MEASURES)
     text = (
         "Test images of one split. SRCC: of the scores with the ratings. Map correlation: mean correlation with the map of the "
         "same image before fine-tuning. Gap: completeness error of integrated gradients, as a share of the largest sum of a "

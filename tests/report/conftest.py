@@ -15,7 +15,7 @@ from grmp.report.collect import collect
 from grmp.report.notebook import execute
 from grmp.report.results import Results
 from grmp.report.site import build
-from tests.report.sample import NOTEBOOKS, OTHERS, add_ablations, make_world, run_here
+from tests.report.sample import NOTEBOOKS, OTHERS, add_ablations, make_settings, make_world, run_here
 
 
 @pytest.fixture(scope="session")
@@ -42,6 +42,18 @@ def _collect(folder: Path) -> None:
 def collected(once) -> Path:
     """The miniature world after ``collect``."""
     return once("collected", lambda folder: _collect(make_world(folder)))
+
+
+@pytest.fixture(scope="session")
+def whole(collected: Path) -> Results:
+    """The same, opened."""
+    return Results.open(collected)
+
+
+@pytest.fixture(scope="session")
+def empty(once) -> Results:
+    """A world in which nothing has been run."""
+    return Results.open(once("empty", make_settings))
 
 
 @pytest.fixture(scope="session")

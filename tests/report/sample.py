@@ -1,8 +1,10 @@
 """A miniature world of invented records: everything that the report reads, and nothing that was computed by a model."""
 
+import copy
 import hashlib
 import json
 import shutil
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -36,9 +38,12 @@ RANGE = (0.0, 9.0)
 ROOT = Path(__file__).parents[2]
 
 
+demo = cache(partial(read_params, ROOT / "demo/params.yaml"))
+
+
 def settings() -> dict:
     """params.yaml: the demo's, with databases, methods and matrix of our own."""
-    given = read_params(ROOT / "demo/params.yaml")
+    given = copy.deepcopy(demo())
     tune = {"kind": "tune", "train": ["context", "blocks"], "rule": "none", "strength": 0.0}
     return given | {
         "paths": {"code": "code"},  # a copy, which no commit made meanwhile can change

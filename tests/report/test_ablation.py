@@ -8,9 +8,15 @@ import pytest
 from grmp.report import ablation, comparisons, distortions, gradient
 from grmp.report.ablation import sweeps, value_text
 from grmp.report.results import Results
-from tests.report.sample import TARGETS, make_settings, run_here, with_ablations
+from tests.report.sample import TARGETS, run_here, with_ablations
 from tests.report.test_few_shot import texts_apart
 from tests.report.test_notebook import check
+
+
+@pytest.fixture(scope="module")
+def unrun(empty: Results, tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """Ablations of which nothing has been run."""
+    return Results.open(with_ablations(shutil.copytree(empty.root, tmp_path_factory.mktemp("unrun") / "world")))
 
 
 def test_ablations_are_those_of_the_settings(ablated: Results):
@@ -61,22 +67,19 @@ class TestEach:
     def test_labels_do_not_overlap(self, ablated: Results, draw):
         assert texts_apart(draw(ablated))
 
-    def test_nothing_run_is_no_figure_and_no_error(self, tmp_path: Path, draw):
-        make_settings(tmp_path)
-        assert draw(Results.open(with_ablations(tmp_path))) is None
+    def test_nothing_run_is_no_figure_and_no_error(self, unrun: Results, draw):
+        assert draw(unrun) is None
 
 
-def test_tables_of_what_has_not_been_run_name_the_command(tmp_path: Path):
-    make_settings(tmp_path)
-    empty = Results.open(with_ablations(tmp_path))
-    found = sweeps(empty.params)
-    table = ablation.sweep_table(empty, found, TARGETS, 25)
+def test_tables_of_what_has_not_been_run_name_the_command(unrun: Results):
+    found = sweeps(unrun.params)
+    table = ablation.sweep_table(unrun, found, TARGETS, 25)
     assert "`grmp sweep` (one of them: " in table.note
     assert set(table.shown["SRCC"]) == {"–"}
-    assert "`grmp run alpha grmp 25 --protocol sound`" in gradient.rule_table(empty, "grmp", TARGETS, 25).note
-    asked = empty.params.report.parts
+    assert "`grmp run alpha grmp 25 --protocol sound`" in gradient.rule_table(unrun, "grmp", TARGETS, 25).note
+    asked = unrun.params.report.parts
     assert (
         "Not run: Meta-learned prompts, without the rule needs"
-        in comparisons.effect_table(empty, comparisons.effects(empty, asked), asked, "").note
+        in comparisons.effect_table(unrun, comparisons.effects(unrun, asked), asked, "").note
     )
-    assert "`dvc repro`" in distortions.distortion_table(empty, ["grmp"], 25, None).note
+    assert "`dvc repro`" in distortions.distortion_table(unrun, ["grmp"], 25, None).note

@@ -1,13 +1,10 @@
 """Accuracy, plasticity, stability and forgetting are what their definitions say."""
 
-from pathlib import Path
-
 import pandas as pd
 import pytest
 
 from grmp.report import continual
 from grmp.report.results import Results
-from tests.report.sample import make_settings
 from tests.report.test_few_shot import texts_apart
 
 
@@ -29,20 +26,18 @@ def test_measures_of_known_numbers():
     assert found.forgetting == pytest.approx(((0.9 - 0.5) + (0.6 - 0.8)) / 2)
 
 
-def test_only_what_forgets_is_said_to_forget(collected: Path):
-    table = continual.summary(Results.open(collected))
+def test_only_what_forgets_is_said_to_forget(whole: Results):
+    table = continual.summary(whole)
     forgotten = table.data.query("measure == 'forgetting'").set_index("strategy")["median"]
     assert forgotten["sequential"] == pytest.approx(0.15, abs=0.02)
     assert forgotten[["gate", "joint"]].abs().max() < 0.02
     assert list(table.shown["Strategy"]) == list(continual.STRATEGIES.values())
 
 
-def test_labels_of_the_figure_do_not_overlap(collected: Path):
-    assert texts_apart(continual.curves(Results.open(collected)))
+def test_labels_of_the_figure_do_not_overlap(whole: Results):
+    assert texts_apart(continual.curves(whole))
 
 
-def test_nothing_run_is_no_figure_and_no_error(tmp_path: Path):
-    make_settings(tmp_path)
-    empty = Results.open(tmp_path)
+def test_nothing_run_is_no_figure_and_no_error(empty: Results):
     assert continual.summary(empty) is None
     assert continual.curves(empty) is None

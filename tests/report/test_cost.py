@@ -3,26 +3,50 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+import yaml
+
 from grmp.report.cost import cost_figure, cost_table
 from grmp.report.results import Results
+from tests.report.sample import METHODS
+from tests.report.test_few_shot import texts_apart
 
 
-def test_times_are_summed_over_runs_and_divided_by_splits(collected: Path):
-    results = Results.open(collected)
-    table, cost = cost_table(results), results.cost
+def test_cost_is_what_the_records_say(whole: Results):
+    table = cost_table(whole)
     row = table.data.query("protocol == 'sound' and method == 'GRMP-IQA'").iloc[0]
-    given = cost.query("protocol == 'sound' and method == 'grmp'")
-    assert (row["runs"], round(row["seconds"], 6)) == (len(given), round(given["seconds"].sum(), 6))
-    assert row["seconds_per_split"] == (given["seconds"] / 5).median()
-    assert table.shown["Protocol"].ne("").sum() == cost["protocol"].nunique()
+    assert row[["runs", "seconds", "trained_parameters"]].tolist() == [9, 9 * 7.5, 12345]
+    assert row["seconds_per_split"] == pytest.approx(1.5)
+    assert row["peak_memory_mb"] == pytest.approx(400)
+    assert table.shown["Protocol"].ne("").sum() == 2
+    figure = cost_figure(whole, 50)
+    assert [a.get_xlabel() for a in figure.axes] == ["trained parameters"] * 3 + ["seconds per split"] * 3
+    points = [line.get_xdata()[0] for line in figure.axes[3].lines]
+    assert points == pytest.approx([1.5] * len(METHODS))
+    assert texts_apart(figure)
 
 
-def test_the_legend_fits_the_figure_of_a_single_database(collected: Path):
-    results = Results.open(collected)
-    few = results.params.run.few_shot
+def test_nothing_run_is_no_figure_and_no_error(empty: Results):
+    assert cost_figure(empty, 50) is None
+
+
+def test_fourteen_methods_cost_without_overlap(world: Path):
+    raw = yaml.safe_load((world / "params.yaml").read_text())
+    names = [f"more_{i}" for i in range(9)]
+    for name in names:
+        raw["methods"][name] = raw["methods"]["random"] | {"label": f"A quality-trained teacher, {name}"}
+    raw["run"]["few_shot"]["methods"] += names
+    (world / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
+    figure = cost_figure(Results.open(world), 50)
+    assert len(figure.legends[0].get_texts()) == 14
+    assert texts_apart(figure)
+
+
+def test_the_legend_fits_the_figure_of_a_single_database(whole: Results):
+    few = whole.params.run.few_shot
     alone = few.model_copy(update={"databases": few.databases[:1]})
-    run = results.params.run.model_copy(update={"few_shot": alone})
-    figure = cost_figure(replace(results, params=results.params.model_copy(update={"run": run})), few.shots[0])
+    run = whole.params.run.model_copy(update={"few_shot": alone})
+    figure = cost_figure(replace(whole, params=whole.params.model_copy(update={"run": run})), few.shots[0])
     figure.canvas.draw()
     (legend,) = figure.legends
     assert len(figure.axes) == 2

@@ -9,11 +9,6 @@ from grmp.report import databases
 from grmp.report.results import Results
 
 
-@pytest.fixture(scope="module")
-def whole(collected: Path) -> Results:
-    return Results.open(collected)
-
-
 def test_samples_run_from_worst_to_best(whole: Results):
     figure = databases.samples(whole, 4)
     assert len(figure.axes) == 4 * 4

@@ -19,20 +19,9 @@ from grmp.data import databases as registry
 from grmp.report import comparisons, databases, few_shot, meta_training, predictions
 from grmp.report.collect import collect
 from grmp.report.results import Results, kind_title
-from tests.report.sample import DATABASES, DISTORTIONS, METHODS, make_settings, settings
+from tests.report.sample import DATABASES, DISTORTIONS, METHODS, settings
 
 SHOTS = [25, 50]
-
-
-@pytest.fixture(scope="module")
-def whole(collected: Path) -> Results:
-    return Results.open(collected)
-
-
-@pytest.fixture
-def empty(tmp_path: Path) -> Results:
-    make_settings(tmp_path)
-    return Results.open(tmp_path)
 
 
 def texts_apart(figure: Figure) -> bool:

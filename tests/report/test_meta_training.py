@@ -1,17 +1,9 @@
 """Tables of pre-training say what their files hold."""
 
-from pathlib import Path
-
 import pandas as pd
-import pytest
 
 from grmp.report import meta_training
 from grmp.report.results import Results
-
-
-@pytest.fixture(scope="module")
-def whole(collected: Path) -> Results:
-    return Results.open(collected)
 
 
 def test_steps_are_means_over_types(whole: Results):

@@ -16,11 +16,6 @@ from grmp.report.pairs import ALL, CELL, Differences, pair_table
 from grmp.report.results import Results
 
 
-@pytest.fixture(scope="module")
-def whole(collected: Path) -> Results:
-    return Results.open(collected)
-
-
 def test_one_primary_endpoint_a_question_and_one_family(whole: Results):
     pairs = whole.table("pairs.csv")
     primary = pairs[pairs["role"] == "primary"]

@@ -32,23 +32,26 @@ def saved(folder: Path) -> dict[str, bytes]:
     return {kind: (folder / f"picture.{kind}").read_bytes() for kind in FORMATS}
 
 
-def test_two_runs_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    first = saved(tmp_path / "a")
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    return saved(tmp_path_factory.mktemp("saved"))
+
+
+def test_two_runs_same_bytes(kept: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(mpl.rcParams, "font.family", ["No Such Font"])  # a user's own style is no matter
     monkeypatch.setitem(mpl.rcParams, "lines.linewidth", 9)
-    assert saved(tmp_path / "b") == first
+    assert saved(tmp_path) == kept
 
 
-def test_fonts_are_embedded(tmp_path: Path):
-    found = saved(tmp_path)
-    assert b"/FontFile2" in found["pdf"]  # TrueType, inside
-    assert b"/Type3" not in found["pdf"]
-    assert b"<text" not in found["svg"]  # letters are outlines
-    assert not re.search(rb"<dc:date>|CreationDate", found["svg"] + found["pdf"])
+def test_fonts_are_embedded(kept: dict[str, bytes]):
+    assert b"/FontFile2" in kept["pdf"]  # TrueType, inside
+    assert b"/Type3" not in kept["pdf"]
+    assert b"<text" not in kept["svg"]  # letters are outlines
+    assert not re.search(rb"<dc:date>|CreationDate", kept["svg"] + kept["pdf"])
 
 
-def test_a_png_is_light_and_keeps_its_colours(tmp_path: Path):
-    png = Image.open(BytesIO(saved(tmp_path)["png"]))
+def test_a_png_is_light_and_keeps_its_colours(kept: dict[str, bytes]):
+    png = Image.open(BytesIO(kept["png"]))
     assert png.mode == "P"
     pixels = np.asarray(png.convert("RGB")).reshape(-1, 3)
     for look in line_styles("abcdefghijklmnop").values():
@@ -56,8 +59,8 @@ def test_a_png_is_light_and_keeps_its_colours(tmp_path: Path):
         assert np.abs(pixels - wanted).max(axis=1).min() <= 6, look
 
 
-def test_widths_are_those_of_the_paper(tmp_path: Path):
-    svg = saved(tmp_path)["svg"].decode()
+def test_widths_are_those_of_the_paper(kept: dict[str, bytes]):
+    svg = kept["svg"].decode()
     assert f'width="{72 * COLUMN:.1f}pt"' in svg
 
 

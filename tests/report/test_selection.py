@@ -1,4 +1,4 @@
-"""Two protocols, other databases, shares of the labels, and what they cost: numbers as the records have them."""
+"""Two protocols, other databases and shares of the labels: numbers as the records have them."""
 
 import json
 import shutil
@@ -8,33 +8,25 @@ import numpy as np
 import pytest
 import yaml
 
-from grmp.report import cost, cross_dataset, few_shot, selection
+from grmp.report import cross_dataset, few_shot, selection
 from grmp.report.results import Results
 from grmp.report.selection import both_ways, reading_table, unpaired
-from tests.report.sample import CROSS, DATABASES, METHODS, SHARES, make_settings
+from tests.report.sample import DATABASES, METHODS, SHARES
 from tests.report.test_few_shot import texts_apart
-
-
-@pytest.fixture(scope="module")
-def whole(collected: Path) -> Results:
-    return Results.open(collected)
-
 
 FIGURES = [
     lambda w: selection.protocol_figure(w, "published", "sound", 25),
     lambda w: few_shot.curves(w, "full", SHARES),
-    lambda w: cost.cost_figure(w, 50),
 ]
 
 
-@pytest.mark.parametrize("draw", FIGURES, ids=["protocols", "shares", "cost"])
+@pytest.mark.parametrize("draw", FIGURES, ids=["protocols", "shares"])
 class TestEach:
     def test_labels_do_not_overlap(self, whole: Results, draw):
         assert texts_apart(draw(whole))
 
-    def test_nothing_run_is_no_figure_and_no_error(self, tmp_path: Path, draw):
-        make_settings(tmp_path)
-        assert draw(Results.open(tmp_path)) is None
+    def test_nothing_run_is_no_figure_and_no_error(self, empty: Results, draw):
+        assert draw(empty) is None
 
 
 def test_unpaired_interval_holds_the_known_shift():
@@ -62,9 +54,8 @@ def test_protocols_side_by_side(whole: Results):
     assert "unpaired" in selection.protocol_table(whole, "published", "sound").note
 
 
-def test_a_protocol_not_run_is_a_hole(tmp_path: Path):
-    make_settings(tmp_path)
-    table = selection.protocol_table(Results.open(tmp_path), "published", "sound")
+def test_a_protocol_not_run_is_a_hole(empty: Results):
+    table = selection.protocol_table(empty, "published", "sound")
     assert table.data.empty
     assert "`dvc repro" in table.note
 
@@ -126,37 +117,3 @@ def test_other_published_methods_are_ticks(world: Path):
     drawn = {line.get_marker(): float(line.get_ydata()[0]) for line in axes.lines if line.get_marker() in "*_"}
     assert drawn == {"*": 0.9, "_": 0.7}
     assert "Theirs, published" in few_shot.score_table(opened, "cross", [50]).shown["Method"].tolist()
-
-
-def test_matrix_has_the_source_itself_on_its_diagonal(whole: Results):
-    table = cross_dataset.matrix(whole, 50)
-    assert table.shown["Trained on"].tolist() == ["alpha", "alpha"]
-    middle = whole.summary.query("method == 'grmp' and shots == 50 and metric == 'srcc'").set_index("database")[
-        "median"
-    ]
-    assert table.shown["tested on gamma"].iloc[1].startswith(f"{middle[CROSS]:.3f} [")
-    assert table.shown["tested on alpha"].iloc[1].startswith(f"{middle['alpha']:.3f} [")
-
-
-def test_cost_is_what_the_records_say(whole: Results):
-    table = cost.cost_table(whole)
-    row = table.data.query("protocol == 'sound' and method == 'GRMP-IQA'").iloc[0]
-    assert row[["runs", "seconds", "trained_parameters"]].tolist() == [9, 9 * 7.5, 12345]
-    assert row["seconds_per_split"] == pytest.approx(1.5)
-    assert row["peak_memory_mb"] == pytest.approx(400)
-    axes = cost.cost_figure(whole, 50).axes
-    assert [a.get_xlabel() for a in axes] == ["trained parameters"] * 3 + ["seconds per split"] * 3
-    points = [line.get_xdata()[0] for line in axes[3].lines]
-    assert points == pytest.approx([1.5] * len(METHODS))
-
-
-def test_fourteen_methods_cost_without_overlap(world: Path):
-    raw = yaml.safe_load((world / "params.yaml").read_text())
-    names = [f"more_{i}" for i in range(9)]
-    for name in names:
-        raw["methods"][name] = raw["methods"]["random"] | {"label": f"A quality-trained teacher, {name}"}
-    raw["run"]["few_shot"]["methods"] += names
-    (world / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
-    figure = cost.cost_figure(Results.open(world), 50)
-    assert len(figure.legends[0].get_texts()) == 14
-    assert texts_apart(figure)

@@ -75,19 +75,17 @@ def test_a_wider_interval_is_never_closer_to_reproduced(kind: str):
         assert open_ == sorted(open_)
 
 
-def test_the_papers_numbers_agree_with_the_published_ones(tmp_path: Path):
+def test_the_papers_numbers_agree_with_the_published_ones(empty: Results):
     """Every stated level stands in published.csv too, with the same value."""
-    make_settings(tmp_path)
-    opened = Results.open(tmp_path)
-    table = published(opened)
+    table = published(empty)
     ours = table[(table["method"] == "GRMP-IQA") & table["table"].isin(["few_shot", "full"])]
-    stated = claims(opened).query("kind == 'level'")
+    stated = claims(empty).query("kind == 'level'")
     assert len(stated) >= 8
     for row in stated.itertuples():
         setting = {"100pct": "80/20"}.get(row.shots, row.shots)
         found = ours[(ours["dataset"] == row.database) & (ours["setting"] == setting) & (ours["metric"] == row.metric)]
         assert found["value"].tolist() == [float(row.value)], row.claim
-    assert set(claims(opened)["kind"]) == set(RULES)
+    assert set(claims(empty)["kind"]) == set(RULES)
 
 
 @pytest.fixture
@@ -151,11 +149,9 @@ def test_what_is_not_run_names_its_command(claimed: Path):
     assert table.loc[("more labels", "sound"), "why"] == "in no grid of params.yaml"
 
 
-def test_nothing_run(tmp_path: Path):
-    make_settings(tmp_path)
-    world = Results.open(tmp_path)
-    assert set(verdicts(world)["verdict"]) == {"not run"}
-    assert claim_figure(world) is None
+def test_nothing_run(empty: Results):
+    assert set(verdicts(empty)["verdict"]) == {"not run"}
+    assert claim_figure(empty) is None
 
 
 def test_stars_are_the_stated_numbers(claimed: Path):

@@ -9,7 +9,7 @@ from grmp.errors import UserError
 from grmp.report import meta_training, predictions, where_it_looks
 from grmp.report.plotting import shrunk
 from grmp.report.results import Results
-from tests.report.sample import DATABASES, make_settings
+from tests.report.sample import DATABASES
 from tests.report.test_few_shot import texts_apart
 
 DRAWN = {
@@ -19,17 +19,6 @@ DRAWN = {
     "agreement": lambda w: predictions.agreement(w, "grmp", list(DATABASES), 25),
     "steps": lambda w: meta_training.inner_curves_figure(w, "reptile", "pre"),
 }
-
-
-@pytest.fixture(scope="module")
-def whole(collected: Path) -> Results:
-    return Results.open(collected)
-
-
-@pytest.fixture
-def empty(tmp_path: Path) -> Results:
-    make_settings(tmp_path)
-    return Results.open(tmp_path)
 
 
 @pytest.mark.parametrize("draw", DRAWN.values(), ids=DRAWN)
