@@ -7,7 +7,6 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -58,22 +57,6 @@ def free_bytes(device: "torch.device") -> float:
     return float(psutil.virtual_memory().available)
 
 
-def fits(compute: Callable[[], Result]) -> Result | None:
-    """The result of ``compute``, or None if the GPU's memory does not suffice; the memory is free again then."""
-    import torch
-
-    try:
-        return compute()
-    except torch.OutOfMemoryError:
-        pass
-    except RuntimeError as error:
-        if "ALLOC_FAILED" not in str(error):  # cuBLAS and cuDNN allocate memory of their own
-            raise
-    gc.collect()  # not above: there the exception still holds the tensors
-    torch.cuda.empty_cache()
-    return None
-
-
 def in_chunks(
     compute: Callable[[list[Item]], list[Result]], items: list[Item], size: int, what: str, remedy: str
 ) -> Iterator[tuple[list[Item], list[Result], float]]:
@@ -81,13 +64,22 @@ def in_chunks(
 
     Raises UserError if a single one of ``what`` does not fit; ``remedy`` names the settings to lower.
     """
+    import torch
+
     while items:
         chunk, start = items[:size], time.perf_counter()
-        found = fits(partial(compute, chunk))
-        if found is not None:
+        try:
+            found = compute(chunk)
+        except RuntimeError as error:
+            # cuBLAS and cuDNN allocate memory of their own
+            if not isinstance(error, torch.OutOfMemoryError) and "ALLOC_FAILED" not in str(error):
+                raise
+        else:
             yield chunk, found, (time.perf_counter() - start) / len(chunk)
             items = items[len(chunk) :]
             continue
+        gc.collect()  # not above: there the exception still holds the tensors
+        torch.cuda.empty_cache()
         if len(chunk) == 1:
             raise UserError(f"{what} does not fit into GPU memory even alone; lower {remedy}")
         size = len(chunk) // 2

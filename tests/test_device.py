@@ -3,21 +3,10 @@
 import pytest
 import torch
 
-from grmp.device import cpus, fits, free_bytes, in_chunks, peak, reset_peak
+from grmp.device import cpus, free_bytes, in_chunks, peak, reset_peak
 from grmp.errors import UserError
 
 CPU = torch.device("cpu")
-
-
-def test_fits_returns_the_result_or_none_when_the_memory_is_full():
-    def full(error):
-        raise error
-
-    assert fits(lambda: [1, 2]) == [1, 2]
-    assert fits(lambda: full(torch.OutOfMemoryError("CUDA out of memory"))) is None
-    assert fits(lambda: full(RuntimeError("CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"))) is None
-    with pytest.raises(RuntimeError, match="something else"):
-        fits(lambda: full(RuntimeError("something else")))
 
 
 def test_measures_are_positive_and_the_peak_rises():

@@ -12,7 +12,8 @@ from grmp.clip import checkpoints
 from grmp.clip.graphs import Recording
 from grmp.clip.model import Backbone, PromptedCLIP, pixels, prompted_texts, tokenize
 from grmp.data.crops import place
-from grmp.device import choose_device, fits, in_chunks
+from grmp.device import choose_device, in_chunks
+from grmp.errors import UserError
 from grmp.finetune.loop import finetune
 from grmp.finetune.types import TEACHER_SCENE, SplitData, Subset, Texts
 from grmp.params import Adapt
@@ -126,7 +127,8 @@ def test_half_as_many_splits_once_the_memory_is_full(capsys):
 
 def test_memory_is_free_after_it_ran_out():
     before = torch.cuda.memory_allocated()
-    assert fits(lambda: [torch.empty(2**30, device="cuda") for _ in range(10**6)]) is None
+    with pytest.raises(UserError, match="does not fit"):
+        next(in_chunks(lambda chunk: [torch.empty(2**30, device="cuda") for _ in range(10**6)], [0], 1, "split", "it"))
     assert torch.cuda.memory_allocated() == before
 
 

@@ -14,16 +14,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import requests
-from requests.adapters import HTTPAdapter
 from tqdm import tqdm
 from urllib3.exceptions import HTTPError
-from urllib3.util import Retry
 
 from grmp.errors import UserError, one_line
 
 HUB = "hf://datasets/"
-ATTEMPTS = 5  # in a row without a new byte
-BACKOFF = 1.0  # seconds before the second attempt; doubled for each that follows
+ATTEMPTS = 6  # in a row without a new byte
+BACKOFF = 1.0  # seconds before the next attempt after a new byte; doubled for each without one
+BUSY = (429, 500, 502, 503, 504)  # answers that may be better next time
 TIMEOUT = (15, 60)  # seconds to connect, and between two reads
 CHUNK = 1 << 20
 WINDOW = 60.0  # seconds over which the rate is measured
@@ -128,19 +127,14 @@ def download(remote: Remote, target: Path, limit: int, min_rate: float = 0) -> P
 
 
 def _resume(remote: Remote, part: Path, limit: int, min_rate: float) -> None:
-    """Complete ``part``. urllib3 retries connections and busy servers, honouring Retry-After; we resume broken bodies."""
-    busy = (429, 500, 502, 503, 504)
-    retry = Retry(ATTEMPTS, read=0, backoff_factor=BACKOFF, status_forcelist=busy, retry_after_max=300)
-    retry.raise_on_status = False
+    """Complete ``part``. Busy servers and broken connections are tried again, with increasing delays while no byte arrives."""
     best, idle = 0, 0
     with requests.Session() as session, tqdm(unit="B", unit_scale=True, desc=part.stem, disable=None) as bar:
-        for scheme in ("http://", "https://"):
-            session.mount(scheme, HTTPAdapter(max_retries=retry))
         while True:
             try:
-                if _attempt(session, remote, part, limit, min_rate, bar):
+                reason = _attempt(session, remote, part, limit, min_rate, bar)
+                if not reason:
                     return
-                reason = "the connection broke off"
             except requests.exceptions.SSLError as error:  # an expired certificate does not get better
                 raise SourceFailed(f"has no valid certificate ({one_line(error, 150)})") from None
             except (requests.ConnectionError, requests.Timeout, HTTPError) as error:
@@ -155,8 +149,8 @@ def _resume(remote: Remote, part: Path, limit: int, min_rate: float) -> None:
             time.sleep(min(BACKOFF * 2**idle, 60))
 
 
-def _attempt(session: requests.Session, remote: Remote, part: Path, limit: int, min_rate: float, bar: tqdm) -> bool:
-    """One request; True when ``part`` is complete."""
+def _attempt(session: requests.Session, remote: Remote, part: Path, limit: int, min_rate: float, bar: tqdm) -> str:
+    """One request; why another one is needed, or nothing when ``part`` is complete."""
     have, size = _size(part), remote.size
     headers = remote.headers | {"Accept-Encoding": "identity"}  # uncompressed: offsets count bytes of the file
     if have:
@@ -164,10 +158,12 @@ def _attempt(session: requests.Session, remote: Remote, part: Path, limit: int, 
     with session.get(remote.url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
         if answer.status_code == 416:  # nothing after what we have: complete, or not this file
             stated = answer.headers.get("Content-Range", "").rpartition("/")[2]
-            if str(have) == (stated if size is None else str(size)):
-                return True
+            if str(have) == str(size or stated):
+                return ""
             part.unlink()
-            return False
+            return "has another length"
+        if answer.status_code in BUSY:
+            return f"answered {answer.status_code} {answer.reason}"
         if answer.status_code not in (200, 206):
             raise SourceFailed(f"answered {answer.status_code} {answer.reason}")
         page = "text/html" in answer.headers.get("Content-Type", "")
@@ -197,7 +193,8 @@ def _attempt(session: requests.Session, remote: Remote, part: Path, limit: int, 
     if have > most:
         part.unlink()
         raise SourceFailed(f"sends more than {most:,} bytes")
-    return total is None or have == total  # a body without a length ends where the server ends it
+    # a body without a length ends where the server ends it
+    return "" if total is None or have == total else "the connection broke off"
 
 
 def _size(path: Path) -> int:

@@ -21,7 +21,6 @@ from grmp.files import listing, read_json, sha256, sha256_of, write_json
 SCORES = (".csv", ".txt", ".xlsx", ".mat")  # endings of score files
 
 SLACK = 1_000_000_000  # bytes beyond twice the stated size that a file may have or an archive may unpack to
-MIN_RATE = 100_000  # bytes per second
 
 
 def receipt(name: str, raw: Path) -> dict[str, Any] | None:
@@ -41,7 +40,7 @@ def receipt(name: str, raw: Path) -> dict[str, Any] | None:
     return found
 
 
-def fetch(name: str, raw: Path, origin: Path | None = None, min_rate: float = MIN_RATE) -> None:
+def fetch(name: str, raw: Path, origin: Path | None = None, min_rate: float = 0) -> None:
     """Bring the database ``name`` to ``raw/<name>``. Does nothing if it is there and its receipt is valid.
 
     A simulated database is rendered again when the code that renders it has changed. Raises UserError if no source works;
@@ -159,7 +158,6 @@ def _first_source(entry: Database, raw: Path, staging: Path, min_rate: float) ->
     """From the first source that delivers all of its files."""
     by_hand = f"by hand: see {entry.page}: {entry.by_hand}; then: grmp data fetch {entry.name} --from PATH"
     print(f"{entry.title}\n  terms: {entry.terms}\n  cite: {entry.citation}\n  or {by_hand}")
-    check_disk([entry], raw)
     reasons = []
     for source in entry.sources:
         print(f"{entry.name}: downloading from the {source.label}", flush=True)
@@ -188,8 +186,7 @@ def _download(entry: Database, source: Source, raw: Path, staging: Path, min_rat
         name = Path(urlsplit(file.url).path).name
         target = raw / ".downloads" / entry.name / sha256_of(file.url)[:8] / name  # names repeat between sources
         stated = file.sha256 or seen.get(file.url, "")
-        resumed = target.with_name(name + ".part").exists()
-        digest = _verified(file, target, stated, min_rate, again=resumed)
+        digest = _verified(file, target, stated, min_rate)
         try:
             _place(target, name, staging, entry)
         except SourceFailed as error:
@@ -234,9 +231,9 @@ def _check_tree(folder: Path, tree: str) -> None:
         raise SourceFailed(f"has other content (git tree {found}) than published ({tree})")
 
 
-def _verified(file: File, target: Path, stated: str, min_rate: float, again: bool) -> str:
-    """Download a file; its sha256. If ``again``, a mismatch is followed by one more download from the start."""
-    remote = on_hub(file.url) if file.url.startswith(HUB) else Remote(file.url, file.size if file.exact else None)
+def _verified(file: File, target: Path, stated: str, min_rate: float) -> str:
+    """Download a file; its sha256."""
+    remote = on_hub(file.url) if file.url.startswith(HUB) else Remote(file.url)
     digest, wanted = remote.sha256, stated or remote.sha256
     if not digest or digest == wanted:
         download(remote, target, remote.size or 2 * file.size + SLACK, min_rate)
@@ -244,8 +241,6 @@ def _verified(file: File, target: Path, stated: str, min_rate: float, again: boo
     if not wanted or digest == wanted:
         return digest
     target.unlink(missing_ok=True)
-    if again:  # the file may have changed between the two halves
-        return _verified(file, target, stated, min_rate, again=False)
     why = "corrupt, or published anew; if you trust it, use --from"
     raise SourceFailed(f"{target.name} has sha256 {digest}, expected {wanted}: {why}")
 

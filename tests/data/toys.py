@@ -34,7 +34,7 @@ def archive() -> dict[str, bytes]:
 
 
 def entry(url: str, size: int) -> Database:
-    source = Source("a", (File(url, size, exact=True),))
+    source = Source("a", (File(url, size),))
     return replace(
         databases.get("sim_pre1"),
         name="toy",

@@ -124,7 +124,7 @@ ENTRIES = """
 def _miniature(entry: Database, found: dict) -> Database:
     from dataclasses import replace
 
-    files = tuple(replace(f, **g, exact=True) for f, g in zip(entry.sources[0].files, found["files"], strict=True))
+    files = tuple(replace(f, **g) for f, g in zip(entry.sources[0].files, found["files"], strict=True))
     scores = replace(entry.scores, count=found["count"], mean=0.0, sd=0.0)
     sources = (replace(entry.sources[0], files=files), *entry.sources[1:])
     return replace(entry, scores=scores, sources=sources, disk=1_000_000_000)

@@ -19,9 +19,8 @@ class File:
     """
 
     url: str
-    size: int  # bytes; an estimate unless ``exact``
+    size: int  # bytes, for the plan; some are estimates
     sha256: str = ""  # empty: the first one seen is recorded in data/checksums.json and required from then on
-    exact: bool = False
 
 
 @dataclass(frozen=True)

@@ -19,13 +19,13 @@ def pyiqa_table(name: str) -> File:
 
 
 def pyiqa(archive: str, size: int, scores: File, sha256: str = "") -> Source:
-    """An archive of the IQA-PyTorch mirror; a size that is not rounded is checked."""
-    return Source("IQA-PyTorch mirror", (File(f"{_PYIQA}/{archive}", size, sha256, exact=size % 1000 > 0), scores))
+    """An archive of the IQA-PyTorch mirror."""
+    return Source("IQA-PyTorch mirror", (File(f"{_PYIQA}/{archive}", size, sha256), scores))
 
 
 def cityu(archive: str, size: int, scores: File, sha256: str) -> Source:
     """An archive of the CityU mirror."""
-    return Source("CityU mirror", (File(f"{HUB}VQA-CityU/IQA_data/{archive}", size, sha256, exact=True), scores))
+    return Source("CityU mirror", (File(f"{HUB}VQA-CityU/IQA_data/{archive}", size, sha256), scores))
 
 
 def waterloo_list(name: str, commit: str, sha256: str) -> File:

@@ -100,7 +100,7 @@ def serve(site: Site, entry: Database, label: str, shared: Path, folder: Path) -
         else:
             url = f"{site.url}/{entry.name}/{Path(file.url).name}"
             site.files[f"/{entry.name}/{Path(file.url).name}"] = Served(content)
-        files.append(File(url, len(content), "", True))
+        files.append(File(url, len(content)))
     return replace(entry, sources=(Source(label, tuple(files)),))
 
 
