@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from grmp.errors import UserError
 from grmp.finetune.types import SplitResult
 from grmp.methods.context import RunContext, Splitwise
 from grmp.params import Fit, Method, Params, Positive, Tune, need
@@ -92,10 +93,17 @@ def learn(
 
 
 def prepare(ctx: RunContext, method: Distill) -> Splitwise:
-    """Fine-tune the teacher on each split, let it score images of the training side, train the student on its scores."""
+    """Fine-tune the teacher on each split, let it score images of the training side, train the student on its scores.
+
+    Raises UserError if the context holds features of a stem in place of images, as that of ``grmp train`` does.
+    """
     from grmp.data.splits import Splits
     from grmp.methods import tune
 
+    if ctx.source.images.shape[1] != 3:
+        raise UserError(
+            "a method of kind distill reads pixels, but grmp train keeps features of this CLIP; leave it out"
+        )
     teacher = ctx.params.methods[method.teacher]
     assert isinstance(teacher, Tune)  # checked when the settings are read
     ranks = ctx.splits.ranks  # the teacher tests on what the student learns from

@@ -3,9 +3,11 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 import torch
 from scipy.stats import spearmanr
 
+from grmp.errors import UserError
 from grmp.methods import distill
 from grmp.params import Fit
 
@@ -34,3 +36,9 @@ def test_student_learns_from_the_teachers_scores_and_repeats_its_bytes(bright):
     assert srcc(one, bright[2][TEST]) > 0.8
     assert srcc(backwards, bright[2][TEST]) < -0.8  # the scores alone say what it learns
     assert result.trained_values == 97_569
+
+
+def test_features_are_no_pixels():
+    features = SimpleNamespace(images=np.zeros((2, 896, 7, 7), np.float32))
+    with pytest.raises(UserError, match="reads pixels"):
+        distill.prepare(SimpleNamespace(source=features), None)
