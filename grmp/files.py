@@ -75,12 +75,16 @@ def _clear(path: Path) -> None:
     """Remove what a writer of ``path``, perhaps a killed one, left beside it; locks allow one writer at a time."""
     ours = re.compile(re.escape(f".{path.name}.") + r"[^.]+\.(partial|old)")
     for stray in path.parent.iterdir():
-        if not ours.fullmatch(stray.name):
-            continue
-        if stray.is_dir() and not stray.is_symlink():
-            shutil.rmtree(stray, ignore_errors=True)  # a killed writer's last worker may still put a file there
-        else:
-            stray.unlink(missing_ok=True)
+        if ours.fullmatch(stray.name):
+            remove(stray)
+
+
+def remove(path: Path) -> None:
+    """Delete a file, a link or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)  # a killed writer's last worker may still put a file there
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _flush(path: Path) -> None:
@@ -106,13 +110,11 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """What a JSON file holds.
 
-    Raises FileNotFoundError if it is not there; ValueError if it cannot be read, is no JSON, or is nested without end.
+    Raises OSError if it cannot be read; ValueError if it is no JSON, or is nested without end.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise
-    except (OSError, RecursionError) as error:
+    except RecursionError as error:
         raise ValueError(str(error)) from None
 
 

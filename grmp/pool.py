@@ -15,7 +15,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import connection
 from typing import Any
 
 from grmp.errors import UserError, one_line
@@ -30,10 +29,9 @@ class _Worker:
     def __init__(self, gpu: str | None) -> None:
         self.gpu = gpu
         self.executor: ProcessPoolExecutor | None = None
-        self.since: float | None = None  # when its item began
 
     def submit(self, do: Callable[[Any], Any], item: Any, tries: int) -> "Future[tuple[str, Any]]":
-        self.item, self.tries, self.late, self.since = item, tries, False, None
+        self.item, self.tries, self.late, self.since = item, tries, False, time.monotonic()
         with contextlib.suppress(BrokenProcessPool):  # it was killed while it was idle
             if self.executor:
                 return self.executor.submit(call, do, item)
@@ -44,10 +42,8 @@ class _Worker:
         return self.executor.submit(call, do, item)
 
     def check(self, limit: float) -> None:
-        """Kill the process if its item takes longer than ``limit`` seconds, its own start not counted."""
-        if self.since is None and self.pid.done():
-            self.since = time.monotonic()
-        if self.since is not None and time.monotonic() - self.since > limit:
+        """Kill the process if its item takes longer than ``limit`` seconds."""
+        if time.monotonic() - self.since > limit:
             self.late = True
             with contextlib.suppress(BrokenProcessPool, ProcessLookupError):
                 os.kill(self.pid.result(), signal.SIGKILL)
@@ -62,7 +58,7 @@ def _begin(gpu: str | None) -> None:
 
 def _end_with_parent() -> None:
     if parent := multiprocessing.parent_process():
-        connection.wait([parent.sentinel])
+        parent.join()
         os._exit(1)
 
 

@@ -16,7 +16,7 @@ from grmp.data.databases._entry import Database, File, Source
 from grmp.data.decode import each, load
 from grmp.data.download import ARCHIVES, HUB, Remote, SourceFailed, download, on_hub, unpack
 from grmp.errors import UserError, reading, some
-from grmp.files import listing, read_json, sha256, sha256_of, write_json
+from grmp.files import listing, read_json, remove, sha256, sha256_of, write_json
 
 SCORES = (".csv", ".txt", ".xlsx", ".mat")  # endings of score files
 
@@ -65,7 +65,7 @@ def fetch(name: str, raw: Path, origin: Path | None = None, min_rate: float = 0)
         return
     raw.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
-    _remove(staging)
+    remove(staging)
     files: list[dict[str, Any]] = []
     if entry.kind == "simulated":
         from grmp.data.simulated.databases import render
@@ -82,7 +82,7 @@ def fetch(name: str, raw: Path, origin: Path | None = None, min_rate: float = 0)
         try:
             labels.read(entry, staging)
         except UserError:
-            _remove(staging)
+            remove(staging)
             raise
     else:
         source, files = _first_source(entry, raw, staging, min_rate)
@@ -98,18 +98,11 @@ def fetch(name: str, raw: Path, origin: Path | None = None, min_rate: float = 0)
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     if staging != folder:
-        _remove(folder)
+        remove(folder)
     write_json(path, facts)  # without the folder it says nothing
     if staging != folder:
         staging.replace(folder)
-    shutil.rmtree(raw / ".downloads" / name, ignore_errors=True)
-
-
-def _remove(path: Path) -> None:
-    if path.is_symlink():
-        path.unlink()
-    else:
-        shutil.rmtree(path, ignore_errors=True)
+    remove(raw / ".downloads" / name)
 
 
 def _local(entry: Database, origin: Path, raw: Path, staging: Path) -> tuple[str, list[dict[str, Any]]]:
@@ -117,7 +110,7 @@ def _local(entry: Database, origin: Path, raw: Path, staging: Path) -> tuple[str
     if not origin.exists():
         raise UserError(f"--from {origin} not found; {entry.name}: {entry.by_hand}")
     origin = origin.resolve()
-    if git.is_repository(origin):
+    if (origin / "objects").is_dir() and (origin / "HEAD").is_file():  # a git directory without a work tree
         found = [(s.tree, f.url) for s in entry.sources for f in s.files if f.url.startswith(git.PREFIX)]
         if not found:
             raise UserError(f"--from {origin}: {entry.name} is not published in git; {entry.by_hand}")
@@ -169,7 +162,7 @@ def _first_source(entry: Database, raw: Path, staging: Path, min_rate: float) ->
         except SourceFailed as error:
             print(f"{entry.name}: {source.label}: {error}", flush=True)
             reasons.append(f"{source.label}: {error}")
-            _remove(staging)
+            remove(staging)
     raise UserError(f"cannot fetch {entry.name} ({'; '.join(reasons)}); {by_hand}")
 
 
@@ -195,9 +188,7 @@ def _download(entry: Database, source: Source, raw: Path, staging: Path, min_rat
         records.append({"url": file.url, "size": target.stat().st_size, "sha256": digest})
     if source.tree:
         _check_tree(staging, source.tree)
-        return records
-    new = {r["url"]: r["sha256"] for f, r in zip(source.files, records, strict=True) if not f.sha256}
-    if new.keys() - seen.keys():
+    elif new := {r["url"]: r["sha256"] for f, r in zip(source.files, records, strict=True) if not f.sha256}:
         write_json(checksums, new | seen)
     return records
 

@@ -10,11 +10,6 @@ from grmp.data.download import SourceFailed
 PREFIX = "git+"  # of an address: git+<url>@<commit>
 
 
-def is_repository(path: Path) -> bool:
-    """Whether ``path`` is a git directory without a work tree."""
-    return (path / "objects").is_dir() and (path / "HEAD").is_file()
-
-
 def checkout(address: str, folder: Path, cache: Path, min_rate: float = 0, local: Path | None = None) -> None:
     """Write the files of the commit that ``address`` names into ``folder``.
 

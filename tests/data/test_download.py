@@ -186,6 +186,7 @@ LOCKED[LOCKED.index(b"PK\1\2") + 8] |= 1
         (tar(member("link", 0, type=tarfile.SYMTYPE, linkname="../..")), "link"),
         (tar(member("hard", 0, type=tarfile.LNKTYPE, linkname="../../evil.txt")), "link|outside"),
         (tar(member("fifo", 0, type=tarfile.FIFOTYPE)), "special file"),
+        (tar(member("device", 0, type=tarfile.CHRTYPE)), "special file"),
         (tar(member("bomb", 2_000_000), mode="w:gz"), "unpacks to more than"),
         (zip_with("bomb", b"0" * 2_000_000), "unpacks to more than"),
         (layouts.pack_bytes({"a": b"x"})[:-30], "not a complete zip or tar archive"),
@@ -216,7 +217,7 @@ def test_corrupt_bytes_in_a_zip_are_noticed(tmp_path):
         unpack(tmp_path / "a.zip", tmp_path / "out", 10**6)
 
 
-@pytest.mark.parametrize("name", ["../evil.txt", "/tmp/evil.txt", "C:/evil.txt", "..\\evil.txt"])
+@pytest.mark.parametrize("name", ["../evil.txt", "a/../../../evil.txt", "/tmp/evil.txt", "C:/evil.txt", "..\\evil.txt"])
 def test_zip_entries_stay_inside_the_folder(tmp_path, name):
     (tmp_path / "in.zip").write_bytes(raw_name(name))
     unpack(tmp_path / "in.zip", tmp_path / "deep/er/out", 1000)

@@ -47,6 +47,7 @@ def toy(monkeypatch: pytest.MonkeyPatch, site: Site) -> Database:
         databases.get("sim_pre1"), name="toy", kind="authentic", sources=both, scores=Scores(0, 1.0, 3.0), disk=10_000
     )
     monkeypatch.setitem(databases.known(), "toy", entry)
+    monkeypatch.setattr(fetch, "SLACK", 10_000)
     return entry
 
 

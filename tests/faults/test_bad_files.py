@@ -2,10 +2,7 @@
 
 import io
 import json
-import stat
 import struct
-import tarfile
-import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +17,6 @@ from grmp.data import custom, labels
 from grmp.data.databases.koniq10k import KONIQ10K
 from grmp.data.databases.livec import LIVEC
 from grmp.data.decode import read_images
-from grmp.data.download import SourceFailed, unpack
 from grmp.errors import UserError
 from grmp.finetune.scorer import QualityModel, load
 from tests import worlds
@@ -35,64 +31,6 @@ def one_line(error: BaseException) -> None:
     assert text.strip()
     assert "\n" not in text
     assert len(text) < 1000
-
-
-# --- archives -----------------------------------------------------------------------------------------------------------
-
-
-def zipped(name: str = "a/b.txt", content: bytes = b"x" * 100, mode: int = 0) -> bytes:
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as file:
-        info = zipfile.ZipInfo(name)
-        info.compress_type, info.external_attr = zipfile.ZIP_DEFLATED, mode << 16
-        file.writestr(info, content)
-    return out.getvalue()
-
-
-def tarred(name: str = "a/b.txt", kind: bytes = tarfile.REGTYPE, link: str = "") -> bytes:
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as file:
-        info = tarfile.TarInfo(name)
-        info.type, info.linkname, info.size = kind, link, 5 if kind == tarfile.REGTYPE else 0
-        file.addfile(info, io.BytesIO(b"hello"))
-    return out.getvalue()
-
-
-ARCHIVES = {
-    "empty": b"",
-    "text": b"not an archive",
-    "page": b"<!doctype html><title>log in</title>",
-    "cut zip": zipped(content=bytes(5000))[:60],
-    "zip with flipped bytes": zipped()[:40] + bytes(b ^ 255 for b in zipped()[40:48]) + zipped()[48:],
-    "zip bomb": zipped(content=bytes(30_000_000)),
-    "rar": b"Rar!\x1a\x07\x00" + bytes(100),
-    "tar that leads out": tarred("../escaped"),
-    "tar with a link that leads out": tarred("a", tarfile.SYMTYPE, "../../escaped"),
-    "tar with a hard link that leads out": tarred("a", tarfile.LNKTYPE, "../../escaped"),
-    "tar with a device": tarred("a", tarfile.CHRTYPE),
-    "tar with a pipe": tarred("a", tarfile.FIFOTYPE),
-}
-
-
-@pytest.mark.parametrize("name", ARCHIVES)
-def test_archives(tmp_path: Path, name: str):
-    (tmp_path / "box/deep").mkdir(parents=True)
-    archive = tmp_path / "box/a.zip"
-    archive.write_bytes(ARCHIVES[name])
-    with pytest.raises((UserError, SourceFailed)) as caught:
-        unpack(archive, tmp_path / "box/deep/out", 1_000_000)
-    one_line(caught.value)
-    outside = [p for p in tmp_path.rglob("*") if tmp_path / "box/deep/out" not in (p, *p.parents)]
-    assert sorted(p.name for p in outside) == ["a.zip", "box", "deep"]
-
-
-@pytest.mark.parametrize("name", ["../escaped", "/tmp/grmp-escaped", "a/../../../escaped", "C:\\escaped"])
-def test_zip_members_stay_inside(tmp_path: Path, name: str):
-    (tmp_path / "a.zip").write_bytes(zipped(name, mode=stat.S_IFLNK if "C:" in name else 0))
-    unpack(tmp_path / "a.zip", tmp_path / "deep/er/out", 1_000_000)
-    assert not list(tmp_path.glob("escaped")) + list((tmp_path / "deep").glob("escaped"))
-    assert not Path("/tmp/grmp-escaped").exists()
-    assert not [p for p in tmp_path.rglob("*") if p.is_symlink()]
 
 
 # --- images -------------------------------------------------------------------------------------------------------------

@@ -28,4 +28,4 @@ def get(name: str) -> Database:
 def excluded(name: str, images: pd.Series) -> list[str]:
     """The images that the publisher of ``name`` does not count as part of the study (departure 14)."""
     pattern = known()[name].exclude if name in known() else ""
-    return images[images.str.fullmatch(pattern)].tolist() if pattern else []
+    return images[images.str.fullmatch(pattern)].tolist()
