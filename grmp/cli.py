@@ -165,7 +165,7 @@ def sweep(
             f"--cluster {cluster}: choose local, slurm or a Dask scheduler's address, such as tcp://host:8786"
         )
     if cluster != "local" and time_limit:
-        raise UserError("--time-limit is for local processes; with Slurm use --time")
+        raise UserError("--time-limit is for local processes; Slurm has --time, Dask has no limit")
     more = dict(text.partition("=")[::2] for text in option or [])
     threads = load(params).adapt.threads
     slurm = SlurmOptions(partition, gpus_per_job, threads, time, workers or 256, more)
