@@ -102,7 +102,7 @@ def prepare(ctx: RunContext, method: Distill) -> Splitwise:
 
     if ctx.source.images.shape[1] != 3:
         raise UserError(
-            "a method of kind distill reads pixels, but grmp train keeps features of this CLIP; leave it out"
+            "a method of kind distill learns from pixels, which grmp train does not keep for this CLIP; leave it out"
         )
     teacher = ctx.params.methods[method.teacher]
     assert isinstance(teacher, Tune)  # checked when the settings are read

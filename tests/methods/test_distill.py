@@ -40,5 +40,5 @@ def test_student_learns_from_the_teachers_scores_and_repeats_its_bytes(bright):
 
 def test_features_are_no_pixels():
     features = SimpleNamespace(images=np.zeros((2, 896, 7, 7), np.float32))
-    with pytest.raises(UserError, match="reads pixels"):
+    with pytest.raises(UserError, match="learns from pixels"):
         distill.prepare(SimpleNamespace(source=features), None)
