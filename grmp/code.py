@@ -1,25 +1,29 @@
 """The import closure of a module: the source files that a number depends on."""
 
 import ast
+import hashlib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from grmp.files import sha256, sha256_of
+from grmp.files import sha256_of
 
 ROOT = Path(__file__).parent.parent
 # An identity contains the values of the settings; the other modules compute nothing. Editing them invalidates no result.
 WITHOUT_NUMBERS = ("grmp.params", "grmp.errors", "grmp.files", "grmp.locks", "grmp.pool", "grmp.code")
 
 
-def path_of(module: str) -> Path | None:
-    """The source file of a dotted module name of this project; None if there is none."""
-    base = ROOT.joinpath(*module.split("."))
-    return next((p for p in (base.with_suffix(".py"), base / "__init__.py") if p.is_file()), None)
+@cache
+def sources() -> dict[str, bytes]:
+    """The source of every module of this project by its dotted name, as it was when this process first asked."""
+    paths = sorted((ROOT / "grmp").rglob("*.py"))
+    return {
+        ".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p.read_bytes() for p in paths
+    }
 
 
-def imported(path: Path) -> Iterator[str]:
-    """Modules of this project that a file imports anywhere, imports for the type checker alone aside."""
+def imported(source: bytes) -> Iterator[str]:
+    """Modules of this project that a source imports anywhere, imports for the type checker alone aside."""
 
     def walk(node: ast.AST) -> Iterator[ast.AST]:
         if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
@@ -28,10 +32,10 @@ def imported(path: Path) -> Iterator[str]:
         for child in ast.iter_child_nodes(node):
             yield from walk(child)
 
-    for node in walk(ast.parse(path.read_text())):
+    for node in walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "grmp":
             submodules = [f"{node.module}.{a.name}" for a in node.names]
-            found = [m for m in submodules if path_of(m)]
+            found = [m for m in submodules if m in sources()]
             yield from found
             if len(found) < len(submodules):
                 yield str(node.module)
@@ -46,15 +50,15 @@ def closure(*modules: str) -> tuple[str, ...]:
     todo = list(modules)
     while todo:
         module = todo.pop()
-        path = path_of(module)
-        if module in seen or path is None or any(f"{module}.".startswith(f"{w}.") for w in WITHOUT_NUMBERS):
+        without = any(f"{module}.".startswith(f"{w}.") for w in WITHOUT_NUMBERS)
+        if module in seen or module not in sources() or without:
             continue
         seen.add(module)
-        todo += imported(path)
+        todo += imported(sources()[module])
     return tuple(sorted(seen))
 
 
 @cache
 def code_digest(*modules: str) -> str:
     """sha256 of the source of the closure of ``modules``, as it was when this process first asked."""
-    return sha256_of({m: sha256(path) for m in closure(*modules) if (path := path_of(m))})
+    return sha256_of({m: hashlib.sha256(sources()[m]).hexdigest() for m in closure(*modules)})

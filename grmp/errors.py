@@ -1,8 +1,12 @@
 """The one exception that users see: a line that names the cause and the remedy."""
 
+import errno
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+# errors of the system that say nothing about what a file holds
+NOT_CONTENT = (errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE)
 
 
 class UserError(Exception):
@@ -29,4 +33,6 @@ def reading(path: Path, remedy: str) -> Iterator[None]:
     except FileNotFoundError as error:
         raise UserError(f"{error.filename or path} not found; {remedy}") from None
     except Exception as error:  # corrupt content makes parsers raise anything
+        if isinstance(error, MemoryError) or getattr(error, "errno", None) in NOT_CONTENT:
+            raise UserError(f"{path} cannot be read: {one_line(error)}") from None
         raise UserError(f"{path} is corrupt ({one_line(error)}); {remedy}") from None

@@ -35,8 +35,9 @@ def _named(path: Path) -> Iterator[None]:
 def whole(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path``, renamed to ``path`` when the block ends without an error and deleted otherwise.
 
-    Raises UserError if the disk is full or the folder cannot be written.
+    A link stays, and what it points to is replaced. Raises UserError if the disk is full or the folder cannot be written.
     """
+    path = path.resolve() if path.is_symlink() else path
     beside, old = (path.parent / f".{path.name}.{os.getpid()}.{kind}" for kind in ("partial", "old"))
     with _named(path):
         _clear(path)
@@ -63,10 +64,12 @@ def whole_folder(path: Path) -> Iterator[Path]:
 def claim(path: Path) -> None:
     """Check that the file ``path`` can be written, before the work whose result it will hold.
 
-    Raises UserError if it is a folder, or its folder cannot be written.
+    Raises UserError if it is a folder or a device, or its folder cannot be written.
     """
     if path.is_dir():
         raise UserError(f"{path} is a folder; name a file in it")
+    if path.exists() and not path.is_file():  # /dev/null would become a file
+        raise UserError(f"{path} is not a regular file; name another file")
     with _named(path), tempfile.TemporaryFile(dir=path.parent):
         pass
 
@@ -94,6 +97,13 @@ def _flush(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def allocate(path: Path) -> None:
+    """Take the disk space of a sparse file. Without it, a disk that is full ends the process at a write to a memory map."""
+    if hasattr(os, "posix_fallocate"):
+        with path.open("rb+") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -22,7 +22,7 @@ from grmp.code import code_digest
 from grmp.data.crops import centre, crop, spare
 from grmp.data.dataset import Dataset
 from grmp.device import cpus
-from grmp.files import sha256_of, whole
+from grmp.files import allocate, sha256_of, whole
 from grmp.locks import lock
 
 
@@ -71,6 +71,7 @@ def _compute(path: Path, images: np.ndarray, backbone: Backbone) -> None:
     with whole(path) as beside:
         shape = (len(images), stem.CHANNELS, cells, cells)
         found = np.lib.format.open_memmap(beside, mode="w+", dtype=np.float32, shape=shape)
+        allocate(beside)
         start = 0
         for part in _features(images, backbone):
             found[start : start + len(part)] = part

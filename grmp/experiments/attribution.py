@@ -19,6 +19,7 @@ from torch import Tensor
 from grmp.clip.model import pixels, tokenize
 from grmp.data.crops import centre, crop, spare
 from grmp.device import cpus
+from grmp.experiments.run import check
 from grmp.files import whole, write_text
 from grmp.finetune.scorer import QualityModel
 from grmp.finetune.types import TEACHER_SCENE
@@ -66,12 +67,14 @@ def principal(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def attribution(params: Params, root: Path, database: str) -> None:
     """Write ``results/attribution/<database>.csv`` and ``.npz`` (docs/design.md) for the methods in ``attribution``.
 
-    Raises UserError if a file that a method needs is missing.
+    Raises UserError if a file that a method needs is missing, or the database has too few labels.
     """
     settings = params.attribution
     models: dict[str, QualityModel] = {}
-    for name in settings.methods:
-        context = open_context(params, root, RunKey(params.protocol, database, name, settings.shots))
+    keys = [RunKey(params.protocol, database, name, settings.shots) for name in settings.methods]
+    check(params, root, keys)
+    for name, key in zip(settings.methods, keys, strict=True):
+        context = open_context(params, root, key)
         method, shape = context.params.methods[name], context.backbone.shape
         assert isinstance(method, Tune)  # checked when the settings are read
         texts, job = tune.split_data(context, method)

@@ -21,6 +21,7 @@ from safetensors import safe_open
 from threadpoolctl import threadpool_limits
 
 from grmp.data import databases
+from grmp.errors import UserError
 from grmp.experiments.record import read_run
 from grmp.files import read_json
 from grmp.params import Params, PretrainedBackbone, RunKey
@@ -104,7 +105,9 @@ def tower(params: Params) -> Tower:
     if isinstance(params.backbone, PretrainedBackbone):
         import open_clip
 
-        found = open_clip.get_model_config(params.backbone.model)["vision_cfg"]
+        found = (open_clip.get_model_config(params.backbone.model) or {}).get("vision_cfg", {})
+        if not found.get("patch_size"):
+            raise UserError(f"backbone.model: open_clip knows no vision transformer '{params.backbone.model}'")
         return Tower(found["layers"], found["width"], 1 + (found.get("image_size", 224) // found["patch_size"]) ** 2)
     file = files("grmp.clip") / f"weights/{params.backbone.name}.safetensors"
     with safe_open(file, framework="np") as opened:  # not grmp.clip.shipped, which imports torch
@@ -133,7 +136,7 @@ def operations(params: Params, root: Path, key: RunKey, clip: Tower) -> float:
         return (labels + tested) * whole * bool(count and tested)
     kind = params.methods[key.method]
     if kind.learns_from and not kind.repeats:
-        tested = round(count * (1 - share))  # the teacher scores the training side
+        tested = min(round(count * (1 - share)), getattr(kind, "images", count))  # the teacher scores them
     through = {"all", "norms", "visual_prompts"} & set(method.train)  # trained from the first block on
     trained = clip.layers if through else a.tuned_blocks if {"blocks", "lora"} & set(method.train) else 0
     part = clip.forward(min(trained, clip.layers), prompts)

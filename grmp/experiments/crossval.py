@@ -105,30 +105,29 @@ def train(
         contexts[method] = _with(contexts[method], stem_cache.in_memory(unrated, start.backbone))
     kept = {name: record.partial(root, _identity(contexts[name], name)) for name in names}
     scores, seconds, spread = {}, 0.0, np.empty(0)
-    with lock(root, f"train-{sha256_of([*map(str, kept.values())])}"):
-        for name in names if folds else []:
+    for name in names if folds else []:
+        with lock(root, f"train-{kept[name].name}"):  # another call may need the same folds of a baseline
             scores[name], spread, seconds = out_of_fold(contexts[name], name, kept[name])
-        found = compare(rated.index, scores, method, params)
-        found.attrs["remarks"] = remarks(rated.index["quality"].to_numpy(), scores, found, method)
-        took = f", about {duration(seconds * folds / (folds - 1))}" if folds else ""
-        print(f"{method}: training on all {len(rated.index)} images{took}", flush=True)
-        model = learn(replace(start, params=contexts[method].params, splits=everything, tested=everything), method)
-        card = rated.info | {
-            "method": method,
-            "protocol": params.protocol,
-            "backbone": params.backbone.title,
-            "images": len(rated.index),
-            "folds": folds,
-            "comparison": found.reset_index().to_dict("records"),
-            "remarks": found.attrs["remarks"],
-            "versions": {name: text for name, text in record.versions().items() if name != "python"},
-        }
-        if folds:
-            card |= trust.measure(
-                rated.index["quality"].to_numpy(), scores[method], f"the {len(rated.index)} rated images"
-            )
-        replace(model, card=card | model.among_photographs()).save(out)
-        for folder in kept.values():
+    found = compare(rated.index, scores, method, params)
+    found.attrs["remarks"] = remarks(rated.index["quality"].to_numpy(), scores, found, method)
+    took = f", about {duration(seconds * folds / (folds - 1))}" if folds else ""
+    print(f"{method}: training on all {len(rated.index)} images{took}", flush=True)
+    model = learn(replace(start, params=contexts[method].params, splits=everything, tested=everything), method)
+    card = rated.info | {
+        "method": method,
+        "protocol": params.protocol,
+        "backbone": params.backbone.title,
+        "images": len(rated.index),
+        "folds": folds,
+        "comparison": found.reset_index().to_dict("records"),
+        "remarks": found.attrs["remarks"],
+        "versions": {name: text for name, text in record.versions().items() if name != "python"},
+    }
+    if folds:
+        card |= trust.measure(rated.index["quality"].to_numpy(), scores[method], f"the {len(rated.index)} rated images")
+    replace(model, card=card | model.among_photographs()).save(out)
+    for folder in kept.values():
+        with lock(root, f"train-{folder.name}"):
             shutil.rmtree(folder, ignore_errors=True)
     # `method` is the last of names, so `spread` is its own
     return found, [] if unrated is None else unrated.index["image"].iloc[np.argsort(-spread, kind="stable")].tolist()

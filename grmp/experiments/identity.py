@@ -59,25 +59,31 @@ def inputs(params: Params, root: Path, key: RunKey) -> dict[str, str]:
 
     Raises UserError if one is missing; the message names the stage that makes it.
     """
-    under, files = params.under(key.protocol), dict[str, tuple[Path, str]]()
-    for end in dict.fromkeys((key.source, key.target)):
-        name = "" if end == key.source else ".target"
-        files[f"database{name}"] = root / "data/prepared" / end / "info.json", f"prepare@{end}"
-        files[f"splits{name}"] = root / "data/splits" / end / f"{key.protocol}.csv", f"prepare@{end}"
-    files["backbone"] = root / "models/backbone.safetensors", "backbone"
-    if start := under.learned_start(key.method):
-        files["prompts"] = root / f"models/prompts/{start}.safetensors", f"pretrain@{start}"
-    for path, stage in files.values():
-        if not path.is_file():
-            raise UserError(f"{path} not found; create it with: dvc repro {stage}")
-    found = {"code": code(params.methods[key.method].kind)}
-    for name, (path, stage) in files.items():
-        with reading(path, f"recreate it with: dvc repro -f {stage}"):
-            if name.startswith("database"):  # known by its images, resized in one way
-                found[name] = read_json(path)["views"][under.data.resize]
-            else:
-                found[name] = _digest(path, path.stat().st_mtime_ns)
+    found = {"code": code(params.methods[key.method].kind)} | data(params, root, key)
+    found["backbone"] = _known(root / "models/backbone.safetensors", "backbone")
+    if start := params.under(key.protocol).learned_start(key.method):
+        found["prompts"] = _known(root / f"models/prompts/{start}.safetensors", f"pretrain@{start}")
     return found
+
+
+def data(params: Params, root: Path, key: RunKey) -> dict[str, str]:
+    """sha256 of the databases and splits that a run reads, which runs must share to be compared. UserError as ``inputs``."""
+    found = {}
+    for end in dict.fromkeys((key.source, key.target)):
+        name, stage = "" if end == key.source else ".target", f"prepare@{end}"
+        # a database is known by its images, resized in one way
+        view = params.under(key.protocol).data.resize
+        found[f"database{name}"] = _known(root / "data/prepared" / end / "info.json", stage, view)
+        found[f"splits{name}"] = _known(root / "data/splits" / end / f"{key.protocol}.csv", stage)
+    return found
+
+
+def _known(path: Path, stage: str, view: str = "") -> str:
+    """sha256 of a file, or of a ``view`` of the database that it describes."""
+    if not path.is_file():
+        raise UserError(f"{path} not found; create it with: dvc repro {stage}")
+    with reading(path, f"recreate it with: dvc repro -f {stage}"):
+        return str(read_json(path)["views"][view]) if view else _digest(path, path.stat().st_mtime_ns)
 
 
 def code(kind: str) -> str:

@@ -21,7 +21,7 @@ from grmp.data import decode
 from grmp.errors import one_line
 from grmp.experiments.identity import RunIdentity
 from grmp.files import read_json, sha256, whole_folder, write_json
-from grmp.params import Params, RunKey, Shots
+from grmp.params import Name, Params, RunKey, Shots
 
 PACKAGES = ("grmp", "torch", "numpy", "scipy", "open_clip_torch")
 TABLES: dict[str, dict[str, type]] = {
@@ -31,7 +31,6 @@ TABLES: dict[str, dict[str, type]] = {
 }
 EXCLUDED = ["record", "reason"]
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 Hash = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Text = Annotated[str, Field(max_length=1000)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]

@@ -69,6 +69,7 @@ def restore(params: Params, key: RunKey, recorded: dict[str, Any], threads: int)
         }
         if "seed" in recorded:
             groups["adapt"]["seed"] = recorded["seed"]
+        raw["continual"]["splits"], raw["attribution"]["split"] = 1, 0  # of no run, and bounded by the count
         for name, values in groups.items():
             raw[name] |= values
             protocol[name] |= {k: v for k, v in values.items() if k in protocol[name]}

@@ -16,14 +16,13 @@ from grmp.errors import UserError
 from grmp.experiments import identity, record
 from grmp.experiments.record import FinishedSplit
 from grmp.locks import lock
+from grmp.metrics import FEWEST
 from grmp.params import Params, RunKey
 
 if TYPE_CHECKING:
     from grmp.clip.model import Backbone
     from grmp.data.splits import Splits
     from grmp.methods.context import RunContext
-
-LEAST_TEST = 5  # test images; a correlation of fewer is meaningless
 
 
 def run(
@@ -113,9 +112,9 @@ def enough_images(key: RunKey, source: "Splits", tested: "Splits") -> None:
     if isinstance(key.shots, int) and key.shots > available:
         raise UserError(f"{key}: {key.shots} shots requested, but the training side of {key.source} has {available}")
     tests = min(len(tested.test(i)) for i in range(tested.count))
-    if tests < LEAST_TEST:
+    if tests < FEWEST:
         raise UserError(
-            f"{key}: a test side of {key.target} has {tests} images, fewer than {LEAST_TEST}; increase splits.test, then: "
+            f"{key}: a test side of {key.target} has {tests} images, fewer than {FEWEST}; increase splits.test, then: "
             f"dvc repro prepare@{key.target}"
         )
 

@@ -43,6 +43,7 @@ from grmp.clip.model import (
 from grmp.clip.precision import reduced
 from grmp.clip.vmap import each_split, stack_params, vmap_splits
 from grmp.data.crops import Crop, Images, centre, crop, cropped, draw_batches, draw_crops, spare
+from grmp.errors import UserError
 from grmp.finetune.early_stopping import EarlyStopping
 from grmp.finetune.feature_cache import Compute, FeatureStore, budget
 from grmp.finetune.gradient_rules import angle, regularize
@@ -115,6 +116,8 @@ class Finetuner:
         self.one_start = all(s.prompts is splits[0].prompts for s in splits)
         own = set() if self.one_start else set(splits[0].prompts)
         self.shared = {n: t for n, t in parts[0][1].items() if n not in own}
+        if not parts[0][0]:
+            raise UserError("this method trains nothing: check its train, adapt.tuned_blocks and prompts.visual_tokens")
         self.tuned = {n: t.requires_grad_() for n, t in stack_params([tuned for tuned, _ in parts]).items()}  # (S, ...)
         self.frozen = stack_params([{n: t for n, t in frozen.items() if n in own} for _, frozen in parts])  # (S, ...)
         self.velocity: Tensors = {}  # of SGD with momentum
@@ -193,7 +196,8 @@ class Finetuner:
         for data, of_split in zip(splits, frozen, strict=True):
             targets = data.train.quality[data.train.rows].astype(np.float32)
             if settings.label_scale == "set":
-                targets = (targets - targets.min()) / (targets.max() - targets.min())
+                span = np.ptp(targets)  # 0 where all labels are equal, as for one
+                targets = (targets - targets.min()) / span if span > 0 else np.full_like(targets, 0.5)
             state = SplitState(
                 data,
                 targets,

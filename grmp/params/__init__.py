@@ -4,7 +4,7 @@
 the first protocol, ``Params.under`` under another one, ``Params.for_run`` those of one run.
 """
 
-from grmp.params.grid import ACROSS, Grid, RunKey, Shots, shots
+from grmp.params.grid import ACROSS, Grid, Name, RunKey, Shots, shots
 from grmp.params.load import Params, load, merged, method_settings, read, validate
 from grmp.params.schema import (
     STARTS,

@@ -19,6 +19,8 @@ def generate(name: str, ablation: Ablation, groups: dict[str, Any], methods: dic
         raise UserError(f"ablations.{name}.base: '{ablation.base}' is not a method of kind tune")
     group, _, field = ablation.key.rpartition(".")
     changed, values = base.get("set", {}), ablation.values
+    if not isinstance(changed, dict):
+        raise UserError(f"methods.{ablation.base}.set: not a mapping from keys of adapt and prompts to values")
     own = changed.get(ablation.key, groups.get(group, {}).get(field)) if group else base.get(field)
     if isinstance(values, list):
         values = {f"{name}_{_text(value)}": value for value in values}

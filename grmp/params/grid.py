@@ -17,6 +17,7 @@ class Group(BaseModel):
 
 
 Shots = Annotated[int, Field(gt=0)] | Annotated[str, Field(pattern=r"^([1-9]\d?|100)pct$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]  # of a folder of results
 ACROSS = "_to_"  # koniq10k_to_livec: trained on the one, tested on the other
 
 

@@ -14,7 +14,7 @@ from pydantic import Field, SerializeAsAny, ValidationError, model_validator
 from grmp.errors import UserError, one_line
 from grmp.params import schema
 from grmp.params.ablations import expanded, generate
-from grmp.params.grid import ACROSS, Group, Run, RunKey
+from grmp.params.grid import ACROSS, Group, Name, Run, RunKey
 from grmp.params.schema import META, STARTS, Ablation, Method, Protocol, Tune, departures, need, protocol_model
 
 G = TypeVar("G", bound=Group)
@@ -26,7 +26,7 @@ class Params(Group):
     """All settings of a pipeline folder, under one protocol."""
 
     protocol: str  # the protocol whose values are in the groups
-    protocols: Annotated[dict[str, SerializeAsAny[Protocol]], Field(min_length=1)]
+    protocols: Annotated[dict[Name, SerializeAsAny[Protocol]], Field(min_length=1)]
     paths: schema.Paths
     data: schema.Data
     splits: schema.Splits
@@ -35,7 +35,7 @@ class Params(Group):
     pretrain: schema.Pretrain
     variants: dict[str, schema.AnyVariant]
     adapt: schema.Adapt
-    methods: dict[str, SerializeAsAny[Method]]  # those that the ablations generate come last
+    methods: dict[Name, SerializeAsAny[Method]]  # those that the ablations generate come last
     ablations: dict[str, Ablation]
     run: Run
     inner_curves: schema.InnerCurves
@@ -126,7 +126,11 @@ class Params(Group):
         databases, pairs = self.data.databases, self.evaluate.pairs + self.report.parts
         of_databases, both = "(of data.databases)", self.pretrain.databases + self.inner_curves.databases
         named: list[tuple[str, Iterable[str], Iterable[str]]] = [
-            ("evaluate.pairs and report.parts", [n for p in pairs for n in (p.method, p.against)], self.methods),
+            (
+                f"evaluate.pairs, report.parts or {EXTERNAL}",
+                [n for p in pairs for n in (p.method, p.against)],
+                self.methods,
+            ),
             ("pretrain.variants", self.pretrain.variants, self.variants),
             ("inner_curves.variants (of pretrain.variants)", self.inner_curves.variants, self.pretrain.variants),
             ("attribution.methods (of kind tune)", self.attribution.methods, self.tuned),
@@ -158,6 +162,10 @@ class Params(Group):
             raise ValueError("continual.sequence needs two databases or more, each of them once")
         if self.continual.splits > self.splits.count:
             raise ValueError(f"continual.splits is {self.continual.splits}, but splits.count is {self.splits.count}")
+        if self.attribution.split >= self.splits.count:
+            raise ValueError(
+                f"attribution.split is {self.attribution.split}, but the last one is {self.splits.count - 1}"
+            )
         return self
 
 
@@ -196,7 +204,7 @@ def read(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
     Raises UserError if a file is missing, is not YAML or has no groups.
     """
     try:
-        raw: Any = yaml.load(path.read_text(), _Loader)
+        raw: Any = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
         raise UserError(f"{path} not found; run this in a folder with a params.yaml (the root or demo/)") from None
     # ValueError: not UTF-8, or an impossible date or number; RecursionError: nested without end
@@ -220,7 +228,8 @@ def _complete(raw: dict[str, Any]) -> dict[str, Any]:
     """The settings with the methods that the ablations generate."""
     methods = dict(raw.get("methods", {}))
     declared = {n: _validated(Ablation, a, f"ablations.{n}.") for n, a in raw.get("ablations", {}).items()}
-    first = next(iter(raw.get("protocols", {}).values()), None) or {}
+    first = next(iter(raw.get("protocols", {}).values()), None)
+    first = {n: g for n, g in first.items() if isinstance(g, dict)} if isinstance(first, dict) else {}  # checked later
     values = {group: raw.get(group, {}) | first.get(group, {}) for group in ("adapt", "prompts")}
     ablations = {n: generate(n, ablation, values, methods) for n, ablation in declared.items()}
     run = {n: expanded(grid, ablations) for n, grid in raw.get("run", {}).items()}

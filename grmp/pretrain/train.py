@@ -70,13 +70,20 @@ def pretrain(params: Params, root: Path, name: str) -> None:
     # runs are independent; on a CPU several at a time, which changes no number, and all of them where each has one thread, so
     # that no core is idle; but order 2 chooses torch's attention kernel, for the whole process
     stop = threading.Event()
-    learn = partial(_learn, params, name, loaded, images, backbone, tokens, stop)
+
+    def learn(run: int, checkpoint: Checkpoint) -> State:
+        try:
+            return _learn(params, name, loaded, images, backbone, tokens, stop, run, checkpoint)
+        except BaseException:  # a loss that is not finite: the other runs end with their task
+            stop.set()
+            raise
+
     alone = device.type == "cuda" or (isinstance(variant, Variant) and variant.order == 2)
     at_once = 1 if alone else len(kept) if settings.threads == 1 else max(1, cpus() // settings.threads)
     with ThreadPoolExecutor(at_once) as pool:
         try:
             learned = list(pool.map(learn, range(len(kept)), kept))
-        except BaseException:  # a loss that is not finite, or Ctrl-C: the other runs end with their task
+        except BaseException:  # Ctrl-C
             stop.set()
             raise
     write_text(root / "results/pretrain" / f"{name}.csv", pd.DataFrame(learned[0].rows).to_csv(index=False))
