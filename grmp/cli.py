@@ -363,9 +363,7 @@ def serve(
     from grmp.finetune.scorer import load as read
     from grmp.use.serve import listen, service
 
-    api = service(read(model, device))
-    print(f"POST images to http://{host}:{port}/score (Ctrl-C ends)", flush=True)
-    listen(api, host, port)
+    listen(service(read(model, device)), host, port, "POST images to {}/score")
 
 
 @app.command(epilog='Example: grmp evaluate mine.csv --database koniq10k --shots 50 --against grmp --add "my method"')
@@ -387,7 +385,8 @@ def evaluate(
     loaded, label = load(params), add or predictions.stem
     key = RunKey(protocol or loaded.protocol, database, run.name_of(label), labels(shots))
     found = run.evaluate(loaded, params.parent, predictions, key, against, label)
-    print(json.dumps(found, indent=1) if as_json else run.text(found))
+    plain = json.loads(json.dumps(found), parse_constant=lambda _: None)  # JSON has no NaN
+    print(json.dumps(plain, indent=1) if as_json else run.text(found))
     if not found["differences"] and not as_json:
         print(f"not compared: no record of {against} here; compute it with: {key._replace(method=against).command}")
     if add:
@@ -457,7 +456,7 @@ def verify(
     from grmp.report import verify as run
 
     reference = reference or run.reference_folder(loaded, params.parent)
-    found = run.verify(params.parent / "results", reference, tolerance)
+    found = run.verify(params.parent / "results", reference, tolerance, loaded.evaluate.level)
     print(json.dumps(found, indent=1) if as_json else run.lines(found))
     if not found["reproduced"]:
         sys.exit(1)

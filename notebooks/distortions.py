@@ -17,7 +17,7 @@ page = NotebookPage("distortions", root, protocol)
 params, grid = page.results.params, page.results.grid
 pair = next(((part.method, part.against) for part in params.report.parts), ())
 first = [name for name in grid.methods if params.methods[name].kind == "zero_shot"]
-methods = methods or [name for name in (*first, *reversed(pair), "grmp") if name in params.methods]
+methods = methods or [name for name in dict.fromkeys((*first, *reversed(pair), "grmp")) if name in params.methods]
 shots = shots or max((k for k in grid.shots if isinstance(k, int)), default=0)
 pair = pair if pair and set(pair) <= set(methods) else None
 

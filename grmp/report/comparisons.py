@@ -20,12 +20,12 @@ from grmp.report.results import Results, at, title
 from grmp.report.table import Table, amount, join, merged, p_value, side, signed, span
 
 QUESTION = ["question", "method", "against"]
-COLUMNS = [*QUESTION, "database", "shots", *DIFFERENCE]
+COLUMNS = [*QUESTION, "database", "shots", *DIFFERENCE, "status"]
 OTHER_IMAGES_NOTE = (
     "Brackets after a mean, p and the column Interval cover other images of the same database as well as other splits: a "
-    "two-way bootstrap for a number of labels, the corrected resampled t-test for shares of them, which also allows for "
-    "training images that splits have in common. The column Over splits is a percentile bootstrap over the splits of these "
-    "images alone, and too narrow for that. Nothing covers other databases."
+    "two-way bootstrap for a number of labels and across databases, the corrected resampled t-test for shares of the labels "
+    "of one database, which also allows for training images that splits have in common. The column Over splits is a "
+    "percentile bootstrap over the splits of these images alone, and too narrow for that. Nothing covers other databases."
 )
 MARGIN = 0.02  # SRCC; the smallest difference of interest
 
@@ -33,14 +33,17 @@ MARGIN = 0.02  # SRCC; the smallest difference of interest
 def effects(results: Results, pairs: Iterable[Pair]) -> pd.DataFrame:
     """One row per (pair, database, shots): ``pairs.Differences.of`` the two runs.
 
-    A missing run, or two runs that may not be compared (``pairs.incomparable``), give no row.
+    A run that is missing or that ``collect`` has left out, and two that may not be compared (``pairs.incomparable``), give no
+    row.
     """
     scores, found = results.scores, []
     differences = Differences(results.params, results.dataset, dict(iter(scores.groupby(CELL))))
     cells = list(scores[["database", "shots"]].drop_duplicates().itertuples(index=False, name=None))
     for pair, (database, shots) in itertools.product(pairs, cells):
         a, b = (results.record(database, name, shots) for name in (pair.method, pair.against))
-        if a is None or b is None or incomparable(results.params, a.run, b.run):
+        if a is None or b is None or not {a.run.key, b.run.key} <= differences.scores.keys():
+            continue
+        if incomparable(results.params, a.run, b.run):
             continue
         cell = {"database": database, "shots": shots}
         found.append(pair.model_dump() | cell | differences.of([(a, b)], "srcc"))
@@ -112,7 +115,7 @@ def _panel(axis: Axes, results: Results, table: pd.DataFrame, headings: bool) ->
 def effect_columns(results: Results, data: pd.DataFrame) -> pd.DataFrame:
     """The columns that all tables of differences share."""
     names = [f"{results.label(a)} − {results.label(b)}" for a, b in zip(data["method"], data["against"], strict=True)]
-    won, status = zip(data["won"], data["scored"], strict=True), data.get("status", pd.Series("ok", data.index))
+    won = zip(data["won"], data["scored"], strict=True)
     shown: dict[str, Sequence[str]] = {"Question": merged(data["question"])} if "question" in data else {}
     shown |= {
         "Difference": merged(names),
@@ -122,7 +125,7 @@ def effect_columns(results: Results, data: pd.DataFrame) -> pd.DataFrame:
         "Over splits": [span(*v) for v in zip(data["mean_low"], data["mean_high"], strict=True)],
         "Won": ["–" if pd.isna(w) else f"{w:.0f} of {n:.0f}" for w, n in won],
         "p": [p_value(p) for p in data["p"]],
-        "Interval": [side(*v) for v in zip(data["low"], data["high"], status, strict=True)],
+        "Interval": [side(*v) for v in zip(data["low"], data["high"], data["status"], strict=True)],
     }
     return pd.DataFrame(shown)
 

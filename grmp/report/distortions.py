@@ -25,8 +25,9 @@ def by_distortion(results: Results, methods: list[str], shots: int | str) -> pd.
     table = _rows(results, methods, shots).query("level.isna()")
     if table.empty:
         return pd.DataFrame(columns=["database", "distortion", *methods])
-    wide = table.pivot_table("srcc", ["database", "distortion"], "method", "median", sort=False, dropna=False)
-    return wide.reindex(columns=methods).reset_index()
+    cells = pd.MultiIndex.from_frame(table[["database", "distortion"]].drop_duplicates())
+    wide = table.groupby(["database", "distortion", "method"])["srcc"].median().unstack()
+    return wide.reindex(index=cells, columns=methods).reset_index()
 
 
 @styled

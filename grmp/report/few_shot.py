@@ -38,8 +38,8 @@ def score_table(
     grid, params = results.params.run.grids()[kind], results.params
     names = [m for m in grid.methods if not methods or m in methods]
     # methods that read what the others do not: all labels of the training side, or the test split
-    favoured = {m for m in names if getattr(params.methods[m], "teacher", "clip") == "quality"}
-    favoured |= {m for m in names if params.adapting(m) and params.for_method(m).adapt.select == "test"}
+    tuned = {m: learns for m in names if (learns := params.adapting(m))}
+    favoured = {m for m, t in tuned.items() if t.teacher == "quality" or params.for_method(m).adapt.select == "test"}
     summary = results.summary
     summary = summary[summary["database"].isin(grid.databases) & summary["shots"].isin(shots)]
     heads = {(k, m): f"{m.upper()}, {amount(k)}" for m in metrics for k in shots}
@@ -71,7 +71,6 @@ def score_table(
             shown.append(row)
     frame = pd.DataFrame(shown)
     frame["Database"] = merged(frame["Database"])
-    incomplete = summary[(summary["metric"] == "srcc") & (summary["scored"] < summary["splits"])]
     text = join(
         f"Median over {params.splits.count} splits with its {round(100 * params.evaluate.level)}% bootstrap interval, protocol "
         f"{params.protocol}. Columns: metric and number (or share) of labels. Bold: highest median of the methods that have a "
@@ -81,7 +80,6 @@ def score_table(
         SPLITS_NOTE,
         PUBLISHED_NOTE if frame["Method"].str.endswith(", published").any() else "",
         f"n.p.: {BLANK}." if (frame == "n.p.").to_numpy().any() else "",
-        "; ".join(f"{r.database}, {r.method}, {r.shots}: {r.status}" for r in incomplete.itertuples()),
         missing_runs(results, [key for key in results.run_keys(shots, kind) if key.method in names]),
     )
     caption = CAPTIONS[kind].format(", ".join(amount(k) for k in shots))

@@ -16,7 +16,7 @@ import jupytext
 import nbformat
 import yaml
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbformat import NotebookNode
 from papermill.translators import Parameter, PythonTranslator
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -36,8 +36,8 @@ def execute(name: str, params_file: Path, overrides: Sequence[str] = ()) -> None
     """Execute ``notebooks/<name>.py`` in the folder of ``params_file``.
 
     Writes results/notebooks/<name>.ipynb, results/tables/<name> and results/figures/<name>; with ``overrides`` everything
-    goes to results/by_hand/<name> instead. The folders are emptied first, and again if the notebook fails. Raises
-    UserError for an unknown notebook, an unknown parameter, a value of the wrong type, or a notebook that fails.
+    goes to results/by_hand/<name> instead. What an earlier call wrote is deleted first. Raises UserError for an unknown
+    notebook, an unknown parameter, a value of the wrong type, or a notebook that fails.
 
     Parameters
     ----------
@@ -55,6 +55,7 @@ def execute(name: str, params_file: Path, overrides: Sequence[str] = ()) -> None
     outputs = [root / BY_HAND / name] if given else [root / f"results/{kind}/{name}" for kind in ("tables", "figures")]
     target = (outputs[0] if given else root / "results/notebooks") / f"{name}.ipynb"
     with lock(root, f"notebook-{name}"):
+        target.unlink(missing_ok=True)
         _empty(outputs)
         print(f"notebook {name}: executing", flush=True)
         try:
@@ -128,6 +129,8 @@ def _run(notebook: NotebookNode, given: dict[str, Any], root: Path, for_site: st
             failed = next(c for c in notebook.cells if any(o.output_type == "error" for o in c.get("outputs", [])))
             where = f"in the cell that begins: {failed.source.strip().splitlines()[0]}"
             raise UserError(f"a notebook cell failed, {error.ename}: {text} ({where})") from None
+        except DeadKernelError:
+            raise UserError("the kernel of the notebook was killed, perhaps for lack of memory; run it again") from None
 
 
 def clean(notebook: NotebookNode) -> NotebookNode:

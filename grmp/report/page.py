@@ -101,8 +101,9 @@ class NotebookPage:
         records = [place for place in read if place.startswith(RUNS)]
         cells = ["database", "method", "shots"]
         if data is not None and set(cells) <= set(data):
-            protocol = data.get("protocol", self.results.params.protocol)
-            rows = data.assign(protocol=protocol)[["protocol", *cells]].astype(str).drop_duplicates()
+            both = pd.concat([data, data.assign(method=data["against"])]) if "against" in data else data
+            protocol = both.get("protocol", self.results.params.protocol)
+            rows = both.assign(protocol=protocol)[["protocol", *cells]].astype(str).drop_duplicates()
             places = [f"{RUNS}{'/'.join(row)}/run.json" for row in rows.itertuples(index=False)]
             records = [place for place in places if (root / place).exists()]
         return {"line": self.line, "read": [r for r in read if not r.startswith(RUNS)], "records": records}

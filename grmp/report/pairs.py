@@ -16,7 +16,7 @@ from grmp.experiments.record import Record, Run
 from grmp.metrics import NO_TEST, corrected_t, correlations, draw, holm, interval, two_way
 from grmp.params import ACROSS, Params, RunKey
 
-SAME_INPUTS = ("backbone", "database", "splits")  # what two runs must share to be compared
+SAME_INPUTS = ("backbone", "database", "splits", "database.target", "splits.target")  # what two compared runs share
 ALL = "all"  # as database and shots: the mean over the databases and numbers of labels of run.few_shot
 CELL = list(RunKey._fields)
 DIFFERENCE = [*interval([], 0.95, 10, 0), "won", *NO_TEST, "rule"]
@@ -35,7 +35,10 @@ class Differences:
     _resampled: dict[tuple[RunKey, str], np.ndarray] = field(default_factory=dict)
 
     def of(self, pairs: Sequence[tuple[Record, Record]], metric: str) -> dict[str, Any]:
-        """DIFFERENCE of the mean over ``pairs`` of first minus second record, and ``differences``, one per split."""
+        """Of the mean over ``pairs`` of first minus second record: DIFFERENCE, ``differences`` (one per split) and ``status``.
+
+        The status is "ok", or says how many splits have no score.
+        """
         settings = self.params.evaluate
         values = {
             r.run.key: self.scores[r.run.key].sort_values("split")[metric].to_numpy(float) for p in pairs for r in p
@@ -43,6 +46,8 @@ class Differences:
         apart = np.mean([values[a.run.key] - values[b.run.key] for a, b in pairs], axis=0)
         found: dict[str, Any] = interval(apart, settings.level, settings.resamples, settings.seed)
         found |= {"won": int(np.count_nonzero(apart > 0)), "differences": apart[np.isfinite(apart)].tolist()}
+        lost = found["splits"] - found["scored"]
+        found["status"] = f"{lost} of {found['splits']} splits have no score" if lost else "ok"
         if all(isinstance(a.run.key.shots, str) and ACROSS not in a.run.key.database for a, _ in pairs):
             share = min(int(str(a.run.key.shots).removesuffix("pct")) for a, _ in pairs) / 100
             tested = corrected_t(apart, settings.level, self.params.splits.test, share)
@@ -105,13 +110,11 @@ def pair_table(
             status = f"{missing} of {len(members)} comparisons are missing" if missing else next(iter(apart), "ok")
             for metric in ("srcc", "plcc"):
                 primary = (cell.database, cell.protocol, metric) == (ALL, params.protocol, "srcc")
-                found = differences.of(each, metric) if status == "ok" else {}
-                lost = found["splits"] - found["scored"] if found else 0
+                found = differences.of(each, metric) if status == "ok" else {"status": status}
                 rows.append(
                     {"question": pair.question, **cell._asdict(), "against": pair.against, "metric": metric}
-                    | found
                     | {"role": "primary" if primary else "exploratory"}
-                    | {"status": f"{lost} of {found['splits']} splits have no score" if lost else status}
+                    | found
                 )
     table = pd.DataFrame(rows, columns=COLUMNS)
     primary = table["role"] == "primary"

@@ -55,9 +55,11 @@ def claims(results: Results) -> pd.DataFrame:
     def problem(row: Any) -> str:
         if row.kind not in RULES:
             return f"kind '{row.kind}' is unknown; use one of {', '.join(RULES)}"
-        if row.kind in ("level", "above") and not is_number(row.value):
-            return f"'{row.value}' is not a number; a claim of this kind needs one"
-        return ""
+        needed = row.kind in ("level", "above")
+        if is_number(row.value) or not (row.value or needed):
+            return ""
+        remedy = "a claim of this kind needs one" if needed else "leave it blank if there is none"
+        return f"'{row.value}' is not a number; {remedy}"
 
     return sourced(results, "claims.csv", COLUMNS, problem)
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from grmp.files import write_text
 from grmp.params import RunKey
-from grmp.report.results import Results, kind_title, title, triples
+from grmp.report.results import Results, at, kind_title, title, triples
 
 BOLD, CODE, INTERVAL = re.compile(r"\*\*(.+?)\*\*"), re.compile(r"`(.+?)`"), re.compile(r" (\[[^\]]*\])")
 ALONE = re.compile(r"\[[^\]]*\]")
@@ -244,14 +244,19 @@ def not_run(stages: Sequence[str]) -> str:
 
 
 def missing_runs(results: Results, keys: Iterable[RunKey]) -> str:
-    """A sentence with the commands for those of ``keys`` that have no scores, and the methods that no grid contains."""
-    missing, asked = results.missing(dict.fromkeys(keys)), set(results.params.run.run_keys())
+    """What a table of the runs ``keys`` lacks: commands for missing runs, methods in no grid, splits without a score."""
+    wanted, asked = dict.fromkeys(keys), set(results.params.run.run_keys())
+    missing, partly = results.missing(wanted), at(results.table("summary.csv"), metric="srcc").query("scored < splits")
+    lost = [r for r in partly.itertuples() if RunKey(r.protocol, r.database, r.method, r.shots) in wanted]
     commands = [f"`{key.command}`" for key in missing if key in asked]
     unknown = ", ".join(dict.fromkeys(key.method for key in missing if key not in asked))
     how = ", ".join(commands) if len(commands) < 4 else f"`grmp sweep` (one of them: {commands[0]})"
     return join(
         f"–: {len(commands)} runs are missing; run {how}, then `dvc repro`." if commands else "",
         f"–: in no grid: add {unknown} to run.ablation in params.yaml, then run `dvc repro`." if unknown else "",
+        "; ".join(
+            f"{title(r.database)}, {results.label(r.method)}, {amount(r.shots)} labels: {r.status}" for r in lost
+        ),
     )
 
 

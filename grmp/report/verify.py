@@ -22,8 +22,10 @@ def reference_folder(params: Params, root: Path) -> Path:
     return code / "results" / ("paper" if place == code else name)
 
 
-def verify(results: Path, reference: Path, tolerance: float) -> dict[str, Any]:
+def verify(results: Path, reference: Path, tolerance: float, level: float) -> dict[str, Any]:
     """Compare scores.csv (SRCC and PLCC of every run and split) and pairs.csv (where intervals lie) of two folders.
+
+    ``level`` is that of the intervals.
 
     Returns ``reproduced``, ``tolerance``, the number of ``scores`` and ``conclusions`` of the reference, and those that are
     ``different`` or ``changed``: what, reference, found (None: missing or NaN). UserError if a table is missing.
@@ -41,18 +43,18 @@ def verify(results: Path, reference: Path, tolerance: float) -> dict[str, Any]:
         was, now = (None if pd.isna(v) else round(float(v), 4) for v in (t.iat[row, column] for t in (before, after)))
         what = f"{before.columns[column].upper()} of {' '.join(map(str, cell))}, split {split}"
         different.append({"what": what, "reference": was, "found": now})
-    old, new = _conclusions(reference), _conclusions(results)
+    old, new = _conclusions(reference, level), _conclusions(results, level)
     changed = [{"what": k, "reference": v, "found": new.get(k)} for k, v in old.items() if new.get(k) != v]
     counts = {"scores": len(before), "within": int((~apart).all(axis=1).sum()), "conclusions": len(old)}
     found = {"reproduced": not different and not changed, "tolerance": tolerance}
     return found | counts | {"different": different, "changed": changed}
 
 
-def _conclusions(folder: Path) -> dict[str, str]:
+def _conclusions(folder: Path, level: float) -> dict[str, str]:
     """Of every comparison, where its interval lies, and whether a primary endpoint differs after Holm's correction."""
     rows = list(read_table(folder / "pairs.csv").itertuples())
     names = [f"{r.metric.upper()} of {r.protocol} {r.database} {r.shots}, {r.method} - {r.against}" for r in rows]
-    found = [side(r.low, r.high, r.status) + ", also after Holm's correction" * (r.p_holm < 0.05) for r in rows]
+    found = [side(r.low, r.high, r.status) + ", also after Holm's correction" * (r.p_holm <= 1 - level) for r in rows]
     return dict(zip(names, found, strict=True))
 
 

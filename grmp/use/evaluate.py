@@ -10,10 +10,9 @@ import yaml
 
 from grmp.data import splits, tables
 from grmp.errors import UserError, some
-from grmp.experiments import record
-from grmp.experiments.identity import RunIdentity
+from grmp.experiments import identity, record
 from grmp.experiments.record import FinishedSplit, Record, read_record
-from grmp.files import sha256, sha256_of, write_text
+from grmp.files import write_text
 from grmp.methods.context import split_file
 from grmp.params import Params, RunKey
 from grmp.params.load import EXTERNAL
@@ -30,11 +29,17 @@ def evaluate(params: Params, root: Path, file: Path, key: RunKey, against: str, 
 
     Plain data: the ``key``, ``label``, ``splits``, ``problems`` (status -> splits), and by metric ``medians`` and
     ``differences`` (empty if ours was not run). ``key.method`` is what the method will be called in files, ``label`` in print.
-    Raises UserError if another method has the name, the table does not predict every test image of every split once, or the
-    splits and ratings of the database are not here.
+    Raises UserError if another method has the name, there is no method ``against``, the table does not predict every test
+    image of every split once, or the splits and ratings of the database are not here.
     """
+    if against not in params.methods:
+        raise UserError(f"--against {against}: no such method; known: {', '.join(params.methods)}")
     if key.method in params.methods and params.methods[key.method].computed:
-        raise UserError(f"'{key.method}' is a method of params.yaml; choose another name with --add")
+        raise UserError(
+            f"'{key.method}' is a method of params.yaml; rename the file, or choose another name with --add"
+        )
+    if key.method == against:
+        raise UserError(f"'{label}' has the name of the method that it is compared with; choose another with --add")
     results = Results(root, params.under(key.protocol))
     ours, database = results.record(key.database, against, key.shots), results.dataset(key.target)
     with tempfile.TemporaryDirectory() as place:
@@ -70,7 +75,7 @@ def text(found: dict[str, Any]) -> str:
 def add(params: Params, root: Path, file: Path, key: RunKey, against: str, label: str) -> None:
     """Write the predictions as a run record and name the method in external.yaml, which every command reads.
 
-    Raises UserError if no grid of params.yaml has this cell.
+    Raises UserError if no grid of params.yaml has this cell, or a method with another label has the same name in files.
     """
     grids = {
         name: grid
@@ -80,9 +85,13 @@ def add(params: Params, root: Path, file: Path, key: RunKey, against: str, label
     if not grids:
         raise UserError(f"no grid of params.yaml has {key.database} with {key.shots} labels under {key.protocol}")
     results = Results(root, params.under(key.protocol))
-    _write(root, results, file, key, results.record(key.database, against, key.shots))
     path = root / EXTERNAL
-    entries = (yaml.safe_load(path.read_text()) or {}) if path.is_file() else {}
+    entries = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.is_file() else {}
+    if (known := entries.get(key.method, {}).get("label", label)) != label:
+        raise UserError(
+            f"'{label}' and '{known}' are both called {key.method} in files; choose another name with --add"
+        )
+    _write(root, results, file, key, results.record(key.database, against, key.shots))
     listed = dict.fromkeys([*entries.get(key.method, {}).get("grids", []), *grids])
     entries[key.method] = {"label": label, "against": against, "grids": list(listed)}
     write_text(path, yaml.safe_dump(entries, sort_keys=True, allow_unicode=True))
@@ -98,12 +107,12 @@ def _write(place: Path, results: Results, file: Path, key: RunKey, ours: Record 
     truth, inputs = _truth(results, key, ours)
     rows = _read(file, truth, key)
     count = int(truth["split"].max()) + 1
-    identity = RunIdentity({"method": {"kind": "external"}, "splits": count, "shots": key.shots}, inputs)
+    found = identity.RunIdentity({"method": {"kind": "external"}, "splits": count, "shots": key.shots}, inputs)
     finished = [
         FinishedSplit(**{name: part[name].tolist() for name in ("image", "quality", "score")})
         for _, part in rows.groupby("split")
     ]
-    record.write(place, key, identity, finished, "external", 1)
+    record.write(place, key, found, finished, "external", 1)
 
 
 def _truth(results: Results, key: RunKey, ours: Record | None) -> tuple[pd.DataFrame, dict[str, str]]:
@@ -116,12 +125,13 @@ def _truth(results: Results, key: RunKey, ours: Record | None) -> tuple[pd.DataF
         raise UserError(
             f"the ratings of {key.target} are not here; run: grmp data fetch {key.target} && grmp data prepare {key.target}"
         )
+    same = identity.data(results.params, results.root, key)
     drawn = splits.load(parts, database.index["image"])
     if key.source != key.target:  # trained elsewhere: every image of the target is a test image
         source = pd.read_csv(split_file(results.root, key.source, key.protocol), nrows=1)
         drawn = drawn.whole(source.filter(like="split_").shape[1])
     each = [database.index.iloc[drawn.test(i)][["image", "quality"]].assign(split=i) for i in range(drawn.count)]
-    return pd.concat(each), {"splits": sha256(parts), "database": sha256_of(database.info["sha256"])}
+    return pd.concat(each), same
 
 
 def _read(path: Path, truth: pd.DataFrame, key: RunKey) -> pd.DataFrame:
