@@ -168,6 +168,6 @@ def folds(index: pd.DataFrame, count: int, seed: int) -> Splits:
     quality = np.bincount(of, index["quality"]) / sizes
     order, part = np.lexsort((quality, -sizes)), np.zeros(len(sizes), int)
     for start in range(0, len(order), count):  # neighbours in size and quality go to different folds
-        some = order[start : start + count]
-        part[some] = rng.permutation(count)[: len(some)]
+        near = order[start : start + count]
+        part[near] = rng.permutation(count)[: len(near)]
     return Splits(np.stack([ranked(np.flatnonzero(part[of] != fold), len(of), rng) for fold in range(count)]))

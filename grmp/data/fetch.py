@@ -151,13 +151,16 @@ def _first_source(entry: Database, raw: Path, staging: Path, min_rate: float) ->
     """From the first source that delivers all of its files."""
     by_hand = f"by hand: see {entry.page}: {entry.by_hand}; then: grmp data fetch {entry.name} --from PATH"
     print(f"{entry.title}\n  terms: {entry.terms}\n  cite: {entry.citation}\n  or {by_hand}")
-    reasons = []
+    reasons, checksums = [], raw.parent / "checksums.json"
     for source in entry.sources:
         print(f"{entry.name}: downloading from the {source.label}", flush=True)
         last = source is entry.sources[-1]
         try:
             files = _download(entry, source, raw, staging, 0 if last else min_rate)
             _check(entry, staging, last)
+            unpinned = [] if source.tree else [r for f, r in zip(source.files, files, strict=True) if not f.sha256]
+            if unpinned:  # read again: another database may have been fetched meanwhile
+                write_json(checksums, {r["url"]: r["sha256"] for r in unpinned} | _seen(checksums))
             return source.label, files
         except SourceFailed as error:
             print(f"{entry.name}: {source.label}: {error}", flush=True)
@@ -168,9 +171,8 @@ def _first_source(entry: Database, raw: Path, staging: Path, min_rate: float) ->
 
 def _download(entry: Database, source: Source, raw: Path, staging: Path, min_rate: float) -> list[dict[str, Any]]:
     """All files of a source, verified and unpacked."""
-    checksums = raw.parent / "checksums.json"
     records: list[dict[str, Any]] = []
-    seen = _seen(checksums)
+    seen = _seen(raw.parent / "checksums.json")
     for file in source.files:
         if file.url.startswith(git.PREFIX):
             git.checkout(file.url, staging, raw / ".downloads" / entry.name / "git", min_rate)
@@ -188,8 +190,6 @@ def _download(entry: Database, source: Source, raw: Path, staging: Path, min_rat
         records.append({"url": file.url, "size": target.stat().st_size, "sha256": digest})
     if source.tree:
         _check_tree(staging, source.tree)
-    elif new := {r["url"]: r["sha256"] for f, r in zip(source.files, records, strict=True) if not f.sha256}:
-        write_json(checksums, new | seen)
     return records
 
 
@@ -243,14 +243,16 @@ def _seen(checksums: Path) -> dict[str, str]:
 
 
 def check_disk(entries: list[Database], raw: Path) -> tuple[int, int]:
-    """Bytes to download, and bytes needed on disk, for what is not fetched yet.
+    """Bytes to download, and bytes needed on disk beside what interrupted calls left, for what is not fetched yet.
 
     The archives of a database are deleted before the next one is downloaded. Raises UserError if the disk has less free
     space than that.
     """
-    missing = [e for e in entries if not (raw / f"{e.name}.json").is_file()]
+    missing = [e for e in entries if not (raw / f"{e.name}.json").is_file() and not (raw / e.name).exists()]
     down = sum(e.download for e in missing)
+    begun = [folder for e in missing for folder in (raw / ".downloads" / e.name, raw / f".{e.name}.partial")]
     need = sum(e.disk for e in missing) + max((e.download for e in missing), default=0)
+    need -= sum(size for folder in begun for _, size in listing(folder))
     raw.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(raw).free
     if need > free:

@@ -64,9 +64,16 @@ def claim_output(path: Path) -> None:
 
     A shell that expands ``-o *.jpg`` names the first photograph. Raises UserError.
     """
-    if path.is_file() and (path.name in RATINGS or is_image(path)):
+    if path.is_file() and (path.name in RATINGS or is_image(path) or _has_ratings(path)):
         raise UserError(f"{path} exists and was not written by this command; name another file")
     claim(path)
+
+
+def _has_ratings(path: Path) -> bool:
+    """Whether the first line of a file names the columns of a table of ratings; no output of this package has them."""
+    with path.open("rb") as file:
+        columns = set(re.findall(r"\w+", file.readline(1000).decode(errors="replace").lower()))
+    return {"image", "mos"} <= columns or {"better", "worse"} <= columns
 
 
 def tally(left_out: Counter[str]) -> str:

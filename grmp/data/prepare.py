@@ -24,7 +24,7 @@ from grmp.data.duplicates import groups
 from grmp.data.fetch import receipt
 from grmp.device import cpus
 from grmp.errors import UserError, some
-from grmp.files import read_json, sha256, sha256_of, write_json, write_text
+from grmp.files import allocate, read_json, sha256, sha256_of, write_json, write_text
 
 BLOCK = 64  # images per thread between two flushes to disk
 
@@ -153,6 +153,7 @@ def _decode(
             raise UserError(f"{name}: needs {needed / 1e9:.1f} GB at {work.parent}, {free / 1e9:.1f} GB are free")
         for view, s in sides.items():
             np.lib.format.open_memmap(work / array(view), "w+", np.uint8, (count, 3, s, s))
+            allocate(work / array(view))
         np.lib.format.open_memmap(work / "pixels.npy", "w+", np.int32, (count, 3))
         write_text(plan, identity)
     images = {view: np.lib.format.open_memmap(work / array(view), "r+") for view in sides}
@@ -174,11 +175,11 @@ def _decode(
     block = BLOCK * cpus()
     with ThreadPoolExecutor(cpus()) as pool:
         for start in tqdm(range(0, len(todo), block), f"prepare {name}", unit="image", unit_scale=block, disable=None):
-            some = todo[start : start + block]
-            found = list(pool.map(decoded, some))
+            part = todo[start : start + block]
+            found = list(pool.map(decoded, part))
             for of_view in images.values():
                 of_view.flush()  # images are on disk before their size, which says that they are
-            for (i, _), what in zip(some, found, strict=True):
+            for (i, _), what in zip(part, found, strict=True):
                 if isinstance(what, str):
                     corrupt[i] = what  # it is read again next time: it may have been replaced
                 else:

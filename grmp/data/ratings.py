@@ -54,13 +54,16 @@ def weights(table: pd.DataFrame) -> np.ndarray | None:
 
     The inverse of a variance, v + mean(v), where v is that of a mean rating and its mean over images stands for the error of
     a model: v = ``mos_std``^2 or, where the number of ``raters`` is known, that over it. Few raters say little about their
-    spread: the variance over all images counts as ``PRIOR`` ratings of each.
+    spread: the variance over all images counts as ``PRIOR`` ratings of each. An image without ``mos_std`` counts as rated once
+    or, where no numbers are known, as having the mean of v.
     """
     if "mos_std" not in table or not table["mos_std"].max() > 0:
         return None
-    v = np.nan_to_num(table["mos_std"].to_numpy(float) ** 2)  # NaN: one rating
-    if "raters" in table and table["raters"].max() > 1:
-        count = table["raters"].to_numpy(float).clip(1)
+    v = table["mos_std"].to_numpy(float) ** 2
+    count = table["raters"].to_numpy(float).clip(1) if "raters" in table else np.ones(len(v))
+    count[np.isnan(v)] = 1
+    v[np.isnan(v)] = np.nanmean(v)
+    if count.max() > 1:
         v = ((count - 1) * v + PRIOR * np.average(v, weights=count - 1)) / (count - 1 + PRIOR) / count
     found = 1 / (v + v.mean())
     return np.asarray(found / found.mean())

@@ -22,7 +22,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from grmp.data import tables
 from grmp.data.custom import locate
 from grmp.data.find import find, for_table
-from grmp.errors import UserError
+from grmp.errors import UserError, one_line
 from grmp.files import write_text
 from grmp.metrics import srcc
 
@@ -38,6 +38,7 @@ class Vote(BaseModel):
 
     rater: Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[^\x00-\x1f,\"]+$")]
     position: Annotated[int, Field(ge=0)]
+    image: str  # that is shown: images may have been added since, and the page be still open
     rating: Annotated[int, Field(ge=1, le=5)] | None  # None: skipped
 
 
@@ -58,6 +59,8 @@ class Session:
             found = tables.read(self.file, COLUMNS[:3])
             found["mos"] = tables.numbers(self.file, found[found["mos"] != ""], "mos")
             own = [name for name in found if name not in COLUMNS]
+            if twice := found.columns[found.columns.duplicated()].tolist():
+                raise UserError(f"{self.file}: two columns are called '{twice[0]}'; rename one")
             found = found.reset_index(drop=True).reindex(columns=[*COLUMNS, *own], fill_value="")
             self.votes = found.assign(repeat=pd.to_numeric(found["repeat"], errors="coerce").fillna(0).astype(int))
 
@@ -80,8 +83,8 @@ class Session:
         """Keep a rating. Raises ValueError if it is not for the image that this rater sees now."""
         with self.lock:
             plan, at = self.schedule(vote.rater), self.position(vote.rater)
-            if vote.position != at or at >= len(plan):
-                raise ValueError("this image is rated already")
+            if vote.position != at or at >= len(plan) or plan[at][0] != vote.image:
+                raise ValueError("this image is rated already, or another one is to be rated now")
             name, repeat = plan[at]
             mos = np.nan if vote.rating is None else float(vote.rating)
             row = dict(zip(COLUMNS, (name, vote.rater, mos, repeat, time.strftime("%Y-%m-%dT%H:%M:%S")), strict=True))
@@ -136,6 +139,10 @@ def application(session: Session) -> FastAPI:
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=HOSTS)
     page = Path(__file__).with_name("rate.html").read_text(encoding="utf-8")
     places = {name: i for i, name in enumerate(session.names)}
+    start = time.time_ns()  # in the address of an image: a browser keeps those of an earlier session, with other images
+
+    def address(name: str) -> str:
+        return f"/image/{places[name]}?{start}"
 
     @app.get("/", response_class=HTMLResponse)
     def show() -> str:
@@ -144,9 +151,9 @@ def application(session: Session) -> FastAPI:
     @app.get("/next")
     def following(rater: str) -> dict[str, Any]:
         plan, at = session.schedule(rater), session.position(rater)
-        image = places[plan[at][0]] if at < len(plan) else None
-        ahead = [places[name] for name, _ in plan[at + 1 : at + 2]]
-        return {"position": at, "total": len(plan), "image": image, "ahead": ahead}
+        coming = [name for name, _ in plan[at : at + 2]]
+        now = {"image": coming[0], "address": address(coming[0])} if coming else {"image": None}
+        return {"position": at, "total": len(plan), **now, "ahead": [address(name) for name in coming[1:]]}
 
     @app.get("/image/{number}")
     def image(number: int) -> FileResponse:
@@ -174,13 +181,18 @@ def serve(folder: Path, port: int) -> str:
     """Serve the page on the loopback interface until Ctrl-C; returns ``Session.text``."""
     from grmp.use.serve import listen
 
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a folder; name the folder of the images")
     try:  # a second session would overwrite the ratings of the first
         held = FileLock(folder / f".{VOTES}.lock", fallback_to_soft=False)
         held.acquire(timeout=0)
     except Timeout:
         raise UserError(f"{folder} is being rated by another grmp rate; open its page, or end it first") from None
+    except (OSError, NotImplementedError) as error:
+        raise UserError(f"cannot lock {folder}: {one_line(error)}; it must be writable, with file locks") from None
     with held:
         session = Session(folder)
-        print(f"rate {len(session.names)} images at http://127.0.0.1:{port} (Ctrl-C ends)", flush=True)
-        listen(application(session), "127.0.0.1", port, log_level="warning")
+        listen(
+            application(session), "127.0.0.1", port, f"rate {len(session.names)} images at {{}}", log_level="warning"
+        )
         return session.text()

@@ -74,6 +74,8 @@ def score(
         kept = sorted(kept, key=lambda one: float(np.nan_to_num(float(one[1]["quality"]), nan=np.inf)))[:worst]
     text = "".join(_line(row, as_json, first=i == 0) for i, (_, row) in enumerate(kept))
     if out and notes:
+        if not kept and not as_json:  # nothing below the limit: the columns alone
+            text = _line(row, as_json, first=True).splitlines(keepends=True)[0]
         write_text(out, text)
         notes.unlink(missing_ok=True)
         print(f"{out}: {len(paths) - unread} images scored")

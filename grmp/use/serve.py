@@ -80,8 +80,8 @@ def _score(model: QualityModel, data: bytes) -> Score:
     )
 
 
-def listen(api: FastAPI, host: str, port: int, log_level: str = "info") -> None:
-    """Answer requests until Ctrl-C.
+def listen(api: FastAPI, host: str, port: int, what: str, log_level: str = "info") -> None:
+    """Print ``what``, in which {} stands for the address, and answer requests until Ctrl-C.
 
     Raises UserError if ``host`` is not an address of this machine, or ``port`` is taken.
     """
@@ -90,5 +90,6 @@ def listen(api: FastAPI, host: str, port: int, log_level: str = "info") -> None:
     except OSError as error:
         reason = str(error.strerror).split(" (")[0]
         raise UserError(f"cannot listen at {host}, port {port}: {reason}; choose another with --port") from None
+    print(f"{what.format(f'http://{host}:{listening.getsockname()[1]}')} (Ctrl-C ends)", flush=True)
     with suppress(KeyboardInterrupt):
         uvicorn.Server(uvicorn.Config(api, host=host, port=port, log_level=log_level)).run(sockets=[listening])

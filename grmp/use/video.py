@@ -70,8 +70,9 @@ def score(paths: Sequence[Path], name: str, count: int, device: str, out: Path |
 
     if others := [path for path in paths if not is_video(path)]:
         raise UserError(f"{others[0]} is not a video; score images and videos in two calls")
-    if out:
-        claim_output(out)
+    each = out and out.with_suffix(".frames.csv")
+    for file in filter(None, (out, each)):
+        claim_output(file)
     model = load(name, device)
     rows, every = [], list[tuple[str, float, float]]()
     for path in paths:
@@ -88,9 +89,9 @@ def score(paths: Sequence[Path], name: str, count: int, device: str, out: Path |
         rating = float(model.scale.mos(np.array([mean]))[0])
         rows.append((video, len(found), mean, float(np.percentile(found, LOW)), rating))
     tables = {out: pd.DataFrame(rows, columns=["video", "frames", "quality", "quality_p10", "predicted_rating"])}
-    if out:
-        tables[out.with_suffix(".frames.csv")] = pd.DataFrame(every, columns=["video", "seconds", "quality"])
-    for file, table in tables.items():
+    if each:
+        tables[each] = pd.DataFrame(every, columns=["video", "seconds", "quality"])
+    for place, table in tables.items():
         text = table.to_csv(index=False, float_format="%.4f", lineterminator="\n")
-        write_text(file, text) if file else print(text, end="")
+        write_text(place, text) if place else print(text, end="")
     return sum(not decoded for _, decoded, *_ in rows)
