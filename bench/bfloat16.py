@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    model, device = load(), torch.device("cpu")
+    model, device = load(device="cpu"), torch.device("cpu")
     exact = model.clip.weights
     weights = {
         torch.float32: exact,

@@ -36,7 +36,7 @@ def measured(score: np.ndarray, mos: np.ndarray) -> dict[str, object]:
             return float(statistic(score[rows], mos[rows])[0])
 
         rows = np.arange(len(mos))
-        ends = bootstrap((rows,), of, 0.95, RESAMPLES, seed=0, vectorized=False)
+        ends = bootstrap((rows,), of, 0.95, RESAMPLES, seed=0)
         found[name] = [round(float(v), 4) for v in (of(rows), *ends)]
     return found
 
