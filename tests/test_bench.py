@@ -12,7 +12,7 @@ from skimage import data
 
 from bench import __main__ as bench
 from bench import alternatives, bfloat16, false_positives, growth, intervals, related, rounding, weights
-from bench.measure import timed
+from bench.measure import counted, timed
 from bench.work import ON_GPU, WORK, Setting
 from grmp.methods.context import open_context
 from grmp.params import RunKey, load
@@ -41,15 +41,13 @@ def test_recipes_agree(setting, name):
 
 
 def test_ours_counts_fewer_operations(setting):
-    (plain, ours) = bench.compare("evaluation", setting, 1, 1e9)
+    plain, ours = bench.compare("evaluation", setting, 1, 1e9)
     assert 0 < ours["gflop"] < plain["gflop"]
     assert ours["largest_difference"] <= 1e-5
     assert plain["ratio"] == 1
 
 
 def test_operations_are_those_of_the_shapes():
-    from bench.measure import counted
-
     a, b = torch.ones(4, 5), torch.ones(5, 6)
     assert counted(lambda: a @ b)[1] == 2 * 4 * 5 * 6
 

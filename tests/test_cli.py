@@ -15,17 +15,16 @@ from tests.conftest import ROOT
 
 
 def test_help_is_quick_to_start():
-    """Processor seconds, the best of three: what else the machine does is no matter."""
-    command, best = (
-        [sys.executable, "-c", "import sys; sys.argv = ['grmp', '--help']; from grmp.cli import main; main()"],
-        9.0,
-    )
-    for _ in range(3):
+    """In one of three attempts; processor seconds, as what else the machine does is no matter."""
+    code = "import sys; sys.argv = ['grmp', '--help']; from grmp.cli import main; main()"
+
+    def seconds() -> float:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run(command, check=True, capture_output=True)
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        best = min(best, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert best < 1.0
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    assert any(seconds() < 1.0 for _ in range(3))
 
 
 def test_stages_that_train_nothing_need_no_torch():

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from grmp.errors import UserError
-from grmp.files import listing, survey, whole, whole_folder, write_text
+from grmp.files import allocate, claim, listing, survey, whole, whole_folder, write_text
 
 
 def test_replaces_and_leaves_nothing_beside(tmp_path):
@@ -47,6 +47,27 @@ def test_a_file_never_replaces_a_folder(tmp_path):
     assert (tmp_path / "t/mine").is_dir()
 
 
+def test_a_sparse_file_takes_its_space(tmp_path):
+    with (tmp_path / "a").open("wb") as file:
+        file.truncate(10**6)
+    assert (tmp_path / "a").stat().st_blocks == 0
+    allocate(tmp_path / "a")
+    assert (tmp_path / "a").stat().st_blocks * 512 >= 10**6
+
+
+def test_a_device_is_not_replaced_and_a_link_stays(tmp_path):
+    with pytest.raises(UserError, match="/dev/null is not a regular file"):
+        claim(Path("/dev/null"))
+    target, link = tmp_path / "elsewhere/a.txt", tmp_path / "a.txt"
+    target.parent.mkdir()
+    link.symlink_to(target)
+    for text in ("one", "two"):  # the target is made, then replaced
+        write_text(link, text)
+        assert link.is_symlink()
+        assert target.read_text() == text
+    assert len(list(target.parent.iterdir())) == 1
+
+
 def test_the_folder_itself_is_no_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="cannot write"):
@@ -66,15 +87,8 @@ def test_what_a_killed_writer_left_goes_and_neighbours_stay(tmp_path, kind):
 
 
 def test_what_a_survey_leaves_out_is_counted(tmp_path):
-    for name in (
-        "a.jpg",
-        "b/c.txt",
-        ".hidden",
-        "@eaDir/a.jpg/thumb.jpg",
-        "$Recycle.Bin/x.jpg",
-        "b/.git/x",
-        "b/.git/y/z",
-    ):
+    names = ["a.jpg", "b/c.txt", ".hidden", "@eaDir/a.jpg/thumb.jpg", "$Recycle.Bin/x.jpg", "b/.git/x", "b/.git/y/z"]
+    for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("four")
     (tmp_path / "linked").symlink_to(tmp_path / "b")
@@ -82,7 +96,7 @@ def test_what_a_survey_leaves_out_is_counted(tmp_path):
     (tmp_path / "same.jpg").symlink_to(tmp_path / "a.jpg")
     found, left_out = survey(tmp_path)
     assert found == listing(tmp_path) == [("a.jpg", 4), ("b/c.txt", 4), ("same.jpg", 4)]
-    counts = {
+    assert left_out == {
         "hidden": 1,
         "in @eaDir": 1,
         "in $Recycle.Bin": 1,
@@ -90,4 +104,3 @@ def test_what_a_survey_leaves_out_is_counted(tmp_path):
         "links to folders": 1,
         "broken links or no files": 1,
     }
-    assert left_out == counts

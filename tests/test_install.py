@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -25,12 +26,11 @@ from importlib.machinery import PathFinder as real
 find = real.find_spec
 real.find_spec = lambda name, *more: None if name.partition(".")[0] in {hidden} else find(name, *more)
 """
-GRMP = "sys.argv = ['grmp', *{arguments}]; from grmp.cli import main; main()"
 
 
-def run(code: str, folder: Path, **environment: str) -> str:
+def run(code: str, folder: Path) -> str:
     """What a fresh Python prints."""
-    here = os.environ | {"XDG_CACHE_HOME": str(folder / "cache")} | environment
+    here = os.environ | {"XDG_CACHE_HOME": str(folder / "cache")}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=folder, env=here, capture_output=True, text=True, check=False
     )
@@ -51,29 +51,30 @@ def photos(tmp_path: Path) -> Path:
 
 
 def test_the_commands_for_own_images_need_no_extra(photos: Path):
-    hide = HIDE.format(hidden=HEAVY)
-    train = ["train", "photos/ratings.csv", "--method", "ridge", "--folds", "0"]
-    run(hide + GRMP.format(arguments=train), photos)
-    score = ["score", "photos/3.png", "--model", "photos/ratings.safetensors"]
-    _, quality, percentile, *_ = run(hide + GRMP.format(arguments=score), photos).splitlines()[1].split(",")
+    commands = (
+        ["train", "photos/ratings.csv", "--method", "ridge", "--folds", "0"],
+        ["score", "photos/3.png", "--model", "photos/ratings.safetensors"],
+        ["select", "photos", "-n", "3", "-o", "photos/chosen.csv"],
+    )
+    calls = "".join(f"app({words}, standalone_mode=False)\n" for words in commands)
+    said = run(f"{HIDE.format(hidden=HEAVY)}from grmp.cli import app\n{calls}import grmp.use.rate", photos)
+    ((quality, percentile),) = re.findall(r"photos/3\.png,([\d.]+),([\d.]+),", said)
     assert 0 < float(quality) < 1
     assert 0 <= float(percentile) <= 100  # among photographs that come with the package
-    (photos / "photos/ratings.csv").unlink()
-    select = GRMP.format(arguments=["select", "photos", "-n", "3"])
-    assert "3 of 10 images" in run(f"{hide}import grmp.use.rate\n{select}", photos)
+    assert "3 of 10 images" in said
 
 
 def test_every_module_imports_and_scores_without_what_only_linux_has(photos: Path):
     hide = HIDE.format(hidden=["fcntl", "resource", "pwd", "grp", "termios"])
     # psutil has a module for each system
     hide = "import os, psutil" + hide + "del os.sched_getaffinity, sys.modules['resource']\n"
-    everything = """
+    code = """
 import importlib, pkgutil, grmp
 for module in pkgutil.walk_packages(grmp.__path__, "grmp."):
     importlib.import_module(module.name)
+print(grmp.load().score(["photos/3.png"]))
 """
-    run(hide + everything, photos)
-    assert run(hide + "from grmp import load; print(load().score(['photos/3.png']))", photos).startswith("[0.")
+    assert run(hide + code, photos).splitlines()[-1].startswith("[0.")
 
 
 def closure(requirements: list[str]) -> set[str]:

@@ -12,14 +12,12 @@ import pytest
 import yaml
 
 from grmp import params
-from grmp.code import imported
+from grmp.code import imported, sources
 from grmp.data.databases import get
 from grmp.data.decode import side
 from tests.conftest import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-
-
 EXTRAS = PROJECT["optional-dependencies"]
 PINNED = PROJECT["dependencies"] + EXTRAS["pipeline"] + EXTRAS["dev"]
 
@@ -49,10 +47,6 @@ def test_one_pipeline_for_every_world(world):
 
 
 PACKAGES = ("params", "data", "clip", "pretrain", "finetune", "methods", "experiments", "report", "use", "cli")
-MODULES = {
-    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
-    for path in (ROOT / "grmp").rglob("*.py")
-}
 
 
 def level(module: str) -> int:
@@ -62,12 +56,12 @@ def level(module: str) -> int:
 
 
 def test_imports_point_one_way():
-    upward = [(m, other) for m, path in MODULES.items() for other in imported(path) if level(other) > level(m)]
+    upward = [(m, other) for m, text in sources().items() for other in imported(text) if level(other) > level(m)]
     assert upward == []
 
 
 def test_imports_have_no_cycle():
-    graph = {m: {other for other in imported(path) if other != m} for m, path in MODULES.items()}
+    graph = {m: {other for other in imported(text) if other != m} for m, text in sources().items()}
     graph |= {m: set() for others in list(graph.values()) for m in others - set(graph)}
     TopologicalSorter(graph).prepare()  # raises CycleError, with the cycle
 
@@ -126,19 +120,8 @@ def test_make_help_lists_every_target():
 
 def test_no_path_or_host_of_a_private_machine():
     names = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
-    here = {"tests/test_project.py"}
+    texts = (".py", ".md", ".yaml", ".yml", ".toml", ".txt", ".lock", ".ipynb", ".html")
     pattern = re.compile("/" + "work/|/" + "root/|file://" + "/opt")
-    for name in set(names) - here:
-        path = ROOT / name
-        if path.is_file() and path.suffix in {
-            ".py",
-            ".md",
-            ".yaml",
-            ".yml",
-            ".toml",
-            ".txt",
-            ".lock",
-            ".ipynb",
-            ".html",
-        }:
-            assert not pattern.search(path.read_text()), name
+    for name in names:
+        if name.endswith(texts) and name != "tests/test_project.py" and (ROOT / name).is_file():
+            assert not pattern.search((ROOT / name).read_text()), name

@@ -1,5 +1,6 @@
 """CLIP's weights: found by open_clip's name, verified, refused where they would be read wrongly."""
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -49,8 +50,6 @@ def test_one_flipped_bit_is_reported_or_changes_nothing(tmp_path):
 
 
 def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch):
-    import errno
-
     def full(*arguments, **named):
         raise OSError(errno.ENOSPC, "No space left on device")
 

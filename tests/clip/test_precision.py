@@ -12,8 +12,8 @@ from tests.worlds import SHAPE
 CPU = torch.device("cpu")
 
 
-def operands(seed=0):
-    generator = torch.Generator().manual_seed(seed)
+def operands():
+    generator = torch.Generator().manual_seed(0)
     return (torch.randn(size, generator=generator) for size in ((5, 16), (7, 16), (7,)))
 
 
@@ -66,11 +66,6 @@ def test_small_gradients_vanish_in_the_image_tower():
             loss = 1e-8 * PromptedCLIP(p, SHAPE).image(x).sum()
         sizes[precision] = float(torch.autograd.grad(loss, p[name])[0].abs().max())
     assert sizes["float16"] == 0 < sizes["float32"]
-
-
-def test_large_values_overflow_as_on_a_gpu():
-    with reduced(CPU, "float16"):
-        assert torch.isinf(torch.full((1, 4), 300.0) @ torch.full((4, 1), 300.0)).all()
 
 
 def test_gradients_pass_rounded():

@@ -11,11 +11,7 @@ from safetensors.torch import load_file, save_file
 from grmp import params
 from grmp.clip import checkpoints, pretrained
 from grmp.clip.build import build
-from grmp.clip.model import (
-    PromptedCLIP,
-    Shape,
-    random_prompts,
-)
+from grmp.clip.model import PromptedCLIP, Shape, random_prompts
 from grmp.data import download
 from grmp.errors import UserError
 from grmp.files import sha256
@@ -23,18 +19,10 @@ from grmp.params import PretrainedBackbone
 from tests import worlds
 from tests.golden import weights
 
-SMALL = "ViT-S-32-alt"  # the smallest plain ViT that open_clip knows by name
-
 
 def settings(**change):
-    base = {
-        "source": "open_clip",
-        "model": "ViT-B-16-quickgelu",
-        "pretrained": "openai",
-        "sha256": "",
-        "normalize": "clip",
-    }
-    return PretrainedBackbone(**base | change)
+    base = {"source": "open_clip", "model": "ViT-B-16-quickgelu", "pretrained": "openai", "sha256": ""}
+    return PretrainedBackbone(**base | {"normalize": "clip"} | change)
 
 
 def test_openai_weights_are_found_on_the_hub():
@@ -46,12 +34,11 @@ def test_openai_weights_are_found_on_the_hub():
     [
         ({"model": "ViT-B-16"}, "the 'openai' weights need QuickGELU; write ViT-B-16-quickgelu"),
         ({"model": "ViT-B-17"}, "open_clip knows no 'ViT-B-17'"),
-        ({"model": "ViT-B-32", "pretrained": "openai"}, "write ViT-B-32-quickgelu"),
         ({"model": "RN50-quickgelu"}, "RN50-quickgelu is not a plain ViT CLIP; choose one such as ViT-B-32-quickgelu"),
         ({"model": "convnext_base"}, "convnext_base is not a plain ViT CLIP"),
         ({"model": "roberta-ViT-B-32"}, "roberta-ViT-B-32 is not a plain ViT CLIP"),
         ({"pretrained": "openia"}, "'openia' is not a tag of ViT-B-16-quickgelu; known: .*openai"),
-        ({"model": SMALL, "pretrained": "openai"}, 'is not a tag of ViT-S-32-alt; known: none, or "" for a file'),
+        ({"model": "ViT-S-32-alt"}, 'is not a tag of ViT-S-32-alt; known: none, or "" for a file'),
     ],
 )
 def test_wrong_names_are_named(change, words):
@@ -60,51 +47,27 @@ def test_wrong_names_are_named(change, words):
     assert "\n" not in str(caught.value)
 
 
-@pytest.fixture(scope="module")
-def file(tmp_path_factory):
-    """Seeded weights of the small model, as the Hub would give them."""
-    import open_clip
-
-    path = tmp_path_factory.mktemp("weights") / pretrained.FILE
-    state = open_clip.create_model(SMALL, device="meta").state_dict()
-    sizes = {n: tuple(t.shape) for n, t in state.items()}
-    save_file({n: weights.value(n, size) for n, size in sizes.items()}, path)
-    return path
-
-
-@pytest.fixture
-def any_tag(monkeypatch):
-    monkeypatch.setattr(pretrained, "locate", lambda given: "nobody/nothing")
-
-
-def test_local_file(file, any_tag):
-    tensors, shape, card = pretrained.fetch(settings(model=SMALL, sha256=sha256(file)), file)
-    assert (shape.vision_layers, shape.vision_width, shape.image_size, shape.quick_gelu) == (12, 384, 224, False)
-    assert torch.equal(tensors["visual.proj"], weights.value("visual.proj", (384, 256)))
-    assert card["sha256"] == sha256(file)
-
-
-def test_openai_weights_that_were_saved_again_need_quickgelu(tmp_path, file, any_tag, capsys):
-    given = settings(model=SMALL, sha256="")
-    pretrained.fetch(given, file)
+def test_openai_weights_that_were_saved_again_need_quickgelu(tmp_path, file, capsys):
+    given = settings(model="ViT-gelu", pretrained="")
+    assert not pretrained.fetch(given, file)[1].quick_gelu
     assert not capsys.readouterr().out
     again = tmp_path / "model.safetensors"
     save_file({n: t.half().float() for n, t in load_file(file).items()}, again)
     pretrained.fetch(given, again)
-    assert f"if it contains OpenAI's weights, write {SMALL}-quickgelu" in capsys.readouterr().out
+    assert "if it contains OpenAI's weights, write ViT-gelu-quickgelu" in capsys.readouterr().out
     (tmp_path / "config.json").write_text(json.dumps({"text_config": {"hidden_act": "gelu"}}))
     pretrained.fetch(given, again)
     (tmp_path / "config.json").write_text(json.dumps({"text_config": {"hidden_act": "quick_gelu"}}))
-    with pytest.raises(UserError, match=f"need QuickGELU; write {SMALL}-quickgelu"):
+    with pytest.raises(UserError, match="need QuickGELU; write ViT-gelu-quickgelu"):
         pretrained.fetch(given, again)
 
 
-def test_other_bytes_than_stated(file, any_tag):
+def test_other_bytes_than_stated(file):
     with pytest.raises(UserError, match=r'has sha256 .*, not 00; download it again, .*"" accepts any file'):
-        pretrained.fetch(settings(model=SMALL, sha256="00"), file)
+        pretrained.fetch(settings(sha256="00"), file)
 
 
-def test_openais_own_file_needs_no_other_sha256(tmp_path, any_tag, monkeypatch):
+def test_openais_own_file_needs_no_other_sha256(tmp_path, monkeypatch):
     """The file of the release has another sha256 than that of the Hub, which params.yaml states."""
     import open_clip
 
@@ -118,17 +81,16 @@ def test_openais_own_file_needs_no_other_sha256(tmp_path, any_tag, monkeypatch):
 
 TOY = {
     "embed_dim": 24,
-    "quick_gelu": True,
     "vision_cfg": {"image_size": 48, "layers": 2, "width": 96, "head_width": 32, "patch_size": 16},
     "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 4, "layers": 3},
 }
 
 
-def own_model(folder, name, **vision):
+def own_model(folder, name, quick_gelu=True, **vision):
     """Registers a small model with open_clip under ``name``; returns a file of seeded weights for it."""
     import open_clip
 
-    config = TOY | {"vision_cfg": TOY["vision_cfg"] | vision}
+    config = TOY | {"quick_gelu": quick_gelu, "vision_cfg": TOY["vision_cfg"] | vision}
     (folder / f"{name}.json").write_text(json.dumps(config))
     open_clip.add_model_config(folder / f"{name}.json")
     path = folder / f"{name}.safetensors"
@@ -137,11 +99,17 @@ def own_model(folder, name, **vision):
     return path
 
 
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    """Seeded weights of a small model with GELU."""
+    return own_model(tmp_path_factory.mktemp("weights"), "ViT-gelu", quick_gelu=False)
+
+
 def test_any_plain_vit_by_name_from_a_file(tmp_path, caplog):
     """Other widths, heads, depths and patches than ViT-B/16's, through the stage itself."""
     path = own_model(tmp_path, "ViT-toy-16")
     raw = worlds.settings()
-    raw["backbone"] = settings(model="ViT-toy-16", pretrained="").model_dump()
+    raw["backbone"] = settings(model="ViT-toy-16", pretrained="", sha256=sha256(path)).model_dump()
     del raw["backbone"]["normalize"]  # the protocol's
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
     caplog.clear()
@@ -149,6 +117,7 @@ def test_any_plain_vit_by_name_from_a_file(tmp_path, caplog):
     assert not caplog.records  # open_clip's warning that the model starts at random would mislead
     loaded = checkpoints.load(tmp_path)
     assert loaded.shape == Shape(24, 48, 16, 96, 2, 3, 64, 3, 4, True, "clip")
+    assert torch.equal(loaded.weights["visual.proj"], weights.value("visual.proj", (96, 24)))
     card = json.loads((tmp_path / "results/backbone.json").read_text())
     assert card == {"name": "ViT-toy-16 (own weights)", "source": path.name, "sha256": sha256(path)}
     prompts = random_prompts(loaded.shape, 3, 0, 4, "layer", torch.Generator().manual_seed(0))
@@ -158,7 +127,7 @@ def test_any_plain_vit_by_name_from_a_file(tmp_path, caplog):
 
 def test_own_weights_need_a_file():
     with pytest.raises(UserError, match="names no Hub repository for ViT-S-32-alt ''; pass the weights as a file"):
-        pretrained.fetch(settings(model=SMALL, pretrained=""), None)
+        pretrained.fetch(settings(model="ViT-S-32-alt", pretrained=""), None)
 
 
 @pytest.mark.parametrize("option", [{"no_ln_pre": True}, {"ls_init_value": 0.1}, {"pool_type": "avg"}])
@@ -169,9 +138,10 @@ def test_a_vit_that_computes_something_else_is_refused(tmp_path, option):
         pretrained.fetch(settings(model=name, pretrained=""), path)
 
 
-def test_weights_of_another_model(file, any_tag):
-    with pytest.raises(UserError, match=f"does not fit ViT-S-16-alt: .* in {pretrained.FILE}"):
-        pretrained.fetch(settings(model="ViT-S-16-alt"), file)
+def test_weights_of_another_model(tmp_path, file):
+    own_model(tmp_path, "ViT-other", patch_size=24)
+    with pytest.raises(UserError, match=f"does not fit ViT-other: .* in {pretrained.FILE}"):
+        pretrained.fetch(settings(model="ViT-other", pretrained=""), file)
 
 
 class Harmful:
@@ -181,16 +151,16 @@ class Harmful:
         return pytest.fail, ("code from the file was executed",)
 
 
-def test_nothing_is_unpickled(tmp_path, any_tag):
+def test_nothing_is_unpickled(tmp_path, file):
     path = tmp_path / "ViT-B-16.pt"
     path.write_bytes(pickle.dumps({"visual.proj": Harmful()}, protocol=2))
     with pytest.raises(UserError, match=r"not a plain dictionary of tensors; other content can execute code"):
-        pretrained.fetch(settings(), path)
+        pretrained.fetch(settings(model="ViT-gelu", pretrained=""), path)
     with pytest.raises(UserError, match="is not a file"):
         pretrained.fetch(settings(), tmp_path / "nowhere.safetensors")
 
 
-def test_no_network_names_the_way_without(any_tag, monkeypatch):
+def test_no_network_names_the_way_without(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     import huggingface_hub
 

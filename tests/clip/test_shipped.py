@@ -1,7 +1,6 @@
 """Shipped CLIPs: float16 files that are verified, and a token embedding with the known words only."""
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,25 +11,21 @@ from skimage.filters import gaussian
 from skimage.transform import resize
 
 import grmp.params
-from grmp.clip import checkpoints, shipped, stem
+from grmp.clip import checkpoints, shipped
 from grmp.clip import model as clip
 from grmp.errors import UserError
 from grmp.params import load
-from small import lite, packing
-from tests.clip.test_stem import seeded_state
-from tests.golden import weights
+from small import packing
+from tests.clip.test_stem import stemmed
 
+__all__ = ["stemmed"]
 KNOWN = ["a photo with high quality.", "a photo of a cat"]
 
 
 @pytest.fixture
-def packed(tmp_path):
+def packed(stemmed, tmp_path):
     """A folder with one seeded CLIP, its shape and its whole tensors."""
-    numbers = {"embed_dim": 16, "image_size": 64, "patch_size": 32, "vision_width": 32, "vision_layers": 2}
-    shape = clip.Shape(**numbers, vision_heads=2, text_width=32, text_layers=1, text_heads=2, quick_gelu=True)
-    p = weights.clip_weights(shape) | {n: t.float() for n, t in lite.fold(seeded_state()).items()}
-    p["visual.conv1.weight"] = 0.01 * torch.randn((32, stem.CHANNELS, 1, 1), generator=torch.Generator().manual_seed(2))
-    shape, known = replace(shape, stem="lite0"), clip.tokenize(KNOWN).unique()
+    (shape, p), known = stemmed, clip.tokenize(KNOWN).unique()
     pruned = p | {"token_embedding.weight": p["token_embedding.weight"][known]}
     packing.pack("one", shape, pruned, known, tmp_path)
     return tmp_path, shape, {n: t.half().float() for n, t in p.items()}
@@ -38,15 +33,12 @@ def packed(tmp_path):
 
 def test_a_packed_clip_computes_the_same_from_float16_weights(packed):
     folder, shape, p = packed
-    backbone = shipped.load("one", folder)
-    assert backbone.shape == shape
-    tokens = clip.tokenize(KNOWN)
-    got = clip.PromptedCLIP(backbone.weights, shape).text(tokens)
-    torch.testing.assert_close(got, clip.PromptedCLIP(p, shape).text(tokens))
+    found, expected, tokens = shipped.load("one", folder), clip.PromptedCLIP(p, shape), clip.tokenize(KNOWN)
+    assert found.shape == shape
+    torch.testing.assert_close(found.text(tokens), expected.text(tokens))
     images = torch.randint(0, 256, (2, 3, 64, 64), generator=torch.Generator().manual_seed(3), dtype=torch.uint8)
     x = clip.pixels(images, shape)
-    got = clip.PromptedCLIP(backbone.weights, shape).image(x)
-    torch.testing.assert_close(got, clip.PromptedCLIP(p, shape).image(x))
+    torch.testing.assert_close(found.image(x), expected.image(x))
 
 
 def test_unknown_words_get_the_mean_of_the_known(packed):
@@ -95,12 +87,9 @@ def test_shipped_models_prefer_clean_photographs(name):
     versions = [(p, gaussian(p, 4, channel_axis=2), np.clip(p + noise, 0, 1)) for p in photographs]
     images = torch.from_numpy((255 * np.array(versions)).astype(np.uint8)).flatten(0, 1).permute(0, 3, 1, 2)
     texts = clip.tokenize(["a photo with high quality.", "a photo with low quality."])
-    p, shape = backbone.weights, backbone.shape
-    image = clip.PromptedCLIP(p, shape).image(clip.pixels(images, shape))
-    logits = clip.logits(p, image, clip.PromptedCLIP(p, shape).text(texts))
+    logits = backbone.logits(backbone.image(clip.pixels(images, backbone.shape)), backbone.text(texts))
     score = (logits[:, 0] - logits[:, 1]).view(3, 3)
-    assert bool((score[:, 0] > score[:, 1]).all())
-    assert bool((score[:, 0] > score[:, 2]).all())
+    assert bool((score[:, :1] > score[:, 1:]).all())
 
 
 def test_everything_shipped_fits_in_30_megabytes():

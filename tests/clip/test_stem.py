@@ -104,8 +104,6 @@ def test_folded_stem_equals_the_network_with_batch_norms():
 def test_equals_the_published_network():
     from efficientnet_lite_pytorch import EfficientNet
 
-    from small import lite
-
     network = EfficientNet.from_name("efficientnet-lite0").eval()
     state, x = network.state_dict(), torch.randn((1, 3, 224, 224), generator=torch.Generator().manual_seed(1))
     ours = lite.Lite(lite.fold(state), lite.head(state))
@@ -116,11 +114,10 @@ def test_equals_the_published_network():
 @pytest.fixture(scope="module")
 def stemmed():
     """Shape and seeded weights of a CLIP with a stem, for images of 64 pixels."""
-    numbers = {"embed_dim": 16, "image_size": 64, "patch_size": 32, "vision_width": 32, "vision_layers": 2}
-    shape = Shape(**numbers, vision_heads=2, text_width=32, text_layers=1, text_heads=2, quick_gelu=True)
+    shape = Shape(16, 64, 32, 32, 2, 2, 32, 1, 2, True, stem="lite0")
     p = weights.clip_weights(shape) | {n: t.float() for n, t in lite.fold(seeded_state()).items()}
     p["visual.conv1.weight"] = 0.01 * torch.randn((32, stem.CHANNELS, 1, 1), generator=torch.Generator().manual_seed(2))
-    return replace(shape, stem="lite0"), p
+    return shape, p
 
 
 def test_a_clip_with_a_stem_has_one_token_for_each_cell(stemmed):

@@ -34,12 +34,11 @@ def dataset(tmp_path):
 
 def test_scores_are_those_of_the_pixels(backbone, dataset, tmp_path):
     toy = dataset(1)
-    clip = backbone
-    text = clip.text(tokenize(["a photo with high quality.", "a photo with low quality."]))
+    text = backbone.text(tokenize(["a photo with high quality.", "a photo with low quality."]))
     features = stem_cache.inputs(tmp_path, toy, backbone)
     assert features.shape == (3, 896, 7, 7)
     rows = np.array([2, 0])
-    direct, cached = (clip.score(images, rows, text) for images in (toy.images, features))
+    direct, cached = (backbone.score(images, rows, text) for images in (toy.images, features))
     np.testing.assert_allclose(cached, direct, atol=1e-6)
     assert np.ptp(direct) > 0
 

@@ -32,9 +32,8 @@ def fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A pipeline's data folder with 9 small images and their scores, fetched as ``toy``."""
     entry = replace(databases.get("sim_pre1"), name="toy", kind="authentic", scores=Scores(0, 1.0, float(N)))
     monkeypatch.setitem(databases.known(), "toy", entry)
-    rows = "".join(f"p{i}.png,{1 + i},0.1,,,\n" for i in range(N))
     tree = {f"deep/er/P{i}.PNG": layouts.picture(".png", i, (30, 20)) for i in range(N)}
-    tree["scores.csv"] = b"image,mos,mos_std,reference,distortion,level\n" + rows.encode()
+    tree["scores.csv"] = layouts.rated(*(f"p{i}.png,{1 + i},0.1,,," for i in range(N)))
     layouts.unpack(tree, tmp_path / "raw/toy")
     fetch.fetch("toy", tmp_path / "raw")
     return tmp_path

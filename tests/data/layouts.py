@@ -4,6 +4,7 @@ Names, counts, references and scores are the real ones; pictures are a few small
 """
 
 import io
+import subprocess
 import tarfile
 import zipfile
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import pandas as pd
 from openpyxl import Workbook
 from PIL import Image
-from scipy.io import savemat
+from scipy.io import loadmat, savemat
 
 from grmp.data.databases.csiq import TYPES as CSIQ_TYPES
 from grmp.data.databases.live import FOLDERS as LIVE_FOLDERS
@@ -27,6 +28,7 @@ LISTS = {
     "spaq": "SPAQ",
     "pipal": "PIPAL",
 }
+LIVEC = "real/clive/ChallengeDB_release/Data"
 FORMATS = {".bmp": "BMP", ".jpg": "JPEG", ".png": "PNG"}
 Tree = dict[str, bytes]  # relative path -> content
 
@@ -56,6 +58,11 @@ def real(shared: Path, name: str) -> pd.DataFrame:
 
 def file(path: str) -> str:
     return path.rpartition("/")[2]
+
+
+def rated(*rows: str) -> bytes:
+    """scores.csv of a simulated database."""
+    return "\n".join(["image,mos,mos_std,reference,distortion,level", *rows, ""]).encode()
 
 
 def csv(table: pd.DataFrame) -> bytes:
@@ -168,12 +175,16 @@ def koniq10k(shared: Path) -> dict[str, Tree]:
 
 def livec(shared: Path) -> Tree:
     """All 1,162 names with generated pictures, the real score files."""
-    data, root = shared / "real/clive/ChallengeDB_release/Data", "ChallengeDB_release/"
-    from scipy.io import loadmat
-
-    names = [str(c[0]) for c in loadmat(data / "AllImages_release.mat")["AllImages_release"].ravel()]
+    root, names = "ChallengeDB_release/", release(shared)["img_name"]
     tree = pictures([f"{root}Images/{'trainingImages/' if n[0] == 't' else ''}{n}" for n in names])
-    return tree | {f"{root}Data/{p.name}": p.read_bytes() for p in data.iterdir()}
+    return tree | {f"{root}Data/{p.name}": p.read_bytes() for p in (shared / LIVEC).iterdir()}
+
+
+def release(shared: Path) -> pd.DataFrame:
+    """``img_name, mos, std`` of LIVE Challenge, from its .mat files; the first 7 images trained the raters."""
+    keys = ("AllImages_release", "AllMOS_release", "AllStdDev_release")
+    names, mos, std = (loadmat(shared / LIVEC / f"{key}.mat")[key].ravel() for key in keys)
+    return pd.DataFrame({"img_name": [str(cell[0]) for cell in names], "mos": mos, "std": std})
 
 
 def spaq(shared: Path) -> Tree:
@@ -226,14 +237,7 @@ def meta(shared: Path, name: str) -> tuple[Tree, bytes]:
         tree = {f"koniq10k/512x384/{n}": PICTURES[".jpg", 0] for n in names}  # the smaller copies lie beside
         return tree | {f"koniq10k/1024x768/{n}": PICTURES[".jpg", 1] for n in names}, csv(made)
     if name == "livec":
-        tree = {k: v for k, v in livec(shared).items() if "/Data/" not in k}
-        from scipy.io import loadmat
-
-        data = shared / "real/clive/ChallengeDB_release/Data"
-        all_names = [str(c[0]) for c in loadmat(data / "AllImages_release.mat")["AllImages_release"].ravel()]
-        mos = loadmat(data / "AllMOS_release.mat")["AllMOS_release"].ravel()
-        std = loadmat(data / "AllStdDev_release.mat")["AllStdDev_release"].ravel()
-        return tree, csv(pd.DataFrame({"img_name": all_names, "mos": mos, "std": std}))
+        return {k: v for k, v in livec(shared).items() if "/Data/" not in k}, csv(release(shared))
     if name == "spaq":
         return pictures([f"SPAQ/TestImage/{n}" for n in names]), csv(pd.DataFrame({"Image name": names, "MOS": score}))
     if name == "flive":
@@ -285,3 +289,12 @@ def unpack(tree: Tree, folder: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     return folder
+
+
+def commit(tree: Tree, folder: Path) -> list[str]:
+    """Make ``folder`` a git repository of one commit; the ids of the commit and of its tree."""
+    git = ["git", "-C", str(unpack(tree, folder)), "-c", "user.name=a", "-c", "user.email=a@b"]
+    for words in ("init -q", "add -A", "commit -qm all"):
+        subprocess.run([*git, *words.split()], check=True, capture_output=True)
+    done = subprocess.run([*git, "rev-parse", "HEAD", "HEAD^{tree}"], check=True, capture_output=True, text=True)
+    return done.stdout.split()

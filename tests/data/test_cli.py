@@ -1,16 +1,15 @@
-"""The commands, on 627 real photographs and on a simulated database."""
+"""The commands, on 627 real photographs and on the whole of LIVE Challenge in miniature."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 import yaml
 from PIL import Image
-from scipy.io import loadmat
 from typer.testing import CliRunner
 
-from grmp.data import dataset, splits
+from grmp.data import databases, dataset, splits
 from grmp.data.cli import app
 from grmp.errors import UserError
 from grmp.params import read as read_params
@@ -18,10 +17,10 @@ from tests.conftest import ROOT
 from tests.data import layouts
 
 
-def settings(folder, published=False, **data):
+def settings(folder, published=False):
     """params.yaml with images of 36 x 36; ``published``: whether that protocol keeps excluded images."""
     raw = read_params(ROOT / "params.yaml")
-    raw["data"] |= {"size": 36} | data
+    raw["data"]["size"] = 36
     raw["protocols"]["published"]["data"]["keep_excluded"] = published
     raw["pretrain"]["variants"] = raw["inner_curves"]["variants"] = ["fomaml"]  # scikit-image's resizing takes long
     (folder / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
@@ -43,9 +42,7 @@ def test_real_livec(shared, tmp_path):
         command("prepare", "livec", *here)
     command("prepare", "livec", "--allow-missing", 535, *here)
     made = dataset.load(tmp_path / "data/prepared/livec")
-    data = origin / "Data"
-    names = [str(c[0]) for c in loadmat(data / "AllImages_release.mat")["AllImages_release"].ravel()]
-    truth = pd.Series(loadmat(data / "AllMOS_release.mat")["AllMOS_release"].ravel(), names)
+    truth = layouts.release(shared).set_index("img_name")["mos"]
     assert len(made.index) == 627
     assert (made.index["mos"].to_numpy() == truth[made.index["image"]].to_numpy()).all()
     assert made.index["mos"].mean() == pytest.approx(56.7, abs=0.05)
@@ -65,34 +62,16 @@ def test_real_livec(shared, tmp_path):
     assert [row["name"] for row in rows if row["prepared"]] == ["livec"]
 
 
-def test_excluded_images_are_kept_when_asked(shared, tmp_path):
-    here = settings(tmp_path, published=True)
-    command("fetch", "livec", "--from", shared / "real/clive/ChallengeDB_release", *here)
-    command("prepare", "livec", "--allow-missing", 535, *here)
+def test_excluded_images_are_kept_when_asked(shared, tmp_path, monkeypatch):
+    monkeypatch.setitem(databases.known(), "livec", replace(databases.get("livec"), side=0))  # the miniatures are small
+    here, origin = settings(tmp_path, published=True), layouts.unpack(layouts.livec(shared), tmp_path / "origin")
+    command("fetch", "livec", "--from", origin, *here)
+    command("prepare", "livec", *here)
     made = dataset.load(tmp_path / "data/prepared/livec")
-    assert len(made.index) == 634
+    assert len(made.index) == 1169
     training = made.index["image"].str.match(r"t\d\.bmp").to_numpy()
     assert training.sum() == 7
     for protocol, side in (("sound", -2), ("published", -1)):
         drawn = splits.load(tmp_path / f"data/splits/livec/{protocol}.csv", made.index["image"])
         assert (drawn.ranks[:, training] == -2).all() == (side == -2), "the sound protocol has them on neither side"
-        assert len(drawn.whole(3).test(2)) == 627 + 7 * (side == -1)
-
-
-def test_simulated(tmp_path, monkeypatch):
-    """A simulated database is rendered by fetch; the renderer itself is tested elsewhere."""
-    from grmp.data.simulated import databases as world
-
-    def render(name, folder):
-        layouts.unpack({f"images/{name}_{i}.png": layouts.picture(".png", i) for i in range(4)}, folder)
-        rows = [f"{name}_{i}.png,{1 + i},0.1,r{i % 2},blur,{i}" for i in range(4)]
-        (folder / "scores.csv").write_text("image,mos,mos_std,reference,distortion,level\n" + "\n".join(rows))
-
-    monkeypatch.setattr(world, "render", render)
-    here = settings(tmp_path)
-    command("fetch", "sim_syn1", *here)
-    command("prepare", "sim_syn1", *here)
-    made = dataset.load(tmp_path / "data/prepared/sim_syn1")
-    assert made.index["quality"].tolist() == [0.0, 0.25, 0.5, 0.75]
-    assert made.index["level"].tolist() == [0, 1, 2, 3]
-    assert json.loads((tmp_path / "data/raw/sim_syn1.json").read_text())["source"] == "rendered here"
+        assert len(drawn.whole(3).test(2)) == 1162 + 7 * (side == -1)

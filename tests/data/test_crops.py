@@ -14,18 +14,11 @@ def test_tensor_and_array_give_the_same():
     assert torch.equal(crops.crop(torch.from_numpy(images), drawn, 7), crops.crop(images, drawn, 7))
 
 
-def test_a_cpu_keeps_the_mapped_array(tmp_path):
-    np.save(tmp_path / "a.npy", np.zeros((2, 3, 4, 4), np.uint8))
+def test_a_cpu_keeps_the_mapped_array_and_a_device_gets_it_if_half_of_what_is_free_holds_it(monkeypatch, tmp_path):
+    np.save(tmp_path / "a.npy", np.ones((2, 3, 4, 4), np.uint8))
     mapped = np.load(tmp_path / "a.npy", mmap_mode="r")
     assert crops.place(mapped, torch.device("cpu")) is mapped
-
-
-def test_a_device_gets_the_array_if_half_of_what_is_free_holds_it(monkeypatch, tmp_path):
-    np.save(tmp_path / "a.npy", np.ones((2, 3, 4, 4), np.uint8))
-    mapped, elsewhere = (
-        np.load(tmp_path / "a.npy", mmap_mode="r"),
-        torch.device("meta"),
-    )  # a device that holds no values
+    elsewhere = torch.device("meta")  # it holds no values
     monkeypatch.setattr(crops, "free_bytes", lambda device: 2 * mapped.nbytes)
     placed = crops.place(mapped, elsewhere)
     assert (placed.device, placed.shape) == (elsewhere, mapped.shape)

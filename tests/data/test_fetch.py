@@ -1,48 +1,35 @@
 """Fetching a database: sources, checksums, receipts, local copies, interruptions."""
 
 import hashlib
-import io
 import json
 import os
 import subprocess
 import sys
-import zipfile
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from grmp.data import databases, fetch
+from grmp.data import databases, dataset, fetch
 from grmp.data.databases._entry import Database, File, Scores, Source
 from grmp.data.download import unpack
 from grmp.data.prepare import prepare
 from grmp.errors import UserError
+from grmp.files import write_json
 from tests.conftest import ROOT
 from tests.data import layouts, toys
 from tests.data.server import Served, Site
 
-
-def table(rows: int = 3) -> bytes:
-    head = "image,mos,mos_std,reference,distortion,level\n"
-    return (head + "".join(f"p{i}.png,{1 + i},0.1,,,\n" for i in range(rows))).encode()
-
-
-def archive(tree: dict[str, bytes] | None = None) -> bytes:
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as made:
-        for name, content in (
-            tree or {f"d/p{i}.png": layouts.picture(".png", i) for i in range(3)} | {"d/scores.csv": table()}
-        ).items():
-            made.writestr(name, content)
-    return out.getvalue()
+IMAGES = {f"d/p{i}.png": layouts.picture(".png", i) for i in range(3)}
+TABLE = layouts.rated(*(f"p{i}.png,{1 + i},0.1,,," for i in range(3)))
+ARCHIVE = layouts.pack_bytes(IMAGES | {"d/scores.csv": TABLE})
 
 
 @pytest.fixture
 def toy(monkeypatch: pytest.MonkeyPatch, site: Site) -> Database:
     """A database with two sources on the local server: /a.zip and /b.zip."""
-    good = archive()
-    site.files["/a.zip"], site.files["/b.zip"] = Served(good), Served(good)
-    both = tuple(Source(n, (File(f"{site.url}/{n}.zip", len(good)),)) for n in ("a", "b"))
+    site.files["/a.zip"], site.files["/b.zip"] = Served(ARCHIVE), Served(ARCHIVE)
+    both = tuple(Source(n, (File(f"{site.url}/{n}.zip", len(ARCHIVE)),)) for n in ("a", "b"))
     entry = replace(
         databases.get("sim_pre1"), name="toy", kind="authentic", sources=both, scores=Scores(0, 1.0, 3.0), disk=10_000
     )
@@ -62,43 +49,36 @@ def leftovers(folder: Path) -> list[str]:
 @pytest.mark.parametrize(
     "first",
     [
-        Served(archive(), status=[403], stuck=True),
-        Served(archive(), status=[404], stuck=True),
-        Served(archive(), status=[500], stuck=True),
-        Served(archive(), endless=True),
-        Served(archive()[:-400]),
-        Served(b"<!doctype html>" + b" " * (len(archive()) - 15)),
+        Served(ARCHIVE, status=[403], stuck=True),
+        Served(ARCHIVE, endless=True),
+        Served(ARCHIVE[:-400]),
+        Served(b"<!doctype html>" + b" " * (len(ARCHIVE) - 15)),
     ],
-    ids=["403", "404", "500", "endless", "short", "html in disguise"],
+    ids=["403", "endless", "short", "html in disguise"],
 )
 def test_falls_over_to_the_next_source(toy, site, tmp_path, first):
     site.files["/a.zip"] = first
     fetch.fetch("toy", tmp_path / "raw")
     assert fetch.receipt("toy", tmp_path / "raw")["source"] == "b"
     assert leftovers(tmp_path / "raw") == ["toy", "toy.json"]
-    assert (tmp_path / "raw/toy/d/scores.csv").read_bytes() == table()
+    assert (tmp_path / "raw/toy/d/scores.csv").read_bytes() == TABLE
 
 
-@pytest.mark.parametrize("wrong", [b"image,mos,mos_std,reference,distortion,level\np0.png,9,0.1,,,\n", None])
+@pytest.mark.parametrize("wrong", [layouts.rated("p0.png,9,0.1,,,"), TABLE], ids=["scores", "missing images"])
 def test_content_that_prepare_would_reject_is_not_accepted(toy, site, tmp_path, wrong):
-    tree = {"d/p0.png": layouts.picture(".png", 0), "d/scores.csv": wrong or table()}  # other scores, or missing images
-    site.files["/a.zip"] = Served(content := layouts.pack_bytes(tree))
-    file = replace(toy.sources[0].files[0], size=len(content))
-    databases.known()["toy"] = replace(toy, sources=(Source("a", (file,)), toy.sources[1]))
+    tree = {"d/p0.png": layouts.picture(".png", 0), "d/scores.csv": wrong}
+    site.files["/a.zip"] = Served(layouts.pack_bytes(tree))
     fetch.fetch("toy", tmp_path / "raw")
     assert fetch.receipt("toy", tmp_path / "raw")["source"] == "b"
 
 
 def test_a_source_with_a_corrupt_image_is_not_accepted_unless_it_is_the_last(toy, site, tmp_path, capsys):
-    whole = layouts.picture(".png", 1)
-    tree = {f"d/p{i}.png": whole for i in range(3)} | {"d/p1.png": whole[:100], "d/scores.csv": table()}
-    site.files["/a.zip"] = Served(content := layouts.pack_bytes(tree))
-    first = Source("a", (replace(toy.sources[0].files[0], size=len(content)),))
-    databases.known()["toy"] = replace(toy, sources=(first, toy.sources[1]))
+    tree = IMAGES | {"d/p1.png": IMAGES["d/p1.png"][:100], "d/scores.csv": TABLE}
+    site.files["/a.zip"] = Served(layouts.pack_bytes(tree))
     fetch.fetch("toy", tmp_path / "raw")
     assert fetch.receipt("toy", tmp_path / "raw")["source"] == "b"
     assert "toy: a: 1 of 3 images are corrupt: p1.png (corrupt" in capsys.readouterr().out
-    databases.known()["toy"] = replace(toy, sources=(first,))
+    databases.known()["toy"] = replace(toy, sources=toy.sources[:1])
     fetch.fetch("toy", tmp_path / "only")
     with pytest.raises(UserError, match=r"1 of 3 .*p1\.png \(corrupt.*--allow-missing 1"):
         prepare("toy", tmp_path / "only", tmp_path / "out", 8, "squash")
@@ -109,7 +89,7 @@ def test_resized_copy_is_not_accepted(toy, site, tmp_path):
     databases.known()["toy"] = replace(toy, side=9)  # the images are 10 x 8
     with pytest.raises(UserError, match=r"shorter side of 8 pixels, those of toy 9 or more: a resized copy"):
         fetch.fetch("toy", tmp_path / "raw")
-    (tmp_path / "a.zip").write_bytes(archive())
+    (tmp_path / "a.zip").write_bytes(ARCHIVE)
     fetch.fetch("toy", tmp_path / "raw", tmp_path / "a.zip")
     with pytest.raises(UserError, match="a resized copy; get the original"):
         prepare("toy", tmp_path / "raw", tmp_path / "out", 8, "squash")
@@ -122,14 +102,20 @@ def test_simulated_database_is_rendered_again_when_its_code_changes(tmp_path, mo
 
     def render(name, folder):
         rendered.append(name)
-        layouts.unpack({"images/a.png": b"a", "scores.csv": table()}, folder)
+        table = layouts.rated(*(f"p{i}.png,{1 + i},0.1,r,blur,{i}" for i in range(3)))
+        layouts.unpack(IMAGES | {"scores.csv": table}, folder)
 
     monkeypatch.setattr(simulated, "render", render)
     for digest, times in (("1", 1), ("1", 1), ("2", 2)):
         monkeypatch.setattr(fetch, "code_digest", lambda module, digest=digest: digest)
         fetch.fetch("sim_wild", tmp_path)
         assert len(rendered) == times
-        assert fetch.receipt("sim_wild", tmp_path)["code"] == digest
+        found = fetch.receipt("sim_wild", tmp_path)
+        assert (found["code"], found["source"]) == (digest, "rendered here")
+    prepare("sim_wild", tmp_path, tmp_path / "out", 8, "squash")
+    made = dataset.load(tmp_path / "out/sim_wild").index
+    assert made["quality"].tolist() == [0, 0.25, 0.5]
+    assert made["level"].tolist() == [0, 1, 2]
 
 
 def test_every_source_fails_in_one_line(toy, site, tmp_path):
@@ -154,10 +140,10 @@ def test_first_seen_checksum_is_insisted_on(toy, site, tmp_path):
     raw = tmp_path / "data/raw"
     fetch.fetch("toy", raw)
     seen = json.loads((tmp_path / "data/checksums.json").read_text())
-    assert seen == {f"{site.url}/a.zip": hashlib.sha256(archive()).hexdigest()}
+    assert seen == {f"{site.url}/a.zip": hashlib.sha256(ARCHIVE).hexdigest()}
     (raw / "toy.json").unlink()
     (raw / "toy").rename(tmp_path / "elsewhere")
-    changed = bytearray(archive())
+    changed = bytearray(ARCHIVE)
     changed[50] ^= 1
     site.files["/a.zip"] = Served(bytes(changed))
     del site.files["/b.zip"]
@@ -165,7 +151,25 @@ def test_first_seen_checksum_is_insisted_on(toy, site, tmp_path):
         fetch.fetch("toy", raw)
 
 
-def test_second_fetch_is_a_no_op(toy, site, tmp_path, capsys):
+def test_first_seen_checksums_are_of_what_was_accepted_and_of_all_databases(toy, site, tmp_path, monkeypatch):
+    """A source with other content is free to mend it, and a database that is fetched meanwhile keeps its own."""
+    seen, real = tmp_path / "data/checksums.json", fetch._check
+    del site.files["/b.zip"]
+    monkeypatch.setattr(fetch, "_check", lambda *_: (_ for _ in ()).throw(fetch.SourceFailed("lacks images")))
+    with pytest.raises(UserError, match="lacks images"):
+        fetch.fetch("toy", tmp_path / "data/raw")
+    assert not seen.exists()
+
+    def check(*arguments):
+        write_json(seen, {"another": "0" * 64})
+        real(*arguments)
+
+    monkeypatch.setattr(fetch, "_check", check)
+    fetch.fetch("toy", tmp_path / "data/raw")
+    assert sorted(json.loads(seen.read_text())) == ["another", f"{site.url}/a.zip"]
+
+
+def test_second_fetch_is_a_no_op_unless_the_folder_has_changed(toy, site, tmp_path, capsys):
     fetch.fetch("toy", tmp_path / "raw")
     before = (tmp_path / "raw/toy.json").read_bytes()
     asked = len(site.files["/a.zip"].requests)
@@ -173,10 +177,6 @@ def test_second_fetch_is_a_no_op(toy, site, tmp_path, capsys):
     assert "already fetched" in capsys.readouterr().out
     assert (tmp_path / "raw/toy.json").read_bytes() == before
     assert len(site.files["/a.zip"].requests) == asked
-
-
-def test_a_changed_folder_is_not_taken_for_whole(toy, site, tmp_path):
-    fetch.fetch("toy", tmp_path / "raw")
     (tmp_path / "raw/toy/d/p1.png").unlink()
     with pytest.raises(UserError, match="has changed since it was fetched"):
         fetch.fetch("toy", tmp_path / "raw")
@@ -186,15 +186,22 @@ def test_full_disk_is_reported_before_the_first_byte(toy, tmp_path, monkeypatch)
     monkeypatch.setattr(fetch.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1000})())
     with pytest.raises(UserError, match=r"toy: needs 0\.0 GB at .*, 0\.0 GB free"):
         fetch.check_disk([toy], tmp_path / "raw")
+    begun = tmp_path / "raw/.downloads/toy/a/a.zip"  # by an interrupted call
+    begun.parent.mkdir(parents=True)
+    begun.write_bytes(bytes(toy.disk + toy.download))
+    assert fetch.check_disk([toy], tmp_path / "raw") == (toy.download, 0)
+    begun.unlink()
+    (tmp_path / "raw/toy").mkdir()  # by hand: it is accepted as it is
+    assert fetch.check_disk([toy], tmp_path / "raw") == (0, 0)
 
 
 def test_from_archive_folder_and_folder_of_archives(toy, tmp_path):
     (tmp_path / "box").mkdir()
-    (tmp_path / "box/a.zip").write_bytes(archive())
+    (tmp_path / "box/a.zip").write_bytes(ARCHIVE)
     unpack(tmp_path / "box/a.zip", tmp_path / "open", 10**6)
     for number, origin in enumerate(("box/a.zip", "box", "open")):
         fetch.fetch("toy", tmp_path / f"raw{number}", tmp_path / origin)
-        assert (tmp_path / f"raw{number}/toy/d/scores.csv").read_bytes() == table()
+        assert (tmp_path / f"raw{number}/toy/d/scores.csv").read_bytes() == TABLE
         prepare("toy", tmp_path / f"raw{number}", tmp_path / f"out{number}", 8, "squash")
     same = {(tmp_path / f"out{n}/toy/images.npy").read_bytes() for n in range(3)}
     assert len(same) == 1
@@ -203,16 +210,24 @@ def test_from_archive_folder_and_folder_of_archives(toy, tmp_path):
         fetch.fetch("toy", tmp_path / "raw9", tmp_path / "nowhere")
 
 
-def test_a_folder_that_is_no_database_is_refused(toy, tmp_path):
-    (tmp_path / "photos").mkdir()
-    (tmp_path / "photos/a.png").write_bytes(layouts.picture(".png", 0))
-    with pytest.raises(UserError, match="no score file"):
-        fetch.fetch("toy", tmp_path / "raw", tmp_path / "photos")
+@pytest.mark.parametrize(
+    ("path", "content", "said"),
+    [
+        ("photos/a.png", IMAGES["d/p0.png"], "no score file"),
+        ("tid2013.rar", b"Rar!\x1a\x07\x00" + bytes(100), "unpack it yourself and give the folder with --from"),
+        ("a.zip", ARCHIVE[:-200], "get it again, or unpack it yourself"),
+    ],
+    ids=["no database", "rar", "cut"],
+)
+def test_what_is_no_database_is_refused_and_leaves_nothing(toy, tmp_path, path, content, said):
+    layouts.unpack({path: content}, tmp_path)
+    with pytest.raises(UserError, match=said):
+        fetch.fetch("toy", tmp_path / "raw", tmp_path / Path(path).parts[0])
     assert leftovers(tmp_path / "raw") == []
 
 
 def test_another_origin_is_not_ignored(toy, tmp_path):
-    (tmp_path / "a.zip").write_bytes(archive())
+    (tmp_path / "a.zip").write_bytes(ARCHIVE)
     for _ in range(2):
         fetch.fetch("toy", tmp_path / "raw", tmp_path / "a.zip")
     with pytest.raises(UserError, match=r"is here already, from .*a\.zip; to replace it, delete"):
@@ -220,24 +235,10 @@ def test_another_origin_is_not_ignored(toy, tmp_path):
 
 
 def test_a_folder_put_in_place_by_hand_is_taken_as_it_is(toy, tmp_path):
-    (tmp_path / "a.zip").write_bytes(archive())
+    (tmp_path / "a.zip").write_bytes(ARCHIVE)
     unpack(tmp_path / "a.zip", tmp_path / "raw/toy", 10**6)
     fetch.fetch("toy", tmp_path / "raw")
     assert fetch.receipt("toy", tmp_path / "raw")["source"] == "found in place"
-
-
-def test_rar_says_what_to_do(toy, tmp_path):
-    (tmp_path / "tid2013.rar").write_bytes(b"Rar!\x1a\x07\x00" + bytes(100))
-    with pytest.raises(UserError, match="unpack it yourself and give the folder with --from"):
-        fetch.fetch("toy", tmp_path / "raw", tmp_path / "tid2013.rar")
-    assert leftovers(tmp_path / "raw") == []
-
-
-def test_bad_archive_by_hand_leaves_nothing(toy, tmp_path):
-    (tmp_path / "a.zip").write_bytes(archive()[:-200])
-    with pytest.raises(UserError, match="get it again, or unpack it yourself"):
-        fetch.fetch("toy", tmp_path / "raw", tmp_path / "a.zip")
-    assert leftovers(tmp_path / "raw") == []
 
 
 @pytest.mark.slow

@@ -79,8 +79,10 @@ def test_what_the_preparation_hides_is_said(tmp_path: Path):
 def test_an_output_never_replaces_photographs_or_ratings(tmp_path: Path):
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "a.jpg")
     (tmp_path / "ratings.csv").write_text("image,mos\n")
-    for name in ("a.jpg", "ratings.csv"):
+    (tmp_path / "mine.csv").write_text('"Image";"MOS"\n')
+    (tmp_path / "pairs.csv").write_text("better,worse\n")
+    for name in ("a.jpg", "ratings.csv", "mine.csv", "pairs.csv"):
         with pytest.raises(UserError, match="was not written by this command"):
             claim_output(tmp_path / name)
-    (tmp_path / "scores.csv").touch()
+    (tmp_path / "scores.csv").write_text("image,quality,percentile,predicted_rating,low,high\n")
     claim_output(tmp_path / "scores.csv")  # of a former call

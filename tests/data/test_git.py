@@ -1,7 +1,6 @@
 """A commit is written as files whose git id is the commit's; what git cannot deliver is a failed source."""
 
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -14,16 +13,9 @@ from tests.data import layouts
 @pytest.fixture
 def repository(tmp_path: Path) -> tuple[str, str]:
     """Address of a commit, and its tree's id."""
-
-    def run(*words: str) -> str:
-        command = ["git", "-C", str(tmp_path / "origin"), "-c", "user.name=a", "-c", "user.email=a@b", *words]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-
-    layouts.unpack({"a b.txt": b"x", "a/c.bin": bytes(1000), "a.d/e": b"", "a/f/g": b"1"}, tmp_path / "origin")
-    run("init", "-q")
-    run("add", "-A")
-    run("commit", "-qm", "all")
-    return f"git+file://{tmp_path}/origin/.git@{run('rev-parse', 'HEAD')}", run("rev-parse", "HEAD^{tree}")
+    files = {"a b.txt": b"x", "a/c.bin": bytes(1000), "a.d/e": b"", "a/f/g": b"1"}
+    commit, tree = layouts.commit(files, tmp_path / "origin")
+    return f"git+file://{tmp_path}/origin/.git@{commit}", tree
 
 
 def test_checkout_has_gits_id(repository, tmp_path):

@@ -1,4 +1,4 @@
-"""Parts of image files: together they are the file, optional ones can go, and missing data are named."""
+"""Parts of image files: together they are the file, and optional ones can go."""
 
 import io
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from grmp.data.metadata import gap, parts, without_corrupt, without_optional
+from grmp.data.metadata import parts, without_corrupt, without_optional
 
 PHOTO = Image.fromarray(np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8))
 TEXT = PngImagePlugin.PngInfo()
@@ -36,11 +36,3 @@ def test_optional_parts_hold_no_pixels(kind: str):
 
 def test_sound_metadata_stay():
     assert without_corrupt(made("PNG"), ("PNG",)) == made("PNG")
-
-
-def test_what_is_missing_is_named():
-    png, webp = made("PNG"), made("WEBP")
-    at = png.index(b"IDAT") + 10
-    assert gap(png) == gap(webp) == ""
-    assert gap(png[:at] + bytes([png[at] ^ 1]) + png[at + 1 :]) == "the checksum of b'IDAT' is wrong"
-    assert "its end holds zeros alone" in gap(webp[:20] + bytes(4000))

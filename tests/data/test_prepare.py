@@ -27,19 +27,22 @@ def refetch(folder):
     fetch.fetch("toy", folder / "raw")
 
 
+def small(number):
+    """What one of the images becomes."""
+    with Image.open(io.BytesIO(layouts.picture(".png", number, (30, 20)))) as opened:
+        return np.asarray(opened.resize((8, 8), Image.Resampling.BICUBIC)).transpose(2, 0, 1)
+
+
 def test_rows_are_the_images(fetched):
     run(fetched)
     made = dataset.load(fetched / "prepared/toy")
     assert made.index["image"].tolist() == [f"p{i}.png" for i in range(N)]
-    for i in range(N):
-        with Image.open(io.BytesIO(layouts.picture(".png", i, (30, 20)))) as opened:
-            expected = np.asarray(opened.convert("RGB").resize((8, 8), Image.Resampling.BICUBIC))
-        assert (made.images[i] == expected.transpose(2, 0, 1)).all()
+    assert (made.images == [small(i) for i in range(N)]).all()
     assert made.info["range"] == [1.0, 9.0]
     assert made.info["sha256"]["images.npy"] == sha256(fetched / "prepared/toy/images.npy")
 
 
-@pytest.mark.parametrize("ending", [".png", ".jpg", ".bmp"])
+@pytest.mark.parametrize("ending", [".png", ".jpg"])
 def test_image_cut_in_half_is_named(fetched, ending):
     (fetched / "raw/toy/deep/er/P4.PNG").write_bytes(layouts.picture(ending, 4, (30, 20))[:300])
     refetch(fetched)
@@ -50,9 +53,7 @@ def test_image_cut_in_half_is_named(fetched, ending):
     made = dataset.load(fetched / "prepared/toy")
     assert made.index["image"].tolist() == table["image"].tolist() == [f"p{i}.png" for i in range(N) if i != 4]
     assert made.info["left_out"] == ["p4.png"]
-    with Image.open(fetched / "raw/toy/deep/er/P5.PNG") as opened:
-        expected = np.asarray(opened.convert("RGB").resize((8, 8), Image.Resampling.BICUBIC)).transpose(2, 0, 1)
-    assert (made.images[4] == expected).all(), "the rows after it have moved up together with their images"
+    assert (made.images[4] == small(5)).all(), "the rows after it have moved up together with their images"
     assert table["quality"].tolist() == made.index["quality"].tolist()
     with pytest.raises(UserError, match="1 of 9"):  # what was allowed once is not allowed for ever
         run(fetched)
@@ -128,21 +129,19 @@ def test_copies_and_sizes_get_a_comment(fetched, capsys, monkeypatch):
     for i in (3, 4):
         (fetched / f"raw/toy/deep/er/P{i}.PNG").write_bytes((fetched / "raw/toy/deep/er/P5.PNG").read_bytes())
     shutil.rmtree(fetched / "prepared")
-    entry = databases.get("toy")
-    monkeypatch.setitem(databases.known(), "toy", replace(entry, pixels="512x384"))
+    monkeypatch.setitem(databases.known(), "toy", replace(databases.get("toy"), pixels="512x384"))
     run(fetched)
     said = capsys.readouterr().out
     assert "toy: 2 of 9 images are copies of others" in said
     assert "toy: images of 30x20; official are 512x384" in said
 
 
-def test_photographs_that_look_alike_are_counted(fetched, capsys, monkeypatch):
+def test_photographs_that_look_alike_are_counted(fetched, capsys):
     """A photograph and its copy of half the size; the others are noise."""
     photo = Image.fromarray(data.coffee())
     photo.save(fetched / "raw/toy/deep/er/P3.PNG")
     photo.reduce(2).save(fetched / "raw/toy/deep/er/P4.PNG")
     refetch(fetched)
-    monkeypatch.setitem(databases.known(), "toy", replace(databases.get("toy"), kind="authentic"))
     prepare("toy", fetched / "raw", fetched / "prepared", 64, "squash")
     assert (
         "toy: images that look like another one (perceptual hash): 1; splits may part them" in capsys.readouterr().out

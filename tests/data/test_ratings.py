@@ -37,6 +37,10 @@ def test_weights_are_inverse_variances():
     expected = 1 / (3 + np.array([9 / 7, 12 / 7, 6]))
     assert ratings.weights(table) == pytest.approx(expected / expected.mean())
     assert np.isfinite(ratings.weights(table.assign(raters=[0, 4, 1]))).all()
+    alone = ratings.weights(table.drop(columns="raters"))  # nothing known of the third: like the mean of the others
+    assert alone == pytest.approx(np.array([1 / 10, 1 / 14, 1 / 12]) / np.mean([1 / 10, 1 / 14, 1 / 12]))
+    unknown = ratings.weights(table.assign(raters=[4, 4, 9]))  # raters who left no spread: as one
+    assert unknown == pytest.approx(ratings.weights(table))
     assert ratings.weights(table.assign(mos_std=np.nan)) is None
     assert ratings.weights(table.assign(mos_std=0.0)) is None
     assert ratings.weights(table.drop(columns="mos_std")) is None

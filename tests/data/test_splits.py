@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 
 from grmp.data import databases, splits
-from grmp.data.prepare import prepare
 from grmp.errors import UserError
 from tests.conftest import ROOT
 
@@ -36,20 +35,14 @@ def test_the_released_ten(tmp_path, name):
     splits.make(images.to_frame(), tmp_path / name / "made.csv", 10, 0.2, 2024, "image")
     assert (tmp_path / name / "made.csv").read_bytes() == committed.read_bytes()
     read, of = splits.load(committed, images), databases.get(name)
-    place = {image: row for row, image in enumerate(images)}
-    rows = np.array([place[image] for image in sorted(images, key=of.order)])
+    place = pd.Series(range(len(images)), sorted(images, key=of.order)).loc[images].to_numpy()  # in the score file
     for shots in (50, 100, 200):
         rng, ind = np.random.RandomState(2024), np.arange(len(images))
         for split in range(10):
             rng.shuffle(ind)
             at = int(len(ind) * 0.8)
-            assert (rng.choice(ind[:at], size=shots, replace=False) == by_name(rows, read.train(split, shots))).all()
-            assert sorted(ind[at:]) == sorted(by_name(rows, read.test(split)))
-
-
-def by_name(rows: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """Rows of the table -> places in the score file."""
-    return np.argsort(rows)[found]
+            assert (rng.choice(ind[:at], size=shots, replace=False) == place[read.train(split, shots)]).all()
+            assert sorted(ind[at:]) == sorted(place[read.test(split)])
 
 
 def test_other_views_of_splits():
@@ -65,11 +58,10 @@ def test_a_split_of_the_publisher(tmp_path):
     assert not splits.make_official(table.assign(set=""), tmp_path / "none.csv", 1)
 
 
-def test_files_of_other_images_are_refused(fetched):
-    table = prepare("toy", fetched / "raw", fetched / "prepared", 8, "squash")
-    splits.make(table, fetched / "toy.csv", 2, 0.3, 1, "image")
+def test_files_of_other_images_are_refused(tmp_path):
+    splits.make(INDEX, tmp_path / "s.csv", 2, 0.3, 1, "image")
     with pytest.raises(UserError, match="does not match the prepared images"):
-        splits.load(fetched / "toy.csv", table["image"].iloc[1:])
-    (fetched / "toy.csv").write_text("image,split_0\np0.png,first\n")
+        splits.load(tmp_path / "s.csv", INDEX["image"].iloc[1:])
+    (tmp_path / "s.csv").write_text("image,split_0\n00,first\n")
     with pytest.raises(UserError, match="corrupt"):
-        splits.load(fetched / "toy.csv", table["image"])
+        splits.load(tmp_path / "s.csv", INDEX["image"])

@@ -21,16 +21,16 @@ from grmp.data import databases, fetch, splits
 from grmp.data.databases._entry import Database, File, Scores, Source
 from grmp.data.prepare import prepare
 from grmp.files import sha256
-from tests.data.layouts import picture
+from tests.data.layouts import picture, rated
 
 COUNT = 240
 PHASES = ("downloading", "unpacking", "preparing", "before", "fetched", "done")
 
 
 def archive() -> dict[str, bytes]:
-    rows = "".join(f"p{i:03}.png,{1 + i / 100},0.1,r{i % 20},,\n" for i in range(COUNT))
+    rows = (f"p{i:03}.png,{1 + i / 100},0.1,r{i % 20},," for i in range(COUNT))
     tree = {f"toy/p{i:03}.png": picture(".png", i, (48, 40)) for i in range(COUNT)}
-    return tree | {"toy/scores.csv": b"image,mos,mos_std,reference,distortion,level\n" + rows.encode()}
+    return tree | {"toy/scores.csv": rated(*rows)}
 
 
 def entry(url: str, size: int) -> Database:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from grmp.errors import UserError
 from grmp.experiments import cost
 from grmp.params import RunKey, load
 from tests.conftest import ROOT
@@ -25,9 +26,8 @@ def test_counts_are_those_of_what_was_executed(paper, tmp_path):
     measured = pd.read_csv(ROOT / "bench/results/cpu.csv").query("recipe == 'ours'").set_index("work")
     a_image = 1e9 * measured["gflop"] / measured["images"]
     assert VIT.forward(12, 100) == pytest.approx(a_image["evaluation"], rel=0.03)
-    assert 2 * VIT.forward(12, 100) == pytest.approx(
-        a_image["meta_training"] / 2, rel=0.12
-    )  # a support and a query step
+    # a support and a query step
+    assert 2 * VIT.forward(12, 100) == pytest.approx(a_image["meta_training"] / 2, rel=0.12)
     sound = paper.protocols["sound"]
     adapt = sound.adapt.model_copy(update={"epochs": sound.adapt.epochs + 1})
     protocols = {"sound": sound.model_copy(update={"adapt": adapt})}
@@ -40,6 +40,9 @@ def test_counts_are_those_of_what_was_executed(paper, tmp_path):
 def test_the_tower_is_that_of_the_pipeline(paper):
     assert cost.tower(paper) == VIT
     assert cost.tower(load(ROOT / "real/livec/params.yaml")) == (4, 192, 50)
+    for model in ("ViT-B-61", "RN50"):
+        with pytest.raises(UserError, match=f"backbone.model: open_clip knows no vision transformer '{model}'"):
+            cost.tower(paper.model_copy(update={"backbone": paper.backbone.model_copy(update={"model": model})}))
 
 
 def test_costs_follow_the_settings(paper, tmp_path):
@@ -47,34 +50,28 @@ def test_costs_follow_the_settings(paper, tmp_path):
     assert ridge == pytest.approx((50 + 2015) * VIT.forward(12, 100))  # 20 % of 10,073 images are tested
     assert grmp(paper, tmp_path, 100) > 1.5 * grmp(paper, tmp_path)
     assert grmp(paper, tmp_path, "20pct") == pytest.approx(grmp(paper, tmp_path, round(0.2 * 0.8 * 10073)), rel=1e-3)
-    assert (
-        grmp(paper, tmp_path, method="coop")
-        < grmp(paper, tmp_path, method="last_blocks")
-        < grmp(paper, tmp_path, method="full")
-    )
-    assert grmp(paper, tmp_path, method="upper") == pytest.approx(
-        5 * grmp(paper, tmp_path), rel=0.3
-    )  # batches of 192, not 50
+    coop, last_blocks, full = (grmp(paper, tmp_path, method=name) for name in ("coop", "last_blocks", "full"))
+    assert coop < last_blocks < full
+    # batches of 192, not 50
+    assert grmp(paper, tmp_path, method="upper") == pytest.approx(5 * grmp(paper, tmp_path), rel=0.3)
     assert grmp(paper, tmp_path, protocol="published") > 5 * grmp(paper, tmp_path)
     assert cost.operations(paper, tmp_path, RunKey("sound", "sim_wild", "ridge", 50), VIT) == 0
 
 
 def test_a_cross_validated_schedule_costs_its_candidates(tmp_path):
     loaded = load(ROOT / "real/livec/params.yaml")
-    method = loaded.methods["grmp_crossval"]
-    key, clip = RunKey("sound", "livec", "grmp_crossval", 50), cost.tower(loaded)
-    (base, chosen) = (
-        cost.operations(loaded, tmp_path, key._replace(method=m), clip) for m in ("grmp", "grmp_crossval")
+    method, clip = loaded.methods["grmp_crossval"], cost.tower(loaded)
+    key = RunKey("sound", "livec", "grmp_crossval", 50)
+    plain, chosen, untrained = (
+        cost.operations(loaded, tmp_path, key._replace(method=m), clip) for m in ("grmp", "grmp_crossval", "zero_shot")
     )
-    training = base - cost.operations(loaded, tmp_path, key._replace(method="zero_shot"), clip)
-    assert chosen > training * len(method.candidates) * (method.folds - 1)
+    assert chosen > (plain - untrained) * len(method.candidates) * (method.folds - 1)
 
 
 def test_pretraining_counts_every_image_of_a_task_once(paper):
     """KADID-10k: 25 tasks of 405 images; as released, a query batch follows every support batch."""
-    settings = paper.pretrain.model_copy(
-        update={"databases": ["kadid10k"], "variants": ["fomaml"], "seeds": 1, "epochs": 1}
-    )
+    one = {"databases": ["kadid10k"], "variants": ["fomaml"], "seeds": 1, "epochs": 1}
+    settings = paper.pretrain.model_copy(update=one)
     once = cost.pretraining(paper.model_copy(update={"pretrain": settings}), VIT)
     assert once == pytest.approx(10125 * 2 * VIT.forward(12, 100))
     both = settings.model_copy(update={"variants": ["reptile_published"]})

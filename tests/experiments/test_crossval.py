@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from grmp import methods
 from grmp.cli import app
+from grmp.clip import checkpoints
 from grmp.data import custom as ratings
 from grmp.data import decode
 from grmp.data.dataset import Dataset
@@ -20,16 +21,12 @@ from grmp.errors import UserError
 from grmp.experiments import crossval as room
 from grmp.experiments import record
 from grmp.finetune.scorer import load
+from grmp.locks import Locked, lock
 from grmp.params import Params
 from grmp.params import load as load_params
 from tests import worlds
 
 METHOD = "random_prompts"
-
-
-def many(index: pd.DataFrame) -> pd.DataFrame:
-    """The same pictures, each a source of its own."""
-    return index.assign(reference=None)
 
 
 @pytest.fixture(scope="module")
@@ -63,21 +60,30 @@ def trained(world: Path, rated: Dataset, params: Params) -> Path:
     return out
 
 
-@pytest.mark.parametrize("method", ["ridge", "zero_shot"])
-def test_baselines_can_be_kept(world: Path, rated: Dataset, params: Params, tmp_path: Path, method: str):
+def adapted(world: Path, rated: Dataset, params: Params, method: str) -> np.ndarray:
+    """Scores of all pictures by the method itself after it has learned from all of them."""
     everything = np.arange(len(rated.index))
     start = room.begin(params, world.parent, rated, Splits(everything[None]))
-    (found,) = methods.prepare(replace(start, tested=Splits(np.full((1, len(everything)), -1))), method)([0])
+    case = replace(room.context_of(start, method), tested=Splits(np.full((1, len(everything)), -1)))
+    (found,) = methods.prepare(case, method)([0])
+    return found.scores
+
+
+@pytest.mark.parametrize("method", ["ridge", "zero_shot"])
+def test_baselines_can_be_kept(world: Path, rated: Dataset, params: Params, tmp_path: Path, method: str):
     room.train(params, world.parent, rated, tmp_path / "m.safetensors", method, [], 0)
     model = load(tmp_path / "m.safetensors")
-    assert model.quality(rated.images) == pytest.approx(found.scores.clip(0, 1), abs=1e-5)
+    expected = adapted(world, rated, params, method).clip(0, 1)
+    assert model.quality(rated.images) == pytest.approx(expected, abs=1e-5)
     assert model.card["method"] == method
 
 
-def test_what_to_rate_next(world: Path, rated: Dataset, params: Params, trained: Path, tmp_path: Path):
+def test_what_to_rate_next(world: Path, rated: Dataset, params: Params, tmp_path: Path):
     """Other images are scored by every fold, sorted by their disagreement, and change nothing else."""
-    half = Dataset("own", rated.index.iloc[:14].reset_index(drop=True), rated.images[:14], rated.info)
-    others = Dataset("own", rated.index.iloc[14:].reset_index(drop=True), rated.images[14:], rated.info)
+    half, others = (
+        replace(rated, index=rated.index.iloc[some].reset_index(drop=True), images=rated.images[some])
+        for some in (slice(14), slice(14, None))
+    )
     out = tmp_path / "m.safetensors"
     plain, nothing = room.train(params, world.parent, half, out, "ridge", [], 2)
     found, later = room.train(params, world.parent, half, out, "ridge", [], 2, others)
@@ -87,23 +93,18 @@ def test_what_to_rate_next(world: Path, rated: Dataset, params: Params, trained:
     for fold in range(2):
         ranks = ratings.folds(half.index, 2, params.splits.seed).ranks[fold : fold + 1]
         start = room.begin(params, world.parent, half, Splits(ranks))
-        target = Dataset("own", others.index, others.images, others.info)
-        start = replace(start, target=target, tested=Splits(np.full((1, len(others.index)), -1)))
+        start = replace(start, target=others, tested=Splits(np.full((1, len(others.index)), -1)))
         both.append(methods.prepare(start, "ridge")([0])[0].scores)
     order = np.argsort(-np.abs(both[0] - both[1]), kind="stable")
     assert later == others.index["image"].iloc[order].tolist()
 
 
 def test_the_model_scores_as_the_adaptation_does(world: Path, rated: Dataset, params: Params, trained: Path):
-    everything = np.arange(len(rated.index))
-    start = room.begin(params, world.parent, rated, Splits(everything[None]))
-    case = replace(room.context_of(start, METHOD), tested=Splits(np.full((1, len(everything)), -1)))
-    (found,) = methods.prepare(case, METHOD)([0])
-    model = load(trained)
-    assert model.quality(rated.images) == pytest.approx(found.scores, abs=1e-6)
-    assert np.ptp(found.scores) > 1e-3
+    scores, model = adapted(world, rated, params, METHOD), load(trained)
+    assert model.quality(rated.images) == pytest.approx(scores, abs=1e-6)
+    assert np.ptp(scores) > 1e-3
     paths = [world.parent / "mine/photos" / name for name in rated.index["image"]]
-    assert model.score(paths) == pytest.approx(found.scores, abs=1e-6)
+    assert model.score(paths) == pytest.approx(scores, abs=1e-6)
 
 
 def test_the_card_tells_what_it_is(trained: Path, rated: Dataset):
@@ -138,13 +139,29 @@ def test_an_interrupted_training_goes_on_to_the_same_bytes(
     assert not [p for p in (world.parent / "results/partial").iterdir() if p.name != "locks"]
 
 
+def test_another_training_waits_for_the_folds_of_a_baseline(
+    world: Path, rated: Dataset, params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Trainings of different methods share the folder of their baseline."""
+    real, locked = room.out_of_fold, []
+
+    def computed(context, name, folder):
+        with pytest.raises(Locked), lock(world.parent, f"train-{folder.name}", wait=False):
+            pass
+        locked.append(name)
+        return real(context, name, folder)
+
+    monkeypatch.setattr(room, "out_of_fold", computed)
+    room.train(params, world.parent, rated, tmp_path / "m.safetensors", "ridge", ["zero_shot"], 3)
+    assert locked == ["zero_shot", "ridge"]
+
+
 def test_no_picture_is_scored_by_a_model_that_saw_it(world: Path, rated: Dataset, params: Params, tmp_path: Path):
     def scores(index: pd.DataFrame, place: Path) -> np.ndarray:
-        changed = Dataset("own", index, rated.images, rated.info)
-        start = room.begin(params, world.parent, changed, parts)
+        start = room.begin(params, world.parent, replace(rated, index=index), parts)
         return room.out_of_fold(room.context_of(start, "ridge"), "ridge", place)[0]
 
-    parts = ratings.folds(many(rated.index), 4, seed=1)
+    parts = ratings.folds(rated.index, 4, seed=1)
     before, index = scores(rated.index, tmp_path / "before"), rated.index.copy()
     mine = np.isin(np.arange(len(index)), parts.test(0))
     index.loc[mine, "quality"] = 1 - index.loc[mine, "quality"]
@@ -162,9 +179,8 @@ def test_comparisons_have_known_answers(params: Params):
     rng = np.random.default_rng(0)
     quality = rng.uniform(size=60)
     noisy = quality + rng.normal(0, 0.3, 60)
-    found = room.compare(
-        frame(quality), {"flat": -quality, "same": quality, "noisy": noisy, "best": quality}, "best", params
-    )
+    scores = {"flat": -quality, "same": quality, "noisy": noisy, "best": quality}
+    found = room.compare(frame(quality), scores, "best", params)
     assert found.loc["best", ["srcc", "low", "high"]].tolist() == pytest.approx([1, 1, 1])
     assert found.loc["flat", "srcc"] == -1
     assert found.loc["flat", ["gain", "gain_low", "gain_high"]].tolist() == pytest.approx([2, 2, 2])
@@ -175,14 +191,9 @@ def test_comparisons_have_known_answers(params: Params):
     said = room.summary(backwards, params, "grmp").splitlines()[-2:]
     assert "includes 0 or lies below" in said[0]
     assert said[1].endswith("is better on these images; to keep it: --method ridge")
-    lines = room.summary(
-        found.rename({"flat": "ridge", "same": "coop", "noisy": "zero_shot", "best": "grmp"}), params, "grmp"
-    )
-    assert [line.split("] ")[-1] for line in lines.splitlines()[1:-1]] == [
-        "above 0",
-        "no significant difference",
-        "above 0",
-    ]
+    found = found.rename({"flat": "ridge", "same": "coop", "noisy": "zero_shot", "best": "grmp"})
+    verdicts = [line.split("] ")[-1] for line in room.summary(found, params, "grmp").splitlines()[1:-1]]
+    assert verdicts == ["above 0", "no significant difference", "above 0"]
 
 
 def test_implausible_results_get_a_remark(params: Params):
@@ -233,15 +244,15 @@ def test_what_gives_no_model_is_refused(world: Path, rated: Dataset, params: Par
 
 def test_folds_of_other_pictures_or_parts_are_not_taken_up(world: Path, rated: Dataset, params: Params):
     def known_by(pictures: Dataset, seed: int) -> str:
-        start = room.begin(params, world.parent, pictures, ratings.folds(many(pictures.index), 3, seed))
+        start = room.begin(params, world.parent, pictures, ratings.folds(pictures.index, 3, seed))
         return room._identity(room.context_of(start, "ridge"), "ridge")
 
-    flipped = Dataset("own", rated.index, rated.images[..., ::-1], rated.info)
+    flipped = replace(rated, images=rated.images[..., ::-1])
     assert len({known_by(rated, 1), known_by(rated, 2), known_by(flipped, 1)}) == 3
     assert known_by(rated, 1) == known_by(rated, 1)
 
 
-def test_commands(world: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_commands(world: Path, trained: Path, tmp_path: Path):
     mine, run = world.parent / "mine", CliRunner()
     out = tmp_path / "quick.safetensors"
     arguments = [str(mine / "ratings.csv"), "-o", str(out), "--method", METHOD, "--scale", "1", "5", "--folds", "0"]
@@ -258,25 +269,17 @@ def test_commands(world: Path, trained: Path, tmp_path: Path, capsys: pytest.Cap
     assert sorted(p.name for p in tmp_path.iterdir()) == ["quick.safetensors", "s.csv"]
 
 
-@pytest.mark.parametrize("what", ["backbone", "prompts", "text", "size", "pickle", "nothing"])
+@pytest.mark.parametrize("what", ["backbone", "text", "size", "nothing"])
 def test_other_files_are_no_models(world: Path, trained: Path, tmp_path: Path, what: str):
-    from grmp.clip import checkpoints as backbone
-
     path = tmp_path / "m.safetensors"
-    tensors, card = backbone.read(trained, "")
+    tensors, card = checkpoints.read(trained, "")
     if what == "backbone":
-        shutil.copy(world.parent / backbone.PATH, path)
-    elif what == "prompts":
-        backbone.save(path, {n: t for n, t in tensors.items() if "resblocks.1." not in n}, card)
+        shutil.copy(world.parent / checkpoints.PATH, path)
     elif what == "text":
-        backbone.save(path, tensors | {"text": tensors["text"][:, :3]}, card)
+        checkpoints.save(path, tensors | {"text": tensors["text"][:, :3]}, card)
     elif what == "size":
-        backbone.save(path, tensors, card | {"size": 8})
-    elif what == "pickle":
-        import torch
-
-        torch.save(tensors, path)
-    with pytest.raises(UserError, match=r"not a quality model|is corrupt|not found") as told:
+        checkpoints.save(path, tensors, card | {"size": 8})
+    with pytest.raises(UserError, match=r"not a quality model|not found") as told:
         load(path)
     assert str(told.value).endswith("; give a file that `grmp train` wrote")
     assert "\n" not in str(told.value)

@@ -54,20 +54,9 @@ def test_workers_with_threads_are_refused():
 
 
 @pytest.mark.slow
-def test_a_sweep_of_which_a_worker_is_killed_has_the_bytes_of_a_local_one(cluster, tmp_path, capsys):
-    from grmp import params  # not at the top: the workers of the other tests import this module
-    from grmp.experiments import sweep
-    from grmp.experiments.run import run
-    from grmp.pretrain.train import pretrain
-    from tests import worlds
+def test_a_sweep_of_which_a_worker_is_killed_has_the_bytes_of_a_local_one(cluster, world, undisturbed, capsys):
+    from grmp.experiments import sweep  # not at the top: the workers of the other tests import this module
     from tests.faults import copies
-
-    file = worlds.build(tmp_path / "pristine", run={"few_shot": {"methods": ["ridge", "grmp"]}})
-    loaded = params.load(file)
-    pretrain(loaded, file.parent, "fomaml")
-    world = copies.copy(file, tmp_path / "dask")
-    for key in loaded.run.run_keys():
-        run(loaded, file.parent, key, progress=False)
 
     def kill() -> None:
         while not list((world.parent / "results/partial").glob("?" * 64)):
@@ -83,5 +72,5 @@ def test_a_sweep_of_which_a_worker_is_killed_has_the_bytes_of_a_local_one(cluste
     assert sweep.sweep(world, cluster=cluster) == 4
     killer.join()
     assert killed
-    assert copies.records(world.parent) == copies.records(file.parent)
+    assert copies.records(world.parent) == undisturbed
     assert f"4 runs to compute with Dask at {cluster}" in capsys.readouterr().out

@@ -1,8 +1,6 @@
-"""What cannot be is named before any training. A GPU whose memory is full: half as many splits at once, and the run goes on."""
+"""What cannot be is named before any training; what a record says does not depend on what its process did before."""
 
-import json
 import os
-import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -10,11 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-import yaml
 from scipy.stats import spearmanr
 from typer.testing import CliRunner
 
-from grmp import device, methods, params
+from grmp import code, device, methods, params
 from grmp.cli import app
 from grmp.clip import checkpoints, shipped
 from grmp.data.splits import Splits
@@ -22,26 +19,13 @@ from grmp.errors import UserError
 from grmp.experiments import identity, sweep
 from grmp.experiments.record import is_current
 from grmp.experiments.run import chunk_size, complete, enough_images, run
-from grmp.files import sha256, write_json
 from grmp.finetune import feature_cache
 from grmp.finetune.types import SplitResult
 from grmp.methods.context import open_context, split_file
 from grmp.params import RunKey
-from grmp.pretrain.train import pretrain
 from tests import worlds
+from tests.experiments.conftest import edit
 from tests.faults import copies
-
-
-@pytest.fixture(scope="module")
-def pristine(tmp_path_factory):
-    """A tiny pipeline folder without learned prompts."""
-    methods_ = {"few_shot": {"methods": ["ridge", "random_prompts"]}}
-    return worlds.build(tmp_path_factory.mktemp("world") / "w", run=methods_)
-
-
-@pytest.fixture
-def world(pristine, tmp_path):
-    return copies.copy(pristine, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -129,8 +113,11 @@ def test_what_changes_under_a_run_gives_no_record(world, monkeypatch):
 
 
 def test_code_is_known_as_it_was_when_first_asked_for(monkeypatch):
+    """Also that of a kind which this process has not used before."""
     before = identity.code("ridge")
-    monkeypatch.setattr("grmp.code.sha256", lambda path: "edited")
+    code.closure.cache_clear()
+    code.code_digest.cache_clear()
+    monkeypatch.setattr("pathlib.Path.read_bytes", lambda path: b"edited")
     assert identity.code("ridge") == before
 
 
@@ -156,39 +143,23 @@ def test_the_command_prints_the_median(world):
     assert f"over {len(each)} of {len(each)} splits" in said
 
 
-@pytest.fixture(scope="module")
-def pretrained(tmp_path_factory):
-    """A tiny world with prompts."""
-    file = worlds.build(tmp_path_factory.mktemp("world") / "w", run={"few_shot": {"methods": ["zero_shot", "grmp"]}})
-    pretrain(params.load(file), file.parent, "fomaml")
-    return file
-
-
 @pytest.fixture
-def ready(pretrained, tmp_path, monkeypatch):
-    """A copy to spoil, in which nothing may be computed."""
-    shutil.copytree(pretrained.parent, tmp_path / "w")
+def ready(world, monkeypatch):
+    """A world to spoil, in which nothing may be computed."""
 
     def never(*arguments, **named):
         raise AssertionError("training started")
 
     monkeypatch.setattr("grmp.methods.prepare", never)
     monkeypatch.setattr("grmp.experiments.sweep.work", never)
-    return tmp_path / "w" / "params.yaml"
+    return world
 
 
-def change(ready, **groups):
-    raw = yaml.safe_load(ready.read_text())
-    for group, values in groups.items():
-        worlds.merge(raw[group], values)
-    ready.write_text(yaml.safe_dump(raw, sort_keys=False))
-
-
-def prompts_of(ready, update, metadata=None):
+def prompts_of(ready, layers=2, **metadata):
     path = ready.parent / "models/prompts/fomaml.safetensors"
     prompts, known = checkpoints.read(path, "")
-    new = {n: t for n, t in (prompts | update(prompts)).items() if t is not None}
-    checkpoints.save(path, new, known | (metadata or {}))
+    deep = {DEEP: prompts[DEEP][:layers]}
+    checkpoints.save(path, prompts | deep, known | metadata)
 
 
 def few_test_pictures(ready):
@@ -204,31 +175,23 @@ def small_pictures(ready):
     np.save(folder / "images.npy", np.load(folder / "images.npy")[:, :, :30, :30])
 
 
-FIRST, DEEP = "visual.prompt_embeddings", "visual.deep_prompt_embeddings"
+DEEP = "visual.deep_prompt_embeddings"
 SPOILED = {
     "shots": (
-        lambda w: change(w, run={"few_shot": {"shots": [6, 19]}}),
+        lambda w: edit(w, run={"few_shot": {"shots": [6, 19]}}),
         "19 shots requested, but the training side of target has 18",
     ),
     "test pictures": (few_test_pictures, "a test side of target has 4 images, fewer than 5; increase splits.test"),
-    "small pictures": (
-        small_pictures,
-        "needs images of 32 x 32 pixels, but target is prepared at 30 x 30",
-    ),
+    "small pictures": (small_pictures, "needs images of 32 x 32 pixels, but target is prepared at 30 x 30"),
     "layers": (
-        lambda w: prompts_of(w, lambda p: {DEEP: p[DEEP][:1]}),
+        lambda w: prompts_of(w, layers=1),
         r"does not fit .*: visual.deep_prompt_embeddings is 1 x 3 x 64, expected 2 x 3 x 64; train them again",
     ),
     "prompted layers asked for": (
-        lambda w: change(w, prompts={"visual_layers": 1}),
+        lambda w: edit(w, prompts={"visual_layers": 1}),
         "visual.deep_prompt_embeddings is 2 x 3 x 64, expected absent",
     ),
-    "tokens": (lambda w: change(w, prompts={"text_tokens": 5}), "ctx is 4 x 64, expected 5 x 64"),
-    "width": (
-        lambda w: prompts_of(w, lambda p: {FIRST: torch.zeros(1, 3, 96)}),
-        "visual.prompt_embeddings is 1 x 3 x 96, expected 1 x 3 x 64",
-    ),
-    "another backbone": (lambda w: prompts_of(w, lambda p: {}, {"backbone": "0"}), "was trained on another backbone"),
+    "another backbone": (lambda w: prompts_of(w, backbone="0"), "was trained on another backbone"),
     "no prompts": (lambda w: (w.parent / "models/prompts/fomaml.safetensors").unlink(), "dvc repro pretrain@fomaml"),
 }
 
@@ -254,29 +217,3 @@ def test_a_whole_target_is_counted_across_databases():
     with pytest.raises(UserError, match="a test side of b has 4 images"):
         enough_images(key, source, target.whole(1))
     enough_images(key, source, Splits(np.array([[0, 1, 2, -1, -1]])).whole(1))
-
-
-def relabel(ready, **columns):
-    path = ready.parent / "data/prepared/pre/index.csv"
-    pd.read_csv(path).assign(**columns).to_csv(path, index=False)
-    info = ready.parent / "data/prepared/pre/info.json"
-    card = json.loads(info.read_text())
-    write_json(info, card | {"views": dict.fromkeys(card["views"], sha256(path))})
-
-
-@pytest.mark.parametrize(
-    ("variant", "columns", "words"),
-    [
-        ("fomaml", {"distortion": None}, "pre has no distortion labels, so it cannot pre-train; choose e.g. tid2013"),
-        ("triplets", {"distortion": None}, "pre has no two levels of one distortion"),
-        ("triplets", {"level": 2}, "pre has no two levels of one distortion"),
-        ("fomaml", {"reference": "r00"}, "pre: distortion 'blur' has images of one source only"),
-    ],
-)
-def test_databases_that_cannot_pre_train_are_named(ready, monkeypatch, variant, columns, words):
-    relabel(ready, **columns)
-    monkeypatch.setattr("grmp.pretrain.meta.Inner.step", lambda *arguments: pytest.fail("training started"))
-    (ready.parent / f"models/prompts/{variant}.safetensors").unlink(missing_ok=True)
-    with pytest.raises(UserError, match=words) as caught:
-        pretrain(params.load(ready), ready.parent, variant)
-    assert "\n" not in str(caught.value)

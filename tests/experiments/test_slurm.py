@@ -1,4 +1,4 @@
-"""What is sent to Slurm and what is believed of it, with a Slurm that is played; tests/test_slurm.py asks a real one."""
+"""What is sent to Slurm and what is believed of it: Slurm is played here; tests/pipeline/test_slurm.py asks a real one."""
 
 import os
 import pickle
@@ -45,7 +45,7 @@ class Queue:
         if self.ends:
             job.paths.result_pickle.write_bytes(pickle.dumps(task(item)))
         self.sent.append(job)
-        return self.sent[-1]
+        return job
 
 
 @pytest.fixture
@@ -71,10 +71,7 @@ def test_each_sweep_has_a_folder_of_its_own_that_nobody_else_writes(slurm, tmp_p
     for name in ("3_0_0_result.pkl", "3_1_0_result.pkl"):  # of a Slurm whose numbers began anew
         (tmp_path / name).write_bytes(pickle.dumps(("done", "of yesterday")))
     for _ in range(2):
-        assert list(work(shout, ["a", "b"], tmp_path, SlurmOptions())) == [
-            ("a", "done", "A"),
-            ("b", "done", "B"),
-        ]
+        assert list(work(shout, ["a", "b"], tmp_path, SlurmOptions())) == [("a", "done", "A"), ("b", "done", "B")]
     folders = [path for path in tmp_path.iterdir() if path.is_dir()]
     assert len(folders) == 2
     assert all(path.stat().st_mode & 0o777 == 0o700 for path in folders)

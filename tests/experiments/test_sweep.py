@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 import pytest
-import yaml
 
 from grmp import params
 from grmp.device import choose_device
@@ -17,34 +16,8 @@ from grmp.errors import UserError
 from grmp.experiments import sweep
 from grmp.experiments.run import run
 from grmp.params import RunKey
-from grmp.pretrain.train import pretrain
-from tests import worlds
+from tests.experiments.conftest import edit
 from tests.faults import copies
-
-METHODS = ["ridge", "grmp"]
-
-
-@pytest.fixture(scope="module")
-def pristine(tmp_path_factory):
-    """A tiny world with learned prompts and four runs to do."""
-    file = worlds.build(tmp_path_factory.mktemp("world") / "w", run={"few_shot": {"methods": METHODS}})
-    pretrain(params.load(file), file.parent, "fomaml")
-    return file
-
-
-@pytest.fixture(scope="module")
-def undisturbed(pristine, tmp_path_factory):
-    """Every record, computed one after the other in this process."""
-    file = copies.copy(pristine, tmp_path_factory.mktemp("undisturbed"))
-    loaded = params.load(file)
-    for key in loaded.run.run_keys():
-        run(loaded, file.parent, key, progress=False)
-    return copies.records(file.parent)
-
-
-@pytest.fixture
-def world(pristine, tmp_path):
-    return copies.copy(pristine, tmp_path)
 
 
 @pytest.fixture
@@ -61,53 +34,45 @@ def here(monkeypatch):
     monkeypatch.setattr(sweep, "work", work)
 
 
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-c", "from grmp.cli import main; main()", "sweep", *arguments]
-
-
-def test_same_bytes_in_another_order(world, undisturbed):
-    loaded = params.load(world)
-    for key in reversed(loaded.run.run_keys()):
-        run(loaded, world.parent, key, progress=False)
-    assert copies.records(world.parent) == undisturbed
+COUNTED = """
+import sys
+from pathlib import Path
+from grmp import params
+from grmp.experiments import record, sweep
+file, notes = map(Path, sys.argv[1:])
+keep, write = record.write_split, record.write
+def note(text):
+    with notes.open("a") as opened:
+        opened.write(text + chr(10))
+def kept(folder, split, result):
+    keep(folder, split, result)
+    note(f"split {folder.name} {split}")
+def wrote(root, key, *rest):
+    write(root, key, *rest)
+    note(f"record {key}")
+record.write_split, record.write = kept, wrote
+loaded = params.load(file)
+for key in [key for key in sweep.outdated(loaded, file.parent) if sweep._work(file, key) is None]:
+    sweep.run(loaded, file.parent, key, progress=False)
+"""
 
 
 @pytest.mark.slow
 def test_two_sweeps_at_once_compute_each_split_once(world, undisturbed, tmp_path):
     """Counted where a split is kept: each of the 12 once over both, and no record is written twice."""
-    count = tmp_path / "kept"
-    spy = (
-        "import os, sys; from pathlib import Path\n"
-        "from grmp.experiments import record\n"
-        "keep, write = record.write_split, record.write\n"
-        "def note(text):\n"
-        f"    with open({str(count)!r}, 'a') as file: file.write(text + chr(10))\n"
-        "def kept(folder, split, result): keep(folder, split, result); note(f'split {folder.name} {split}')\n"
-        "def wrote(root, key, *rest): write(root, key, *rest); note(f'record {key}')\n"
-        "record.write_split, record.write = kept, wrote\n"
-    )
-    (tmp_path / "sitecustomize.py").write_text("")
-    (tmp_path / "spied.py").write_text(spy)
-    main = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import spied; from pathlib import Path\n"
-    main += "from grmp import params\n"
-    main += "file = Path(sys.argv[1]); loaded = params.load(file)\n"
-    main += "import grmp.experiments.sweep as s\n"
-    main += "todo = s.outdated(loaded, file.parent)\n"
-    main += "left = [k for k in todo if s._work(file, k) is None]\n"
-    main += "[s.run(loaded, file.parent, k, progress=False) for k in left]\n"
-    both = [subprocess.Popen([sys.executable, "-c", main, str(world)]) for _ in range(2)]
+    notes = tmp_path / "notes"
+    both = [subprocess.Popen([sys.executable, "-c", COUNTED, str(world), str(notes)]) for _ in range(2)]
     assert [p.wait() for p in both] == [0, 0]
-    noted = count.read_text().splitlines()
+    noted = notes.read_text().splitlines()
     assert len(noted) == len(set(noted)) == 4 * 3 + 4
     assert copies.records(world.parent) == undisturbed
 
 
 @pytest.mark.slow
 def test_two_commands_at_once_both_end_well(world, undisturbed):
-    both = [
-        subprocess.Popen(command("--params", str(world), "--workers", "2"), stdout=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
+    main = "from grmp.cli import main; main()"
+    command = [sys.executable, "-c", main, "sweep", "--params", str(world), "--workers", "2"]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     said = [p.communicate()[0] for p in both]
     assert [p.returncode for p in both] == [0, 0]
     assert sum(int(s.split()[-3]) for s in said) == 4  # "N runs computed"
@@ -140,11 +105,12 @@ def test_failures_are_listed_with_the_way_to_retry(world, here, capsys):
     assert len(sweep.outdated(params.load(world), world.parent)) == 2
 
 
-def test_the_longest_run_starts_first(world, here, capsys):
+def test_the_longest_run_starts_first_and_the_order_changes_no_byte(world, undisturbed, here, capsys):
     sweep.sweep(world)
     order = [line.split("-")[2] for line in capsys.readouterr().out.splitlines() if ": computed" in line]
     assert [key.method for key in params.load(world).run.run_keys()] != order
     assert order == sorted(order), "grmp before ridge"
+    assert copies.records(world.parent) == undisturbed
 
 
 def test_dry_lists_and_estimates_and_computes_nothing(world):
@@ -192,10 +158,7 @@ def test_the_deterministic_switch_is_on_only_where_it_is_asked_for(monkeypatch):
 
 def test_failed_splits_are_no_error_where_they_are_allowed(world, here, capsys):
     """A loss that is not finite is a result: the pipeline goes on to the pages, which name it."""
-    raw = yaml.safe_load(world.read_text())
-    raw["methods"]["grmp"]["set"] = {"adapt.learning_rate": 1.0e30}
-    raw["run"]["few_shot"]["shots"] = [6]
-    world.write_text(yaml.safe_dump(raw, sort_keys=False))
+    edit(world, methods={"grmp": {"set": {"adapt.learning_rate": 1.0e30}}}, run={"few_shot": {"shots": [6]}})
     with pytest.raises(UserError, match="1 of 2 runs failed"):
         sweep.sweep(world, workers=1)
     assert sweep.sweep(world, workers=1, allow_failed=True) == 0

@@ -5,6 +5,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from grmp import params
+from grmp.experiments.run import run
+from grmp.params import Params
+
 TABLES = ("scores.csv", "summary.csv", "pairs.csv", "distortions.csv", "excluded.csv", "metrics.json")
 
 
@@ -12,6 +16,14 @@ def copy(params_file: Path, place: Path) -> Path:
     """The same world elsewhere; returns its params.yaml."""
     shutil.copytree(params_file.parent, place / "w", symlinks=True)
     return place / "w" / params_file.name
+
+
+def computed(params_file: Path) -> Params:
+    """Every run of a world, one after the other in this process; returns the settings."""
+    loaded = params.load(params_file)
+    for key in loaded.run.run_keys():
+        run(loaded, params_file.parent, key, progress=False)
+    return loaded
 
 
 def records(world: Path) -> dict[str, Any]:
@@ -29,3 +41,8 @@ def records(world: Path) -> dict[str, Any]:
 def tables(world: Path) -> dict[str, bytes]:
     """The tables that are made from the records."""
     return {name: (world / "results" / name).read_bytes() for name in TABLES}
+
+
+def strays(folder: Path) -> list[Path]:
+    """What a killed writer left: files or folders that are not whole."""
+    return [p for p in folder.rglob(".*") if p.suffix in (".partial", ".old")]

@@ -16,46 +16,30 @@ from grmp.params import Adapt
 from tests.finetune.test_loop import SETTINGS, backbone
 
 CPU = SimpleNamespace(device=torch.device("cpu"))  # of a backbone the store reads the device alone
-
-
-def counted(budget_bytes):
-    store, computed = FeatureStore(CPU, budget_bytes), []
-
-    def compute(crops):
-        computed.extend(crops)
-        return torch.tensor([[float(c[0])] * 5 for c in crops])
-
-    return store, store.cached("key", lambda: compute), computed
-
-
 A, B, C = ((i, 0, 0, False) for i in range(3))
 
 
+def noting(batches):
+    """What makes a function that notes the crops of each call."""
+
+    def compute(crops):
+        batches.append(list(crops))
+        return torch.tensor([[float(c[0])] * 5 for c in crops])  # 20 bytes each
+
+    return lambda: compute
+
+
 def test_keeps_within_budget():
-    store, get, computed = counted(2 * 20)
+    store, computed = FeatureStore(CPU, 2 * 20), []
+    get = store.cached("key", noting(computed))
     features = get([A, B, A])
     assert features[:, 0].tolist() == [0, 1, 0]
-    assert computed == [A, B]
+    assert computed == [[A], [B]]
     get([A, C])  # no room for the third
     get([C])
     get([B])
-    assert computed == [A, B, C, C]
+    assert computed == [[A], [B], [C], [C]]
     assert store.left == 0
-
-
-def test_nothing_is_kept_without_budget():
-    _, get, computed = counted(0)
-    get([A])
-    get([A])
-    assert computed == [A, A]
-
-
-def test_caches_share_a_budget():
-    store = FeatureStore(CPU, 30)
-    one, two = (store.cached(key, lambda: five) for key in "ab")
-    one([A])
-    two([A, B])
-    assert [len(cache.kept) for cache in store.caches.values()] == [1, 0]
 
 
 def test_what_is_kept_does_not_hold_its_batch():
@@ -73,21 +57,12 @@ def test_automatic_budget_is_half_of_what_is_free():
 
 
 def test_store_returns_one_cache_per_key():
-    store, calls = FeatureStore(CPU, 1e6), []
-
-    def compute(crops):
-        calls.append(list(crops))
-        return torch.zeros(len(crops), 5)
-
-    def never():
-        raise AssertionError("the key is known")
-
-    first = store.cached("key", lambda: compute)
-    first([A, B])
-    store.cached("key", never)([B, C])
-    assert calls == [[A], [B], [C]]  # one crop at a time, each once
-    store.cached("other", lambda: compute)([A])
-    assert calls[3:] == [[A]]
+    store, computed = FeatureStore(CPU, 1e6), []
+    store.cached("key", noting(computed))([A, B])
+    store.cached("key", lambda: pytest.fail("the key is known"))([B, C])
+    assert computed == [[A], [B], [C]]  # one crop at a time, each once
+    store.cached("other", noting(computed))([A])
+    assert computed[3:] == [[A]]
 
 
 def five(crops):

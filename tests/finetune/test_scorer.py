@@ -24,31 +24,24 @@ from grmp.finetune.scorer import load as load_from
 from small import packing
 
 
-def test_files_bytes_arrays_and_images_score_the_same(tmp_path: Path):
-    model, array = load(device="cpu"), data.coffee()
-    Image.fromarray(array).save(tmp_path / "a.png")
-    sources = [
-        tmp_path / "a.png",
-        str(tmp_path / "a.png"),
-        (tmp_path / "a.png").read_bytes(),
-        array,
-        Image.fromarray(array),
-    ]
-    scores = model.score(sources)
-    assert (scores == scores[0]).all()
-    assert 0 < scores[0] < 1
-    grey = model.score([array[..., 0], np.repeat(array[..., :1], 3, axis=2)])
-    assert grey[0] == grey[1] != scores[0]
-    with pytest.raises(UserError, match="image 1: an array must be"):
-        model.score([array, array / 255])
-    table = model.table(tmp_path)
-    assert table["image"].tolist() == [str(tmp_path / "a.png")]
-    assert table["quality"].tolist() == scores[:1].tolist()
-
-
 @pytest.fixture(scope="module")
 def scorer():
     return load(device="cpu")
+
+
+def test_files_bytes_arrays_and_images_score_the_same(scorer, tmp_path: Path):
+    array, path = data.coffee(), tmp_path / "a.png"
+    Image.fromarray(array).save(path)
+    scores = scorer.score([path, str(path), path.read_bytes(), array, Image.fromarray(array)])
+    assert (scores == scores[0]).all()
+    assert 0 < scores[0] < 1
+    grey = scorer.score([array[..., 0], np.repeat(array[..., :1], 3, axis=2)])
+    assert grey[0] == grey[1] != scores[0]
+    with pytest.raises(UserError, match="image 1: an array must be"):
+        scorer.score([array, array / 255])
+    table = scorer.table(tmp_path)
+    assert table["image"].tolist() == [str(path)]
+    assert table["quality"].tolist() == scores[:1].tolist()
 
 
 def prepared(image):
@@ -120,9 +113,8 @@ def test_importing_load_imports_no_torch():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_a_score_that_is_not_finite_is_a_failure():
-    model = load(device="cpu")
-    broken = replace(model, text=torch.full_like(model.text, torch.nan))
+def test_a_score_that_is_not_finite_is_a_failure(scorer):
+    broken = replace(scorer, text=torch.full_like(scorer.text, torch.nan))
     ((quality, reason),) = broken.rate([data.coffee()])
     assert np.isnan(quality).all()
     assert reason == "its score is not finite"

@@ -1,24 +1,16 @@
 """What a run reads is opened in one place."""
 
-import dataclasses
-
 import pytest
 
 from grmp import params
 from grmp.files import read_json, write_json
 from grmp.methods.context import open_context
 from grmp.params import RunKey
-from tests import worlds
+from tests.faults import copies
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    file = worlds.build(tmp_path_factory.mktemp("context") / "root")
-    return file.parent, params.load(file)
-
-
-def test_one_database_is_read_once_and_a_pair_is_tested_on_all_of_the_second(root):
-    folder, loaded = root
+def test_one_database_is_read_once_and_a_pair_is_tested_on_all_of_the_second(world):
+    folder, loaded = world.parent, params.load(world)
     alone = open_context(loaded, folder, RunKey("sound", "target", "ridge", 6))
     assert alone.target is alone.source
     assert alone.tested is alone.splits
@@ -28,20 +20,19 @@ def test_one_database_is_read_once_and_a_pair_is_tested_on_all_of_the_second(roo
     assert across.quality.shape == (len(across.source.index),)
 
 
-def test_settings_are_those_of_the_run(root):
-    folder, loaded = root
-    context = open_context(loaded, folder, RunKey("published", "target", "blocks_0", 6))
+def test_settings_are_those_of_the_run(world):
+    context = open_context(params.load(world), world.parent, RunKey("published", "target", "blocks_0", 6))
     assert (context.params.protocol, context.params.adapt.tuned_blocks) == ("published", 0)
-    assert dataclasses.is_dataclass(context)
 
 
-@pytest.mark.parametrize(("kind", "protocol", "batch"), [("synthetic", "published", 16), ("synthetic", "sound", 192)])
-def test_the_batch_depends_on_the_kind_of_database(root, kind, protocol, batch):
+@pytest.mark.parametrize(
+    ("kind", "protocol", "batch"),
+    [("simulated", "published", 192), ("synthetic", "published", 16), ("synthetic", "sound", 192)],
+)
+def test_the_batch_depends_on_the_kind_of_database(world, tmp_path, kind, protocol, batch):
     """Departure 10."""
-    folder, loaded = root
-    key, info = RunKey(protocol, "target", "grmp", 6), folder / "data/prepared/target/info.json"
-    assert open_context(loaded, folder, key).params.adapt.batch == 192
-    before = read_json(info)
-    write_json(info, before | {"kind": kind})
-    assert open_context(loaded, folder, key).params.adapt.batch == batch
-    write_json(info, before)
+    file = copies.copy(world, tmp_path)
+    info = file.parent / "data/prepared/target/info.json"
+    write_json(info, read_json(info) | {"kind": kind})
+    context = open_context(params.load(file), file.parent, RunKey(protocol, "target", "grmp", 6))
+    assert context.params.adapt.batch == batch

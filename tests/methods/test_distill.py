@@ -4,37 +4,27 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
 from scipy.stats import spearmanr
 
 from grmp.errors import UserError
 from grmp.methods import distill
-from grmp.params import Fit
-
-CPU = torch.device("cpu")
-FIT = Fit(epochs=40, learning_rate=3e-3, weight_decay=1e-2, batch=8)
-TRAIN, TEST = np.arange(24), np.arange(24, 60)
-
-
-def srcc(scores, quality):
-    return spearmanr(scores, quality)[0]
-
-
-def run_student(bright, scores, settings=FIT, seed=(7, 2)):
-    ctx = SimpleNamespace(source=SimpleNamespace(images=bright[1]), backbone=bright[0], device=CPU)
-    student, result = distill.learn(ctx, TRAIN, scores, settings, seed)
-    return bright[0].map(student, bright[1], TEST, 256).numpy(), result
+from tests.methods.conftest import CPU, FIT, TEST, TRAIN
 
 
 def test_student_learns_from_the_teachers_scores_and_repeats_its_bytes(bright):
-    scores = bright[2][TRAIN]
-    (one, result), (two, _) = run_student(bright, scores), run_student(bright, scores)
+    backbone, images, quality = bright
+    ctx = SimpleNamespace(source=SimpleNamespace(images=images), backbone=backbone, device=CPU)
+
+    def student(scores):
+        network, result = distill.learn(ctx, TRAIN, scores, FIT, (7, 2))
+        return backbone.map(network, images, TEST, 256).numpy(), result
+
+    (one, result), (two, _), (backwards, _) = map(student, (quality[TRAIN], quality[TRAIN], 1 - quality[TRAIN]))
     history = result.history
     assert one.tobytes() == two.tobytes()
     assert history[-1]["task_loss"] < history[0]["task_loss"] / 2
-    backwards, _ = run_student(bright, 1 - scores)
-    assert srcc(one, bright[2][TEST]) > 0.8
-    assert srcc(backwards, bright[2][TEST]) < -0.8  # the scores alone say what it learns
+    assert spearmanr(one, quality[TEST])[0] > 0.8
+    assert spearmanr(backwards, quality[TEST])[0] < -0.8  # the scores alone say what it learns
     assert result.trained_values == 97_569
 
 

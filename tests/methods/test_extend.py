@@ -1,51 +1,20 @@
 """A kind of method is one file and a gradient rule one function: both are added to a copy of the code and run there."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 import yaml
 
 from grmp import params
-from grmp.errors import UserError
 from grmp.experiments.run import run
-from grmp.params import RunKey
 from tests import worlds
 from tests.conftest import ROOT
 
-KIND = '''"""Every test image gets the mean of the labels plus noise."""
-
-from typing import Literal
-
-import numpy as np
-
-from grmp.finetune.types import SplitResult
-from grmp.methods.context import RunContext, Splitwise, each
-from grmp.params import Method
-
-
-class MeanLabel(Method):
-    """How much noise."""
-
-    reads = ("adapt.seed",)
-
-    kind: Literal["mean_label"]
-    noise: float
-
-
-def prepare(ctx: RunContext, method: MeanLabel) -> Splitwise:
-    """No training."""
-
-    def one(split: int) -> SplitResult:
-        rng = np.random.default_rng([ctx.params.adapt.seed, split])
-        mean = ctx.quality[ctx.splits.train(split, ctx.shots)].mean()
-        return SplitResult(mean + method.noise * rng.normal(size=len(ctx.tested.test(split))))
-
-    return each(one)
-'''
+KIND = re.search(r"```python\n(.*?)```", (ROOT / "docs/methods.md").read_text(), re.S)[1]  # the example of the page
 RULE = """
 
 def _half(g_d: Tensor, g_g: Tensor, strength: float) -> Tensor:
@@ -117,16 +86,3 @@ def test_a_toy_kind_and_a_toy_rule_run_and_leave_other_records_alone(tmp_path):
     assert found == ["random_prompts", "mean_label", "half"]  # fine-tuning reads all rules
     records = {m: (file.parent / f"results/runs/sound/target/{m}/6/predictions.csv").read_bytes() for m in ENTRIES}
     assert len(set(records.values())) == 2
-
-
-def test_an_unknown_kind_or_rule_is_named(tmp_path):
-    file = worlds.build(tmp_path)
-    raw = yaml.safe_load(file.read_text())
-    raw["methods"]["random_prompts"]["rule"] = "halff"
-    file.write_text(yaml.safe_dump(raw))
-    with pytest.raises(UserError, match=r"rule 'halff' is not defined in gradient_rules\.py; known: none, published"):
-        run(params.load(file), tmp_path, RunKey("sound", "target", "random_prompts", 6), progress=False)
-    raw["methods"]["coop"]["kind"] = "context"
-    file.write_text(yaml.safe_dump(raw))
-    with pytest.raises(UserError, match=r"methods\.coop\.kind: 'context' is not a kind of method"):
-        params.load(file)

@@ -2,120 +2,75 @@
 
 import json
 import re
-import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
-import torch
-import yaml
 from scipy.stats import spearmanr
 
 from grmp import methods, params
-from grmp.clip import checkpoints
-from grmp.data import dataset as prepared
-from grmp.data import splits
-from grmp.errors import UserError
 from grmp.experiments.identity import identify
 from grmp.experiments.run import run
 from grmp.finetune.types import SplitResult
 from grmp.methods import distill
-from grmp.methods.context import RunContext
 from grmp.params import RunKey
 from grmp.pretrain.train import pretrain
-from tests import worlds
 from tests.conftest import ROOT
-
-FIT = {"epochs": 60, "learning_rate": 3e-3, "weight_decay": 1e-2, "batch": 8}
-
-
-CHANGES = {
-    "adapt": {"learning_rate": 0.05},
-    "protocols": {"sound": {"adapt": {"epochs": 25}}},
-    "methods": {"panel": {"width": 16, "heads": 2, "views": 2, "fit": FIT}, "distill": {"fit": FIT}},
-}
+from tests.faults import copies
+from tests.methods.conftest import tiny_case, with_method
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    """A tiny world with both kinds of learned prompts."""
-    file = worlds.build(tmp_path_factory.mktemp("world") / "w", **CHANGES)
-    shutil.rmtree(file.parent / "data/prepared/target")
-    worlds.database(file.parent, "target", references=28, kinds=["jpeg"], seed=2)  # 21 test pictures
-    for variant in ("fomaml", "triplets"):
-        pretrain(params.load(file), file.parent, variant)
-    return file
+def with_fit(loaded, name, **changes):
+    """The settings with another schedule of a small network."""
+    return with_method(loaded, name, fit=loaded.methods[name].fit.model_copy(update=changes))
 
 
-def record(world, method, shots=24, protocol="sound"):
+def short(world):
+    """The settings with few epochs."""
+    loaded = params.load(world).changed({"adapt.epochs": 2})
+    return with_fit(with_fit(loaded, "panel", epochs=3), "distill", epochs=3)
+
+
+def record(loaded, root, method):
     """Runs it; (median SRCC over splits, bytes of the predictions, run.json)."""
-    key = RunKey(protocol, "target", method, shots)
-    run(params.load(world), world.parent, key)
-    folder = key.folder(world.parent)
+    key = RunKey("sound", "target", method, 24)
+    run(loaded, root, key)
+    folder = key.folder(root)
     table = pd.read_csv(folder / "predictions.csv")
     of_splits = [part for _, part in table.groupby("split")]
     # a constant, as small networks start, orders nothing
     srcc = [spearmanr(p["score"], p["quality"])[0] if np.ptp(p["score"]) > 1e-6 else 0.0 for p in of_splits]
-    return (
-        float(np.median(srcc)),
-        (folder / "predictions.csv").read_bytes(),
-        json.loads((folder / "run.json").read_text()),
+    content = (folder / "predictions.csv").read_bytes(), json.loads((folder / "run.json").read_text())
+    return float(np.median(srcc)), *content
+
+
+# that a panel learns and repeats its bytes is tested in its own file
+@pytest.mark.parametrize("method", [pytest.param("distill", marks=pytest.mark.slow), "triplets"])
+def test_it_learns_and_repeats_its_bytes(world, tmp_path, method):
+    loaded, learned = params.load(world), copies.copy(world, tmp_path)
+    pretrain(loaded, learned.parent, "triplets")
+    idle = with_fit(loaded.changed({"adapt.learning_rate": 1e-12}), "distill", learning_rate=1e-12)
+    (srcc, predictions, found), (_, again, _), (untrained, *_) = (
+        record(settings, copies.copy(learned, tmp_path / str(i)).parent, method)
+        for i, settings in enumerate((loaded, loaded, idle))
     )
-
-
-# that a panel and a student learn and repeat their bytes is also tested with less around them in their own files
-@pytest.mark.parametrize(
-    "method", [*(pytest.param(m, marks=pytest.mark.slow) for m in ("panel", "distill")), "triplets"]
-)
-def test_it_learns_and_repeats_its_bytes(world, method):
-    srcc, predictions, run = record(world, method)
-    assert run["status"] == ["ok"] * 3
-    assert run["trained_values"] > 0
-    assert run["peak_bytes"] > 10_000_000  # torch alone takes more
-    idle = {
-        "adapt": {"learning_rate": 1e-12},
-        "methods": {m: {"fit": {"learning_rate": 1e-12}} for m in ("panel", "distill")},
-    }
-    other = world.parent.parent / f"idle-{method}"
-    shutil.copytree(world.parent, other)
-    shutil.rmtree(other / "results/runs")
-    raw = yaml.safe_load(world.read_text())
-    for group, values in idle.items():
-        worlds.merge(raw[group], values)
-    (other / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
-    untrained, _, _ = record(other / "params.yaml", method)
+    assert found["status"] == ["ok"] * 3
+    assert found["trained_values"] > 0
+    assert found["peak_bytes"] > 10_000_000  # torch alone takes more
     assert srcc > max(0.6, untrained + 0.2)
-    shutil.rmtree(world.parent / "results/runs")
-    assert record(world, method)[1] == predictions
+    assert again == predictions
 
 
-def tiny_case(loaded, base, spoil=None):
-    """Twelve labels of the world's target, whose table ``spoil`` may change."""
-    db = prepared.load(base / "data/prepared/target")
-    parts = splits.load(base / "data/splits/target/sound.csv", db.index["image"])
-    if spoil:
-        spoil(db.index, parts)
-    backbone = checkpoints.load(base, "cpu", loaded.backbone.normalize)
-    return RunContext(loaded, base, db, db, parts, parts, 12, backbone, torch.device("cpu"))
-
-
-@pytest.mark.parametrize("method", ["ridge", "grmp", "triplets", "panel", "distill", "upper", "random_crossval"])
+@pytest.mark.parametrize("method", ["ridge", "grmp", "panel", "distill", "upper", "random_crossval"])
 def test_which_labels_it_reads(world, method):
     """Of the K labelled pictures those, of the rest of the training side none but by ``upper``, of the test side never."""
-
-    raw = yaml.safe_load(world.read_text())
-    raw["protocols"]["sound"]["adapt"]["epochs"] = 2
-    for kind in ("panel", "distill"):
-        raw["methods"][kind]["fit"]["epochs"] = 3
-    short = world.with_name("short.yaml")
-    short.write_text(yaml.safe_dump(raw, sort_keys=False))
-    loaded = params.load(short)
+    loaded = short(world)
 
     def scores(rows_of):
         def turn(index, parts):
             index.loc[rows_of(parts), "quality"] = 1 - index.loc[rows_of(parts), "quality"]
 
-        (found,) = methods.prepare(tiny_case(loaded, world.parent, turn), method)([1])
+        (found,) = methods.prepare(tiny_case(loaded, world.parent, spoil=turn), method)([1])
         return found.scores
 
     own, tested = scores(lambda parts: []), scores(lambda parts: parts.test(1))
@@ -133,7 +88,7 @@ def test_a_loss_that_is_not_finite_fails_its_split_alone(world, method):
         only_in_1 = np.setdiff1d(parts.train(1, 12 if method != "upper" else None), parts.train(0, None))
         index.loc[only_in_1[0], "quality"] = np.inf
 
-    case = tiny_case(params.load(world), world.parent, spoil)
+    case = tiny_case(short(world), world.parent, spoil=spoil)
     fine, failed = methods.prepare(case, method)([0, 1])
     assert np.isfinite(fine.scores).all()
     assert re.fullmatch(r"loss is not finite at epoch 0, batch \d, learning rate [\d.e-]+", failed.failure)
@@ -148,7 +103,7 @@ def test_a_student_learns_from_the_first_images_of_the_training_order(world, mon
         return None, SplitResult(failure="seen")
 
     monkeypatch.setattr(distill, "learn", learn)
-    loaded = params.load(world)
+    loaded = short(world)
     case = tiny_case(loaded, world.parent)
     for images in (20, 1000):
         distill.prepare(case, loaded.methods["distill"].model_copy(update={"images": images}))([1])
@@ -170,23 +125,10 @@ def test_page_lists_every_method_and_ablation():
     assert written == rows
 
 
-def test_teacher_is_a_method_that_adapts(tmp_path):
-    raw = worlds.settings(methods={"distill": {"teacher": "ridge"}})
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
-    with pytest.raises(UserError, match=r"methods.distill.teacher: 'ridge' is not defined; known: .*grmp"):
-        params.load(tmp_path / "params.yaml")
-
-
 def test_a_student_depends_on_its_teachers_settings(world):
-    raw = yaml.safe_load(world.read_text())
-
-    def identity():
-        (world.parent / "other.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
-        loaded = params.load(world.parent / "other.yaml")
-        return [identify(loaded, world.parent, RunKey("sound", "target", m, 6)).digest for m in ("distill", "panel")]
-
-    before = identity()
-    raw["methods"]["grmp"]["strength"] = 1.0
-    after = identity()
+    loaded = params.load(world)
+    other = with_method(loaded, "grmp", strength=1.0)
+    keys = [RunKey("sound", "target", method, 6) for method in ("distill", "panel")]
+    before, after = ([identify(settings, world.parent, key).digest for key in keys] for settings in (loaded, other))
     assert before[0] != after[0]
     assert before[1] == after[1]

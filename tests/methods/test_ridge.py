@@ -1,30 +1,25 @@
 """Ridge regression on embeddings."""
 
+from dataclasses import replace
+
 import numpy as np
-import torch
 
 from grmp import params
 from grmp.clip import checkpoints
-from grmp.data import dataset as prepared
-from grmp.data import splits
 from grmp.methods import ridge
-from grmp.methods.context import RunContext, embeddings
-from tests import worlds
+from grmp.methods.context import embeddings
+from tests.methods.conftest import tiny_case
 
 
-def test_ridge_recovers_a_linear_truth(tmp_path):
+def test_ridge_recovers_a_linear_truth(world):
     """Quality that is linear in the embedding is predicted (nearly) perfectly once K exceeds its dimension."""
-    world = worlds.build(tmp_path / "w")
-    loaded = params.load(world)
-    db = prepared.load(world.parent / "data/prepared/pre")
-    parts = splits.load(world.parent / "data/splits/pre/sound.csv", db.index["image"])
-    backbone = checkpoints.load(world.parent)
-    case = RunContext(loaded, world.parent, db, db, parts, parts, 20, backbone, torch.device("cpu"))
-    x = embeddings(case, db.images).numpy()
+    case = tiny_case(params.load(world), world.parent, "pre", 20)
+    case = replace(case, backbone=checkpoints.load(world.parent))
+    x = embeddings(case, case.source.images).numpy()
     truth = x @ np.eye(x.shape[1])[0]
-    db.index["quality"] = (truth - truth.min()) / (truth.max() - truth.min())
+    case.source.index["quality"] = (truth - truth.min()) / (truth.max() - truth.min())
     (outcome,) = ridge.prepare(case, ridge.Ridge(kind="ridge", label="", alphas=[1e-6]))([0])
-    assert np.corrcoef(outcome.scores, case.quality[parts.test(0)])[0, 1] > 0.9
+    assert np.corrcoef(outcome.scores, case.quality[case.splits.test(0)])[0, 1] > 0.9
 
 
 def test_a_weight_of_two_is_the_image_twice():

@@ -1,5 +1,7 @@
 """Small networks beside CLIP: seeded start, fixed schedule."""
 
+from collections import OrderedDict
+
 import numpy as np
 import torch
 from torch import nn
@@ -10,11 +12,10 @@ from grmp.params import Fit
 CPU = torch.device("cpu")
 
 
-def build():
-    return nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Linear(4, 1), nn.Flatten(0))
-
-
 def test_start_is_seeded_and_leaves_the_global_generator_alone():
+    def build():
+        return nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Linear(4, 1), nn.Flatten(0))
+
     state = torch.get_rng_state()
     one, two, other = (fresh(build, torch.Generator().manual_seed(s), CPU).state_dict() for s in (1, 1, 2))
     assert torch.equal(torch.get_rng_state(), state)
@@ -24,18 +25,15 @@ def test_start_is_seeded_and_leaves_the_global_generator_alone():
     assert torch.equal(one["1.weight"], torch.ones(4))
 
 
-class Linear(nn.Sequential):
-    def __init__(self):
-        super().__init__()
-        self.add_module("head", nn.Linear(3, 1))
-        self.append(nn.Flatten(0))
+def linear():
+    return nn.Sequential(OrderedDict(head=nn.Linear(3, 1), flat=nn.Flatten(0)))
 
 
 def test_it_finds_a_linear_truth_and_its_rate_falls_to_nothing():
     x = torch.randn(64, 3, generator=torch.Generator().manual_seed(0))
     truth = (x @ torch.tensor([0.5, -1.0, 2.0])).numpy()
     settings = Fit(epochs=200, learning_rate=0.05, weight_decay=0.0, batch=16)
-    model, found = learn(Linear, lambda members, epoch: x[members], truth, settings, (1, 2), CPU)
+    model, found = learn(linear, lambda members, epoch: x[members], truth, settings, (1, 2), CPU)
     history = found.history
     assert history[-1]["task_loss"] < 1e-5 < history[0]["task_loss"]
     assert torch.allclose(model.head.weight[0], torch.tensor([0.5, -1.0, 2.0]), atol=0.01)
@@ -48,5 +46,5 @@ def test_it_finds_a_linear_truth_and_its_rate_falls_to_nothing():
 def test_loss_that_is_not_finite_names_the_place():
     targets = np.array([0.0, float("nan"), 1.0])
     settings = Fit(epochs=2, learning_rate=0.5, weight_decay=0.0, batch=4)
-    _, found = learn(Linear, lambda members, epoch: torch.zeros(len(members), 3), targets, settings, (1, 2), CPU)
+    _, found = learn(linear, lambda members, epoch: torch.zeros(len(members), 3), targets, settings, (1, 2), CPU)
     assert found.failure == "loss is not finite at epoch 0, batch 0, learning rate 0.5"

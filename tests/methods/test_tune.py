@@ -1,6 +1,5 @@
 """Fine-tuning: the control whose teacher knows the quality."""
 
-import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -8,52 +7,17 @@ import pytest
 import torch
 
 from grmp import methods, params
-from grmp.clip import checkpoints
-from grmp.clip.model import (
-    PromptedCLIP,
-    logits,
-    pixels,
-    prompted_texts,
-    task_loss,
-    tokenize,
-)
-from grmp.data import dataset as prepared
-from grmp.data import splits
+from grmp.clip.model import PromptedCLIP, logits, pixels, prompted_texts, task_loss, tokenize
+from grmp.errors import UserError
 from grmp.finetune.feature_cache import FeatureStore
 from grmp.methods import tune
-from grmp.methods.context import RunContext
-from grmp.pretrain.train import pretrain
-from tests import worlds
-
-CHANGES = {
-    "adapt": {"learning_rate": 0.05},
-    "protocols": {"sound": {"adapt": {"epochs": 25}}},
-}
+from tests.methods.conftest import tiny_case, with_method
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    """A tiny world with learned prompts."""
-    file = worlds.build(tmp_path_factory.mktemp("world") / "w", **CHANGES)
-    shutil.rmtree(file.parent / "data/prepared/target")
-    worlds.database(file.parent, "target", references=28, kinds=["jpeg"], seed=2)  # 21 test pictures
-    pretrain(params.load(file), file.parent, "fomaml")
-    return file
-
-
-def tiny_case(loaded, base):
-    """Twelve labels of the world's target."""
-    db = prepared.load(base / "data/prepared/target")
-    parts = splits.load(base / "data/splits/target/sound.csv", db.index["image"])
-    backbone = checkpoints.load(base, "cpu", loaded.backbone.normalize)
-    return RunContext(loaded, base, db, db, parts, parts, 12, backbone, torch.device("cpu"))
-
-
-def test_upper_is_taught_by_a_clip_that_knows_quality(world):
+def test_upper_is_taught_by_a_clip_that_knows_quality(world, monkeypatch):
     """Its teacher, which saw all labels, predicts better than where it started; the method differs from plain GRMP-IQA."""
-    loaded = params.load(world)
-    random = loaded.methods["upper"].model_copy(update={"prompts": "random"})  # learned ones know this world already
-    loaded = loaded.model_copy(update={"methods": loaded.methods | {"upper": random}})
+    # learned prompts know this world already
+    loaded = with_method(params.load(world), "upper", prompts="random")
     case = tiny_case(loaded, world.parent)
     store = FeatureStore(case.backbone, 2.0**28)
     case = replace(case, features=store)
@@ -66,9 +30,9 @@ def test_upper_is_taught_by_a_clip_that_knows_quality(world):
         seen.append((method, settings, jobs, found))
         return found
 
-    with pytest.MonkeyPatch.context() as patch:
+    with monkeypatch.context() as patch:
         patch.setattr(tune, "finetune", watched)
-        (found,) = tune.prepare(case, loaded.methods["upper"])([1])
+        (found,) = methods.prepare(case, "upper")([1])
     (teaching, schedule, (lesson,), (taught,)), (_, settings, (job,), _) = seen
     assert sorted(lesson.train.rows) == sorted(parts.train(1, None))
     assert set(lesson.test.rows) <= set(lesson.train.rows)
@@ -90,3 +54,9 @@ def test_upper_is_taught_by_a_clip_that_knows_quality(world):
     assert not np.allclose(found.scores, plain.scores)
     assert found.history[0]["task_loss"] == plain.history[0]["task_loss"]
     assert found.history[0]["semantic_loss"] != plain.history[0]["semantic_loss"]
+
+
+def test_an_unknown_rule_is_named(world):
+    loaded = with_method(params.load(world), "random_prompts", rule="halff")
+    with pytest.raises(UserError, match=r"rule 'halff' is not defined in gradient_rules\.py; known: none, published"):
+        methods.prepare(tiny_case(loaded, world.parent), "random_prompts")

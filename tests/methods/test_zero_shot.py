@@ -5,17 +5,14 @@ from dataclasses import replace
 import numpy as np
 
 from grmp import methods, params
-from grmp.methods.context import open_context
-from grmp.params import RunKey
-from tests import worlds
+from tests.methods.conftest import tiny_case
 
 
-def test_scores_are_probabilities_and_need_no_label(tmp_path):
-    file = worlds.build(tmp_path / "w")
-    context = open_context(params.load(file), file.parent, RunKey("sound", "target", "zero_shot", 6))
-    (found,) = methods.prepare(context, "zero_shot")([1])
-    assert len(found.scores) == len(context.tested.test(1))
+def test_scores_are_probabilities_and_need_no_label(world):
+    case = tiny_case(params.load(world), world.parent)
+    (found,) = methods.prepare(case, "zero_shot")([1])
+    assert len(found.scores) == len(case.tested.test(1))
     assert ((found.scores > 0) & (found.scores < 1)).all()
-    context.source.index["quality"] = 0.5
-    (again,) = methods.prepare(replace(context, shots=12), "zero_shot")([1])
+    case.source.index["quality"] = 0.5
+    (again,) = methods.prepare(replace(case, shots=24), "zero_shot")([1])
     assert np.array_equal(found.scores, again.scores)

@@ -1,22 +1,14 @@
 """Declared ablations: every value is a method, whatever the base has."""
 
 import pytest
-import yaml
 
-from grmp import params
 from grmp.errors import UserError
 from tests.conftest import ROOT
-
-
-def changed(tmp_path, change):
-    raw = params.read(ROOT / "params.yaml")
-    change(raw)
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
-    return params.load(tmp_path / "params.yaml")
+from tests.params.conftest import changed, load
 
 
 def test_points_are_the_declared_values_with_the_base_among_them():
-    loaded = params.load(ROOT / "params.yaml")
+    loaded = load(ROOT / "params.yaml")
     assert loaded.ablations["lambda"].points == [
         (0.0, "meta_prompts"),
         (1.0, "lambda_1"),
@@ -35,7 +27,7 @@ def test_points_are_the_declared_values_with_the_base_among_them():
 
 
 def test_a_generated_method_is_the_base_with_one_value_changed():
-    loaded = params.load(ROOT / "params.yaml")
+    loaded = load(ROOT / "params.yaml")
     base = loaded.methods["grmp"].model_dump()
     assert loaded.methods["lambda_10"].model_dump() == base | {"strength": 10.0, "label": "GRMP-IQA, λ = 10"}
     assert loaded.methods["blocks_8"].model_dump() == base | {

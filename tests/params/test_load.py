@@ -9,13 +9,14 @@ from grmp import params
 from grmp.errors import UserError
 from grmp.params.schema import DEPARTING, departures
 from tests.conftest import ROOT
+from tests.params.conftest import changed, load, read
 
 WORLDS = [ROOT / "params.yaml", ROOT / "demo/params.yaml", *sorted(ROOT.glob("real/*/params.yaml"))]
 
 
 @pytest.mark.parametrize("path", WORLDS, ids=lambda p: p.parent.name)
 def test_every_world_is_valid_and_says_what_to_expect(path):
-    params.load(path)
+    load(path)
     head = path.read_text().split("paths:")[0].split("extends:")[0]
     assert all(line.startswith("#") for line in head.strip().splitlines())
     if "../params.yaml says" not in head:
@@ -32,18 +33,10 @@ def test_every_departure_is_marked_in_the_full_file():
 
 
 def broken(tmp_path, change) -> str:
-    raw = params.read(ROOT / "params.yaml")
-    change(raw)
-    path = tmp_path / "params.yaml"
-    path.write_text(yaml.safe_dump(raw, sort_keys=False))
     with pytest.raises(UserError) as caught:
-        params.load(path)
+        changed(tmp_path, change)
     assert "\n" not in str(caught.value)
     return str(caught.value)
-
-
-def test_unknown_key(tmp_path):
-    assert "unknown key 'adapt.lerning_rate'" in broken(tmp_path, lambda r: r["adapt"].update(lerning_rate=1.0))
 
 
 def test_mistyped_key_is_named_as_it_stands_in_the_file(tmp_path):
@@ -53,24 +46,9 @@ def test_mistyped_key_is_named_as_it_stands_in_the_file(tmp_path):
     assert "unknown key 'adapt.tuned_block'" in broken(tmp_path, mistype)
 
 
-@pytest.mark.parametrize(
-    ("group", "name", "words"),
-    [
-        ("methods", "panel", "unknown key 'methods.panel.oops'"),
-        ("methods", "ridge", "unknown key 'methods.ridge.oops'"),
-        ("methods", "distill", "unknown key 'methods.distill.oops'"),
-        ("variants", "triplets", "unknown key 'variants.triplets.oops'"),
-        ("variants", "reptile", "unknown key 'variants.reptile.oops'"),
-    ],
-)
-def test_a_key_is_named_in_full_whatever_union_it_stands_in(tmp_path, group, name, words):
-    assert words in broken(tmp_path, lambda r: r[group][name].update(oops=1))
-
-
-def test_heads_share_the_width(tmp_path):
-    assert "width 250 cannot be shared by 4 heads" in broken(
-        tmp_path, lambda r: r["methods"]["panel"].update(width=250)
-    )
+@pytest.mark.parametrize(("group", "name"), [("methods", "panel"), ("variants", "triplets"), ("variants", "reptile")])
+def test_a_key_is_named_in_full_whatever_union_it_stands_in(tmp_path, group, name):
+    assert f"unknown key '{group}.{name}.oops'" in broken(tmp_path, lambda r: r[group][name].update(oops=1))
 
 
 def test_missing_key(tmp_path):
@@ -86,7 +64,7 @@ def test_departures_belong_to_the_protocols(tmp_path):
 
 
 def test_under_another_protocol():
-    sound = params.load(ROOT / "demo/params.yaml")
+    sound = load(ROOT / "demo/params.yaml")
     published = sound.under("published")
     assert (sound.protocol, sound.adapt.select, sound.prompts.norm) == ("sound", "fixed", "identity")
     assert (published.protocol, published.adapt.select, published.prompts.norm) == ("published", "test", "layer")
@@ -98,10 +76,8 @@ def test_under_another_protocol():
 
 
 def test_a_method_may_set_keys_of_its_own(tmp_path):
-    raw = params.read(ROOT / "demo/params.yaml")
-    raw["methods"]["grmp"]["set"] = {"adapt.tuned_blocks": 0, "prompts.text_tokens": 8}
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
-    loaded = params.load(tmp_path / "params.yaml")
+    values = {"adapt.tuned_blocks": 0, "prompts.text_tokens": 8}
+    loaded = changed(tmp_path, lambda r: r["methods"]["grmp"].update(set=values), "demo/params.yaml")
     own = loaded.for_method("grmp")
     assert (own.adapt.tuned_blocks, own.prompts.text_tokens) == (0, 8)
     assert loaded.for_method("meta_prompts") == loaded
@@ -116,36 +92,71 @@ def test_number_read_as_text(tmp_path):
     assert "1.0e-4" in message
 
 
-def test_wrong_type_and_range(tmp_path):
-    assert "'splits.count'" in broken(tmp_path, lambda r: r["splits"].update(count=2.5))
-    assert "'splits.test'" in broken(tmp_path, lambda r: r["splits"].update(test=1.5))
-    assert "'protocols.sound.adapt.crops'" in broken(
-        tmp_path, lambda r: r["protocols"]["sound"]["adapt"].update(crops="both")
-    )
-    assert "'run.few_shot.shots" in broken(tmp_path, lambda r: r["run"]["few_shot"].update(shots=[-1]))
-    assert "'methods.grmp.strength'" in broken(tmp_path, lambda r: r["methods"]["grmp"].update(strength="five"))
+def few(**values):
+    return lambda r: r["run"]["few_shot"].update(values)
 
 
-def test_names_must_exist(tmp_path):
-    def few(raw, **values):
-        raw["run"]["few_shot"].update(values)
+def method(name, **values):
+    return lambda r: r["methods"][name].update(values)
 
-    for change, words in (
-        (lambda r: few(r, methods=["gmrp"]), "run.few_shot.methods: 'gmrp' is not defined"),
-        (lambda r: few(r, shots=[50, "20pct"]), "run.few_shot.shots: 20pct is a share of the labels"),
-        (lambda r: few(r, protocols=["strict"]), "run.few_shot.protocols: 'strict' is not defined"),
-        (lambda r: few(r, databases=["live_to_kadid"]), "'kadid' is not defined"),
-        (lambda r: r["methods"]["grmp"].update(prompts="mata"), "methods.grmp.prompts: 'mata' is not defined"),
+
+def continual(**values):
+    return lambda r: r["continual"].update(values)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        # types and ranges
+        (lambda r: r["splits"].update(count=2.5), "'splits.count'"),
+        (lambda r: r["splits"].update(test=1.5), "'splits.test'"),
+        (lambda r: r["protocols"]["sound"]["adapt"].update(crops="both"), "'protocols.sound.adapt.crops'"),
+        (few(shots=[-1]), "'run.few_shot.shots"),
+        (method("grmp", strength="five"), "'methods.grmp.strength'"),
+        (method("grmp_crossval", folds=1), "key 'methods.grmp_crossval.folds'"),
+        (lambda r: r["protocols"].update(sound="text"), "'protocols.sound"),
+        (lambda r: r["protocols"]["sound"].update(adapt=3), "'protocols.sound.adapt'"),
+        (method("grmp", set=3), "methods.grmp.set: not a mapping"),
+        # names become folders
+        (lambda r: r["methods"].update({"my method": r["methods"]["ridge"]}), "key 'methods.my method'"),
+        (lambda r: r["protocols"].update({"a/b": r["protocols"]["sound"]}), "key 'protocols.a/b'"),
+        # names that do not exist
+        (few(methods=["gmrp"]), "run.few_shot.methods: 'gmrp' is not defined"),
+        (few(protocols=["strict"]), "run.few_shot.protocols: 'strict' is not defined"),
+        (few(databases=["live_to_kadid"]), "'kadid' is not defined"),
         (lambda r: r["pretrain"].update(databases=["kadid"]), "'kadid' is not defined"),
         (lambda r: r["protocols"]["sound"].update(meta="mata"), "protocols.sound.meta: 'mata' is not defined"),
         (lambda r: r["variants"]["maml"].update(protocol="no"), "variants.maml.protocol: 'no' is not defined"),
-    ):
-        assert words in broken(tmp_path, change)
-
-
-def test_consistent_variants(tmp_path):
-    assert "order 1 and 2" in broken(tmp_path, lambda r: r["variants"]["fomaml"].update(reset="never"))
-    assert "inner: sgd" in broken(tmp_path, lambda r: r["variants"]["maml"].update(inner="adam"))
+        (
+            lambda r: r["attribution"].update(methods=["ridge"]),
+            "attribution.methods (of kind tune): 'ridge' is not defined; known: ",
+        ),
+        (continual(method="ridge"), "continual.method (of kind tune): 'ridge' is not defined"),
+        (
+            continual(sequence=["live", "nowhere"]),
+            "continual.sequence (of data.databases): 'nowhere' is not defined; known: ",
+        ),
+        (method("coop", kind="context"), "methods.coop.kind: 'context' is not a kind of method"),
+        (method("grmp", prompts="mata"), "methods.grmp.prompts: 'mata' is not defined"),
+        (method("distill", teacher="ridge"), "methods.distill.teacher: 'ridge' is not defined; known: "),
+        (method("grmp_crossval", method="ridge"), "methods.grmp_crossval.method: 'ridge' is not defined; known: "),
+        # values that do not fit together
+        (few(shots=[50, "20pct"]), "run.few_shot.shots: 20pct is a share of the labels"),
+        (continual(sequence=["live"]), "continual.sequence needs two databases or more, each of them once"),
+        (lambda r: r["attribution"].update(split=10), "attribution.split is 10, but the last one is 9"),
+        (
+            continual(sequence=["live", "csiq", "live"]),
+            "continual.sequence needs two databases or more, each of them once",
+        ),
+        (continual(splits=99), "continual.splits is 99, but splits.count is 10"),
+        (method("grmp_crossval", grid={"adapt.rate": [1.0]}), "methods.grmp_crossval.grid: unknown key 'adapt.rate'"),
+        (method("panel", width=250), "width 250 cannot be shared by 4 heads"),
+        (lambda r: r["variants"]["fomaml"].update(reset="never"), "order 1 and 2"),
+        (lambda r: r["variants"]["maml"].update(inner="adam"), "inner: sgd"),
+    ],
+)
+def test_a_value_that_cannot_be_is_named(tmp_path, change, words):
+    assert words in broken(tmp_path, change)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +180,7 @@ def test_unreadable_file(tmp_path, text, words):
 def extending(tmp_path, child, parent=None):
     """A file with ``child`` that extends one with ``parent`` (the demo's merged settings by default)."""
     base = tmp_path / "base.yaml"
-    base.write_text(yaml.safe_dump(parent or params.read(ROOT / "demo/params.yaml"), sort_keys=False))
+    base.write_text(yaml.safe_dump(parent or read(ROOT / "demo/params.yaml"), sort_keys=False))
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump({"extends": "base.yaml"} | child, sort_keys=False))
     return path
@@ -207,9 +218,8 @@ def test_mistakes_in_a_file_that_extends_are_named(tmp_path, child, words):
         params.load(extending(tmp_path, child))
 
 
-def test_merged_settings_are_valid_and_the_same(tmp_path):
-    (tmp_path / "params.yaml").write_text(params.merged(ROOT / "real/livec/params.yaml"))
-    raw = yaml.safe_load((tmp_path / "params.yaml").read_text())
+def test_merged_settings_have_what_ablations_generate():
+    raw = yaml.safe_load(params.merged(ROOT / "real/livec/params.yaml"))
     assert "grmp_reads_test" in raw["methods"]
     assert "grmp_reads_test" in raw["run"]["ablation"]["methods"]
 
@@ -217,7 +227,7 @@ def test_merged_settings_are_valid_and_the_same(tmp_path):
 @pytest.mark.parametrize("path", WORLDS, ids=lambda p: p.parent.name)
 def test_lists_that_dvc_expands_are_in_the_file_itself(path):
     """DVC fills dvc.yaml in from the folder's own params.yaml, without ``extends``."""
-    own, merged = yaml.safe_load(path.read_text()), params.read(path)
+    own, merged = yaml.safe_load(path.read_text()), read(path)
     for template in set(re.findall(r"\$\{(?!item)([\w.]+)\}", (ROOT / "dvc.yaml").read_text())):
         found = [own, merged]
         for key in template.split("."):
@@ -226,7 +236,7 @@ def test_lists_that_dvc_expands_are_in_the_file_itself(path):
 
 
 def test_only_the_arrays_that_somebody_reads_are_prepared():
-    paper = params.load(ROOT / "params.yaml")
+    paper = load(ROOT / "params.yaml")
     assert paper.views("kadid10k") == ["pillow", "query", "support"], "for pre-training alone"
     assert paper.views("livec") == ["opencv", "pillow", "query"], "a target, and read to choose the released checkpoint"
     assert paper.views("pipal") == ["opencv", "pillow"]

@@ -7,6 +7,7 @@ import pytest
 from grmp import params
 from grmp.params.schema import DEPARTING, departures
 from tests.conftest import ROOT
+from tests.params.conftest import read
 
 ROW = re.compile(r"^\| (\d+) \| `([\w.*]+)` \| `([\w.]+)` \| `([\w.]+)` \|$", re.M)
 TABLE = {
@@ -49,7 +50,9 @@ AT_SIZE = {"demo/params.yaml": {"data.resize", "pretrain.resize"}, "real/livec/p
 @pytest.mark.parametrize("world", ["params.yaml", "demo/params.yaml", "real/livec/params.yaml"])
 @pytest.mark.parametrize("protocol", ["published", "sound"])
 def test_every_world_has_both_protocols_complete(world, protocol):
-    raw = params.read(ROOT / world)
+    """They say the departures and the schedule, and nothing else."""
+    raw = read(ROOT / world)
+    assert raw["protocols"].keys() == {"published", "sound"}
     given = raw["protocols"][protocol]
     for key, released, sound in TABLE.values():
         group, *_, name = key.split(".")
@@ -57,11 +60,5 @@ def test_every_world_has_both_protocols_complete(world, protocol):
         as_released = protocol == "published" and key not in AT_SIZE.get(world, ())
         assert str(value).lower() == (released if as_released else sound), key
     assert raw["variants"][given["meta"]]["protocol"] == protocol
-
-
-@pytest.mark.parametrize("world", ["params.yaml", "demo/params.yaml", "real/livec/params.yaml"])
-def test_what_a_protocol_says_is_a_departure_or_its_schedule(world):
-    known = {key for key, _, _ in TABLE.values()} | {"adapt.epochs"}
-    for protocol in params.read(ROOT / world)["protocols"].values():
-        said = {f"{g}.{k}" for g, values in protocol.items() if isinstance(values, dict) for k in values}
-        assert said == {key for key in known if not key.startswith("variants")}
+    said = {f"{g}.{k}" for g, values in given.items() if isinstance(values, dict) for k in values}
+    assert said == {"adapt.epochs"} | {key for key, _, _ in TABLE.values() if not key.startswith("variants")}

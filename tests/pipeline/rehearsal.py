@@ -41,6 +41,7 @@ from tests.conftest import ROOT
 from tests.data import layouts
 from tests.data.server import Served, Site, running
 from tests.golden import weights
+from tests.pipeline import tiny
 from tests.report.test_table import too_wide
 
 LOG = "log.txt"
@@ -311,12 +312,10 @@ def clone(folder: Path, shared: Path, site: Site, over: dict[str, Any]) -> Path:
     return here
 
 
-def environment(folder: Path, site: Site) -> dict[str, str]:
-    """For commands in the clone: its code, the local server as the Hub, and one thread a process."""
-    found = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
-    found |= {"PYTHONPATH": str(folder / "project"), "DVC_NO_ANALYTICS": "1", "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
-    found |= {"HF_ENDPOINT": site.url, "HF_HUB_OFFLINE": "0"}
-    return found | {"PATH": f"{ROOT / '.venv/bin'}{os.pathsep}{found['PATH']}"}
+def environment(here: Path, site: Site) -> dict[str, str]:
+    """For commands in the clone: the local server as the Hub, and one thread a process."""
+    found = {k: v for k, v in tiny.environment(here).items() if not k.lower().endswith("_proxy")}
+    return found | {"HF_ENDPOINT": site.url, "HF_HUB_OFFLINE": "0", "OMP_NUM_THREADS": "1"}
 
 
 def rehearse(folder: Path, shared: Path, over: dict[str, Any] | None = None, true_size: bool = True) -> Path:
@@ -330,7 +329,7 @@ def rehearse(folder: Path, shared: Path, over: dict[str, Any] | None = None, tru
         say(f"archives and clone made in {time.monotonic() - began:.0f} s; the log is {folder / LOG}")
 
         def call(place: Path, hub: str, *commands: str) -> None:
-            env = environment(folder, site) | {"HF_HOME": str(folder / hub)}
+            env = environment(here, site) | {"HF_HOME": str(folder / hub)}
             for command in commands:
                 subprocess.run(command.split(), cwd=place, env=env, stdout=log, stderr=subprocess.STDOUT, check=True)
 

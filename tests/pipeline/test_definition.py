@@ -9,21 +9,16 @@ import typer
 import yaml
 
 from grmp.cli import app
-from grmp.code import closure, imported
+from grmp.code import closure, imported, sources
 from grmp.data.cli import app as data
 from tests.conftest import ROOT
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-LOADED_BY_NAME = ("grmp.methods", "grmp.data.databases")  # packages whose modules are found with pkgutil
+LOADED_BY_NAME = {"grmp.methods", "grmp.data.databases"}  # packages whose modules are found with pkgutil
 COMMANDS = {**typer.main.get_command(app).commands, "data": typer.main.get_command(data)}
 
 
-def submodules(package: str) -> list[str]:
-    folder = ROOT / package.replace(".", "/")
-    return [f"{package}.{path.stem}" for path in folder.glob("*.py") if path.stem != "__init__"]
-
-
-def imports_of(command: str, tmp_path) -> list[str]:
+def imports_of(command: str) -> list[str]:
     """Modules that the function behind a command of grmp/cli.py (or grmp/data/cli.py) imports."""
     words = command.split()[1:]
     in_data = words[0] == "data"
@@ -31,17 +26,17 @@ def imports_of(command: str, tmp_path) -> list[str]:
     name = found.callback.__wrapped__.__name__ if hasattr(found.callback, "__wrapped__") else found.callback.__name__
     source = (ROOT / ("grmp/data/cli.py" if in_data else "grmp/cli.py")).read_text()
     (function,) = [n for n in ast.parse(source).body if isinstance(n, ast.FunctionDef) and n.name == name]
-    (tmp_path / "command.py").write_text(ast.unparse(function))
-    return list(imported(tmp_path / "command.py"))
+    return list(imported(ast.unparse(function).encode()))
 
 
 @pytest.mark.parametrize("name", [name for name in STAGES if name not in {"settings", "site"}])
-def test_code_dependencies_are_the_packages_that_the_command_imports(name, tmp_path):
-    modules = imports_of(STAGES[name]["cmd"], tmp_path)
+def test_code_dependencies_are_the_packages_that_the_command_imports(name):
+    modules = imports_of(STAGES[name]["cmd"])
     if name == "notebooks":
-        modules += [m for path in (ROOT / "notebooks").glob("*.py") for m in imported(path)]
+        modules += [m for path in (ROOT / "notebooks").glob("*.py") for m in imported(path.read_bytes())]
     reached = set(closure(*modules))
-    reached |= set(closure(*(m for package in LOADED_BY_NAME if package in reached for m in submodules(package))))
+    by_name = LOADED_BY_NAME & reached
+    reached |= set(closure(*(m for m in sources() if m.rpartition(".")[0] in by_name)))
     wanted = set()
     for module in reached - {"grmp", "grmp.cli"}:
         place = "/".join(module.split(".")[:2])

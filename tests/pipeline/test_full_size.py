@@ -4,15 +4,14 @@ import numpy as np
 import pytest
 import torch
 
+from bench.work import VIT_B16
 from grmp import params
-from grmp.clip.model import Backbone, Shape, prompted_texts, tokenize
+from grmp.clip.model import Backbone, prompted_texts, tokenize
 from grmp.data.crops import place
 from grmp.finetune.loop import finetune
 from grmp.finetune.types import TEACHER_SCENE, SplitData, Subset, Texts
 from tests.conftest import ROOT
 from tests.golden import weights
-
-VIT_B16 = Shape(512, 224, 16, 768, 12, 12, 512, 12, 8, True, "imagenet")
 
 
 @pytest.mark.slow

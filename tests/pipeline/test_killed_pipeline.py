@@ -14,15 +14,20 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.faults.copies import strays
 from tests.pipeline.tiny import called, clone, environment
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(5400)]
 KILLS = 30
 
 
+def recover(folder: Path) -> None:
+    called(folder, "make", "-s", "-f", str(ROOT / "Makefile"), "recover")
+
+
 def start(folder: Path) -> subprocess.Popen:
     """`make recover && dvc repro`, in a process group of its own."""
-    called(folder, "make", "-s", "-f", str(ROOT / "Makefile"), "recover")
+    recover(folder)
     return subprocess.Popen(
         ["dvc", "repro"],
         cwd=folder,
@@ -52,11 +57,11 @@ def test_cut_lock_files_are_recovered(tmp_path):
     table = folder.parent / ".dvc/tmp/rwlock"
     table.parent.mkdir(parents=True, exist_ok=True)
     table.write_text('{"write": {"/a": {"pi')
-    called(folder, "make", "-s", "-f", str(ROOT / "Makefile"), "recover")
+    recover(folder)
     assert not (folder / "dvc.lock").exists()  # it was not committed
     assert not table.exists()
     (folder / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
-    called(folder, "make", "-s", "-f", str(ROOT / "Makefile"), "recover")
+    recover(folder)
     assert (folder / "dvc.lock").exists()
 
 
@@ -80,4 +85,4 @@ def test_killed_at_thirty_moments(tmp_path):
             process.stderr.close()
     finish(disturbed)
     assert tables(disturbed) == tables(undisturbed)
-    assert not [p for p in (disturbed / "results").rglob(".*") if p.suffix in (".partial", ".old")]
+    assert not strays(disturbed / "results")

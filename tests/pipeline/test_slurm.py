@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import yaml
@@ -15,7 +16,6 @@ import yaml
 from grmp import params
 from grmp.experiments import slurm as cluster
 from grmp.experiments import sweep
-from grmp.experiments.run import run
 from grmp.pretrain.train import pretrain
 from grmp.report.collect import collect
 from tests import worlds
@@ -71,6 +71,16 @@ def squeue(form: str) -> list[str]:
     return done.stdout.split()
 
 
+def running() -> set[str]:
+    """The jobs that run."""
+    return {job.split(",")[0] for job in squeue("%i,%T") if job.endswith("RUNNING")}
+
+
+def half_way(world: Path) -> bool:
+    """Whether some splits of an unfinished run are kept."""
+    return any((world / "results/partial").glob("?" * 64 + "/*.json"))
+
+
 def hurry() -> None:
     """Slurm keeps a requeued job back for two minutes; a test does not wait."""
     for job in squeue("%i,%r"):
@@ -92,12 +102,10 @@ def listens(world, job: str) -> bool:
 def test_cancelled_jobs_are_requeued_and_the_tables_are_a_local_runs(pristine, begin, tmp_path):
     here, there = copies.copy(pristine, tmp_path / "local"), copies.copy(pristine, tmp_path / "slurm")
     began = begin(there, "--partition", "main", "--time", "30")
-    partial, signalled = there.parent / "results/partial", set()
+    signalled = set()
     while began.poll() is None:
-        half_way = {p.parent.name for p in partial.glob("?" * 64 + "/*.json")}
-        if half_way and len(signalled) < 3:
-            running = [job for job in squeue("%i,%T") if job.endswith("RUNNING")]
-            for job in {name.split(",")[0] for name in running} - signalled:
+        if len(signalled) < 3 and half_way(there.parent):
+            for job in running() - signalled:
                 if listens(there.parent, job):
                     # it may just have ended, so this may fail
                     subprocess.run(["scancel", "--signal=USR2", job], capture_output=True, check=False)
@@ -108,14 +116,11 @@ def test_cancelled_jobs_are_requeued_and_the_tables_are_a_local_runs(pristine, b
     assert began.returncode == 0, said[-3000:]
     assert "12 runs to compute with Slurm" in said
     assert "done 12 of 12, running 0, failed 0" in said
-    logs = "".join(p.read_text() for p in (there.parent / "results/slurm").rglob("*.out"))
-    logs += "".join(p.read_text() for p in (there.parent / "results/slurm").rglob("*.err"))
+    logs = [p.read_text() for p in (there.parent / "results/slurm").rglob("*") if p.suffix in (".out", ".err")]
     assert signalled
-    assert logs.count("Requeued job") >= 1
+    assert "Requeued job" in "".join(logs)
 
-    loaded = params.load(here)
-    for key in loaded.run.run_keys():
-        run(loaded, here.parent, key, progress=False)
+    loaded = copies.computed(here)
     assert copies.records(there.parent) == copies.records(here.parent)
     for file in (here, there):
         collect(loaded, file.parent / "results")
@@ -133,9 +138,7 @@ def test_runs_of_a_lost_node_are_taken_up_again(pristine, begin, tmp_path):
     began, node, lost = begin(there), socket.gethostname().split(".")[0], set()
     try:
         while began.poll() is None:
-            running = {job.split(",")[0] for job in squeue("%i,%T") if job.endswith("RUNNING")}
-            if not lost and list((there.parent / "results/partial").glob("?" * 64 + "/*.json")) and running:
-                lost = running
+            if not lost and half_way(there.parent) and (lost := running()):
                 control(True, "update", f"NodeName={node}", "State=DOWN", "Reason=lost")
                 time.sleep(2)
                 control(False, "update", f"NodeName={node}", "State=RESUME")  # some come back by themselves
@@ -147,9 +150,7 @@ def test_runs_of_a_lost_node_are_taken_up_again(pristine, begin, tmp_path):
     assert began.returncode == 0, said[-3000:]
     assert lost
     assert "done 4 of 4, running 0, failed 0" in said
-    loaded = params.load(here)
-    for key in loaded.run.run_keys():
-        run(loaded, here.parent, key, progress=False)
+    copies.computed(here)
     assert copies.records(there.parent) == copies.records(here.parent)
 
 

@@ -1,5 +1,6 @@
 """Tasks of meta-training: one per distortion type, and the batches that a visit draws."""
 
+from itertools import product
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,20 +13,11 @@ from grmp.errors import UserError
 from grmp.pretrain.tasks import draw, load, tasks_of
 
 
-def index(references=4, kinds=("blur", "noise")):
-    rows = [
-        {
-            "image": f"{r}_{k}_{level}.png",
-            "quality": 1 - level / 5,
-            "reference": f"r{r}",
-            "distortion": k,
-            "level": level,
-        }
-        for r in range(references)
-        for k in kinds
-        for level in range(1, 6)
-    ]
-    return pd.DataFrame(rows)
+def index(levels=range(1, 6), sources=4, kinds=("blur", "noise")):
+    """A prepared table with every level of every kind of every source."""
+    rows = product([f"s{s}" for s in range(sources)], kinds, levels)
+    table = pd.DataFrame(rows, columns=["reference", "distortion", "level"])
+    return table.assign(image=[f"{s}_{k}_{v}.png" for s, k, v in table.to_numpy()], quality=1 - table["level"] / 5)
 
 
 def test_tasks_one_per_distortion():
@@ -38,7 +30,7 @@ def test_tasks_need_labels_and_sources():
     with pytest.raises(UserError, match="wild has no distortion labels"):
         tasks_of("wild", index().assign(distortion=None))
     with pytest.raises(UserError, match="'blur' has images of one source only"):
-        tasks_of("db", index(references=1))
+        tasks_of("db", index(sources=1))
 
 
 def test_a_distortion_without_images_is_named():
@@ -62,7 +54,7 @@ def settings(**change):
 
 @pytest.mark.parametrize("by", ["reference", "image"])
 def test_draw_splits_support_from_query(by):
-    task = tasks_of("db", index(references=10))[0]
+    task = tasks_of("db", index(sources=10))[0]
     batches = draw(task, settings(split_by=by), np.random.default_rng(0))
     support, query = (np.concatenate([rows for rows, _ in side]) for side in batches)
     assert [len(rows) for rows, _ in batches[0]] == [16, 16, 8]
@@ -77,7 +69,7 @@ def test_draw_splits_support_from_query(by):
 
 
 def test_draw_scales_and_is_seeded():
-    task = tasks_of("db", index(references=10))[0]
+    task = tasks_of("db", index(sources=10))[0]
     one, two = (draw(task, settings(label_scale="set"), np.random.default_rng(0)) for _ in range(2))
     for side in one:
         targets = np.concatenate([t for _, t in side])

@@ -1,6 +1,7 @@
 """The pre-training stage's parts: dropout, the released optimiser's renewals, the score that selects a checkpoint."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
@@ -107,19 +108,47 @@ def test_support_and_query_read_arrays_of_their_own():
 
 
 def test_runs_side_by_side_are_those_one_after_another(monkeypatch, tmp_path):
-    prompts = []
-    for cores in (1, 2):
-        file = worlds.build(tmp_path / str(cores), pretrain={"seeds": 2, "epochs": 1})
-        monkeypatch.setattr(train, "cpus", lambda cores=cores: cores)
-        train.pretrain(load(file), file.parent, "fomaml")
-        prompts.append((file.parent / "models/prompts/fomaml.safetensors").read_bytes())
-    assert prompts[0] == prompts[1]
+    file = worlds.build(tmp_path, pretrain={"seeds": 2, "epochs": 1})
+    prompts, found = tmp_path / "models/prompts/fomaml.safetensors", []
+    for at_once in (1, 2):
+        monkeypatch.setattr(train, "ThreadPoolExecutor", lambda _, at_once=at_once: ThreadPoolExecutor(at_once))
+        train.pretrain(load(file), tmp_path, "fomaml")
+        found.append(prompts.read_bytes())
+        prompts.unlink()
+    assert found[0] == found[1]
+
+
+def test_a_run_that_fails_ends_the_others(monkeypatch, tmp_path):
+    """At their next task, not when their epochs are over."""
+    file, began = worlds.build(tmp_path, pretrain={"seeds": 2, "epochs": 1}), []
+    failed = threading.Event()
+
+    def visit(learner, batches, seed):
+        began.append(seed)
+        if seed[0] == load(file).pretrain.seed:
+            assert failed.wait(60)
+            return real(learner, batches, seed)
+        raise UserError("loss is not finite")
+
+    real, learn = train.MetaLearner.visit, train._learn
+
+    def watched(*arguments):
+        try:
+            return learn(*arguments)
+        except UserError:
+            threading.Timer(0.2, failed.set).start()
+            raise
+
+    monkeypatch.setattr(train.MetaLearner, "visit", visit)
+    monkeypatch.setattr(train, "_learn", watched)
+    with pytest.raises(UserError, match="loss is not finite"):
+        train.pretrain(load(file), tmp_path, "fomaml")
+    assert len(began) == 2
 
 
 def test_runs_of_order_2_are_not_side_by_side(monkeypatch, tmp_path):
     """They choose torch's attention kernel for the whole process: one that ends would end the choice of another."""
     file, kernel, threads = worlds.build(tmp_path, pretrain={"seeds": 2, "epochs": 1}), meta.sdpa_kernel, set()
-    monkeypatch.setattr(train, "cpus", lambda: 2)
     monkeypatch.setattr(meta, "sdpa_kernel", lambda backend: threads.add(threading.get_ident()) or kernel(backend))
     train.pretrain(load(file), file.parent, "maml")
     assert len(threads) == 1

@@ -3,20 +3,20 @@
 from types import SimpleNamespace
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 import yaml
 from torch.nn.functional import triplet_margin_loss
 
 from grmp import params
-from grmp.clip.model import Backbone, pixels, random_prompts
+from grmp.clip.model import pixels, random_prompts
 from grmp.errors import UserError
 from grmp.params import Triplets
 from grmp.pretrain import triplets
 from grmp.pretrain.tasks import load
 from tests import worlds
-from tests.golden import weights
+from tests.pretrain.test_tasks import index
+from tests.pretrain.test_train import BACKBONE
 from tests.worlds import SHAPE
 
 
@@ -28,23 +28,13 @@ def violated(anchor, nearer, farther):
 HALF = SimpleNamespace(support=0.5, seed=3)
 
 
-def index(levels, sources=3, kinds=("blur", "noise")):
-    rows = [
-        {"image": f"{s}_{k}_{v}", "reference": f"s{s}", "distortion": k, "level": v}
-        for s in range(sources)
-        for k in kinds
-        for v in levels
-    ]
-    return pd.DataFrame(rows)
-
-
 def ladders(table):
     """All ladders by distortion type."""
     return {t.distortion: t.support + t.query for t in triplets.tasks_of("pre", table, HALF)}
 
 
 def test_triplets_keep_source_distortion_and_order():
-    table = index([1, 2, 3, 5])
+    table = index([1, 2, 3, 5], sources=3)
     found = ladders(table)
     assert {k: len(v) for k, v in found.items()} == {"blur": 3, "noise": 3}
     rng, seen = np.random.default_rng(0), set()
@@ -73,13 +63,10 @@ def test_support_and_query_share_no_source():
         sides = [{table["reference"][r] for rows, _ in side for r in rows} for side in (task.support, task.query)]
         assert [len(side) for side in sides] == [4, 1]
         assert not sides[0] & sides[1]
-    one, two = (triplets.tasks_of("pre", table, HALF) for _ in range(2))
-    assert [[rows.tolist() for rows, _ in t.query] for t in one] == [
-        [rows.tolist() for rows, _ in t.query] for t in two
-    ]
-    assert [
-        len(t.query) for t in triplets.tasks_of("pre", index([1, 2], sources=2), SimpleNamespace(support=0.99, seed=3))
-    ] == [1, 1]
+    one, two = (str(triplets.tasks_of("pre", table, HALF)) for _ in range(2))
+    assert one == two
+    few = triplets.tasks_of("pre", index([1, 2], sources=2), SimpleNamespace(support=0.99, seed=3))
+    assert [len(t.query) for t in few] == [1, 1]
 
 
 @pytest.mark.parametrize(
@@ -100,10 +87,9 @@ def test_databases_without_levels_are_named(table, words):
 
 def test_prompts_learn_the_order_of_levels(tmp_path):
     """On noise that brightens with its level, of sources of different darkness; judged on sources that do not train."""
-    rng, table = np.random.default_rng(0), index([1, 2, 3, 4, 5], sources=10, kinds=("dim",))
+    rng, table = np.random.default_rng(0), index(sources=10, kinds=("dim",))
     dark = table["reference"].str[1:].astype(int).to_numpy() * 6 + table["level"].to_numpy() * 22
     images = np.clip(rng.normal(20 + dark[:, None, None, None], 15, (len(table), 3, 36, 36)), 0, 255).astype(np.uint8)
-    backbone = Backbone(weights.clip_weights(SHAPE), SHAPE, "seeded")
     theta = random_prompts(SHAPE, 3, 0, 4, "layer", torch.Generator().manual_seed(0))
     task = triplets.tasks_of("pre", table, SimpleNamespace(support=0.6, seed=3))[0]
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(worlds.settings(), sort_keys=False))
@@ -115,19 +101,19 @@ def test_prompts_learn_the_order_of_levels(tmp_path):
         rows, rng = np.concatenate(draws).T.ravel(), np.random.default_rng(5)
         x = pixels(load(images, rows, np.zeros(120), 32, torch.device("cpu"), rng)[0], SHAPE)
         with torch.no_grad():
-            three = backbone.prompted(prompts).image(x).chunk(3)
+            three = BACKBONE.prompted(prompts).image(x).chunk(3)
         return float(triplet_margin_loss(*three, margin=0.2)), violated(*three)
 
-    def learn():
-        learner = triplets.Learner(theta, variant, settings, backbone, dropout=0.0)
-        for epoch in range(30):
+    def learn(epochs):
+        learner = triplets.Learner(theta, variant, settings, BACKBONE, dropout=0.0)
+        for epoch in range(epochs):
             learner.visit(learner.batches(task, [images, images], np.random.default_rng(epoch)), [epoch])
         return learner.prompts
 
-    prompts = learn()
+    prompts = learn(30)
     (loss, wrong), (loss_before, wrong_before) = judge(prompts), judge(theta)
     assert loss < loss_before - 0.02
     assert wrong < wrong_before
     assert torch.equal(prompts["ctx"], theta["ctx"])  # image embeddings do not depend on the context
-    again = learn()
-    assert all(torch.equal(prompts[n], again[n]) for n in prompts)
+    one, two = learn(2), learn(2)
+    assert all(torch.equal(one[n], two[n]) for n in one)

@@ -11,11 +11,19 @@ from filelock import FileLock
 
 from grmp.params import load
 from grmp.pool import work
-from grmp.report.collect import collect
 from grmp.report.notebook import execute
 from grmp.report.results import Results
 from grmp.report.site import build
-from tests.report.sample import NOTEBOOKS, OTHERS, add_ablations, make_settings, make_world, run_here
+from tests.report.sample import (
+    NOTEBOOKS,
+    OTHERS,
+    add_ablations,
+    make_settings,
+    make_world,
+    recollect,
+    run_here,
+    with_ablations,
+)
 
 
 @pytest.fixture(scope="session")
@@ -34,14 +42,10 @@ def once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Callable[[
     return made
 
 
-def _collect(folder: Path) -> None:
-    collect(load(folder / "params.yaml"), folder / "results")
-
-
 @pytest.fixture(scope="session")
 def collected(once) -> Path:
     """The miniature world after ``collect``."""
-    return once("collected", lambda folder: _collect(make_world(folder)))
+    return once("collected", lambda folder: recollect(make_world(folder)))
 
 
 @pytest.fixture(scope="session")
@@ -52,19 +56,14 @@ def whole(collected: Path) -> Results:
 
 @pytest.fixture(scope="session")
 def empty(once) -> Results:
-    """A world in which nothing has been run."""
-    return Results.open(once("empty", make_settings))
+    """A world with ablations in which nothing has been run."""
+    return Results.open(once("empty", lambda folder: with_ablations(make_settings(folder))))
 
 
 @pytest.fixture(scope="session")
 def ablated(collected: Path, once) -> Results:
     """The miniature world with ablations."""
-
-    def make(folder: Path) -> None:
-        add_ablations(shutil.copytree(collected, folder))
-        _collect(folder)
-
-    return Results.open(once("ablated", make))
+    return Results.open(once("ablated", lambda folder: recollect(add_ablations(shutil.copytree(collected, folder)))))
 
 
 @pytest.fixture

@@ -4,6 +4,8 @@ import copy
 import hashlib
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
 
@@ -15,13 +17,17 @@ import yaml
 from grmp.files import sha256
 from grmp.params import read as read_params
 from grmp.report import page
+from grmp.report.collect import collect
+from grmp.report.results import Results
 
 DATABASES = {"alpha": "simulated", "beta": "simulated", "gamma": "authentic"}
 DISTORTIONS = ["blur", "jpeg", "noise", "saturation", "jitter", "pixelate"]
 METHODS = {"zero_shot": 0.30, "ridge": 0.20, "random": 0.16, "meta": 0.12, "grmp": 0.10}  # noise of the predictions
 VARIANTS = ["reptile", "reptile_published"]
-NOTEBOOKS = ["summary", "databases", "few_shot", "predictions", "cost"]  # those that tests execute in a kernel
+NOTEBOOKS = ["databases", "few_shot", "cost"]  # those that tests execute in a kernel
 OTHERS = [  # those whose cells tests run in their own process
+    "summary",
+    "predictions",
     "meta_training",
     "full_supervision",
     "cross_dataset",
@@ -32,9 +38,12 @@ OTHERS = [  # those whose cells tests run in their own process
     "distortions",
     "where_it_looks",
 ]
+SHOTS = [25, 50]
 EMPTY = {"protocols": [], "databases": [], "methods": [], "shots": []}
 SHARES, CROSS = ["20pct", "100pct"], "alpha_to_gamma"
 RANGE = (0.0, 9.0)
+TUNE = {"kind": "tune", "train": ["context", "blocks"], "rule": "none", "strength": 0.0}
+GRMP = TUNE | {"prompts": "reptile", "rule": "published", "strength": 5.0}
 ROOT = Path(__file__).parents[2]
 
 
@@ -44,7 +53,6 @@ demo = cache(partial(read_params, ROOT / "demo/params.yaml"))
 def settings() -> dict:
     """params.yaml: the demo's, with databases, methods and matrix of our own."""
     given = copy.deepcopy(demo())
-    tune = {"kind": "tune", "train": ["context", "blocks"], "rule": "none", "strength": 0.0}
     return given | {
         "paths": {"code": "code"},  # a copy, which no commit made meanwhile can change
         "data": given["data"] | {"databases": ["pre", *DATABASES]},
@@ -53,9 +61,9 @@ def settings() -> dict:
         "methods": {
             "zero_shot": {"kind": "zero_shot", "label": "Zero-shot", "templates": ["good", "bad"]},
             "ridge": {"kind": "ridge", "label": "Ridge on embeddings", "alphas": [1.0]},
-            "random": tune | {"label": "Random prompts", "prompts": "random"},
-            "meta": tune | {"label": "Meta-learned prompts", "prompts": "reptile"},
-            "grmp": tune | {"label": "GRMP-IQA", "prompts": "reptile", "rule": "published", "strength": 5.0},
+            "random": TUNE | {"label": "Random prompts", "prompts": "random"},
+            "meta": TUNE | {"label": "Meta-learned prompts", "prompts": "reptile"},
+            "grmp": GRMP | {"label": "GRMP-IQA"},
         },
         "variants": {n: v for n, v in given["variants"].items() if n in VARIANTS},
         "protocols": {
@@ -67,7 +75,7 @@ def settings() -> dict:
                 "protocols": ["sound", "published"],
                 "databases": list(DATABASES),
                 "methods": list(METHODS),
-                "shots": [25, 50],
+                "shots": SHOTS,
             },
             "ablation": dict(EMPTY),
             "full": {"protocols": ["sound"], "databases": ["gamma"], "methods": ["ridge", "grmp"], "shots": SHARES},
@@ -125,7 +133,7 @@ def make_prepared(world: Path, database: str, kind: str, seed: int, pictures: in
     folder.mkdir(parents=True)
     index.to_csv(folder / "index.csv", index=False)
     np.save(folder / "images.npy", images)
-    info = {"name": database, "kind": kind, "pictures": pictures, "range": list(RANGE), "views": {"pillow": "0"}}
+    info = {"name": database, "kind": kind, "pictures": pictures, "range": list(RANGE), "views": {"pillow": "3" * 64}}
     (folder / "info.json").write_text(json.dumps(info))
     return index
 
@@ -184,11 +192,31 @@ def make_record(
     return folder
 
 
-def seal(folder: Path) -> None:
+def edit(record: Path, **changes: object) -> None:
+    """Change keys of the run.json in this folder."""
+    path = record / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def seal(record: Path) -> None:
     """Let run.json say that the tables are as they are."""
-    path = folder / "run.json"
-    files = {name: sha256(folder / name) for name in ("predictions.csv", "history.csv")}
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"files": files}))
+    edit(record, files={name: sha256(record / name) for name in ("predictions.csv", "history.csv")})
+
+
+@contextmanager
+def editing(world: Path) -> Iterator[dict]:
+    """The content of params.yaml, written when the block ends."""
+    path = world / "params.yaml"
+    raw = yaml.safe_load(path.read_text())
+    yield raw
+    path.write_text(yaml.safe_dump(raw, sort_keys=False))
+
+
+def recollect(world: Path) -> Results:
+    """What ``collect`` makes of the records."""
+    results = Results.open(world)
+    collect(results.params, world / "results")
+    return results
 
 
 def make_steps(world: Path) -> None:
@@ -243,12 +271,13 @@ def make_look(world: Path, database: str, index: pd.DataFrame) -> None:
     )
 
 
-def make_settings(world: Path) -> None:
+def make_settings(world: Path) -> Path:
     """params.yaml, the notebooks and docs/: a world in which nothing has been run."""
     world.mkdir(parents=True, exist_ok=True)
     for name in ("notebooks", "docs"):
         shutil.copytree(ROOT / name, world / "code" / name, dirs_exist_ok=True)
     (world / "params.yaml").write_text(yaml.safe_dump(settings(), sort_keys=False))
+    return world
 
 
 def make_world(world: Path) -> Path:
@@ -259,7 +288,7 @@ def make_world(world: Path) -> Path:
         index = make_prepared(world, database, kind, seed)
         make_look(world, database, index)
         for method in METHODS:
-            for shots in (25, 50):
+            for shots in SHOTS:
                 for protocol in ("sound", "published"):
                     make_record(world, database, method, shots, index, seed=seed, protocol=protocol)
     for method in ("ridge", "grmp"):  # index is gamma's
@@ -285,8 +314,6 @@ def make_world(world: Path) -> Path:
 
 
 TARGETS = ["alpha", "beta"]
-RANDOM = {"kind": "tune", "train": ["context", "blocks"], "prompts": "random", "rule": "none", "strength": 0.0}
-GRMP = RANDOM | {"prompts": "reptile", "rule": "published", "strength": 5.0}
 ADDED = {
     "random_qgr": GRMP | {"prompts": "random", "label": "Random prompts + rule"},
     "prograd": GRMP | {"rule": "prograd", "strength": 1.0, "label": "ProGrad"},
@@ -310,25 +337,24 @@ MORE = [*ADDED, "strong", "blocks_0", "blocks_3", "shallow", "words"]  # with th
 
 def with_ablations(world: Path) -> Path:
     """params.yaml with the methods above and their grid."""
-    raw = settings()
-    raw["methods"] |= ADDED
     methods = [*ADDED, *(name for name in ABLATIONS if name != "rule")]
-    grid = {"protocols": ["sound"], "databases": TARGETS, "methods": methods, "shots": [25]}
-    raw |= {"run": raw["run"] | {"ablation": grid}, "ablations": ABLATIONS, "report": raw["report"] | {"parts": PARTS}}
-    (world / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False, allow_unicode=True))
+    with editing(world) as raw:
+        raw["methods"] |= ADDED
+        raw["run"]["ablation"] = {"protocols": ["sound"], "databases": TARGETS, "methods": methods, "shots": [25]}
+        raw["ablations"], raw["report"]["parts"] = ABLATIONS, PARTS
     return world
 
 
-def add_ablations(folder: Path) -> None:
+def add_ablations(world: Path) -> Path:
     """Settings with ablations, and records for them: those of others, their scores moved a little."""
-    with_ablations(folder)
+    with_ablations(world)
     for number, name in enumerate(MORE):
         for database in TARGETS:
-            runs = folder / "results/runs/sound" / database
-            shutil.copytree(runs / "grmp/25", runs / name / "25")
-            path = runs / name / "25/run.json"
-            path.write_text(json.dumps(json.loads(path.read_text()) | {"method": name}))
-            table = pd.read_csv(runs / name / "25/predictions.csv")
+            runs = world / "results/runs/sound" / database
+            record = shutil.copytree(runs / "grmp/25", runs / name / "25")
+            edit(record, method=name)
+            table = pd.read_csv(record / "predictions.csv")
             table["score"] += np.random.default_rng(number).normal(0, 0.002 * (1 + number), len(table))
-            table.to_csv(runs / name / "25/predictions.csv", index=False)
-            seal(runs / name / "25")
+            table.to_csv(record / "predictions.csv", index=False)
+            seal(record)
+    return world

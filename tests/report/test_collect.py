@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 
 from grmp.metrics import METRICS, scores
 from grmp.params import load
 from grmp.report.collect import COLUMNS, collect
-from tests.report.sample import make_prepared, make_record, make_settings, seal
+from tests.report.sample import edit, editing, make_prepared, make_record, make_settings, seal
 
 CELL = Path("results/runs/sound/alpha/meta/25")
 
@@ -21,8 +20,7 @@ CELL = Path("results/runs/sound/alpha/meta/25")
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One database, two methods, two shot counts, collected; do not change what is in it."""
-    world = tmp_path_factory.mktemp("collect")
-    make_settings(world)
+    world = make_settings(tmp_path_factory.mktemp("collect"))
     index = make_prepared(world, "alpha", "simulated", 0)
     for method in ("random", "meta"):
         for shots in (25, 50):
@@ -50,35 +48,11 @@ def read(world: Path) -> dict[str, pd.DataFrame]:
     return {name.removesuffix(".csv"): pd.read_csv(world / "results" / name) for name in COLUMNS}
 
 
-def edit(**changes: object) -> Callable[[Path], None]:
-    """Change keys of run.json; None deletes one."""
-
-    def do(world: Path) -> None:
-        path = world / CELL / "run.json"
-        run = json.loads(path.read_text()) | changes
-        path.write_text(json.dumps({k: v for k, v in run.items() if v is not None}))
-
-    return do
-
-
-def rows(change: Callable[[pd.DataFrame], pd.DataFrame], name: str = "predictions.csv") -> Callable[[Path], None]:
-    """Change a csv of the record."""
-
-    def do(world: Path) -> None:
-        path = world / CELL / name
-        change(pd.read_csv(path)).to_csv(path, index=False)
-
-    return sealed(do)
-
-
-def sealed(change: Callable[[Path], None]) -> Callable[[Path], None]:
-    """The record says that it was written so: what it holds is looked at all the same."""
-
-    def do(world: Path) -> None:
-        change(world)
-        seal(world / CELL)
-
-    return do
+def predict(world: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
+    """Change the predictions of the record."""
+    path = world / CELL / "predictions.csv"
+    change(pd.read_csv(path)).to_csv(path, index=False)
+    seal(world / CELL)
 
 
 def test_scores_are_those_of_the_predictions(made: Path, tables: dict[str, pd.DataFrame]):
@@ -129,31 +103,25 @@ def test_same_records_same_bytes(world: Path):
 
 def test_times_do_not_touch_the_tables(world: Path):
     before = [(world / "results" / name).read_bytes() for name in COLUMNS]
-    edit(seconds=[9.0] * 5)(world)
+    edit(world / CELL, seconds=[9.0] * 5)
     run(world)
     assert [(world / "results" / name).read_bytes() for name in COLUMNS] == before
     assert {c["seconds"] for c in json.loads((world / "results/cost.json").read_text())} == {7.5, 45.0}
 
 
-def test_corrupt_records_are_named_and_left_out(world: Path):
+def test_records_that_cannot_be_used_are_named_and_left_out(world: Path, capsys: pytest.CaptureFixture[str]):
     (world / CELL / "run.json").unlink()
+    (world / CELL).with_name("\x1b[2J").mkdir()  # which would clear a terminal
+    make_record(world, "alpha", "meta", 100, pd.read_csv(world / "data/prepared/alpha/index.csv"))
     tables = run(world)
-    assert tables["excluded"].to_numpy().tolist() == [["sound/alpha/meta/25", "run.json is missing"]]
+    assert tables["excluded"].to_numpy().tolist() == [
+        ["sound/alpha/meta/?[2J", "run.json is missing"],
+        ["sound/alpha/meta/100", "not requested by the group run of params.yaml"],
+        ["sound/alpha/meta/25", "run.json is missing"],
+    ]
     left = set(zip(tables["scores"]["method"], tables["scores"]["shots"], strict=True))
     assert left == {("random", 25), ("random", 50), ("meta", 50)}
     assert tables["scores"]["srcc"].notna().all()
-
-
-def test_records_that_nobody_asked_for_are_left_out(world: Path):
-    index = pd.read_csv(world / "data/prepared/alpha/index.csv")
-    make_record(world, "alpha", "meta", 100, index)
-    found = run(world)["excluded"]
-    assert found.to_numpy().tolist() == [["sound/alpha/meta/100", "not requested by the group run of params.yaml"]]
-
-
-def test_names_with_control_characters_do_not_reach_the_terminal(world: Path, capsys: pytest.CaptureFixture[str]):
-    (world / "results/runs/sound/alpha/meta/\x1b[2J").mkdir()
-    run(world)
     out = capsys.readouterr().out
     assert "sound/alpha/meta/?[2J: run.json is missing" in out
     assert "\x1b" not in out
@@ -167,9 +135,8 @@ def test_a_record_being_written_is_no_record(world: Path):
 
 
 def test_failed_and_constant_splits_are_said_to_be_so(world: Path):
-    edit(status=["ok", "loss is not finite at epoch 3", "ok", "ok", "ok"])(world)
-    change = rows(lambda t: t[t["split"] != 1].assign(score=lambda t: t["score"].where(t["split"] != 2, 0.5)))
-    change(world)
+    edit(world / CELL, status=["ok", "loss is not finite at epoch 3", "ok", "ok", "ok"])
+    predict(world, lambda t: t[t["split"] != 1].assign(score=lambda t: t["score"].where(t["split"] != 2, 0.5)))
     tables = run(world)
     status = tables["scores"].query("method == 'meta' and shots == 25")["status"].tolist()
     assert status[1:3] == ["failed: loss is not finite at epoch 3", "constant predictions"]
@@ -181,25 +148,17 @@ def test_failed_and_constant_splits_are_said_to_be_so(world: Path):
 
 
 def test_all_splits_failed(world: Path):
-    edit(status=["no"] * 5)(world)
-    rows(lambda t: t.head(0))(world)
+    edit(world / CELL, status=["no"] * 5)
+    predict(world, lambda t: t.head(0))
     tables = run(world)
     assert tables["scores"].query("method == 'meta' and shots == 25")["srcc"].isna().all()
     assert json.loads((world / "results/metrics.json").read_text())["sound alpha meta 25"] is None
 
 
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        ({"inputs": {"splits": "1" * 64, "backbone": "9" * 64, "database": "3" * 64}}, "another backbone"),
-        ({"inputs": {"splits": "9" * 64, "backbone": "2" * 64, "database": "3" * 64}}, "another splits"),
-        ({"parameters": {"shots": 25, "splits": 7}}, "other settings (splits)"),
-    ],
-)
-def test_runs_that_differ_are_never_compared(world: Path, change: dict, reason: str):
-    edit(**change)(world)
+def test_runs_that_differ_are_never_compared(world: Path):
+    edit(world / CELL, inputs={"splits": "1" * 64, "backbone": "9" * 64, "database": "3" * 64})
     row = run(world)["pairs"].query("shots == '25' and metric == 'srcc'").iloc[0]
-    assert row["status"] == f"not comparable: {reason}"
+    assert row["status"] == "not comparable: another backbone"
     assert np.isnan([row["mean"], row["p"], row["p_holm"]]).all()
 
 
@@ -211,16 +170,14 @@ def test_rmse_needs_the_database(world: Path):
 
 
 def test_nothing_run_yet(tmp_path: Path):
-    make_settings(tmp_path)
-    tables = run(tmp_path)
+    tables = run(make_settings(tmp_path))
     assert all(table.empty and list(table.columns) == COLUMNS[f"{name}.csv"] for name, table in tables.items())
 
 
 def test_a_method_may_differ_in_what_it_sets_for_itself(world: Path):
-    raw = yaml.safe_load((world / "params.yaml").read_text())
     given = json.loads((world / CELL / "run.json").read_text())["parameters"]
-    edit(parameters=given | {"adapt": given["adapt"] | {"epochs": 1}})(world)
+    edit(world / CELL, parameters=given | {"adapt": given["adapt"] | {"epochs": 1}})
     assert run(world)["pairs"].query("shots == '25'")["status"].str.contains("adapt.epochs").sum() == 2  # srcc and plcc
-    raw["methods"]["meta"]["set"] = {"adapt.epochs": 1}
-    (world / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
+    with editing(world) as raw:
+        raw["methods"]["meta"]["set"] = {"adapt.epochs": 1}
     assert (run(world)["pairs"].query("shots == '25'")["status"] == "ok").all()

@@ -1,6 +1,5 @@
 """Paired differences: which runs are compared, and that tables and figures hold what pairs.csv and the records hold."""
 
-import json
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,9 +13,7 @@ from grmp.metrics import interval
 from grmp.params import Pair
 from grmp.report import comparisons
 from grmp.report.results import Results
-from tests.report.sample import DATABASES, settings
-
-SHOTS = [25, 50]
+from tests.report.sample import DATABASES, SHOTS, edit, settings
 
 
 def test_answers_are_of_one_grid():
@@ -30,11 +27,10 @@ def test_answers_are_of_one_grid():
 def test_forest_shows_the_pairs(whole: Results):
     figure = comparisons.forest(whole, comparisons.answers(whole))
     assert [a.get_title("left") for a in figure.axes] == [p["question"] for p in settings()["evaluate"]["pairs"]]
-    rows = len(DATABASES) * len(SHOTS)
     middles = [line.get_xdata()[0] for line in figure.axes[0].lines if len(line.get_xdata()) == 1]
     cells = whole.pairs.query("method == 'meta' and metric == 'srcc' and database != 'all'")
     assert middles == pytest.approx(cells["mean"].to_numpy())
-    assert len(middles) == rows
+    assert len(middles) == len(DATABASES) * len(SHOTS)
     dots = np.concatenate([c.get_offsets()[:, 0] for c in figure.axes[0].collections if isinstance(c, PathCollection)])
     scores = whole.scores.set_index(["database", "shots", "split"])
     apart = [scores.loc[scores["method"] == name, "srcc"] for name in ("meta", "random")]
@@ -45,8 +41,7 @@ def test_pair_table_counts_and_judges(whole: Results):
     table = comparisons.answer_table(whole)
     row = whole.pairs.query("metric == 'srcc'").iloc[0]
     assert table.shown["Won"].iloc[0] == f"{row['won']:.0f} of 5"
-    sides = {"above 0", "below 0", "includes 0"}
-    assert set(table.shown["Interval"]) <= sides
+    assert set(table.shown["Interval"]) <= {"above 0", "below 0", "includes 0"}
     above = [s == "above 0" for s in table.shown["Interval"]]
     assert above == (table.data["low"] > 0).tolist()
 
@@ -56,9 +51,8 @@ def test_effects_are_those_of_the_records(ablated: Results):
     assert len(asked) == 4
     found = comparisons.effects(ablated, asked)
     row = comparisons.at(found, question="Gradient rule, random prompts", database="beta").iloc[0]
-    by = ablated.scores.query("database == 'beta' and shots == 25").pivot(
-        index="split", columns="method", values="srcc"
-    )
+    scores = ablated.scores.query("database == 'beta' and shots == 25")
+    by = scores.pivot(index="split", columns="method", values="srcc")
     e = ablated.params.evaluate
     expected = interval(by["random_qgr"] - by["random"], e.level, e.resamples, e.seed)
     assert {key: row[key] for key in expected} == pytest.approx(expected)
@@ -71,9 +65,6 @@ def test_effects_are_those_of_the_records(ablated: Results):
 
 def test_runs_on_other_images_are_not_compared(ablated: Results, tmp_path: Path):
     folder = shutil.copytree(ablated.root, tmp_path / "world")
-    path = folder / "results/runs/sound/alpha/random_qgr/25/run.json"
-    run = json.loads(path.read_text())
-    run["inputs"]["database"] = "9" * 64
-    path.write_text(json.dumps(run))
+    edit(folder / "results/runs/sound/alpha/random_qgr/25", inputs={"database": "9" * 64})
     found = comparisons.effects(Results.open(folder), [Pair(question="q", method="random_qgr", against="random")])
     assert found["database"].tolist() == ["beta"]

@@ -5,7 +5,6 @@ import pytest
 
 from grmp.report import continual
 from grmp.report.results import Results
-from tests.report.test_few_shot import texts_apart
 
 
 def test_measures_of_known_numbers():
@@ -34,10 +33,5 @@ def test_only_what_forgets_is_said_to_forget(whole: Results):
     assert list(table.shown["Strategy"]) == list(continual.STRATEGIES.values())
 
 
-def test_labels_of_the_figure_do_not_overlap(whole: Results):
-    assert texts_apart(continual.curves(whole))
-
-
-def test_nothing_run_is_no_figure_and_no_error(empty: Results):
+def test_nothing_run_is_no_table(empty: Results):
     assert continual.summary(empty) is None
-    assert continual.curves(empty) is None

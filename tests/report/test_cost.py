@@ -1,15 +1,12 @@
 """Cost per protocol and method."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-import yaml
 
 from grmp.report.cost import cost_figure, cost_table
 from grmp.report.results import Results
 from tests.report.sample import METHODS
-from tests.report.test_few_shot import texts_apart
 
 
 def test_cost_is_what_the_records_say(whole: Results):
@@ -23,23 +20,6 @@ def test_cost_is_what_the_records_say(whole: Results):
     assert [a.get_xlabel() for a in figure.axes] == ["trained parameters"] * 3 + ["seconds per split"] * 3
     points = [line.get_xdata()[0] for line in figure.axes[3].lines]
     assert points == pytest.approx([1.5] * len(METHODS))
-    assert texts_apart(figure)
-
-
-def test_nothing_run_is_no_figure_and_no_error(empty: Results):
-    assert cost_figure(empty, 50) is None
-
-
-def test_fourteen_methods_cost_without_overlap(world: Path):
-    raw = yaml.safe_load((world / "params.yaml").read_text())
-    names = [f"more_{i}" for i in range(9)]
-    for name in names:
-        raw["methods"][name] = raw["methods"]["random"] | {"label": f"A quality-trained teacher, {name}"}
-    raw["run"]["few_shot"]["methods"] += names
-    (world / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
-    figure = cost_figure(Results.open(world), 50)
-    assert len(figure.legends[0].get_texts()) == 14
-    assert texts_apart(figure)
 
 
 def test_the_legend_fits_the_figure_of_a_single_database(whole: Results):

@@ -1,47 +1,20 @@
 """Figures and tables say what the records hold, and no more."""
 
-import json
 import shutil
 from dataclasses import replace
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PathCollection
-from matplotlib.figure import Figure
-from matplotlib.text import Text
 
 from grmp.data import databases as registry
-from grmp.report import comparisons, databases, few_shot, meta_training, predictions
-from grmp.report.collect import collect
+from grmp.report import comparisons, cost, databases, few_shot, meta_training, predictions
 from grmp.report.results import Results, kind_title
-from tests.report.sample import DATABASES, DISTORTIONS, METHODS, settings
-
-SHOTS = [25, 50]
-
-
-def texts_apart(figure: Figure) -> bool:
-    """No two texts overlap and none leaves the picture."""
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    texts: list[Text] = [t for legend in figure.legends for t in legend.get_texts()]
-    for axes in figure.axes:
-        texts += [axes.xaxis.label, axes.yaxis.label, axes.title, axes._left_title, *axes.texts]
-        for axis in (axes.xaxis, axes.yaxis):
-            low, high = sorted(axis.get_view_interval())
-            texts += [t.label1 for t in axis.get_major_ticks() if low <= t.get_loc() <= high and t.label1.get_visible()]
-    texts = [t for t in texts if t.get_text().strip()]
-    boxes = [(t.get_text(), t.get_window_extent(canvas.get_renderer())) for t in texts]
-    width, height = canvas.get_width_height()
-    overlaps = [(a, b) for (a, one), (b, other) in combinations(boxes, 2) if one.shrunk(0.98, 0.85).overlaps(other)]
-    outside = [a for a, box in boxes if box.x0 < -1 or box.y0 < -1 or box.x1 > width + 1 or box.y1 > height + 1]
-    assert not overlaps, overlaps
-    assert not outside, outside
-    return len(boxes) > 3
+from tests.report.sample import DATABASES, DISTORTIONS, METHODS, SHOTS, edit, editing, recollect
+from tests.report.test_plotting import texts_apart
 
 
 def test_every_split_is_a_dot(whole: Results):
@@ -77,62 +50,37 @@ def test_simulated_opinions_are_called_so(whole: Results):
 
 def test_losses_task_by_task(whole: Results):
     figure = meta_training.task_losses(whole, "pre")
-    assert [a.get_title("left") for a in figure.axes] == [kind_title(kind) for kind in DISTORTIONS_SORTED]
+    assert [a.get_title("left") for a in figure.axes] == [kind_title(kind) for kind in sorted(DISTORTIONS)]
     line = figure.axes[0].lines[0]
     expected = whole.csv("results/pretrain/reptile.csv").query("task == 'blur'")["query_loss"]
     assert line.get_ydata() == pytest.approx(expected.to_numpy())
 
 
-DISTORTIONS_SORTED = sorted(DISTORTIONS)
-
-
-@pytest.mark.parametrize(
-    "draw",
-    [
-        databases.histograms,
-        databases.samples,
-        meta_training.losses,
-        lambda w: meta_training.task_losses(w, "pre"),
-        lambda w: few_shot.curves(w, "few_shot", SHOTS),
-        lambda w: comparisons.forest(w, comparisons.answers(w)),
-        lambda w: predictions.scatter(w, list(METHODS), 50, 0),
-    ],
-    ids=["histograms", "samples", "losses", "tasks", "curves", "forest", "scatter"],
-)
-class TestEach:
-    def test_labels_do_not_overlap(self, whole: Results, draw):
-        assert texts_apart(draw(whole))
-
-    def test_nothing_run_is_no_figure_and_no_error(self, empty: Results, draw):
-        assert draw(empty) is None
-
-
 def test_fourteen_methods_have_room(tmp_path: Path, collected: Path):
-    """Fourteen long names, three shot counts: the records of five methods, copied under other names."""
-    raw = settings()
-    names = list(METHODS) + [f"more_{i}" for i in range(9)]
-    for name in names[5:]:
-        raw["methods"][name] = raw["methods"]["random"] | {"label": f"A quality-trained teacher, {name}"}
-    raw["run"]["few_shot"].update(methods=names)
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
+    """Long names: the records of five methods, copied under other names."""
+    shutil.copy(collected / "params.yaml", tmp_path)
     shutil.copytree(collected / "results", tmp_path / "results")
+    more = [f"more_{i}" for i in range(9)]
+    with editing(tmp_path) as raw:
+        for name in more:
+            raw["methods"][name] = raw["methods"]["random"] | {"label": f"A quality-trained teacher, {name}"}
+        raw["run"]["few_shot"]["methods"] += more
     for name in ("scores.csv", "summary.csv"):
         table = pd.read_csv(collected / "results" / name)
-        copies = [table[table["method"] == "random"].assign(method=n) for n in names[5:]]
+        copies = [table[table["method"] == "random"].assign(method=n) for n in more]
         pd.concat([table, *copies]).to_csv(tmp_path / "results" / name, index=False)
-    figure = few_shot.curves(Results.open(tmp_path), "few_shot", SHOTS)
-    assert len(figure.legends[0].get_texts()) == 14
-    assert texts_apart(figure)
+    opened = Results.open(tmp_path)
+    for figure in (few_shot.curves(opened, "few_shot", SHOTS), cost.cost_figure(opened, 50)):
+        assert len(figure.legends[0].get_texts()) == 14
+        assert texts_apart(figure)
     shutil.copytree(collected / "results/runs/sound/alpha/random", tmp_path / "results/runs/sound/alpha/more_0")
-    assert texts_apart(predictions.scatter(Results.open(tmp_path), ["zero_shot", "meta", *names[5:8]], 50, 0))
+    assert texts_apart(predictions.scatter(opened, ["zero_shot", "meta", *more[:3]], 50, 0))
 
 
 def test_one_database_has_its_legend_beside_it(world: Path):
-    raw = yaml.safe_load((world / "params.yaml").read_text())
-    raw["run"]["few_shot"]["databases"] = ["gamma"]
-    (world / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
-    collect(Results.open(world).params, world / "results")
-    opened = Results.open(world)
+    with editing(world) as raw:
+        raw["run"]["few_shot"]["databases"] = ["gamma"]
+    opened = recollect(world)
     for figure in (few_shot.curves(opened, "few_shot", SHOTS), comparisons.forest(opened, comparisons.answers(opened))):
         assert texts_apart(figure)
         FigureCanvasAgg(figure).draw()
@@ -157,9 +105,8 @@ def test_a_method_that_reads_more_than_its_labels_is_not_in_bold(world: Path, ch
         return ["**" in cell for cell in table.shown["SRCC, 25"][: len(METHODS)]], table.note
 
     assert bold()[0] == [name == "grmp" for name in METHODS], "it has the highest median"
-    raw = yaml.safe_load((world / "params.yaml").read_text())
-    raw["methods"]["grmp"] |= change
-    (world / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
+    with editing(world) as raw:
+        raw["methods"]["grmp"] |= change
     now, note = bold()
     assert now == [name == "meta" for name in METHODS]
     assert "are not in bold" in note
@@ -190,8 +137,7 @@ def test_published_numbers_stand_beside_ours(world: Path):
 def test_holes_name_their_command(world: Path):
     shutil.rmtree(world / "results/runs/published")
     shutil.rmtree(world / "results/runs/sound/beta/grmp")
-    collect(Results.open(world).params, world / "results")
-    opened = Results.open(world)
+    opened = recollect(world)
     table = few_shot.score_table(opened, "few_shot", SHOTS)
     assert table.shown.iloc[9].tolist() == ["", "GRMP-IQA", "–", "–", "–", "–"]
     assert "`grmp run beta grmp 25 --protocol sound`, `grmp run beta grmp 50 --protocol sound`" in table.note
@@ -202,18 +148,16 @@ def test_holes_name_their_command(world: Path):
 
 
 def test_tables_of_an_empty_world(empty: Results):
-    assert "`dvc repro prepare@pre`" in databases.database_table(empty).note
+    prepared, scores = databases.database_table(empty), few_shot.score_table(empty, "few_shot", SHOTS)
+    answers = comparisons.answer_table(empty)
+    assert "`dvc repro prepare@pre`" in prepared.note
     assert "`dvc repro backbone`" in databases.backbone_table(empty).note
     assert "`dvc repro pretrain@reptile`" in meta_training.loss_table(empty).note
-    assert "30 runs are missing" in few_shot.score_table(empty, "few_shot", SHOTS).note
-    assert "Not run" in comparisons.answer_table(empty).note
+    assert "30 runs are missing" in scores.note
+    assert "Not run" in answers.note
     assert few_shot.excluded_table(empty) is None
     assert "`grmp run alpha grmp 50 --protocol sound`" in predictions.measures(empty, ["grmp"], 50).note
-    for table in (
-        databases.database_table(empty),
-        few_shot.score_table(empty, "few_shot", SHOTS),
-        comparisons.answer_table(empty),
-    ):
+    for table in (prepared, scores, answers):
         assert table.markdown()
         assert table.tex("x")
 
@@ -229,17 +173,14 @@ def test_measures_are_the_medians(whole: Results):
 def test_missing_splits_are_counted_in_the_cell(world: Path):
     for other in ("published", "sound/beta", "sound/gamma"):
         shutil.rmtree(world / "results/runs" / other)
-    path = world / "results/runs/sound/alpha/meta/25/run.json"
-    run = json.loads(path.read_text())
-    path.write_text(json.dumps(run | {"status": ["loss is not finite"] + ["ok"] * 4}))
-    collect(Results.open(world).params, world / "results")
-    table = few_shot.score_table(Results.open(world), "few_shot", SHOTS)
+    edit(world / "results/runs/sound/alpha/meta/25", status=["loss is not finite"] + ["ok"] * 4)
+    opened = recollect(world)
+    table = few_shot.score_table(opened, "few_shot", SHOTS)
     assert table.shown["SRCC, 25"].iloc[3].endswith("(4 of 5 splits)"), "and not in bold"
-    pairs = (
-        Results.open(world).pairs.query("shots == 25 and database == 'alpha' and metric == 'srcc'").set_index("method")
-    )
+    pairs = opened.pairs.query("shots == 25 and database == 'alpha' and metric == 'srcc'").set_index("method")
     assert pairs.loc["meta", "status"] == "1 of 5 splits have no score"
-    assert "alpha, meta, 25: 1 of 5 splits: failed: loss is not finite" in table.note
+    text = "alpha, Meta-learned prompts, 25 labels: 1 of 5 splits: failed: loss is not finite"
+    assert text in table.note
 
 
 def test_sources_that_pretraining_has_seen(whole: Results, monkeypatch):

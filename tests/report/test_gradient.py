@@ -3,11 +3,10 @@
 from pathlib import Path
 
 import pytest
-import yaml
 
 from grmp.report import gradient
 from grmp.report.results import Results
-from tests.report.sample import TARGETS, make_settings, with_ablations
+from tests.report.sample import TARGETS, editing, make_settings, with_ablations
 
 
 def test_rules_and_their_questions(ablated: Results):
@@ -18,12 +17,10 @@ def test_rules_and_their_questions(ablated: Results):
 
 
 def test_a_rule_that_no_grid_asks_for_is_said_to_be_so(tmp_path: Path):
-    make_settings(tmp_path)
-    with_ablations(tmp_path)
-    raw = yaml.safe_load((tmp_path / "params.yaml").read_text())
-    raw["run"]["ablation"]["methods"] = ["lambda"]
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
-    note = gradient.rule_table(Results.open(tmp_path), "grmp", TARGETS, 25).note
+    world = with_ablations(make_settings(tmp_path))
+    with editing(world) as raw:
+        raw["run"]["ablation"]["methods"] = ["lambda"]
+    note = gradient.rule_table(Results.open(world), "grmp", TARGETS, 25).note
     assert "add prograd to run.ablation in params.yaml" in note
 
 

@@ -1,6 +1,7 @@
 """The line under every figure: the same for the same run, and honest about changed code."""
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -12,12 +13,8 @@ from tests.report.sample import DATABASES, METHODS, NOTEBOOKS, OTHERS
 
 
 def git(folder: Path, *arguments: str) -> None:
-    subprocess.run(
-        ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", *arguments],
-        cwd=folder,
-        check=True,
-        capture_output=True,
-    )
+    command = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", *arguments]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
 
 
 def test_commit_is_that_of_the_code(tmp_path: Path):
@@ -59,10 +56,8 @@ def notes(world: Path, name: str) -> dict[tuple[str, str], dict]:
 
 def test_each_figure_names_what_was_read_for_it(executed: Path):
     few = notes(executed, "few_shot")
-    curves = few["figure", "curves_srcc"]
-    assert {"results/scores.csv", "results/summary.csv"} <= set(curves["read"])
-    assert curves["records"] == []
-    assert {"results/pairs.csv", "results/scores.csv"} <= set(few["figure", "pairs"]["read"])
+    assert few["figure", "curves_srcc"]["records"] == []
+    assert "results/scores.csv" in few["figure", "pairs"]["read"]
     scatter = notes(executed, "predictions")["figure", "scatter"]
     wanted = [f"results/runs/sound/{d}/{m}/50/run.json" for d in DATABASES for m in METHODS]
     assert sorted(scatter["records"]) == sorted(wanted)
@@ -115,13 +110,15 @@ READ = {  # what each output must name: files, or prefixes that end in /
 @pytest.mark.parametrize("name", [*NOTEBOOKS, *OTHERS])
 def test_every_output_names_the_files_it_was_made_from(executed: Path, name: str):
     """No list is empty, and what is known to have been read is in it."""
+
+    def alike(text: str) -> str:
+        return re.sub("beta|gamma", "alpha", text)
+
     found = notes(executed, name)
     assert found
     for (_, output), note in found.items():
         assert note["kind"] == "hole" or note["read"] or note["records"], output
-        wanted = READ.get((name, output.replace("beta", "alpha").replace("gamma", "alpha")), set())
-        read = {p.replace("beta", "alpha").replace("gamma", "alpha") for p in note["read"]}
-        assert {w.replace("beta", "alpha").replace("gamma", "alpha") for w in wanted} <= read, output
-    for (notebook, output), wanted in READ.items():
-        if notebook == name and not any(output == o for _, o in found):
-            assert not wanted, f"{output} is not among the outputs of {name}"
+        wanted = READ.get((name, alike(output)), set())
+        assert set(map(alike, wanted)) <= set(map(alike, note["read"])), output
+    missing = {output for notebook, output in READ if notebook == name} - {output for _, output in found}
+    assert not any(READ[name, output] for output in missing), missing

@@ -9,10 +9,8 @@ import pandas as pd
 import pytest
 
 from grmp.data.dataset import prepared
-from grmp.experiments.record import read_record
 from grmp.metrics import holm
-from grmp.report.collect import score_table
-from grmp.report.pairs import ALL, CELL, Differences, pair_table
+from grmp.report.pairs import ALL, CELL, SAME_INPUTS, Differences, incomparable, pair_table
 from grmp.report.results import Results
 
 
@@ -45,50 +43,49 @@ def test_the_endpoint_is_the_mean_over_cells(whole: Results):
     assert endpoint.high - endpoint.low < (cells["high"] - cells["low"]).min()  # three databases know more than one
 
 
+def test_what_two_runs_must_share(whole: Results):
+    one, other = (whole.record("alpha", method, 25).run for method in ("meta", "random"))
+    assert incomparable(whole.params, one, other) == ""
+    for name in SAME_INPUTS:
+        apart = [run.model_copy(update={"inputs": {name: digit * 64}}) for run, digit in ((one, "1"), (other, "9"))]
+        assert incomparable(whole.params, *apart) == f"another {name}"
+    apart = other.model_copy(update={"parameters": other.parameters | {"splits": 7}})
+    assert incomparable(whole.params, one, apart) == "other settings (splits)"
+
+
+def difference(results: Results, known, methods, database, shots, metric="srcc") -> dict:
+    """What ``Differences`` finds for two methods; ``known`` gives a database by its name."""
+    differences = Differences(results.params, known, dict(iter(results.scores.groupby(CELL))))
+    return differences.of([tuple(results.record(database, method, shots) for method in methods)], metric)
+
+
 def test_shares_and_counts_have_their_own_rule(whole: Results):
-    differences = Differences(whole.params, whole.dataset, dict(iter(whole.scores.groupby(CELL))))
-    found = {
-        (database, shots): differences.of([tuple(whole.record(database, m, shots) for m in ("grmp", "ridge"))], "srcc")[
-            "rule"
-        ]
-        for database, shots in (("gamma", 25), ("gamma", "20pct"), ("alpha_to_gamma", 50))
-    }
-    assert found == {
-        ("gamma", 25): "two-way bootstrap",
-        ("gamma", "20pct"): "corrected t",
-        ("alpha_to_gamma", 50): "two-way bootstrap",
-    }
+    cells = [("gamma", 25), ("gamma", "20pct"), ("alpha_to_gamma", 50)]
+    rules = [difference(whole, whole.dataset, ("grmp", "ridge"), *cell)["rule"] for cell in cells]
+    assert rules == ["two-way bootstrap", "corrected t", "two-way bootstrap"]
 
 
 def test_images_of_a_source_are_drawn_together(whole: Results, tmp_path: Path):
     """alpha has six images a source: an interval that took them for independent ones would be another."""
-    folder = tmp_path / "data/prepared/alpha"
-    shutil.copytree(whole.root / "data/prepared/alpha", folder)
-    runs = [tuple(whole.record("alpha", m, 25) for m in ("meta", "zero_shot"))]
-    scores = dict(iter(whole.scores.groupby(CELL)))
-    by_source = Differences(whole.params, partial(prepared, tmp_path), scores).of(runs, "srcc")
-    index = pd.read_csv(folder / "index.csv")
-    index.assign(reference="").to_csv(folder / "index.csv", index=False)
-    by_image = Differences(whole.params, partial(prepared, tmp_path), scores).of(runs, "srcc")
+    folder = shutil.copytree(whole.root / "data/prepared/alpha", tmp_path / "data/prepared/alpha")
+    cell = partial(prepared, tmp_path), ("meta", "zero_shot"), "alpha", 25
+    by_source = difference(whole, *cell)
+    pd.read_csv(folder / "index.csv").assign(reference="").to_csv(folder / "index.csv", index=False)
+    by_image = difference(whole, *cell)
     assert by_source["mean_low"] == by_image["mean_low"]
     assert by_source["low"] != by_image["low"]
 
 
-def test_unknown_sources_give_no_interval(whole: Results, tmp_path: Path):
-    runs = [tuple(whole.record("alpha", m, 25) for m in ("meta", "random"))]
-    found = Differences(whole.params, partial(prepared, tmp_path), dict(iter(whole.scores.groupby(CELL)))).of(
-        runs, "srcc"
-    )
+def test_unknown_sources_give_no_interval(whole: Results):
+    found = difference(whole, lambda name: None, ("meta", "random"), "alpha", 25)
     assert np.isnan([found["low"], found["p"]]).all()
     assert "not prepared" in found["rule"]
     assert np.isfinite(found["mean"])
 
 
-def test_differences_are_those_of_the_predictions(whole: Results):
-    records = [read_record(whole.root / f"results/runs/sound/beta/{m}/50") for m in ("grmp", "meta")]
-    table = score_table(records, {})
-    found = Differences(whole.params, whole.dataset, dict(iter(table.groupby(CELL)))).of([tuple(records)], "plcc")
-    grmp, meta = (table[table["method"] == m]["plcc"].to_numpy() for m in ("grmp", "meta"))
-    assert found["differences"] == pytest.approx((grmp - meta).tolist())
-    assert found["won"] == (grmp > meta).sum()
+def test_differences_are_taken_split_by_split(whole: Results):
+    found = difference(whole, whole.dataset, ("grmp", "meta"), "beta", 50, "plcc")
+    by = whole.scores.query("database == 'beta' and shots == 50").pivot(index="split", columns="method", values="plcc")
+    assert found["differences"] == pytest.approx((by["grmp"] - by["meta"]).tolist())
+    assert found["won"] == (by["grmp"] > by["meta"]).sum()
     assert found["low"] < found["mean"] < found["high"]

@@ -1,18 +1,89 @@
-"""Looks that can be told apart, and bytes that stay."""
+"""Looks that can be told apart, labels that do not overlap, and bytes that stay."""
 
 import re
 from io import BytesIO
+from itertools import combinations
 from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
+from grmp.report import (
+    ablation,
+    comparisons,
+    continual,
+    cost,
+    databases,
+    distortions,
+    few_shot,
+    gradient,
+    meta_training,
+    predictions,
+    selection,
+    where_it_looks,
+)
 from grmp.report.plotting import COLUMN, FORMATS, draw_splits, line_styles, save, styled
+from grmp.report.results import Results
+from tests.report.sample import DATABASES, METHODS, SHARES, SHOTS, TARGETS
+
+
+def texts_apart(figure: Figure) -> bool:
+    """No two texts overlap and none leaves the picture."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    texts = [t for legend in figure.legends for t in legend.get_texts()]
+    for axes in figure.axes:
+        texts += [axes.xaxis.label, axes.yaxis.label, axes.title, axes._left_title, *axes.texts]
+        for axis in (axes.xaxis, axes.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            texts += [t.label1 for t in axis.get_major_ticks() if low <= t.get_loc() <= high and t.label1.get_visible()]
+    texts = [t for t in texts if t.get_text().strip()]
+    boxes = [(t.get_text(), t.get_window_extent(canvas.get_renderer())) for t in texts]
+    width, height = canvas.get_width_height()
+    overlaps = [(a, b) for (a, one), (b, other) in combinations(boxes, 2) if one.shrunk(0.98, 0.85).overlaps(other)]
+    outside = [a for a, box in boxes if box.x0 < -1 or box.y0 < -1 or box.x1 > width + 1 or box.y1 > height + 1]
+    assert not overlaps, overlaps
+    assert not outside, outside
+    return len(boxes) > 3
+
+
+FEW = ["zero_shot", "random", "meta", "grmp"]
+DRAWN = {
+    "histograms": databases.histograms,
+    "samples": databases.samples,
+    "losses": meta_training.losses,
+    "tasks": lambda w: meta_training.task_losses(w, "pre"),
+    "steps": lambda w: meta_training.inner_curves_figure(w, "reptile", "pre"),
+    "curves": lambda w: few_shot.curves(w, "few_shot", SHOTS),
+    "shares": lambda w: few_shot.curves(w, "full", SHARES),
+    "forest": lambda w: comparisons.forest(w, comparisons.answers(w)),
+    "parts": lambda w: comparisons.forest(w, comparisons.effects(w, w.params.report.parts), shared=True),
+    "sweeps": lambda w: ablation.sweep_figure(w, ablation.sweeps(w.params), TARGETS, "25"),
+    "strength": lambda w: gradient.strength(w, "grmp", TARGETS, "25"),
+    "angles": lambda w: gradient.angles(w, ["grmp", "meta", "prograd"], TARGETS, "25"),
+    "protocols": lambda w: selection.protocol_figure(w, "published", "sound", 25),
+    "scatter": lambda w: predictions.scatter(w, list(METHODS), 50, 0),
+    "failures": lambda w: predictions.failures(w, "grmp", list(DATABASES), 25),
+    "agreement": lambda w: predictions.agreement(w, "grmp", list(DATABASES), 25),
+    "heat map": lambda w: distortions.heat_map(w, FEW, 25),
+    "levels": lambda w: distortions.by_level(w, FEW, 25),
+    "cost": lambda w: cost.cost_figure(w, 50),
+    "continual": continual.curves,
+    "maps": lambda w: where_it_looks.maps(w, "alpha"),
+    "embeddings": lambda w: where_it_looks.embeddings(w, "alpha"),
+}
+
+
+@pytest.mark.parametrize("draw", DRAWN.values(), ids=DRAWN)
+def test_labels_do_not_overlap_and_nothing_run_is_no_figure(ablated: Results, empty: Results, draw):
+    assert texts_apart(draw(ablated))
+    assert draw(empty) is None
 
 
 @styled
@@ -43,11 +114,12 @@ def test_two_runs_same_bytes(kept: dict[str, bytes], tmp_path: Path, monkeypatch
     assert saved(tmp_path) == kept
 
 
-def test_fonts_are_embedded(kept: dict[str, bytes]):
+def test_fonts_are_embedded_and_widths_are_those_of_the_paper(kept: dict[str, bytes]):
     assert b"/FontFile2" in kept["pdf"]  # TrueType, inside
     assert b"/Type3" not in kept["pdf"]
     assert b"<text" not in kept["svg"]  # letters are outlines
     assert not re.search(rb"<dc:date>|CreationDate", kept["svg"] + kept["pdf"])
+    assert f'width="{72 * COLUMN:.1f}pt"' in kept["svg"].decode()
 
 
 def test_a_png_is_light_and_keeps_its_colours(kept: dict[str, bytes]):
@@ -59,15 +131,8 @@ def test_a_png_is_light_and_keeps_its_colours(kept: dict[str, bytes]):
         assert np.abs(pixels - wanted).max(axis=1).min() <= 6, look
 
 
-def test_widths_are_those_of_the_paper(kept: dict[str, bytes]):
-    svg = kept["svg"].decode()
-    assert f'width="{72 * COLUMN:.1f}pt"' in svg
-
-
 def test_sixteen_methods_look_different():
     found = line_styles([f"m{i}" for i in range(16)])
-    everything = {(s["color"], s["marker"], str(s["linestyle"]), s["markerfacecolor"]) for s in found.values()}
-    assert len(everything) == 16
     assert len({s["color"] for s in found.values()}) == 16
     in_grey = {(s["marker"], s["markerfacecolor"] == "white") for s in found.values()}
     assert len(in_grey) == 16

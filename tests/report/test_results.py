@@ -9,14 +9,13 @@ from grmp.params import RunKey
 from grmp.report.results import Results, kind_title, title
 
 
-def test_names_in_print(collected: Path):
-    results = Results.open(collected)
+def test_names_in_print(whole: Results):
     assert title("koniq10k_to_livec") == "KonIQ-10k → LIVE Challenge"
-    assert results.label("grmp") == "GRMP-IQA"
+    assert whole.label("grmp") == "GRMP-IQA"
     kinds = ["01 gaussian blur", "white_noise", "jp2k", "type 01"]
     assert [kind_title(kind) for kind in kinds] == ["Gaussian blur", "white noise", "JPEG 2000", "type 01"]
-    assert results.label("unknown") == "unknown"
-    assert [results.rating(d) for d in ("alpha", "gamma")] == ["simulated rating", "MOS"]
+    assert whole.label("unknown") == "unknown"
+    assert [whole.rating(d) for d in ("alpha", "gamma")] == ["simulated rating", "MOS"]
 
 
 def test_ratings_of_which_lower_is_better_are_dmos(tmp_path: Path, collected: Path):
@@ -30,9 +29,8 @@ def test_ratings_of_which_lower_is_better_are_dmos(tmp_path: Path, collected: Pa
 
 def test_what_is_read_is_noted_and_what_is_missing_is_none(collected: Path):
     results = Results.open(collected)
-    assert results.missing([RunKey("sound", "alpha", "grmp", 25), RunKey("sound", "alpha", "grmp", 7)]) == [
-        RunKey("sound", "alpha", "grmp", 7)
-    ]
+    done, missing = (RunKey("sound", "alpha", "grmp", shots) for shots in (25, 7))
+    assert results.missing([done, missing]) == [missing]
     assert results.record("alpha", "grmp", 7) is None
     assert results.csv("results/pretrain/nothing.csv").empty
     assert {"results/scores.csv", "results/runs/sound/alpha/grmp/7/run.json"} <= results.files_read

@@ -8,7 +8,6 @@ from urllib.parse import unquote, urlparse
 
 import pandas as pd
 import pytest
-import yaml
 
 from grmp.errors import UserError
 from grmp.params import load
@@ -16,7 +15,7 @@ from grmp.report.notebook import execute
 from grmp.report.results import title
 from grmp.report.site import build, landing_page, reference_page, render_notebook
 from grmp.report.table import with_interval
-from tests.report.sample import CROSS, NOTEBOOKS, make_settings, settings
+from tests.report.sample import CROSS, NOTEBOOKS, editing, make_settings
 
 
 class Page(HTMLParser):
@@ -96,8 +95,8 @@ def test_every_figure_and_table_has_its_provenance(built: Path, name: str):
 
 def test_a_folder_without_results_says_how_to_make_them(tmp_path: Path):
     make_settings(tmp_path)
-    few = {"notebooks": ["databases", "few_shot"], "title": "Nothing & more", "parts": []}
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(settings() | {"report": few}))
+    with editing(tmp_path) as raw:
+        raw["report"] |= {"notebooks": ["databases", "few_shot"], "title": "Nothing & more"}
     execute("few_shot", tmp_path / "params.yaml")
     build(load(tmp_path / "params.yaml"), tmp_path / "results", packages=[])
     site = tmp_path / "results/site"

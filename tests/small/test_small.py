@@ -11,8 +11,17 @@ from PIL import Image
 from grmp.clip import model as clip
 from grmp.clip import shipped, stem
 from grmp.finetune import scorer
-from small import captions, features, lite, packing, photo, photographs, reference, train
+from small import captions, evaluate, features, lite, packing, photo, photographs, reference, train
 from tests.clip.test_stem import seeded_state
+
+
+def test_correlations_are_measured_with_intervals(monkeypatch):
+    monkeypatch.setattr(evaluate, "RESAMPLES", 50)
+    mos = np.arange(20.0)
+    found = evaluate.measured(mos + 3 * np.random.default_rng(0).normal(size=20), mos)
+    for name in ("srcc", "plcc"):
+        value, low, high = found[name]
+        assert 0 < low < value < high < 1
 
 
 @pytest.mark.parametrize("kind", photographs.KINDS)

@@ -2,7 +2,9 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +15,10 @@ from typer.testing import CliRunner
 from grmp import params as settings
 from grmp.cli import app
 from grmp.errors import UserError
+from grmp.experiments import identity
+from grmp.experiments.record import read_run
 from grmp.experiments.sweep import outdated
+from grmp.files import sha256
 from grmp.params import RunKey
 from grmp.report.collect import collect
 from grmp.report.few_shot import curves, score_table
@@ -43,22 +48,21 @@ def mine(built: Path, tmp_path: Path) -> Path:
     return tmp_path / "mine.csv"
 
 
+def evaluated(built: Path, mine: Path, against: str = "grmp", key: RunKey = KEY) -> dict[str, Any]:
+    return room.evaluate(settings.load(built / "params.yaml"), built, mine, key, against, "my method")
+
+
 def test_the_numbers_are_those_of_a_run_of_ours(built: Path, mine: Path):
-    params = settings.load(built / "params.yaml")
-    found = room.evaluate(params, built, mine, KEY, "grmp", "my method")
-    ours = room.evaluate(params, built, mine, KEY, "ridge", "my method")
+    found, ours = evaluated(built, mine), evaluated(built, mine, "ridge")
     assert ours["differences"]["srcc"]["mean"] == 0
-    collect(params, built / "results")
+    collect(settings.load(built / "params.yaml"), built / "results")
     summary = pd.read_csv(built / "results/summary.csv").query("method == 'ridge' and metric == 'srcc'").iloc[0]
     for column in ("median", "median_low", "median_high"):
         assert found["medians"]["srcc"][column] == pytest.approx(summary[column], abs=1e-6)
     scores = pd.read_csv(built / "results/scores.csv").pivot(index="split", columns="method", values="srcc")
-    assert found["differences"]["srcc"]["mean"] == pytest.approx((scores["ridge"] - scores["grmp"]).mean(), abs=1e-5)
-    assert (
-        found["differences"]["srcc"]["low"]
-        < found["differences"]["srcc"]["mean"]
-        < found["differences"]["srcc"]["high"]
-    )
+    apart = found["differences"]["srcc"]
+    assert apart["mean"] == pytest.approx((scores["ridge"] - scores["grmp"]).mean(), abs=1e-5)
+    assert apart["low"] < apart["mean"] < apart["high"]
     assert not KEY.folder(built).exists()  # nothing was added
     text = room.text(found).splitlines()
     assert text[0] == "my method on alpha, 25 labels, sound, 5 splits"
@@ -69,8 +73,7 @@ def test_the_numbers_are_those_of_a_run_of_ours(built: Path, mine: Path):
 def test_whole_numbers_are_scores_in_any_order_of_columns(built: Path, mine: Path, order: list[str]):
     table = pd.read_csv(mine, dtype={"image": str})
     table.assign(score=table["score"].rank().astype(int))[order].to_csv(mine, index=False)
-    params = settings.load(built / "params.yaml")
-    assert room.evaluate(params, built, mine, KEY, "ridge", "mine")["differences"]["srcc"]["mean"] == pytest.approx(0)
+    assert evaluated(built, mine, "ridge")["differences"]["srcc"]["mean"] == pytest.approx(0)
 
 
 @pytest.mark.parametrize(
@@ -79,8 +82,7 @@ def test_whole_numbers_are_scores_in_any_order_of_columns(built: Path, mine: Pat
 def test_scores_that_say_nothing_get_a_comment(built: Path, mine: Path, change, said: str):
     table = pd.read_csv(mine, dtype={"image": str})
     table.assign(score=change(table["score"])).to_csv(mine, index=False)
-    found = room.evaluate(settings.load(built / "params.yaml"), built, mine, KEY, "grmp", "my method")
-    assert re.search(rf"[1-5] of 5 splits: .*{said}", room.text(found))
+    assert re.search(rf"[1-5] of 5 splits: .*{said}", room.text(evaluated(built, mine)))
 
 
 @pytest.mark.parametrize(
@@ -99,17 +101,13 @@ def test_scores_that_say_nothing_get_a_comment(built: Path, mine: Path, change, 
             lambda t: t.assign(score=t["score"].astype(object).where(t.index != t.index[4], "n/a")),
             r"line 6: 'score' is not",
         ),
-        (
-            lambda t: t.assign(score=t["score"].astype(object).where(t.index != t.index[4], "inf")),
-            r"line 6: 'score' is not",
-        ),
         (lambda t: t.drop(columns="split"), "has no column 'split'"),
     ],
 )
 def test_wrong_rows_are_named(built: Path, mine: Path, change, said: str):
     change(pd.read_csv(mine, dtype={"image": str})).to_csv(mine, index=False)
     with pytest.raises(UserError, match=said):
-        room.evaluate(settings.load(built / "params.yaml"), built, mine, KEY, "grmp", "my method")
+        evaluated(built, mine)
 
 
 def test_an_added_method_stands_in_tables_and_figures_and_is_never_computed(built: Path, mine: Path):
@@ -136,7 +134,31 @@ def test_an_added_method_stands_in_tables_and_figures_and_is_never_computed(buil
     assert "my_method" not in (built / "results/cost.json").read_text()
     for name in ("ridge", "GRMP"):  # the one that it is compared with, too
         taken = CliRunner().invoke(app, [*command, "--add", name])
-        assert f"'{name.lower()}' is a method of params.yaml; choose another name" in str(taken.exception)
+        assert f"'{name.lower()}' is a method of params.yaml; rename the file" in str(taken.exception)
+    for given, said in (
+        (["--add", "my METHOD"], "'my METHOD' and 'My method!' are both called my_method in files"),
+        (["--add", "My method!", "--against", "my_method"], "has the name of the method that it is compared with"),
+        (["--against", "gmrp"], "--against gmrp: no such method; known: zero_shot, ridge"),
+    ):
+        assert said in str(CliRunner().invoke(app, [*command, *given]).exception)
+
+
+def test_a_method_that_is_added_first_can_be_compared_later(built: Path, mine: Path, tmp_path: Path):
+    """It is known by what a run of ours would read."""
+    root = shutil.copytree(built, tmp_path / "w")
+    loaded = settings.load(root / "params.yaml")
+    table = pd.read_csv(root / "data/prepared/alpha/index.csv", usecols=["image"], dtype=str)
+    rows = pd.read_csv(KEY._replace(method="ridge").folder(root) / "predictions.csv", dtype={"image": str})
+    for split, part in rows.groupby("split"):
+        tested = table["image"].isin(part["image"])
+        table[f"split_{split}"] = np.where(tested, "test", ((~tested).cumsum() - 1).astype(str))
+    splits_of = root / "data/splits/alpha/sound.csv"
+    splits_of.parent.mkdir(parents=True)
+    table.to_csv(splits_of, index=False)
+    shutil.rmtree(KEY._replace(method="grmp").folder(root))
+    room.add(loaded, root, mine, KEY, "grmp", "first")
+    found = read_run(KEY.folder(root)).inputs
+    assert found == identity.data(loaded, root, KEY) == {"database": "3" * 64, "splits": sha256(splits_of)}
 
 
 def outdated_keys(root: Path) -> list[RunKey]:
@@ -146,8 +168,6 @@ def outdated_keys(root: Path) -> list[RunKey]:
         return outdated(settings.load(root / "params.yaml"), root)
 
 
-def test_without_our_run_the_ratings_come_from_the_database(built: Path, mine: Path, tmp_path: Path):
+def test_without_our_run_the_ratings_come_from_the_database(built: Path, mine: Path):
     with pytest.raises(UserError, match="the ratings of beta are not here; run: grmp data fetch beta"):
-        room.evaluate(
-            settings.load(built / "params.yaml"), built, mine, KEY._replace(database="beta"), "grmp", "my method"
-        )
+        evaluated(built, mine, key=KEY._replace(database="beta"))

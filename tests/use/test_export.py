@@ -14,8 +14,9 @@ from typer.testing import CliRunner
 
 from grmp.cli import app
 from grmp.finetune.scorer import QualityModel
+from tests.conftest import ROOT
 
-PAGE = Path(__file__).parents[2] / "docs/export.md"
+PAGE = ROOT / "docs/export.md"
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,7 @@ from PIL import Image
 
 from grmp.finetune.scorer import QualityModel
 from grmp.use.metric import Metric
-
-ROOT = Path(__file__).parents[2]
+from tests.conftest import ROOT
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,8 @@ def browser(folder: Path) -> TestClient:
 
 
 def vote(client: TestClient, rater: str, position: int, rating: int | None) -> dict:
-    answer = client.post("/vote", json={"rater": rater, "position": position, "rating": rating})
+    shown = client.get("/next", params={"rater": rater}).json()["image"]
+    answer = client.post("/vote", json={"rater": rater, "position": position, "image": shown, "rating": rating})
     assert answer.status_code == 200, answer.text
     return answer.json()
 
@@ -55,7 +56,7 @@ def test_every_rating_is_on_the_disk_before_the_answer_and_survives_a_restart(fo
     client = browser(folder)
     shown = client.get("/next", params={"rater": "Ann"}).json()
     assert (shown["position"], shown["total"]) == (0, 23)
-    assert client.get(f"/image/{shown['image']}").content[:4] == b"\x89PNG"
+    assert client.get(shown["address"]).content == (folder / shown["image"]).read_bytes()
     for i, rating in enumerate([5, 4, None]):
         vote(client, "Ann", i, rating)
         assert len(pd.read_csv(folder / room.VOTES)) == i + 1
@@ -68,12 +69,36 @@ def test_every_rating_is_on_the_disk_before_the_answer_and_survives_a_restart(fo
     assert later.post("/undo", params={"rater": "Ann"}).json()["position"] == 1
 
 
+def test_a_rating_is_for_the_image_that_was_shown(folder: Path):
+    """Also where images were added and the server restarted, while the page stayed open and the browser keeps images."""
+    shown = browser(folder).get("/next", params={"rater": "Ann"}).json()
+    for i in range(9):
+        Image.fromarray(np.full((8, 8, 3), 7 * i, np.uint8)).save(folder / f"a{i}.png")
+    later = browser(folder)
+    now = later.get("/next", params={"rater": "Ann"}).json()
+    assert now["image"] != shown["image"]
+    assert not {now["address"], *now["ahead"]} & {shown["address"], *shown["ahead"]}
+    given = {"rater": "Ann", "position": 0, "rating": 5}
+    assert later.post("/vote", json=given | {"image": shown["image"]}).status_code == 409
+    assert later.post("/vote", json=given | {"image": now["image"]}).status_code == 200
+    assert pd.read_csv(folder / room.VOTES)["image"].tolist() == [now["image"]]
+
+
 def test_columns_of_the_user_are_kept(folder: Path):
     (folder / room.VOTES).write_text("image,rater,mos,reference\n01.png,Ann,3,dune\n")
     vote(browser(folder), "Bob", 0, 4)
     votes = pd.read_csv(folder / room.VOTES, keep_default_na=False)
     assert votes["reference"].tolist() == ["dune", ""]
     assert votes["rater"].tolist() == ["Ann", "Bob"]
+
+
+def test_a_folder_that_is_not_there_and_a_table_with_a_column_twice_are_named(folder: Path):
+    with pytest.raises(UserError, match="typo is not a folder"):
+        room.serve(folder / "typo", 8765)
+    assert not (folder / "typo").exists()
+    (folder / room.VOTES).write_text("image,rater,mos,note,note\n01.png,Ann,3,a,b\n")
+    with pytest.raises(UserError, match=r"votes\.csv: two columns are called 'note'"):
+        room.Session(folder)
 
 
 def test_a_second_page_for_the_same_folder_is_refused(folder: Path):
@@ -85,9 +110,10 @@ def test_a_key_pressed_twice_counts_once_and_other_values_are_refused(folder: Pa
     client = browser(folder)
     vote(client, "Ann", 0, 3)
     for position, rating, code in ((0, 3, 409), (1, 6, 422), (1, 2.5, 422), (7, 3, 409)):
-        answer = client.post("/vote", json={"rater": "Ann", "position": position, "rating": rating})
-        assert answer.status_code == code
-    assert client.post("/vote", json={"rater": 'a,"b', "position": 0, "rating": 3}).status_code == 422
+        given = {"rater": "Ann", "position": position, "image": "00.png", "rating": rating}
+        assert client.post("/vote", json=given).status_code == code
+    given = {"rater": 'a,"b', "position": 0, "image": "00.png", "rating": 3}
+    assert client.post("/vote", json=given).status_code == 422
     assert len(pd.read_csv(folder / room.VOTES)) == 1
     assert client.get("/image/99").status_code == 404
     assert client.get("/", headers={"host": "elsewhere.example"}).status_code == 400  # DNS rebinding
@@ -108,8 +134,8 @@ def test_repeats_come_late_and_raters_see_different_orders(folder: Path):
 def test_mos_agreement_and_consistency_have_known_values(folder: Path):
     client, session = browser(folder), room.Session(folder)
     for rater, shift in (("Ann", 0), ("Bob", 1)):
-        for position, (name, again) in enumerate(session.schedule(rater)):
-            vote(client, rater, position, 1 + int(name[:2]) // 5 + (shift if int(name[:2]) < 15 else 0) + 0 * again)
+        for position, (name, _) in enumerate(session.schedule(rater)):
+            vote(client, rater, position, 1 + int(name[:2]) // 5 + (shift if int(name[:2]) < 15 else 0))
     found = room.Session(folder).results()
     assert found["mos"]["00.png"] == 1.5
     assert found["mos"]["19.png"] == 4
@@ -121,10 +147,9 @@ def test_mos_agreement_and_consistency_have_known_values(folder: Path):
 
 
 def test_the_images_are_those_that_were_selected(folder: Path):
-    pd.DataFrame({"image": ["03.png", "01.png"], "mos": ""}).to_csv(folder / "ratings.csv", index=False)
-    assert room.Session(folder).names == ["03.png", "01.png"]
-    pd.DataFrame({"image": ["./03.PNG", "01.png", "01.png"], "mos": ""}).to_csv(folder / "ratings.csv", index=False)
-    assert room.Session(folder).names == ["03.png", "01.png"]
+    for listed in (["03.png", "01.png"], ["./03.PNG", "01.png", "01.png"]):
+        pd.DataFrame({"image": listed, "mos": ""}).to_csv(folder / "ratings.csv", index=False)
+        assert room.Session(folder).names == ["03.png", "01.png"]
     pd.DataFrame({"image": ["33.png"], "mos": ""}).to_csv(folder / "ratings.csv", index=False)
     with pytest.raises(UserError, match=r"1 of 1 images are not below .*: 33\.png"):
         room.Session(folder)

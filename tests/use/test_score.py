@@ -51,7 +51,7 @@ def test_a_trained_model_predicts_ratings_with_intervals(photographs: Path, trai
     assert rows(run(trained, photographs, "--json").stdout) == found  # the former order of arguments
 
 
-def test_worst_and_below_filter(photographs: Path, trained: Path):
+def test_worst_and_below_filter(photographs: Path, trained: Path, tmp_path: Path):
     every = rows(run(photographs, "--model", trained, "--json").stdout)
     ratings = sorted(row["predicted_rating"] for row in every)
     worst = rows(run(photographs, "--model", trained, "--json", "--worst", 2).stdout)
@@ -62,6 +62,8 @@ def test_worst_and_below_filter(photographs: Path, trained: Path):
     assert sorted(row["predicted_rating"] for row in rows(below.stdout)) == ratings[:3]
     none = run(photographs, "--model", trained, "--below", 1)
     assert (none.exit_code, none.stdout) == (0, "")
+    assert run(photographs, "--model", trained, "--below", 1, "-o", tmp_path / "none.csv").exit_code == 0
+    assert (tmp_path / "none.csv").read_text() == ",".join(COLUMNS) + "\n"
     outside = run(photographs, "--below", 2.5)  # of the default model
     assert str(outside.exception) == "--below 2.5: ratings of this model are 0 to 1"
 

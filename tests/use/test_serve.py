@@ -94,4 +94,4 @@ def test_an_address_in_use_is_named():
             UserError, match=r"cannot listen at 127\.0\.0\.1, port \d+: Address already in use; choose another"
         ),
     ):
-        serve.listen(serve.FastAPI(), "127.0.0.1", taken.getsockname()[1])
+        serve.listen(serve.FastAPI(), "127.0.0.1", taken.getsockname()[1], "at {}")

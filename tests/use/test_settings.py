@@ -54,7 +54,7 @@ def test_the_default_is_the_stronger_clip_and_a_method_that_it_has_everything_fo
     assert params.learned_start(METHOD) == ""
 
 
-def test_dead_ends_name_the_way_out(photos: Path):
+def test_dead_ends_name_the_way_out():
     with pytest.raises(UserError, match=r"no CLIP 'large'; --backbone is one of .*small-rated, openai"):
         own("large")
 

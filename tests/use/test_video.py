@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
-from grmp.cli import main
+from grmp.cli import app
 from grmp.errors import UserError
 from grmp.finetune.scorer import load
 from grmp.use.video import frames, is_video, score
@@ -60,6 +61,12 @@ def test_one_corrupt_video_does_not_lose_the_others(clip: Path, tmp_path: Path, 
     assert "broken.mp4: not a video" in capsys.readouterr().err
 
 
+def test_a_table_in_the_place_of_the_frames_is_not_replaced(clip: Path, tmp_path: Path):
+    (tmp_path / "clips.frames.csv").write_text("image,mos\na.png,3\n")
+    with pytest.raises(UserError, match=r"clips\.frames\.csv exists and was not written by this command"):
+        score([clip], "small-rated", 2, "cpu", tmp_path / "clips.csv")
+
+
 @pytest.mark.parametrize("content", [b"", b"no video", b"RIFF\0\0\0\0AVI "])
 def test_a_file_that_is_no_video_is_named(tmp_path: Path, content: bytes, capfd):
     path = tmp_path / "broken.mp4"
@@ -92,9 +99,6 @@ def test_endings():
 @pytest.mark.parametrize(
     "option", [["--below", "0.5"], ["--json"], ["--worst", "1"], ["--crops", "2"], ["--html", "x.html"]]
 )
-def test_an_option_for_images_is_not_ignored(clip: Path, option: list[str], monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["grmp", "score", str(clip), *option])
-    with pytest.raises(SystemExit) as end:
-        main()
-    assert end.value.code == 1
-    assert "are for images" in capsys.readouterr().err
+def test_an_option_for_images_is_not_ignored(clip: Path, option: list[str]):
+    with pytest.raises(UserError, match="are for images"):
+        CliRunner().invoke(app, ["score", str(clip), *option], catch_exceptions=False)

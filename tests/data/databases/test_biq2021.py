@@ -2,7 +2,6 @@
 
 import io
 import subprocess
-import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,16 +42,7 @@ def files() -> dict[str, bytes]:
 @pytest.fixture
 def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A git directory of a miniature, and the entry pointing to it."""
-
-    def run(*words: str) -> str:
-        command = ["git", "-C", str(tmp_path / "work"), "-c", "user.name=a", "-c", "user.email=a@b", *words]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-
-    layouts.unpack(files(), tmp_path / "work")
-    run("init", "-q")
-    run("add", "-A")
-    run("commit", "-qm", "all")
-    commit, tree = run("rev-parse", "HEAD"), run("rev-parse", "HEAD^{tree}")
+    commit, tree = layouts.commit(files(), tmp_path / "work")
     subprocess.run(["git", "clone", "-q", "--bare", tmp_path / "work", tmp_path / "bare"], check=True)
     source = Source("repository", (File(f"git+file://{tmp_path}/bare@{commit}", 10_000),), tree)
     scores = Scores(len(NAMES), 0.0, 1.0)
@@ -77,11 +67,8 @@ def test_every_way_gives_the_same(bare, tmp_path, origin):
 
 def test_the_second_source_is_an_archive_of_the_same_content(bare, tmp_path, site, monkeypatch):
     entry = databases.get("biq2021")
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as archive:
-        for name, content in files().items():
-            archive.writestr(f"BIQ2021-0/{name}", content)
-    site.files["/a.zip"] = Served(out.getvalue())
+    archive = layouts.pack_bytes({f"BIQ2021-0/{name}": content for name, content in files().items()})
+    site.files["/a.zip"] = Served(archive)
     gone = Source("repository", (File(f"git+file://{tmp_path}/gone@{'0' * 40}", 10_000),), entry.sources[0].tree)
     zipped = Source("archive", (File(f"{site.url}/a.zip", 10_000),), entry.sources[0].tree)
     monkeypatch.setitem(databases.known(), "biq2021", replace(entry, sources=(gone, zipped)))

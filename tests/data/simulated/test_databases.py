@@ -110,13 +110,11 @@ def test_quality_has_known_ends() -> None:
     assert world.quality(255 - clean, clean) < 2
 
 
-def test_faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object, **__: object) -> None:
+def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(pd.DataFrame, "to_csv", full)
-    monkeypatch.setattr(world, "work", lambda do, items, _: [(None, "done", do(item)) for item in items])
-    monkeypatch.setattr(world, "_DESIGNS", {"sim_syn1": world._Design(1, ("coffee.png",), ("jpeg",))})
+    monkeypatch.setattr(world, "work", full)
     with pytest.raises(UserError, match="No space left on device; free some space"):
         world.render("sim_syn1", tmp_path / "full")
     assert list(tmp_path.iterdir()) == []
