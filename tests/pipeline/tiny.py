@@ -28,8 +28,8 @@ SMALLER = {
     "evaluate": {"resamples": 200},
 }
 CONTENTS = {
-    "sim_syn1": ("24", "6"),
-    "sim_wild": ("500", "60"),
+    "sim_syn1": ("24", "4"),
+    "sim_wild": ("500", "40"),
 }  # of the simulated databases, as they are and in the clone
 
 
