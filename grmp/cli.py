@@ -10,7 +10,7 @@ import shlex
 import sys
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +18,9 @@ from grmp.data.cli import HERE, AsJson, ParamsFile, load
 from grmp.data.cli import app as data
 from grmp.errors import UserError
 from grmp.locks import lock
+
+if TYPE_CHECKING:
+    from grmp.finetune.scorer import QualityModel
 
 HELP = """
 Few-shot image quality assessment with CLIP (GRMP-IQA).
@@ -43,6 +46,13 @@ Protocol = Annotated[str, typer.Option(help="a protocol of params.yaml", show_de
 Model = Annotated[str, typer.Option(help="a file written by grmp train, or a shipped model (docs/models.md)")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
 DEFAULT = "photo"  # the model that scores unless another one is named
+
+
+def _model(name: str, device: str = "auto") -> "QualityModel":
+    from grmp.device import choose_device
+    from grmp.finetune import scorer
+
+    return scorer.load(name, choose_device(device, 1))
 
 
 @app.command(epilog="Example: grmp backbone --from ViT-B-16.pt")
@@ -327,11 +337,10 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Show which patches of an image lower its score (red) or raise it (blue), and words that describe it."""
-    from grmp.finetune.scorer import load as read
     from grmp.use.explain import explain as run
 
     out = out or image.parent / f"{image.name}.explained.png"
-    found = run(image, read(model), out, text)
+    found = run(image, _model(model), out, text)
     rows = {name: round(value, 3) for name, value in found.items()}
     print(json.dumps(rows) if as_json else "\n".join(f"{name:<20} {value:.3f}" for name, value in rows.items()))
     print(f"{out}: red patches lower the score, blue ones raise it", file=sys.stderr)
@@ -344,11 +353,10 @@ def export(
 ) -> None:
     """Write a model as ONNX, for programs without torch: image tower, text embeddings and preprocessing."""
     from grmp.data.find import claim_output
-    from grmp.finetune.scorer import load as read
     from grmp.use.export import export as run
 
     claim_output(onnx)
-    run(read(model, "cpu"), onnx)
+    run(_model(model, "cpu"), onnx)
     print(f"{onnx}: {onnx.stat().st_size / 1e6:.1f} MB; docs/export.md shows how to use it")
 
 
@@ -360,10 +368,9 @@ def serve(
     device: Device = "auto",
 ) -> None:
     """Answer POST /score with the score, the interval and the version of the model; /docs describes it."""
-    from grmp.finetune.scorer import load as read
     from grmp.use.serve import listen, service
 
-    listen(service(read(model, device)), host, port, "POST images to {}/score")
+    listen(service(_model(model, device)), host, port, "POST images to {}/score")
 
 
 @app.command(epilog='Example: grmp evaluate mine.csv --database koniq10k --shots 50 --against grmp --add "my method"')

@@ -24,11 +24,22 @@ def cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def choose_device(wanted: str, threads: int) -> "torch.device":
-    """The device for ``adapt.device``; also sets the number of CPU threads, on which the bytes of a result depend.
+def find_device(wanted: str) -> "torch.device":
+    """The device called auto, cpu, cuda or cuda_deterministic. Raises UserError for another name, or if there is no GPU."""
+    import torch
 
-    ``cuda_deterministic`` restricts torch to kernels that return the same bytes from run to run on the same GPU. Raises
-    UserError if a GPU is required and there is none.
+    if wanted not in ("auto", "cpu", "cuda", "cuda_deterministic"):
+        raise UserError(f"device {wanted}: choose auto, cpu or cuda")
+    found = torch.cuda.is_available()
+    if wanted.startswith("cuda") and not found:
+        raise UserError(f"device {wanted}: torch finds no GPU; choose auto or cpu (adapt.device or --device)")
+    return torch.device("cuda" if found and wanted != "cpu" else "cpu")
+
+
+def choose_device(wanted: str, threads: int) -> "torch.device":
+    """`find_device` for a command, whose process it sets up: the bytes of a result depend on the number of CPU threads.
+
+    ``cuda_deterministic`` restricts torch to kernels that return the same bytes from run to run on the same GPU.
     """
     import torch
 
@@ -41,10 +52,7 @@ def choose_device(wanted: str, threads: int) -> "torch.device":
     exact = os.environ.get("GRMP_TF32") != "1"  # TF32, torch's default for convolutions, has 10 bits of mantissa
     torch.backends.cudnn.allow_tf32 = not exact
     torch.set_float32_matmul_precision("highest" if exact else "high")
-    found = torch.cuda.is_available()
-    if wanted in ("cuda", "cuda_deterministic") and not found:
-        raise UserError(f"adapt.device is {wanted}, but torch finds no GPU; set it to auto or cpu")
-    return torch.device("cuda" if found and wanted != "cpu" else "cpu")
+    return find_device(wanted)
 
 
 def free_bytes(device: "torch.device") -> float:

@@ -31,7 +31,7 @@ from grmp.clip.model import PromptedCLIP, Shape, Tensors, tokenize
 from grmp.data import decode
 from grmp.data.find import find
 from grmp.data.scale import Scale
-from grmp.device import choose_device, cpus
+from grmp.device import cpus, find_device
 from grmp.errors import UserError, one_line
 from grmp.files import sha256
 from grmp.finetune import trust
@@ -104,16 +104,20 @@ class QualityModel:
     def rate(self, sources: Sequence[Source], crops: int = 0) -> Iterator[tuple[np.ndarray, str]]:
         """For each image its quality and that of ``crops`` crops, (1 + crops,), and ""; or NaN and the reason.
 
-        On a CPU each thread prepares and scores its own images, and results come as soon as they are known.
+        On a CPU each thread prepares and scores its own images, and results come as soon as they are known. torch computes
+        with one thread in each of them, whatever its number in the caller's.
         """
-        prepare = partial(self.prepare, crops=crops)
-        with ThreadPoolExecutor(cpus()) as pool:
-            for start in range(0, len(sources), BATCH):
-                some = sources[start : start + BATCH]
-                if self.text.device.type == "cpu":
-                    yield from pool.map(lambda source: self._rated([prepare(source)], crops)[0], some)
-                else:
-                    yield from self._rated(list(pool.map(prepare, some)), crops)
+        prepare, threads = partial(self.prepare, crops=crops), torch.get_num_threads()
+        try:
+            with ThreadPoolExecutor(cpus(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+                for start in range(0, len(sources), BATCH):
+                    some = sources[start : start + BATCH]
+                    if self.text.device.type == "cpu":
+                        yield from pool.map(lambda source: self._rated([prepare(source)], crops)[0], some)
+                    else:
+                        yield from self._rated(list(pool.map(prepare, some)), crops)
+        finally:
+            torch.set_num_threads(threads)  # for threads that the caller starts later
 
     def _rated(self, images: list[np.ndarray | str], crops: int) -> list[tuple[np.ndarray, str]]:
         good = [image for image in images if not isinstance(image, str)]
@@ -173,14 +177,10 @@ def load(
     """A shipped scorer by its name, a shipped CLIP (zero-shot) by its name, or the model in a file that ``grmp train`` wrote.
 
     The score of the shipped scorer is MOS on BIQ2021's scale (docs/models.md). Raises UserError if the model is missing,
-    corrupt, or something else. ``folder`` has the shipped models.
+    corrupt, or something else. ``folder`` has the shipped models. No setting of torch is changed.
     """
     if isinstance(device, str):
-        if device not in ("auto", "cpu", "cuda"):
-            raise UserError(f"--device {device}: choose auto, cpu or cuda")
-        if device == "cuda" and not torch.cuda.is_available():
-            raise UserError("--device cuda: torch finds no GPU; choose auto or cpu")
-        device = choose_device(device, 1)
+        device = find_device(device)
     if str(model) in shipped.names(folder):
         return _zero_shot(str(model), device)
     if str(model) == shipped.SCORER:

@@ -16,6 +16,7 @@ import numpy as np
 
 from grmp.data.decode import concerns
 from grmp.data.find import claim_output, find, printable, tally
+from grmp.device import choose_device
 from grmp.errors import UserError
 from grmp.files import sha256_of, write_text
 from grmp.finetune.scorer import QualityModel, load
@@ -49,7 +50,7 @@ def score(
         claim_output(file)
     left_out, remarks = Counter[str](), Counter[str]()
     paths = find(given, left_out)
-    model = load(name, device)
+    model = load(name, choose_device(device, 1))
     if below is not None and not model.scale.low <= below <= model.scale.high:
         raise UserError(f"--below {below:g}: ratings of this model are {model.scale.low:g} to {model.scale.high:g}")
     notes = out and out.with_name(f".{out.name}.{sha256_of([model.card['sha256'], crops])[:16]}.notes")

@@ -13,6 +13,7 @@ from grmp.data.custom import locate
 from grmp.data.dataset import COLUMNS, Dataset
 from grmp.data.decode import read_images
 from grmp.data.find import find, for_table, printable, tally
+from grmp.device import choose_device
 from grmp.errors import UserError
 from grmp.files import claim, write_text
 from grmp.finetune.scorer import load
@@ -70,7 +71,7 @@ def choose(embeddings: np.ndarray, quality: np.ndarray, count: int, seed: int) -
 
 def look(paths: Sequence[Path]) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[Path, str]]:
     """Of the images that can be read embeddings (N, E), zero-shot quality (N,) and thumbnails; and why others cannot."""
-    model = load(DEFAULT)
+    model = load(DEFAULT, choose_device("auto", 1))
     found, tiny, unread = [], [], dict[Path, str]()
     for start in tqdm(range(0, len(paths), BATCH), "look", unit="image", unit_scale=BATCH, disable=None):
         read, wrong = read_images(paths[start : start + BATCH], model.card["size"], model.card["aspect"])

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from grmp.data.find import claim_output, printable
+from grmp.device import choose_device
 from grmp.errors import UserError
 from grmp.files import write_text
 from grmp.finetune.scorer import load
@@ -73,7 +74,7 @@ def score(paths: Sequence[Path], name: str, count: int, device: str, out: Path |
     each = out and out.with_suffix(".frames.csv")
     for file in filter(None, (out, each)):
         claim_output(file)
-    model = load(name, device)
+    model = load(name, choose_device(device, 1))
     rows, every = [], list[tuple[str, float, float]]()
     for path in paths:
         video, bar = printable(path), tqdm(frames(path, count), path.name, unit="frame", delay=5, disable=None)

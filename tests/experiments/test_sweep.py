@@ -145,7 +145,7 @@ def test_the_deterministic_switch_is_on_only_where_it_is_asked_for(monkeypatch):
     import torch
 
     if not torch.cuda.is_available():
-        with pytest.raises(UserError, match=r"adapt\.device is cuda_deterministic, but torch finds no GPU"):
+        with pytest.raises(UserError, match=r"device cuda_deterministic: torch finds no GPU"):
             choose_device("cuda_deterministic", 1)
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -113,6 +114,35 @@ def test_importing_load_imports_no_torch():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_the_settings_of_torch_in_the_callers_process_stay(monkeypatch: pytest.MonkeyPatch):
+    """Scores are the same with any number of threads, and torch computes with those of the caller afterwards."""
+
+    def settings():
+        with ThreadPoolExecutor(1) as pool:
+            started_later = pool.submit(torch.get_num_threads).result()
+        return (
+            torch.get_num_threads(),
+            started_later,
+            torch.backends.cudnn.allow_tf32,
+            torch.get_float32_matmul_precision(),
+        )
+
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        torch.set_float32_matmul_precision("medium")
+        found, image = settings(), data.coffee()
+        model = load_from(device="cpu")
+        threaded = model.score([image])
+        assert settings() == found
+        next(model.rate([image, image]))  # its caller wants no second result
+        assert settings() == found
+    finally:
+        torch.set_float32_matmul_precision("highest")
+        torch.set_num_threads(before)
+    assert model.score([image]) == threaded
+
+
 def test_a_score_that_is_not_finite_is_a_failure(scorer):
     broken = replace(scorer, text=torch.full_like(scorer.text, torch.nan))
     ((quality, reason),) = broken.rate([data.coffee()])
@@ -123,5 +153,5 @@ def test_a_score_that_is_not_finite_is_a_failure(scorer):
 @pytest.mark.parametrize(("device", "said"), [("gpu", "choose auto, cpu or cuda"), ("cuda", "torch finds no GPU")])
 def test_a_device_that_is_not_there_is_named(device: str, said: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    with pytest.raises(UserError, match=f"--device {device}: {said}"):
+    with pytest.raises(UserError, match=f"device {device}: {said}"):
         load_from("small", device)
