@@ -78,8 +78,8 @@ def fetch(name: str, raw: Path, origin: Path | None = None, min_rate: float = 0)
     elif folder.exists() and not folder.is_symlink():
         raise UserError(f"{folder} is in the way; move it, or run without --from to accept it as it is")
     elif origin is not None:
-        source, files = _local(entry, origin, raw, staging)
         try:
+            source, files = _local(entry, origin, raw, staging)
             labels.read(entry, staging)
         except UserError:
             remove(staging)
@@ -157,7 +157,11 @@ def _first_source(entry: Database, raw: Path, staging: Path, min_rate: float) ->
         last = source is entry.sources[-1]
         try:
             files = _download(entry, source, raw, staging, 0 if last else min_rate)
-            _check(entry, staging, last)
+            try:
+                _check(entry, staging, last)
+            except SourceFailed:
+                remove(raw / ".downloads" / entry.name)  # complete, but useless; the next source needs the space
+                raise
             unpinned = [] if source.tree else [r for f, r in zip(source.files, files, strict=True) if not f.sha256]
             if unpinned:  # read again: another database may have been fetched meanwhile
                 write_json(checksums, {r["url"]: r["sha256"] for r in unpinned} | _seen(checksums))

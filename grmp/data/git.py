@@ -3,6 +3,7 @@
 import hashlib
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 from grmp.data.download import SourceFailed
@@ -11,7 +12,7 @@ PREFIX = "git+"  # of an address: git+<url>@<commit>
 
 
 def checkout(address: str, folder: Path, cache: Path, min_rate: float = 0, local: Path | None = None) -> None:
-    """Write the files of the commit that ``address`` names into ``folder``.
+    """Write the files of the commit that ``address`` names into ``folder``; git's own progress is shown in a terminal.
 
     Raises SourceFailed if git is not installed, or the repository cannot be read or does not have the commit.
 
@@ -30,17 +31,26 @@ def checkout(address: str, folder: Path, cache: Path, min_rate: float = 0, local
     environment = os.environ | {"GIT_TERMINAL_PROMPT": "0"}
     if local:
         environment["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = str(local / "objects")
+    shown = ["--progress"] if sys.stderr.isatty() else []
     for words in (
         ("init", "--quiet", "--bare", str(cache)),
-        *([] if local else [(*slow, f"--git-dir={cache}", "fetch", "--depth=1", url, commit)]),
-        (f"--git-dir={cache}", f"--work-tree={folder}", "checkout", "--force", commit, "--", "."),
+        *([] if local else [(*slow, f"--git-dir={cache}", "fetch", *shown, "--depth=1", url, commit)]),
+        (f"--git-dir={cache}", f"--work-tree={folder}", "checkout", *shown, "--force", commit, "--", "."),
     ):
+        said = b""
         try:
-            done = subprocess.run(["git", *words], env=environment, capture_output=True, check=False)
+            with subprocess.Popen(
+                ["git", *words], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, bufsize=0
+            ) as process:
+                assert process.stderr
+                while part := process.stderr.read(4096):
+                    said = said[-4096:] + part
+                    if shown:
+                        print(part.decode(errors="replace"), end="", file=sys.stderr, flush=True)
         except FileNotFoundError:
             raise SourceFailed("git is not installed") from None
-        if done.returncode:
-            lines = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
+        if process.returncode:
+            lines = said.decode(errors="replace").strip().splitlines() or ["no reason given"]
             raise SourceFailed(f"cannot be read (git: {lines[-1][:200]})")
 
 

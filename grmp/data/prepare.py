@@ -86,7 +86,7 @@ def prepare(
     if alike:
         print(f"{name}: images that look like another one (perceptual hash): {alike}; splits may part them")
     if small:
-        print(f"{name}: {small} images have a shorter side below the official {entry.side} pixels")
+        print(f"{name}: {small} images have a shorter side of less than {entry.side} pixels")
     if entry.pixels and sizes != {entry.pixels}:
         print(f"{name}: images of {', '.join(sorted(sizes)[:5])}; official are {entry.pixels}")
     write_text(work / "index.csv", table[COLUMNS].to_csv(index=False, lineterminator="\n"))

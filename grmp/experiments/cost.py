@@ -10,7 +10,7 @@ the counts with those of bench/results/cpu.csv, which are of what was executed.
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -37,9 +37,10 @@ Past = dict[RunKey, float]  # seconds per split
 class Progress:
     """Prints one line for each run that ends."""
 
-    def __init__(self, keys: Sequence[RunKey], parallel: int, root: Path, splits: int) -> None:
-        """``parallel`` runs of ``splits`` splits at a time."""
-        self.rest, self.total, self.parallel, self.start = set(keys), len(keys), parallel, time.monotonic()
+    def __init__(self, counted: Mapping[RunKey, float], parallel: int, root: Path, splits: int) -> None:
+        """Runs and their counted operations per split; ``parallel`` runs of ``splits`` splits at a time."""
+        self.rest, self.total, self.parallel, self.start = set(counted), len(counted), parallel, time.monotonic()
+        self.counted = counted
         self.root, self.splits, self.known = root, splits, past(root)
         self.computed = 0
         self.failed: dict[RunKey, str] = {}
@@ -61,11 +62,20 @@ class Progress:
         )
 
     def left(self) -> str:
-        """Estimated time of the remaining runs; a method without a record counts as an average one."""
+        """Estimated time of the remaining runs: see ``_seconds``."""
         if self.rest and not self.known:
             return "unknown time"
-        each = [estimate(key, self.known) or float(np.mean([*self.known.values()])) for key in self.rest]
+        each = list(map(self._seconds, self.rest))
         return f"about {duration(self.splits * sum(each) / max(1, min(self.parallel, len(each))))}"
+
+    def _seconds(self, key: RunKey) -> float:
+        """By the counted operations and the speed of this sweep's runs, of the same method if there are; else by records."""
+        speeds = {k: self.counted[k] / seconds for k, seconds in self.known.items() if self.counted.get(k) and seconds}
+        if speeds and self.counted[key]:
+            return self.counted[key] / float(
+                np.median([s for k, s in speeds.items() if k.method == key.method] or [*speeds.values()])
+            )
+        return estimate(key, self.known) or float(np.mean([*self.known.values()]))
 
 
 def past(root: Path, which: str = "*/*/*/*") -> Past:
@@ -136,7 +146,7 @@ def operations(params: Params, root: Path, key: RunKey, clip: Tower) -> float:
         return (labels + tested) * whole * bool(count and tested)
     kind = params.methods[key.method]
     if kind.learns_from and not kind.repeats:
-        tested = min(round(count * (1 - share)), getattr(kind, "images", count))  # the teacher scores them
+        tested = int(min(round(count * (1 - share)), kind.taught_on))  # the teacher scores them
     through = {"all", "norms", "visual_prompts"} & set(method.train)  # trained from the first block on
     trained = clip.layers if through else a.tuned_blocks if {"blocks", "lora"} & set(method.train) else 0
     part = clip.forward(min(trained, clip.layers), prompts)

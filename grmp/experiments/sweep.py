@@ -68,13 +68,13 @@ def sweep(
     params, root = settings.load(params_file), params_file.parent
     keys = outdated(params, root)
     check(params, root, keys)
-    if len(keys) > 1:  # longest first, so that none of them is left to run alone at the end
-        clip = cost.tower(params)
-        keys.sort(key=lambda key: -cost.operations(params, root, key, clip))
+    clip = cost.tower(params) if keys else None
+    counted = {key: cost.operations(params, root, key, clip) for key in keys if clip}
+    keys.sort(key=lambda key: -counted[key])  # longest first, so that none of them is left to run alone at the end
     name, parallel, compute = _engine(params_file, params, workers, cluster, limit)
     print(f"{len(keys)} runs to compute with {name}", flush=True)
     incomplete: set[RunKey] = set()  # runs with a record in which splits failed
-    todo, bar = keys, Progress(keys, parallel, root, params.splits.count)
+    todo, bar = keys, Progress(counted, parallel, root, params.splits.count)
     while todo:
         left = []
         for key, state, result in compute(partial(_work, params_file), todo):

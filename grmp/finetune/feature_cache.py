@@ -16,9 +16,15 @@ from grmp.params import Adapt
 Compute = Callable[[Sequence[Crop]], Tensor]  # the first dimension of the tensor is the crop's
 
 
-def budget(cache_gb: float | str, device: torch.device) -> float:
-    """Bytes of ``adapt.cache_gb``, which is in GiB; "auto" is half of the memory that is free on the device."""
-    return free_bytes(device) / 2 if isinstance(cache_gb, str) else cache_gb * 2**30
+def budget(settings: Adapt, device: torch.device) -> float:
+    """Bytes of ``adapt.cache_gb``, which is in GiB; "auto" is half of what is free on the device.
+
+    On a CPU each process of a sweep, of which there are as many as cores allow, has its share of that half.
+    """
+    if settings.cache_gb != "auto":
+        return settings.cache_gb * 2**30
+    processes = max(1, cpus() // settings.threads) if device.type == "cpu" else 1
+    return free_bytes(device) / 2 / processes
 
 
 @dataclass
@@ -102,15 +108,15 @@ class FeatureStore:
         return round(sum(shares))
 
 
-def store_for(backbone: Backbone, settings: Adapt, processes: int = 1) -> FeatureStore | None:
+def store_for(backbone: Backbone, settings: Adapt) -> FeatureStore | None:
     """A store for several fine-tunings that follow one another, or None where they share nothing.
 
     On a GPU splits are trained side by side and share features anyway. Without a stem every split has random crops of its own,
-    which would only fill the budget; of features of a stem there is one crop. ``processes`` share the memory.
+    which would only fill the budget; of features of a stem there is one crop.
     """
     if backbone.device.type != "cpu" or not backbone.shape.stem:
         return None
-    return FeatureStore(backbone, budget(settings.cache_gb, backbone.device) / processes)
+    return FeatureStore(backbone, budget(settings, backbone.device))
 
 
 _of_process: dict[Hashable, FeatureStore | None] = {}  # at most one
@@ -128,6 +134,5 @@ def of_process(backbone: Backbone, settings: Adapt) -> FeatureStore | None:
     )
     if key not in _of_process:
         _of_process.clear()  # first: the memory it has is free then
-        per_core = max(1, cpus() // settings.threads) if settings.cache_gb == "auto" else 1  # a sweep starts so many
-        _of_process[key] = store_for(backbone, settings, per_core)
+        _of_process[key] = store_for(backbone, settings)
     return _of_process[key]

@@ -186,7 +186,7 @@ class Finetuner:
             store.release()
             trained = tested = store
         else:
-            total = budget(settings.cache_gb, self.device)
+            total = budget(settings, self.device)
             # test features are read again if epochs are chosen by them, or if several splits share them
             again = by_test or (len(splits) > 1 and self.one_start)
             trained = FeatureStore(self.backbone, total / 2 if again else total)

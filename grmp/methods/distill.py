@@ -48,6 +48,11 @@ class Distill(Method):
         return self.teacher
 
     @property
+    def taught_on(self) -> float:
+        """The student's training images."""
+        return self.images
+
+    @property
     def beside_clip(self) -> float:
         """The student's training at 224 x 224 pixels: two operations for each product, a pass forward and two back."""
         products = sum(9 * a * b * (224 / 2**n) ** 2 for n, (a, b) in enumerate(pairwise(CHANNELS), start=1))

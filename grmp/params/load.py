@@ -164,7 +164,7 @@ class Params(Group):
             raise ValueError(f"continual.splits is {self.continual.splits}, but splits.count is {self.splits.count}")
         if self.attribution.split >= self.splits.count:
             raise ValueError(
-                f"attribution.split is {self.attribution.split}, but the last one is {self.splits.count - 1}"
+                f"attribution.split is {self.attribution.split}, but the last split is {self.splits.count - 1}"
             )
         return self
 

@@ -226,6 +226,11 @@ class Method(Group):
         return 0.0
 
     @property
+    def taught_on(self) -> float:
+        """Images that the teacher scores, at most, for estimates of time."""
+        return float("inf")
+
+    @property
     def beside_clip(self) -> float:
         """Operations of one split that no CLIP does, for estimates of time."""
         return 0.0

@@ -33,10 +33,10 @@ def score_table(
 
     ``kind`` names a grid; None if params.yaml leaves it empty. ``methods`` selects rows [default: all].
     """
-    if not results.run_keys(shots, kind):
-        return None
     grid, params = results.params.run.grids()[kind], results.params
     names = [m for m in grid.methods if not methods or m in methods]
+    if not names or not results.run_keys(shots, kind):
+        return None
     # methods that read what the others do not: all labels of the training side, or the test split
     tuned = {m: learns for m in names if (learns := params.adapting(m))}
     favoured = {m for m, t in tuned.items() if t.teacher == "quality" or params.for_method(m).adapt.select == "test"}

@@ -37,7 +37,7 @@ def execute(name: str, params_file: Path, overrides: Sequence[str] = ()) -> None
 
     Writes results/notebooks/<name>.ipynb, results/tables/<name> and results/figures/<name>; with ``overrides`` everything
     goes to results/by_hand/<name> instead. What an earlier call wrote is deleted first. Raises UserError for an unknown
-    notebook, an unknown parameter, a value of the wrong type, or a notebook that fails.
+    notebook, parameter or method, a value of the wrong type, or a notebook that fails.
 
     Parameters
     ----------
@@ -52,6 +52,9 @@ def execute(name: str, params_file: Path, overrides: Sequence[str] = ()) -> None
         raise UserError(f"no notebook '{name}' in {folder}; known: {', '.join(names) or 'none'}")
     notebook = jupytext.read(folder / f"{name}.py")
     given = check_parameters(name, notebook, overrides)
+    asked = [*given.get("methods", []), *([given["method"]] if "method" in given else [])]
+    if unknown := [method for method in asked if method not in params.methods]:
+        raise UserError(f"no method '{unknown[0]}' in {params_file}; methods: {', '.join(params.methods)}")
     outputs = [root / BY_HAND / name] if given else [root / f"results/{kind}/{name}" for kind in ("tables", "figures")]
     target = (outputs[0] if given else root / "results/notebooks") / f"{name}.ipynb"
     with lock(root, f"notebook-{name}"):

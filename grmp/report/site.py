@@ -86,8 +86,9 @@ def landing_page(params: Params, results: Path) -> str:
         )
     parts.append(_main_numbers(read))
     claims = results / "tables/summary/claims.csv"
-    left = pd.read_csv(claims).query("verdict == 'not run'")["claim"].unique() if claims.is_file() else []
-    if len(left):
+    verdicts = pd.read_csv(claims).groupby("claim", sort=False)["verdict"] if claims.is_file() else ()
+    left = [claim for claim, of_protocols in verdicts if (of_protocols == "not run").all()]
+    if left:
         parts += ["## Claims of the paper that were not tested here", "\n".join(f"* {claim}" for claim in left)]
     toctree = "```{toctree}\n:hidden:\n\nresults\nguide\napi\nfiles\n```"
     return "\n\n".join([*(part for part in parts if part), toctree])

@@ -169,9 +169,8 @@ def claim_table(results: Results) -> Table:
 
 @styled
 def claim_figure(results: Results) -> Figure | None:
-    """Stated values (stars) and our medians with their intervals; None if none of them was run."""
-    data = verdicts(results)
-    data = data[(data["kind"] == "level") & data["ours"].notna()].reset_index(drop=True)
+    """Stated values of SRCC (stars) and our medians with their intervals; None if none of them was run."""
+    data = at(verdicts(results), kind="level", metric="srcc").dropna(subset="ours").reset_index(drop=True)
     if data.empty:
         return None
     names = list(results.params.protocols)

@@ -248,6 +248,7 @@ def missing_runs(results: Results, keys: Iterable[RunKey]) -> str:
     wanted, asked = dict.fromkeys(keys), set(results.params.run.run_keys())
     missing, partly = results.missing(wanted), at(results.table("summary.csv"), metric="srcc").query("scored < splits")
     lost = [r for r in partly.itertuples() if RunKey(r.protocol, r.database, r.method, r.shots) in wanted]
+    several = len({key.protocol for key in wanted}) > 1
     commands = [f"`{key.command}`" for key in missing if key in asked]
     unknown = ", ".join(dict.fromkeys(key.method for key in missing if key not in asked))
     how = ", ".join(commands) if len(commands) < 4 else f"`grmp sweep` (one of them: {commands[0]})"
@@ -255,7 +256,10 @@ def missing_runs(results: Results, keys: Iterable[RunKey]) -> str:
         f"–: {len(commands)} runs are missing; run {how}, then `dvc repro`." if commands else "",
         f"–: in no grid: add {unknown} to run.ablation in params.yaml, then run `dvc repro`." if unknown else "",
         "; ".join(
-            f"{title(r.database)}, {results.label(r.method)}, {amount(r.shots)} labels: {r.status}" for r in lost
+            f"{title(r.database)}, {results.label(r.method)}, {amount(r.shots)} labels"
+            + (f", {r.protocol} protocol" if several else "")
+            + f": {r.status}"
+            for r in lost
         ),
     )
 

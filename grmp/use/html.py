@@ -20,13 +20,14 @@ BINS = 20
 
 
 def write(path: Path, scored: Sequence[tuple[Path, dict]], scale: Scale, meaning: str) -> None:
-    """Write the page for (file, row of ``grmp score``); images without a score are counted, not shown."""
+    """Write the page for (file, row of ``grmp score``); images without a score, or gone since, are counted and not shown."""
     shown = sorted((s for s in scored if np.isfinite(s[1]["quality"])), key=lambda s: s[1]["quality"])
     files = [file for file, _ in shown]
     with ThreadPoolExecutor(cpus()) as pool:
         thumbnails = list(tqdm(pool.map(thumbnail, files), "thumbnails", len(files), delay=5, disable=None))
+    shown = [one for one, image in zip(shown, thumbnails, strict=True) if image]
     cards = []
-    for (_, row), image in zip(shown, thumbnails, strict=True):
+    for (_, row), image in zip(shown, filter(None, thumbnails), strict=True):
         ends = sorted(scale.quality(np.array([row["low"], row["high"]])))  # on [0, 1], for the bar
         cards.append(row | {"thumbnail": image, "from": ends[0], "to": ends[1]})
     bins = np.histogram([row["quality"] for _, row in shown], BINS, (0, 1))[0].tolist()
@@ -36,8 +37,11 @@ def write(path: Path, scored: Sequence[tuple[Path, dict]], scale: Scale, meaning
 
 
 def thumbnail(file: Path) -> str:
-    """A small JPEG in base64."""
-    image, data = decode.load(file, displayed=True), io.BytesIO()
+    """A small JPEG in base64; empty if the file can no longer be read."""
+    try:
+        image, data = decode.load(file, displayed=True), io.BytesIO()
+    except decode.FAULTS:
+        return ""
     image.thumbnail((SIDE, SIDE))
     image.save(data, "JPEG", quality=80)
     return base64.b64encode(data.getvalue()).decode()

@@ -26,6 +26,16 @@ def test_checkout_has_gits_id(repository, tmp_path):
     assert git.tree_id(tmp_path / "out") != tree
 
 
+def test_a_terminal_shows_the_progress(repository, tmp_path, monkeypatch, capsys):
+    git.checkout(repository[0], tmp_path / "quiet", tmp_path / "cache1")
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    git.checkout(repository[0], tmp_path / "out", tmp_path / "cache2")
+    assert "objects:" in capsys.readouterr().err
+    with pytest.raises(SourceFailed, match=f"git: .*{'0' * 40}"):
+        git.checkout(f"{repository[0].rpartition('@')[0]}@{'0' * 40}", tmp_path / "out2", tmp_path / "cache2")
+
+
 def test_a_local_repository_of_another_user_is_read(repository, tmp_path):
     address, tree = repository
     if os.geteuid() == 0:  # git refuses to fetch from it

@@ -103,7 +103,7 @@ def test_estimates_come_from_the_nearest_record():
 
 def test_time_left_is_that_of_the_runs_that_are_left(tmp_path, capsys):
     cheap, dear = RunKey("sound", "target", "ridge", 6), RunKey("sound", "target", "grmp", 6)
-    seen = cost.Progress([cheap, dear, RunKey("sound", "target", "grmp", 12)], 2, tmp_path, 3)
+    seen = cost.Progress(dict.fromkeys([cheap, dear, RunKey("sound", "target", "grmp", 12)], 0.0), 2, tmp_path, 3)
     assert seen.left() == "unknown time"
     seen.known = {RunKey("sound", "other", "ridge", 6): 1.0, RunKey("sound", "other", "grmp", 6): 100.0}
     seen.update(cheap, computed=True)
@@ -111,3 +111,17 @@ def test_time_left_is_that_of_the_runs_that_are_left(tmp_path, capsys):
     assert seen.left() == "about 5 min"  # two runs of three splits at once
     seen.update(dear, failure="no")
     assert "done 1 of 3, running 1, failed 1" in capsys.readouterr().out
+
+
+def test_time_left_follows_counted_operations(tmp_path):
+    """The longest runs come first: their mean would be far too much for the others."""
+    ridge, coop, grmp, more = (
+        RunKey("sound", "target", m, k) for m, k in (("ridge", 6), ("coop", 6), ("grmp", 6), ("grmp", 60))
+    )
+    seen = cost.Progress({grmp: 2e9, more: 20e9, coop: 1e9, ridge: 0.1e9}, 1, tmp_path, 1)
+    seen.known = {more: 200.0, RunKey("sound", "other", "ridge", 6): 999.0}  # 0.1 GFLOP/s
+    seen.rest = {grmp, coop, ridge}
+    assert seen.left() == "about 31 s"
+    seen.known[grmp] = 10.0  # 0.2 GFLOP/s; of both 0.15
+    seen.rest = {coop}
+    assert seen.left() == "about 7 s"

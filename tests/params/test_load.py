@@ -143,7 +143,7 @@ def continual(**values):
         # values that do not fit together
         (few(shots=[50, "20pct"]), "run.few_shot.shots: 20pct is a share of the labels"),
         (continual(sequence=["live"]), "continual.sequence needs two databases or more, each of them once"),
-        (lambda r: r["attribution"].update(split=10), "attribution.split is 10, but the last one is 9"),
+        (lambda r: r["attribution"].update(split=10), "attribution.split is 10, but the last split is 9"),
         (
             continual(sequence=["live", "csiq", "live"]),
             "continual.sequence needs two databases or more, each of them once",

@@ -104,6 +104,7 @@ def test_parameters_are_typed_and_every_notebook_takes_a_root():
         ("shots=[1.5]", r"shots must be list\[int\]"),
         ("shots=[", r"shots must be list\[int\]"),
         ("shots", "has no parameter"),
+        ("methods=[grmp, nope]", r"no method 'nope' in .*; methods: .*grmp"),
     ],
 )
 def test_bad_parameters_stop_before_anything_runs(world: Path, text: str, message: str):

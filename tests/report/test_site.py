@@ -106,6 +106,18 @@ def test_a_folder_without_results_says_how_to_make_them(tmp_path: Path):
     assert "<code>dvc repro sweep</code>" in (site / "notebooks/few_shot.html").read_text()
 
 
+def test_a_claim_that_one_protocol_tests_is_tested(tmp_path: Path):
+    make_settings(tmp_path)
+    place = tmp_path / "results/tables/summary/claims.csv"
+    place.parent.mkdir(parents=True)
+    place.write_text(
+        "claim,verdict\nit is good,not run\nit is good,reproduced\nit is cheap,not run\nit is cheap,not run\n"
+    )
+    text = landing_page(load(tmp_path / "params.yaml"), tmp_path / "results")
+    assert text.count("* it is cheap") == 1
+    assert "it is good" not in text
+
+
 def test_the_front_page_of_databases_that_are_crossed_says_so(built: Path):
     params = load(built / "params.yaml")
     without, run = {"databases": []}, params.run

@@ -97,6 +97,7 @@ def claimed(world: Path) -> Path:
         "prompts help,better,*,meta,random,*,srcc,,us\n"
         "a share will do,most,gamma,grmp,,20pct,srcc,,us\n"
         "more labels,level,gamma,grmp,,999,srcc,0.5,us\n"
+        "gamma is linear,level,gamma,grmp,,50,plcc,0.7,us\n"
     )
     (world / "published.csv").write_text(
         "table,dataset,setting,method,metric,value,source,note\n"

@@ -26,6 +26,7 @@ def row(name: str, quality: float) -> dict:
 def page(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path, files = tmp_path_factory.mktemp("page") / "report.html", sorted(photographs.iterdir())
     scored = [(file, row(f"<{file.stem}>", (7 - i) / 10)) for i, file in enumerate(files)]
+    scored += [(Path("deleted.jpg"), row("deleted since it was scored", 0.45))]
     html.write(
         path, [*scored, (Path("broken.jpg"), row("broken", np.nan))], Scale(0, 1, True), "meaning of the columns"
     )
@@ -37,7 +38,8 @@ def test_the_page_is_self_contained(page: Path):
     assert text.count("data:image/jpeg;base64,") == 6
     assert "http" not in text
     assert "&lt;chelsea&gt;" in text
-    assert "Unreadable: 1" in text
+    assert "Unreadable: 2" in text
+    assert "deleted since" not in text
 
 
 @pytest.mark.skipif(browser.PROGRAM is None, reason="no Chromium on the path")
