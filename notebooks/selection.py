@@ -41,7 +41,6 @@ page.figure(
 page.table(
     "reading",
     selection.reading_table(page.results),
-    "Gain from selecting the epoch on the test split: add a copy of a method with `set: {adapt.select: test}` to a grid of "
-    "params.yaml.",
+    "Gain from selecting the epoch on the test split; it needs `select` in `run.ablation.methods` of params.yaml.",
     "sweep",
 )
