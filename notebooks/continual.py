@@ -11,10 +11,10 @@ root: str = "."  # pipeline folder: the folder of params.yaml
 from grmp.report import NotebookPage, continual
 
 page = NotebookPage("continual", root)
-empty = "Nothing was run, or continual.sequence of params.yaml is empty."
+stage = "continual" if page.results.params.continual.sequence else ""
 
 # %%
-page.table("measures", continual.summary(page.results), empty, "continual")
+page.table("measures", continual.summary(page.results), "Continual learning (continual.sequence).", stage)
 
 # %%
 page.figure(
@@ -22,5 +22,5 @@ page.figure(
     continual.curves(page.results),
     "SRCC on each database (panels) after each step: median over splits, every split a dot.",
     alt="One panel per database: SRCC after each step, one line per strategy; the table above summarizes them.",
-    stage="continual",
+    stage=stage,
 )

@@ -9,20 +9,21 @@ protocol: str = ""  # of params.yaml; empty: the first one
 
 # %%
 from grmp.report import NotebookPage, comparisons, cross_dataset, few_shot
+from grmp.report.table import amount
 
 page = NotebookPage("cross_dataset", root, protocol)
 grid = page.results.params.run.cross
-empty = "The grid run.cross of params.yaml is empty."
+what, stage = "Scores across databases (run.cross).", "sweep" if grid.databases and grid.methods else ""
 
 # %%
 if grid.shots:
-    page.table("matrix", cross_dataset.matrix(page.results, grid.shots[-1]), empty, "sweep")
+    page.table("matrix", cross_dataset.matrix(page.results, grid.shots[-1]), what, stage)
 
 # %% [markdown]
 # ## With published numbers
 
 # %%
-page.table("scores", few_shot.score_table(page.results, "cross", grid.shots), empty, "sweep")
+page.table("scores", few_shot.score_table(page.results, "cross", grid.shots), what, stage)
 page.table("pairs", comparisons.answer_table(page.results, "cross"))
 
 # %%
@@ -30,7 +31,8 @@ if len(grid.databases) > 1:
     page.figure(
         "transfer",
         cross_dataset.transfer(page.results),
-        "SRCC on the other database: median over training sets with its interval, every training set a dot.",
+        f"SRCC on the other database with {amount(grid.shots[-1])} labels: median over training sets with its "
+        "interval, every training set a dot.",
         alt="One shaded group per pair of databases, one marker per method; the table above lists the values.",
         stage="sweep",
     )

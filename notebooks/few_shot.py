@@ -27,7 +27,7 @@ page.table("shared", few_shot.shared_table(page.results, "few_shot", shots, meth
 page.table("left_out", few_shot.excluded_table(page.results))
 
 # %%
-for metric in ("srcc", "plcc"):
+for metric in ("srcc", "plcc") if len(shots) > 1 else ():  # for a single number of labels the table says it all
     page.figure(
         f"curves_{metric}",
         few_shot.curves(page.results, "few_shot", shots, metric),

@@ -38,14 +38,16 @@ page.figure(
 # %% [markdown]
 # ## Angle between the gradients
 #
-# Below 90° the losses agree and the published rule acts; above, they conflict and ProGrad would act.
+# Below 90° the losses agree on the whole, above they conflict. The rules act tensor by tensor, so the published rule and
+# ProGrad may each act on some tensors on either side of 90°.
 
 # %%
 page.figure(
     "angles",
     gradient.angles(page.results, rules[:4], databases, labels),
     f"Angle between the gradients of the two losses, over all trained tensors and before the rule, {labels} labels. Thin "
-    "lines: splits, running means over five epochs. Thick line: mean over splits.",
+    "lines: splits, running means over five epochs where every epoch is recorded (without a rule, some are). Thick line: mean "
+    "over splits.",
     alt="One panel per rule and database: angle in degrees against the epoch, one line per split, with a line at 90 degrees.",
     stage="sweep",
 )

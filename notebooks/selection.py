@@ -16,6 +16,7 @@ from grmp.report import NotebookPage, selection
 
 page = NotebookPage("selection", root, other)
 shots = shots or min(page.results.grid.shots, default=0)
+asked = any(key.protocol == one for key in page.results.params.run.run_keys())
 
 # %% [markdown]
 # ## The two protocols
@@ -29,7 +30,7 @@ page.figure(
     selection.protocol_figure(page.results, one, other, shots),
     f"Median SRCC with {shots} labels under the {one} protocol (hollow) and the {other} protocol (filled), with intervals.",
     alt="One panel per database, one row per method, two markers each; the table above lists the values.",
-    stage="sweep",
+    stage="sweep" if asked else "",
 )
 
 # %% [markdown]

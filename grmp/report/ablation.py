@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -76,14 +77,16 @@ def sweep_table(results: Results, found: list[Ablation], databases: list[str], s
         for (value, name), database in ((point, d) for point in one.points for d in databases):
             text = value_text(one.key, value).replace("\n", " ")
             medians = triples(at(summary, database=database, method=name), "median")
-            rows += [(one.key, text, name, database, shots, *three) for three in medians]
             effect = at(paired, question=one.title, method=name, against=one.base, database=database)
-            difference = signed(*effect[["mean", "low", "high"]].iloc[0]) if len(effect) else "–"
+            apart = effect[["mean", "low", "high"]].iloc[0] if len(effect) else (np.nan, np.nan, np.nan)
+            difference = signed(*apart)
+            rows += [(one.key, text, name, database, shots, *three, *apart) for three in medians]
             score = with_interval(*medians[0]) if medians else "–"
             head = one.title, text if database == databases[0] else "", title(database)
             shown.append((*head, score, "default" if name == one.base else difference))
             keys.append(RunKey(results.params.protocol, database, name, shots))
     columns = ["setting", "value", "method", "database", "shots", "median", "median_low", "median_high"]
+    columns += ["difference", "difference_low", "difference_high"]
     frame = pd.DataFrame(shown, columns=["Setting", "Value", "Database", "SRCC", "Difference"])
     frame["Setting"] = merged(frame["Setting"])
     text = join(

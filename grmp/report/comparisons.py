@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from grmp.params import ACROSS, Pair
+from grmp.params import ACROSS, Pair, RunKey
 from grmp.report.pairs import ALL, CELL, DIFFERENCE, Differences, incomparable
 from grmp.report.plotting import COLUMN, GREY, draw_splits, line_styles, panels, styled
 from grmp.report.results import Results, at, title
@@ -40,10 +40,11 @@ def effects(results: Results, pairs: Iterable[Pair]) -> pd.DataFrame:
     differences = Differences(results.params, results.dataset, dict(iter(scores.groupby(CELL))))
     cells = list(scores[["database", "shots"]].drop_duplicates().itertuples(index=False, name=None))
     for pair, (database, shots) in itertools.product(pairs, cells):
-        a, b = (results.record(database, name, shots) for name in (pair.method, pair.against))
-        if a is None or b is None or not {a.run.key, b.run.key} <= differences.scores.keys():
+        names = pair.method, pair.against
+        if not {RunKey(results.params.protocol, database, name, shots) for name in names} <= differences.scores.keys():
             continue
-        if incomparable(results.params, a.run, b.run):
+        a, b = (results.record(database, name, shots) for name in names)
+        if a is None or b is None or incomparable(results.params, a.run, b.run):
             continue
         cell = {"database": database, "shots": shots}
         found.append(pair.model_dump() | cell | differences.of([(a, b)], "srcc"))

@@ -6,16 +6,21 @@ from matplotlib.figure import Figure
 
 from grmp.report.plotting import finished, method_styles, note, panels, styled
 from grmp.report.results import Results, at, title
-from grmp.report.table import Table, in_print, join, missing_runs
+from grmp.report.table import Table, amount, in_print, join, missing_runs
 
 AXES = {"trained_values": "trained parameters", "seconds": "seconds per split", "memory": "peak GPU memory (MB)"}
 BESIDE = 1.3  # ratio of positions on a logarithmic axis at which two markers do not overlap
 
 
 def cost_table(results: Results) -> Table:
-    """Time, memory and trained parameters per protocol and method, all grids together."""
+    """Time, memory and trained parameters per protocol and method, all grids together.
+
+    Times per split are of the number of labels with which most methods were run: grids differ in their numbers.
+    """
     cost = results.cost
-    seconds = cost["seconds"] / results.params.splits.count
+    of = cost.groupby("shots", sort=False)["method"].nunique()
+    common = of.idxmax() if len(of) else 0
+    seconds = (cost["seconds"] / results.params.splits.count).where(cost["shots"] == common)
     by = cost.assign(
         method=cost["method"].map(results.label), a_split=seconds, memory=cost["peak_bytes"].astype(float) / 1e6
     )
@@ -33,9 +38,9 @@ def cost_table(results: Results) -> Table:
     threads = ", ".join(str(n) for n in sorted(set(cost["threads"]))) or "0"
     text = (
         f"Device: {devices}; CPU threads per process: {threads}. Times depend on the machine and its load; the time per split "
-        "is the median over runs; features that an earlier run of the process had computed count with the time that they took "
-        "then. Peak memory is the allocated memory on a GPU; on a CPU that of the process, with libraries, without features "
-        "of earlier runs that the run did not use."
+        f"is the median over runs with {amount(common)} labels; features that an earlier run of the process had computed "
+        "count with the time that they took then. Peak memory is the allocated memory on a GPU; on a CPU that of the "
+        "process, with libraries, without features of earlier runs that the run did not use."
     )
     return Table(data, shown, "Cost of the runs", join(text, missing_runs(results, results.params.run.run_keys())))
 

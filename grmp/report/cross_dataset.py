@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from grmp.params import ACROSS
 from grmp.report.plotting import PAGE, draw_splits, method_styles, styled
 from grmp.report.results import Results, at, title, triples
-from grmp.report.table import Table, join, merged, missing_runs, with_interval
+from grmp.report.table import Table, amount, join, merged, missing_runs, with_interval
 
 
 def matrix(results: Results, shots: int | str) -> Table | None:
@@ -32,14 +32,16 @@ def matrix(results: Results, shots: int | str) -> Table | None:
             shown.append(row)
     frame = pd.DataFrame(shown)
     frame["Method"] = merged(frame["Method"])
-    wanted = [key for key in results.run_keys(grid.shots, "cross") if key.protocol in grid.protocols]
+    wanted = [key for key in results.run_keys([shots], "cross") if key.protocol in grid.protocols]
     text = (
         f"Median SRCC over {results.params.splits.count} training sets. Off the diagonal, all images of the other "
         "database are tested; on the diagonal, the test images only. –: not run or not in the grid."
     )
     columns = ["database", "method", "shots", "metric", "median", "median_low", "median_high"]
     table = pd.DataFrame(data, columns=columns)
-    return Table(table, frame, "SRCC across databases", join(text, missing_runs(results, wanted)))
+    return Table(
+        table, frame, f"SRCC across databases, {amount(shots)} labels", join(text, missing_runs(results, wanted))
+    )
 
 
 @styled

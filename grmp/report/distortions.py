@@ -92,7 +92,10 @@ def distortion_table(results: Results, methods: list[str], shots: int | str, pai
         keys = zip(data["database"], data["distortion"], strict=True)
         data = data.assign(difference=[gain.get(key, np.nan) for key in keys])
         shown["Difference"] = [("+" if v > 0 else "") + number(v) for v in data["difference"]]
-        text += f" Difference: {results.label(pair[0])} − {results.label(pair[1])}, mean over splits."
+        text += (
+            f" Difference: {results.label(pair[0])} − {results.label(pair[1])}, mean of the paired differences over "
+        )
+        text += "splits, which may differ in sign from that of the medians; exploratory, without an interval."
     if data.empty:
         text = "–: not run; add a database with distortion types to a grid and run `dvc repro`."
     return Table(data, shown, f"SRCC by distortion type, {shots} labels", text)

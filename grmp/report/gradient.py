@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -95,7 +96,8 @@ def angles(results: Results, methods: Sequence[str], databases: Sequence[str], s
             note(axis, "not run")
             continue
         wide = history.pivot_table("angle_deg", "epoch", "split")
-        smooth = wide.rolling(WINDOW, center=True, min_periods=1).mean() if len(wide) > 2 * WINDOW else wide
+        dense = len(wide) > 2 * WINDOW and np.ptp(wide.index) < len(wide)  # every epoch is recorded
+        smooth = wide.rolling(WINDOW, center=True, min_periods=1).mean() if dense else wide
         axis.plot(smooth.index, smooth, color=GREY, alpha=0.45, linewidth=0.6)
         axis.plot(smooth.index, smooth.mean(axis=1), color=colour, linewidth=1.6)
     return finished(figure, axes, "angle (degrees)")

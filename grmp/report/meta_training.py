@@ -32,6 +32,11 @@ def _cross_entropies(results: Results) -> pd.DataFrame:
     return table[~table["variant"].isin([name for name, variant in variants.items() if isinstance(variant, Triplets)])]
 
 
+def _first_run(results: Results) -> str:
+    seeds = results.params.pretrain.seeds
+    return f"The first of {seeds} runs of pre-training. " if seeds > 1 else ""
+
+
 def _styles(results: Results) -> dict[str, dict[str, Any]]:
     """Styles of the variants, from the fourth on: the first, grey and dotted, is that of the frozen backbone elsewhere."""
     styles = line_styles(["", " ", "  ", *results.params.variants])
@@ -50,9 +55,10 @@ def loss_table(results: Results) -> Table:
     data = pd.DataFrame(rows, columns=columns)
     shown = in_print(results, data, {name: name.capitalize() for name in columns}, dict.fromkeys(columns[4:6], 4))
     text = (
-        "Mean over tasks of the cross-entropy on query images, in the first and the last epoch. Its target is quality in "
-        "[0, 1], so the minimum is the entropy of the ratings; a constant prediction of 0.5 gives 0.693. The loss of ordered "
-        "distortions is a margin between distances of embeddings and cannot be compared with the others."
+        f"{_first_run(results)}Mean over tasks of the cross-entropy on query images, in the first and the last epoch. Its "
+        "target is quality in [0, 1], so the minimum is the entropy of the ratings; a constant prediction of 0.5 gives "
+        "0.693. The loss of ordered distortions is a margin between distances of embeddings and cannot be compared with the "
+        "others."
     )
     return Table(data, shown, "Meta-prompt pre-training", join(text, not_run(absent)))
 
@@ -120,8 +126,13 @@ def inner_curves_figure(results: Results, variant: str, database: str) -> Figure
     return finished(figure, axes, "query loss", across=2)
 
 
-def inner_curves_table(results: Results) -> Table:
-    """Mean loss and SRCC over distortion types after each number of inner steps, per variant, database and start."""
+def inner_curves_table(results: Results) -> Table | None:
+    """Mean loss and SRCC over distortion types after each number of inner steps, per variant, database and start.
+
+    None if params.yaml asks for none.
+    """
+    if not results.params.inner_curves.variants:
+        return None
     rows, absent = [], []
     for variant in results.params.inner_curves.variants:
         table = results.csv(f"results/inner_curves/{variant}.csv")
@@ -144,7 +155,8 @@ def inner_curves_table(results: Results) -> Table:
     frame = pd.DataFrame(shown, columns=list(shown[0]) if shown else ["Variant", "Database", "Start"])
     frame["Variant"] = merged(frame["Variant"])
     text = (
-        "Means over distortion types on query images after the number of inner steps in the column head. The random start "
-        "is where pre-training began. Query images of a database used in pre-training were seen during pre-training."
+        f"{_first_run(results)}Means over distortion types on query images after the number of inner steps in the column "
+        "head. The random start is where pre-training began. Query images of a database used in pre-training were seen "
+        "during pre-training."
     )
     return Table(data, frame, "Effect of a few inner steps", join(text, not_run(absent)))

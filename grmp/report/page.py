@@ -57,7 +57,7 @@ class NotebookPage:
         self.figures, self.tables = folders.values()
 
     def figure(self, name: str, figure: Figure | None, caption: str, alt: str, stage: str = "") -> None:
-        """Save and show a figure; for None, show that ``dvc repro <stage>`` was not run.
+        """Save and show a figure; for None, show that ``dvc repro <stage>`` was not run, or without a stage that none makes it.
 
         ``alt`` describes the figure to readers who cannot see it.
         """
@@ -84,11 +84,14 @@ class NotebookPage:
         self._below("")
 
     def not_run(self, name: str, what: str, stage: str) -> None:
-        """Show what was not run, and the command that runs it."""
-        command = f"dvc repro {stage}".strip()
-        text = f'<p class="hole"><b>Not run yet:</b> {html.escape(what)} Run <code>{html.escape(command)}</code>.</p>'
+        """Show what was not run, and the command that runs it; without a stage, that params.yaml does not ask for it."""
+        command, head = (f"dvc repro {stage}", "Not run yet") if stage else ("", "Not asked for in params.yaml")
+        how = f" Run <code>{html.escape(command)}</code>." if command else ""
+        text = f'<p class="hole"><b>{head}:</b> {html.escape(what)}{how}</p>'
         note = {"kind": "hole", "name": name, "caption": what, "command": command} | self._sources()
-        display({"text/html": text, "text/plain": f"Not run yet: {what} {command}"}, raw=True, metadata={"grmp": note})
+        display(
+            {"text/html": text, "text/plain": f"{head}: {what} {command}".strip()}, raw=True, metadata={"grmp": note}
+        )
 
     def _sources(self, data: pd.DataFrame | None = None) -> dict[str, Any]:
         """The provenance line, the files read since the last output, and the run records.
@@ -102,8 +105,10 @@ class NotebookPage:
         cells = ["database", "method", "shots"]
         if data is not None and set(cells) <= set(data):
             both = pd.concat([data, data.assign(method=data["against"])]) if "against" in data else data
-            protocol = both.get("protocol", self.results.params.protocol)
-            rows = both.assign(protocol=protocol)[["protocol", *cells]].astype(str).drop_duplicates()
+            # a table of several protocols names them in its rows, or has a column for each
+            under = [name for name in self.results.params.protocols if name in both] or [self.results.params.protocol]
+            each = [both] if "protocol" in both else [both.assign(protocol=name) for name in under]
+            rows = pd.concat(each)[["protocol", *cells]].astype(str).drop_duplicates()
             places = [f"{RUNS}{'/'.join(row)}/run.json" for row in rows.itertuples(index=False)]
             records = [place for place in places if (root / place).exists()]
         return {"line": self.line, "read": [r for r in read if not r.startswith(RUNS)], "records": records}

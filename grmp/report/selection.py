@@ -48,14 +48,16 @@ def both_ways(results: Results, one: str, other: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*CELL, *ends])
 
 
-def protocol_table(results: Results, one: str, other: str) -> Table:
-    """Medians under two protocols and their difference."""
+def protocol_table(results: Results, one: str, other: str) -> Table | None:
+    """Medians under two protocols and their difference; None if params.yaml asks for no run under ``one``."""
     data = both_ways(results, one, other)
     heads = {"database": "Database", "method": "Method", "shots": "Labels", one: one, other: other}
     shown = in_print(results, data, heads)
     shown[f"{one} − {other}"] = [signed(*v) for v in triples(data, "gain")]
     keys = results.params.run.run_keys()
     wanted = [key._replace(protocol=p) for key in keys if key.protocol == one for p in (one, other)]
+    if not wanted:
+        return None
     text = (
         "Median SRCC over splits. The two protocols draw different splits (departure 15) and may include "
         "different images (departure 14). The difference is therefore one of medians, and its interval is unpaired. It "
@@ -63,7 +65,7 @@ def protocol_table(results: Results, one: str, other: str) -> Table:
     )
     caption = f"SRCC under the {one} and the {other} protocol"
     missing = missing_runs(results, [key for key in wanted if key in keys])
-    return Table(data.assign(protocol=one), shown, caption, join(text, SPLITS_NOTE, missing))
+    return Table(data, shown, caption, join(text, SPLITS_NOTE, missing))
 
 
 @styled

@@ -113,7 +113,11 @@ def _main_numbers(results: Results) -> str:
         rows[f"{results.label(pair.method)} minus {results.label(pair.against)}"] = found
     cells = {name: {d: with_interval(*v) for d, *v in part.itertuples(index=False)} for name, part in rows.items()}
     shown = (
-        pd.DataFrame(cells, grid.databases).T.fillna("not run").rename_axis(f"{grid.shots[-1]} labels").reset_index()
+        pd.DataFrame(cells, grid.databases)
+        .T.rename(columns=title)
+        .fillna("not run")
+        .rename_axis(f"{grid.shots[-1]} labels")
+        .reset_index()
     )
     level = f"{100 * results.params.evaluate.level:g} % interval"
     note = f"Brackets: {level}, of a median over splits, of a difference over splits and images."

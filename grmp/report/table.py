@@ -55,7 +55,8 @@ class Table:
         shown = self.shown.astype(str)
         alone = shown.map(lambda text: bool(ALONE.fullmatch(text)))
         kept = shown.columns[~(alone.any() & (alone | (shown == "–")).all())]
-        return replace(self, shown=shown[kept].map(lambda text: INTERVAL.sub("", text)))
+        note = f"Without the intervals of the full table, whose note follows. {self.note}" if self.note else ""
+        return replace(self, shown=shown[kept].map(lambda text: INTERVAL.sub("", text)), note=note)
 
     def csv(self) -> str:
         """The numbers, with six decimals."""
@@ -181,9 +182,9 @@ def with_interval(value: float, low: float, high: float, digits: int = 3) -> str
     return number(value, digits) + ("" if pd.isna(low) else f" [{number(low, digits)}, {number(high, digits)}]")
 
 
-def span(low: float, high: float, digits: int = 4) -> str:
+def span(low: float, high: float) -> str:
     """An interval alone."""
-    return "–" if pd.isna(low) else f"[{number(low, digits)}, {number(high, digits)}]"
+    return "–" if pd.isna(low) else f"[{number(low, 4)}, {number(high, 4)}]"
 
 
 def signed(value: float, low: float, high: float) -> str:
@@ -250,11 +251,18 @@ def missing_runs(results: Results, keys: Iterable[RunKey]) -> str:
     lost = [r for r in partly.itertuples() if RunKey(r.protocol, r.database, r.method, r.shots) in wanted]
     several = len({key.protocol for key in wanted}) > 1
     commands = [f"`{key.command}`" for key in missing if key in asked]
-    unknown = ", ".join(dict.fromkeys(key.method for key in missing if key not in asked))
+    known = {key.method for key in asked}
+    unknown = ", ".join(dict.fromkeys(key.method for key in missing if key.method not in known))
+    others = dict.fromkeys(
+        f"{title(key.database)}, {amount(key.shots)} labels, {key.protocol} protocol"
+        for key in missing
+        if key.method in known and key not in asked
+    )
     how = ", ".join(commands) if len(commands) < 4 else f"`grmp sweep` (one of them: {commands[0]})"
     return join(
         f"–: {len(commands)} runs are missing; run {how}, then `dvc repro`." if commands else "",
         f"–: in no grid: add {unknown} to run.ablation in params.yaml, then run `dvc repro`." if unknown else "",
+        f"–: the grids of these methods in params.yaml leave out {'; '.join(others)}." if others else "",
         "; ".join(
             f"{title(r.database)}, {results.label(r.method)}, {amount(r.shots)} labels"
             + (f", {r.protocol} protocol" if several else "")

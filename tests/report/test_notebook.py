@@ -61,7 +61,7 @@ def saved(root: Path, name: str) -> dict[Path, bytes]:
 def test_without_results_there_are_holes_and_no_error(tmp_path: Path, name: str):
     found = run_here(name, make_settings(tmp_path))
     assert {note["kind"] for note in found} <= {"table", "hole"}
-    assert all(note["command"].startswith("dvc repro") for note in found if note["kind"] == "hole")
+    assert all(note["command"].startswith("dvc repro ") for note in found if note["kind"] == "hole")
     with editing(tmp_path) as raw:  # pipelines such as real/cross ask for some experiments only
         raw["run"] |= dict.fromkeys(("few_shot", "ablation", "full"), EMPTY)
     assert {note["kind"] for note in run_here(name, tmp_path)} <= {"table", "hole"}
