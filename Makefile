@@ -1,7 +1,7 @@
 # The commands of the project. `make help` lists them.
 PYTHON ?= python3
 BIN := .venv/bin
-export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PATH := $(CURDIR)/$(BIN):$(abspath $(dir $(lastword $(MAKEFILE_LIST))))/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 # DVC writes dvc.lock and its rwlock in place; a kill at that moment leaves a file that it cannot read
 RWLOCK = "$$(git rev-parse --show-toplevel)/.dvc/tmp/rwlock"

@@ -48,6 +48,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--counts", type=int, nargs="*", default=[1000, 10_000, 100_000])
     parser.add_argument("--out", type=Path, default=RESULTS)
     given = parser.parse_args(arguments)
+    given.out.mkdir(exist_ok=True, parents=True)
     scale = {"low": 0.0, "high": 1.0, "higher_better": True}
     card = {"size": 36, "aspect": "squash", "scale": scale, "method": "zero_shot"}
     rows = []

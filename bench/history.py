@@ -59,6 +59,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--images", type=int, default=600)
     parser.add_argument("--out", type=Path, default=ROOT / "bench/results")
     given = parser.parse_args(arguments)
+    given.out.mkdir(exist_ok=True, parents=True)
     versions, rows = {"old": given.old.resolve(), "new": ROOT}, []
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder, "model.safetensors")

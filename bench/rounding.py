@@ -33,7 +33,7 @@ def perturbed(backbone: Backbone, seed: int) -> Backbone:
     """The backbone with every weight but those of a frozen stem multiplied by 1 + NOISE z, z standard normal."""
     generator = torch.Generator().manual_seed(seed)
     weights = {
-        n: w if n.startswith(PREFIX) else w * (1 + NOISE * torch.randn(w.shape, generator=generator))
+        n: w if n.startswith(PREFIX) else w * (1 + NOISE * torch.randn(w.shape, generator=generator).to(w.device))
         for n, w in sorted(backbone.weights.items())
     }
     return replace(backbone, weights=weights)

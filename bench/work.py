@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,23 +33,14 @@ from grmp.finetune import loop
 from grmp.finetune.gradient_rules import regularize
 from grmp.finetune.loop import finetune
 from grmp.finetune.types import TEACHER_SCENE, SplitData, Subset, Texts
-from grmp.params import Adapt, Tune, Variant
+from grmp.params import Adapt, Tune, load
 from grmp.pretrain import meta
 from tests.golden import weights
 
 VIT_B16 = Shape(512, 224, 16, 768, 12, 12, 512, 12, 8, True, "imagenet")
 PROMPTS, TUNED, RATE, STRENGTH, DROPOUT = 100, 4, 1e-3, 5.0, 0.1
-SCENES = ["animal", "cityscape", "human", "indoor", "landscape", "night", "plant", "still_life", "others"]
-RELEASED = Variant(
-    protocol="published",
-    reset="never",
-    query="inner",
-    outer="average",
-    order=0,
-    inner="adam",
-    inner_rate=1e-4,
-    outer_rate=1e-2,
-)
+PAPER = load(Path(__file__).parents[1] / "params.yaml").under("published")
+RELEASED, SCENES = PAPER.variants["reptile_published"], PAPER.adapt.scenes
 
 
 @dataclass(frozen=True)
@@ -111,22 +103,10 @@ def published_schedule(s: Setting, epochs: int) -> tuple[Tune, Adapt]:
     method = Tune(
         kind="tune", label="", prompts="random", train=["context", "blocks"], rule="published", strength=STRENGTH
     )
-    settings = Adapt(
-        **{
-            "tuned_blocks": TUNED,
-            "learning_rate": RATE,
-            "momentum": 0.0,
-            "weight_decay": 1e-4,
-            "batch": 192,
-            "batch_synthetic": 192,
-            "prompt_dropout": 0.0,  # the plain recipe has none in fine-tuning, and results are compared
-        },
-        **{"epochs": epochs, "angle_every": 1, "evaluate_every": 5, "patience": epochs, "select": "test"},
-        **{"label_scale": "database", "batches": "remainder", "crops": "batch", "views": 0},
-        **{"precision": s.precision, "temperature": 1.0, "scenes": SCENES, "seed": 2024, "lora_rank": 8},
-        **{"cache_gb": "auto", "splits_at_once": 0, "threads": torch.get_num_threads(), "device": s.device.type},
-    )
-    return method, settings
+    # the plain recipe has no dropout in fine-tuning, and results are compared
+    changed = {"epochs": epochs, "patience": epochs, "label_scale": "database", "views": 0, "prompt_dropout": 0.0}
+    here = {"precision": s.precision, "threads": torch.get_num_threads(), "device": s.device.type}
+    return method, PAPER.adapt.model_copy(update=changed | here)
 
 
 def evaluation(s: Setting) -> Work:

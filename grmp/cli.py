@@ -5,7 +5,6 @@ Every command does one thing, and imports what it needs only when it runs: ``grm
 
 import contextlib
 import json
-import os
 import shlex
 import sys
 from io import TextIOWrapper
@@ -45,6 +44,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 Protocol = Annotated[str, typer.Option(help="a protocol of params.yaml", show_default="the first one")]
 Model = Annotated[str, typer.Option(help="a file written by grmp train, or a shipped model (docs/models.md)")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
+INTERRUPTED = 130  # exit code after Ctrl-C
 DEFAULT = "photo"  # the model that scores unless another one is named
 
 
@@ -355,7 +355,7 @@ def export(
     from grmp.data.find import claim_output
     from grmp.use.export import export as run
 
-    claim_output(onnx)
+    claim_output(onnx, ".onnx")
     run(_model(model, "cpu"), onnx)
     print(f"{onnx}: {onnx.stat().st_size / 1e6:.1f} MB; docs/export.md shows how to use it")
 
@@ -397,8 +397,10 @@ def evaluate(
     if not found["differences"] and not as_json:
         print(f"not compared: no record of {against} here; compute it with: {key._replace(method=against).command}")
     if add:
-        run.add(loaded, params.parent, predictions, key, against, label)
-        print("added; update the tables and figures with: grmp collect && grmp notebooks")
+        with lock(params.parent, "external"):
+            run.add(loaded, params.parent, predictions, key, against, label)
+        where = sys.stderr if as_json else sys.stdout
+        print("added; update the tables and figures with: grmp collect && grmp notebooks", file=where)
 
 
 @app.command(epilog="Example: grmp rerun results/runs/sound/livec/grmp/50")
@@ -506,11 +508,10 @@ def main() -> None:
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
         app()
-    except KeyboardInterrupt:
-        print("interrupted; run the same command again to continue", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:
-        os._exit(1)
+    except SystemExit as end:  # typer's
+        if end.code == INTERRUPTED:
+            print("interrupted; run the same command again to continue", file=sys.stderr)
+        raise
     except (UserError, OSError) as error:
         text = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
         print("error:", " ".join(text.splitlines()), file=sys.stderr)  # names may have several lines

@@ -24,6 +24,11 @@ def cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def tf32() -> bool:
+    """Whether the user allows TF32 on GPUs, which has 10 bits of mantissa and is torch's default for convolutions."""
+    return os.environ.get("GRMP_TF32") == "1"
+
+
 def find_device(wanted: str) -> "torch.device":
     """The device called auto, cpu, cuda or cuda_deterministic. Raises UserError for another name, or if there is no GPU."""
     import torch
@@ -49,19 +54,20 @@ def choose_device(wanted: str, threads: int) -> "torch.device":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it is first used
     if deterministic != torch.are_deterministic_algorithms_enabled():  # the call imports torch's compiler: 150 MB
         torch.use_deterministic_algorithms(deterministic)
-    exact = os.environ.get("GRMP_TF32") != "1"  # TF32, torch's default for convolutions, has 10 bits of mantissa
+    exact = not tf32()
     torch.backends.cudnn.allow_tf32 = not exact
     torch.set_float32_matmul_precision("highest" if exact else "high")
     return find_device(wanted)
 
 
 def free_bytes(device: "torch.device") -> float:
-    """Free memory of the GPU, or of this machine."""
+    """Free memory of the GPU, with what torch holds without using it, or of this machine."""
     import psutil
     import torch
 
     if device.type == "cuda":
-        return float(torch.cuda.mem_get_info(device)[0])
+        idle = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return float(torch.cuda.mem_get_info(device)[0] + idle)
     return float(psutil.virtual_memory().available)
 
 

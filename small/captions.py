@@ -55,25 +55,13 @@ _RANGES = {
 
 
 @dataclass(frozen=True)
-class Wording:
-    """C captions of one wording."""
-
-    texts: tuple[str, ...]
-    tokens: Tensor  # (C, 77) int64
-
-
-def _wording(*texts: str) -> Wording:
-    return Wording(texts, tokenize(texts))
-
-
-@dataclass(frozen=True)
 class Captions:
     """Every caption by kind; ``known`` are the token ids that occur, in increasing order."""
 
-    nouns: tuple[Wording, ...]  # 1000 captions each
-    scenes: tuple[Wording, ...]  # 9
-    quality: Wording  # pairs in turn: good, bad, good, bad
-    distortions: tuple[Wording, ...]  # 8 kinds and the clean photograph
+    nouns: tuple[Tensor, ...]  # for each wording token ids (1000, 77)
+    scenes: tuple[Tensor, ...]  # (9, 77)
+    quality: Tensor  # (C, 77), pairs in turn: good, bad, good, bad
+    distortions: tuple[Tensor, ...]  # (9, 77): 8 kinds and the clean photograph
     known: Tensor
 
     def rows(self, tokens: Tensor) -> Tensor:
@@ -83,13 +71,13 @@ class Captions:
 
 def captions() -> Captions:
     """All captions, in a fixed order."""
-    nouns = tuple(_wording(*(t.format(noun) for noun in NOUNS)) for t in _CONTENT)
-    scenes = tuple(_wording(*(t.format(scene) for scene in SCENES)) for t in _CONTENT)
+    nouns = tuple(tokenize([t.format(noun) for noun in NOUNS]) for t in _CONTENT)
+    scenes = tuple(tokenize([t.format(scene) for scene in SCENES]) for t in _CONTENT)
     pairs = [t.format(word) for t in _QUALITY for pair in _PAIRS for word in pair]
-    quality = _wording(*pairs, *(text for pair in _ANTONYMS for text in pair))
+    quality = tokenize([*pairs, *(text for pair in _ANTONYMS for text in pair)])
     words = [*_WORDS.values(), CLEAN_WORD]
-    distortions = tuple(_wording(*(t.format(word) for word in words)) for t in _DISTORTED)
-    everything = [w.tokens.flatten() for w in (*nouns, *scenes, quality, *distortions)]
+    distortions = tuple(tokenize([t.format(word) for word in words]) for t in _DISTORTED)
+    everything = [tokens.flatten() for tokens in (*nouns, *scenes, quality, *distortions)]
     return Captions(nouns, scenes, quality, distortions, torch.cat(everything).unique())
 
 

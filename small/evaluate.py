@@ -17,7 +17,7 @@ from tqdm import tqdm
 from grmp.data.simulated.distortions import LEVELS, distort
 from grmp.finetune import scorer
 from grmp.metrics import bootstrap
-from small.photographs import biq2021, read
+from small.photographs import biq2021, held_out, read
 
 RESAMPLES = 1000
 KINDS = ("gaussian_blur", "white_noise", "jpeg")
@@ -70,6 +70,9 @@ def evaluate(name: str, biq: Path | None, challenge: Path | None, read_test: boo
         paths, mos = livec(challenge)
         out["LIVE Challenge"] = measured(score(paths), mos)
     if biq:
+        train = biq2021(biq, "train")
+        rows = np.flatnonzero(held_out(len(train.paths)))
+        out["BIQ2021 held out"] = measured(score([train.paths[i] for i in rows]), train.mos[rows])
         out["pairs of levels"] = agreement(score, biq)
         if read_test:
             test = biq2021(biq, "test")

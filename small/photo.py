@@ -23,7 +23,6 @@ from grmp.clip.model import Tensors
 from grmp.finetune import trust
 from grmp.finetune.scorer import HEAD, TEXT
 from small import packing
-from small.captions import captions
 from small.photographs import SIDE, VERSIONS
 from small.train import SHAPE, Data, Trainer, correlation_loss, embed, export, ranking_loss
 
@@ -109,8 +108,8 @@ def train_head(data: Data, rows: np.ndarray, groups: np.ndarray, s: Settings = S
 def make(trainer: Trainer, second: Tensors, stem_tensors: Tensors) -> tuple[Tensors, dict[str, Any]]:
     """Tensors and card of the scorer, from a trained `small-rated` and the second head."""
     data, p, out = trainer.data, trainer.average, trainer.out
-    quality = captions().quality
-    text = clip.PromptedCLIP(p, SHAPE).text(trainer.captions.rows(quality.tokens)).unflatten(0, (-1, 2)).mean(0)
+    quality = trainer.captions.rows(trainer.captions.quality)
+    text = clip.PromptedCLIP(p, SHAPE).text(quality).unflatten(0, (-1, 2)).mean(0)
     everything = np.array_split(np.arange(data.count), max(1, data.count // 50))
     both = torch.cat([clip.logits(p, embed(p, data, data.clean(0, part)), text) for part in everything])
     odds = torch.stack([both[:, 0] - both[:, 1], head(second, pooled(data.views[0]))], dim=1)

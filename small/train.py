@@ -2,7 +2,7 @@
 
     small         no human rating: content from EfficientNet-Lite0's ImageNet classes, quality from the order of distorted
                   versions of a photograph (as QualiCLIP, Agnolucci et al., arXiv 2403.11176, along antonym prompts)
-    small-rated   the same, and quality also from the MOS of BIQ2021's 10,000 training photographs
+    small-rated   the same, and quality also from the MOS of 9,000 of BIQ2021's 10,000 training photographs
 
 Images and captions are matched as in CLIP (Radford et al. 2021) by cross-entropy over scaled cosines; a caption can be
 true of many images, so that targets are soft. A step reads a batch of photographs and all versions of a few others.
@@ -69,7 +69,6 @@ class Settings:
     w_rank: float = 0.5
     w_words: float = 0.3
     seed: int = 0
-    all_photographs: bool = False  # False: without the held-out 1,000
 
 
 PRESETS = {
@@ -221,9 +220,8 @@ class Trainer:
             betas=(0.9, 0.98),
         )
         out = held_out(data.count)
-        keep = np.ones(data.count, bool) if settings.all_photographs else ~out
-        self.rows, self.out = np.flatnonzero(keep), np.flatnonzero(out)
-        self.groups = np.flatnonzero(keep[: data.groups])
+        self.rows, self.out = np.flatnonzero(~out), np.flatnonzero(out)
+        self.groups = np.flatnonzero(~out[: data.groups])
         self.groups_out = np.flatnonzero(out[: data.groups])
         self.steps = len(self.rows) // settings.batch
         self.epoch, self.history, self.seconds = 0, [], 0.0
@@ -252,7 +250,6 @@ class Trainer:
             "deviation": self.data.deviation,
             "pooled_mean": self.data.pooled_mean,
             "pooled_deviation": self.data.pooled_deviation,
-            "known": self.captions.known,
         }
 
     def save(self) -> None:
@@ -316,13 +313,13 @@ class Trainer:
         # the plain attention is the faster one for 50 tokens on a CPU
         with torch.autocast("cpu", torch.bfloat16, enabled=FAST), sdpa_kernel(SDPBackend.MATH):
             image = embed(p, data, features, kept, s.drop_pooled)
-            together = torch.cat([nouns.tokens[chosen], scenes.tokens, words.tokens, c.quality.tokens])
+            together = torch.cat([nouns[chosen], scenes, words, c.quality])
             text = clip.PromptedCLIP(p, SHAPE).text(c.rows(together))
-            drawn = clip.PromptedCLIP(p, SHAPE).text(c.rows(c.quality.tokens[6:8]), context)
+            drawn = clip.PromptedCLIP(p, SHAPE).text(c.rows(c.quality[6:8]), context)
         text = torch.cat([text, drawn])
         logits = p["logit_scale"].exp() * image.float() @ text.float().T
-        a, b = len(chosen), len(chosen) + len(scenes.tokens)
-        of_words, of_quality = logits[:, b : b + len(words.tokens)], logits[:, b + len(words.tokens) :]
+        a, b = len(chosen), len(chosen) + len(scenes)
+        of_words, of_quality = logits[:, b : b + len(words)], logits[:, b + len(words) :]
         score = of_quality[:, ::2] - of_quality[:, 1::2]  # (B, pairs) log-odds of the better text
         n = len(rows)
         parts = {

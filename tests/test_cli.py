@@ -64,6 +64,17 @@ def test_errors_are_one_line_and_exit_1(arguments, words, tmp_path, monkeypatch,
     assert [p.name for p in tmp_path.iterdir()] == ["params.yaml"]
 
 
+def test_ctrl_c_says_how_to_continue(monkeypatch, capsys):
+    def stopped(path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("grmp.cli.load", stopped)
+    monkeypatch.setattr("sys.argv", ["grmp", "backbone"])
+    with pytest.raises(SystemExit, match="130"):
+        main()
+    assert "interrupted; run the same command again to continue" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("group", [app, data])
 def test_every_command_has_an_example_that_it_understands(group: typer.Typer):
     for name, command in typer.main.get_command(group).commands.items():

@@ -1,23 +1,32 @@
 """The ``backbone`` stage: download CLIP's weights, or copy a CLIP that the package ships."""
 
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from grmp.clip import checkpoints
 from grmp.clip.model import MEAN_STD
+from grmp.code import code_digest
 from grmp.errors import UserError
-from grmp.files import write_json
+from grmp.files import read_json, sha256, write_json
 from grmp.params import Params, PretrainedBackbone
 
 
 def build(params: Params, root: Path, origin: Path | None = None) -> None:
     """Write models/backbone.safetensors and results/backbone.json; ``origin`` is a local file instead of the download.
 
-    Raises UserError if the settings name a shipped CLIP and ``origin`` is given.
+    Without ``origin``, open_clip's weights that are here already are kept: they may have come from a local file. Raises
+    UserError if the settings name a shipped CLIP and ``origin`` is given.
     """
-    settings = params.backbone
+    settings, asked = params.backbone, dict[str, Any]()
     if isinstance(settings, PretrainedBackbone):
         from grmp.clip.pretrained import fetch
 
+        # the pixel statistics are applied when images are read
+        asked = settings.model_dump(exclude={"normalize"}) | {"code": code_digest("grmp.clip.pretrained")}
+        if origin is None and (found := _here(root)) and found["asked"] == asked:
+            print(f"{found['name']}: already here")
+            return
         tensors, shape, card = fetch(settings, origin)
     else:
         from grmp.clip import shipped
@@ -35,4 +44,14 @@ def build(params: Params, root: Path, origin: Path | None = None) -> None:
     activation = "QuickGELU" if shape.quick_gelu else "GELU"
     print(f"{card['name']}: activation {activation}; pixels of mean {mean} and standard deviation {deviation}{used}")
     checkpoints.save(root / checkpoints.PATH, tensors, {"config": vars(shape)})
-    write_json(root / "results/backbone.json", card)
+    kept = {"asked": asked, "file": sha256(root / checkpoints.PATH)} if asked else {}
+    write_json(root / "results/backbone.json", card | kept)
+
+
+def _here(root: Path) -> dict[str, Any] | None:
+    """results/backbone.json of an earlier call, if the weights beside it are those that it wrote."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        card: dict[str, Any] = read_json(root / "results/backbone.json")
+        if card["asked"] and card["file"] == sha256(root / checkpoints.PATH):
+            return card
+    return None

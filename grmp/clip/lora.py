@@ -31,6 +31,6 @@ def start(weights: Tensors, names: list[str], rank: int, generator: torch.Genera
 
 
 def effective(p: Tensors) -> Tensors:
-    """``p`` with each adapted weight replaced by W + B A; the other tensors as they are."""
+    """``p`` with each adapted weight replaced by W + B A, without A and B; the other tensors as they are."""
     names = [n.removesuffix(A) for n in p if n.endswith(A)]
-    return p | {n: p[n] + p[n + B] @ p[n + A] for n in names}
+    return {n: t for n, t in p.items() if not n.endswith((A, B))} | {n: p[n] + p[n + B] @ p[n + A] for n in names}

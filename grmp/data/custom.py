@@ -45,9 +45,11 @@ def read(
         Side of the network's patches in pixels; smaller images get a remark.
     """
     table = _table(path)
-    if bounds and table.attrs.get("comparisons"):
-        print(f"{path}: comparisons have no rating scale; --scale, or that of the model to continue, is not used")
-        bounds = None
+    if table.attrs.get("comparisons"):
+        if bounds or not higher_better:
+            given = "--scale and --lower-is-better, or what the model to continue says of them, are not used"
+            print(f"{path}: comparisons have no rating scale; {given}")
+        bounds, higher_better = None, True
     low, high = bounds or (float(table["mos"].min()), float(table["mos"].max()))
     if bounds and not -np.inf < low < high < np.inf:
         raise UserError(f"--scale {low:g} {high:g}: give the lower end first; --lower-is-better turns the scale around")
@@ -83,7 +85,6 @@ def _table(path: Path) -> pd.DataFrame:
     """``image, mos`` and perhaps ``reference``, checked; sorted by image."""
     found = ratings.read(path)
     table = found[[name for name in ("image", "reference", "mos", "mos_std", "raters") if name in found]].copy()
-    tables.refuse(path, table["image"] == "", "has no image name")
     remedy = "give one mean rating per image, or call the column of raters 'rater'"
     tables.refuse(path, table["image"].duplicated(), f"rates an image a second time; {remedy}")
     if "reference" in table:

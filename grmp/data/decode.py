@@ -277,6 +277,7 @@ def why(error: Exception) -> str:
 
 # what decoders raise for files that are not whole
 FAULTS = (OSError, ValueError, SyntaxError, struct.error, EOFError, LookupError, ArithmeticError, RuntimeError)
+FAULTS += (TypeError, AttributeError)  # where a tag has another type than it should
 
 
 Found = tuple[dict[Path, Any], dict[Path, str]]  # files -> images, and the other files -> why there is none

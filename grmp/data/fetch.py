@@ -55,6 +55,8 @@ def fetch(name: str, raw: Path, origin: Path | None = None, min_rate: float = 0)
         Bytes per second below which the next source is tried.
     """
     entry = databases.get(name)
+    if entry.kind == "simulated" and origin is not None:
+        raise UserError(f"--from {origin}: {name} is rendered on this machine; leave out --from")
     folder, staging, path = raw / name, raw / f".{name}.partial", raw / f"{name}.json"
     code = code_digest("grmp.data.simulated.databases") if entry.kind == "simulated" else ""
     found = receipt(name, raw)
@@ -131,18 +133,18 @@ def _local(entry: Database, origin: Path, raw: Path, staging: Path) -> tuple[str
     inside = [path for path in inside if path == origin or path.name.lower().endswith((*ARCHIVES, *SCORES))]
     for path in inside:
         try:
-            _place(path, path.name, staging, entry)
+            _place(path, staging, entry)
         except SourceFailed as error:
             remedy = "get it again, or unpack it yourself and give the folder"
             raise UserError(f"--from {path}: it {error}; {remedy}") from None
     return f"from {origin}", [{"file": p.name, "size": p.stat().st_size, "sha256": sha256(p)} for p in inside]
 
 
-def _place(path: Path, name: str, staging: Path, entry: Database) -> None:
+def _place(path: Path, staging: Path, entry: Database) -> None:
     """Unpack an archive into ``staging``, or copy any other file there."""
-    if name.lower().endswith(SCORES):
+    if path.name.lower().endswith(SCORES):
         staging.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, staging / name)
+        shutil.copyfile(path, staging / path.name)
     else:
         unpack(path, staging, 2 * entry.disk + SLACK)
 
@@ -187,7 +189,7 @@ def _download(entry: Database, source: Source, raw: Path, staging: Path, min_rat
         stated = file.sha256 or seen.get(file.url, "")
         digest = _verified(file, target, stated, min_rate)
         try:
-            _place(target, name, staging, entry)
+            _place(target, staging, entry)
         except SourceFailed as error:
             target.unlink()
             raise SourceFailed(f"{name} {error}") from None
@@ -252,7 +254,7 @@ def check_disk(entries: list[Database], raw: Path) -> tuple[int, int]:
     The archives of a database are deleted before the next one is downloaded. Raises UserError if the disk has less free
     space than that.
     """
-    missing = [e for e in entries if not (raw / f"{e.name}.json").is_file() and not (raw / e.name).exists()]
+    missing = [e for e in entries if not (raw / e.name).exists()]
     down = sum(e.download for e in missing)
     begun = [folder for e in missing for folder in (raw / ".downloads" / e.name, raw / f".{e.name}.partial")]
     need = sum(e.disk for e in missing) + max((e.download for e in missing), default=0)

@@ -59,21 +59,25 @@ def find(given: Sequence[Path], left_out: Counter[str] | None = None) -> list[Pa
     return list(found.values())
 
 
-def claim_output(path: Path) -> None:
-    """Check that ``path`` can be written (`grmp.files.claim`) and is not an image or ratings of the user.
+def claim_output(path: Path, ending: str = "") -> None:
+    """Check that ``path`` can be written (`grmp.files.claim`) and is not an image, a video, a model or ratings of the user.
 
-    A shell that expands ``-o *.jpg`` names the first photograph. Raises UserError.
+    A shell that expands ``-o *.jpg`` names the first photograph. A binary file is replaced only if it has the ``ending`` of
+    what is written. Raises UserError.
     """
-    if path.is_file() and (path.name in RATINGS or is_image(path) or _has_ratings(path)):
+    if path.is_file() and (path.name in RATINGS or is_image(path) or _is_of_the_user(path, ending)):
         raise UserError(f"{path} exists and was not written by this command; name another file")
     claim(path)
 
 
-def _has_ratings(path: Path) -> bool:
-    """Whether the first line of a file names the columns of a table of ratings; no output of this package has them."""
+def _is_of_the_user(path: Path, ending: str) -> bool:
+    """Whether a file is binary with another ending, or begins with the columns of ratings, which no output of ours has."""
     with path.open("rb") as file:
-        columns = set(re.findall(r"\w+", file.readline(1000).decode(errors="replace").lower()))
-    return {"image", "mos"} <= columns or {"better", "worse"} <= columns
+        head = file.read(1000)
+    text = re.sub(r'^"?sep=.*\n\s*', "", head.decode(errors="replace").lower().lstrip())
+    columns = set(re.findall(r"\w+", text.partition("\n")[0]))
+    binary = b"\0" in head and path.suffix != ending  # also a table in UTF-16
+    return binary or {"image", "mos"} <= columns or {"better", "worse"} <= columns
 
 
 def tally(left_out: Counter[str]) -> str:

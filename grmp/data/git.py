@@ -28,6 +28,8 @@ def checkout(address: str, folder: Path, cache: Path, min_rate: float = 0, local
     url, _, commit = address.removeprefix(PREFIX).rpartition("@")
     slow = ("-c", f"http.lowSpeedLimit={min_rate:.0f}", "-c", "http.lowSpeedTime=60") if min_rate else ()
     folder.mkdir(parents=True)
+    for stray in cache.glob("*.lock"):  # of a git that was killed; the caller holds the lock of the database
+        stray.unlink()
     environment = os.environ | {"GIT_TERMINAL_PROMPT": "0"}
     if local:
         environment["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = str(local / "objects")
@@ -35,7 +37,18 @@ def checkout(address: str, folder: Path, cache: Path, min_rate: float = 0, local
     for words in (
         ("init", "--quiet", "--bare", str(cache)),
         *([] if local else [(*slow, f"--git-dir={cache}", "fetch", *shown, "--depth=1", url, commit)]),
-        (f"--git-dir={cache}", f"--work-tree={folder}", "checkout", *shown, "--force", commit, "--", "."),
+        (
+            "-c",
+            "core.autocrlf=false",
+            f"--git-dir={cache}",
+            f"--work-tree={folder}",
+            "checkout",
+            *shown,
+            "--force",
+            commit,
+            "--",
+            ".",
+        ),
     ):
         said = b""
         try:

@@ -36,6 +36,7 @@ def read(path: Path) -> pd.DataFrame:
         given = text[text[name] != ""] if name == "mos_std" else text  # no spread: one rating
         found[name] = tables.numbers(path, given, name)
         tables.refuse(path, found[name] < LEAST[name], f"'{name}' is below {LEAST[name]}", found[name])
+    tables.refuse(path, found["image"] == "", "has no image name")
     if "rater" not in found:
         return found
     tables.refuse(path, found["rater"] == "", "has no rater")

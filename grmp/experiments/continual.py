@@ -103,7 +103,7 @@ def steps(contexts: dict[str, RunContext], split: int, folder: Path) -> Iterator
         gate = Gate.fit({name: features(name, True) for name in seen}, params.continual.clusters, params.adapt.seed)
         for name in seen:
             found = {
-                "gate": gate.score(name, features(name, False), {n: scores((n,))[name] for n in seen}),
+                "gate": gate.score(features(name, False), {n: scores((n,))[name] for n in seen}),
                 "sequential": scores(*((n,) for n in seen))[name],
                 "joint": scores(seen)[name],
             }

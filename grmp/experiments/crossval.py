@@ -97,7 +97,7 @@ def train(
     """
     names = [*dict.fromkeys(n for n in against if folds and n != method), method]
     check(params, method, names)
-    claim_output(out)
+    claim_output(out, ".safetensors")
     everything = Splits(np.arange(len(rated.index))[None])
     start = begin(params, root, rated, draw_folds(rated.index, folds, params.splits.seed) if folds else everything)
     contexts = {name: context_of(start, name) for name in names}
@@ -279,7 +279,8 @@ def summary(found: pd.DataFrame, params: Params, method: str) -> str:
         lines.append(
             "The interval of this model includes 0 or lies below it: nothing shows that it can rank such images. Rate more."
         )
-    better = found["gain_high"].idxmin() if (found["gain_high"] < 0).any() else ""
+    kept = found.loc[[params.methods[name].kind in KINDS for name in found.index], "gain_high"]
+    better = kept.idxmin() if (kept < 0).any() else ""
     if better:
         lines.append(f"{label[better]} is better on these images; to keep it: --method {better}")
     return "\n".join([*lines, *found.attrs.get("remarks", ())])

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from grmp.code import code_digest
+from grmp.device import tf32
 from grmp.errors import UserError, reading
 from grmp.files import read_json, sha256, sha256_of
 from grmp.params import Params, RunKey
@@ -51,7 +52,7 @@ def parameters(params: Params, key: RunKey) -> dict[str, Any]:
         group, _, field = name.partition(".")
         values = getattr(params, group).model_dump(exclude=NOT_NUMBERS)
         used |= {field: values[field]} if field else {group: values}
-    return used
+    return used | ({"tf32": True} if tf32() else {})
 
 
 def inputs(params: Params, root: Path, key: RunKey) -> dict[str, str]:
@@ -83,7 +84,15 @@ def _known(path: Path, stage: str, view: str = "") -> str:
     if not path.is_file():
         raise UserError(f"{path} not found; create it with: dvc repro {stage}")
     with reading(path, f"recreate it with: dvc repro -f {stage}"):
-        return str(read_json(path)["views"][view]) if view else _digest(path, path.stat().st_mtime_ns)
+        if not view:
+            return _digest(path, path.stat().st_mtime_ns)
+        views = read_json(path)["views"]
+        if view not in views:
+            raise UserError(
+                f"{path.parent} has no images resized by {view}, which this protocol reads; name the database in a grid of "
+                f"run in params.yaml, then: dvc repro {stage}"
+            )
+        return str(views[view])
 
 
 def code(kind: str) -> str:

@@ -80,7 +80,11 @@ def check(params: Params, root: Path, keys: Iterable[RunKey]) -> None:
     def prepared(name: str, protocol: str) -> "tuple[int, Splits]":
         """Side of the images in pixels, and the splits."""
         found = dataset.load(root / "data/prepared" / name, params.under(protocol).data.resize)
-        return found.images.shape[-1], split_files.load(split_file(root, name, protocol), found.index["image"])
+        drawn = split_files.load(path := split_file(root, name, protocol), found.index["image"])
+        if drawn.count != params.splits.count:
+            counts = f"{drawn.count} splits, but splits.count is {params.splits.count}"
+            raise UserError(f"{path} has {counts}; run: dvc repro prepare@{name}")
+        return found.images.shape[-1], drawn
 
     @cache
     def backbone() -> "Backbone":

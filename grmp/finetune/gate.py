@@ -12,8 +12,6 @@ import numpy as np
 from scipy.spatial.distance import cdist
 from scipy.special import softmax
 
-from grmp.errors import UserError
-
 
 @dataclass(frozen=True)
 class Gate:
@@ -39,15 +37,7 @@ class Gate:
         near = [cdist(x, centres, "sqeuclidean").min(axis=1) for centres in self.centroids.values()]
         return np.asarray(softmax(-np.stack(near, axis=1) / self.spread, axis=1))
 
-    def score(self, database: str, x: np.ndarray, scores: dict[str, np.ndarray]) -> np.ndarray:
-        """Scores (N,) of images of ``database`` with the features ``x``, from those of the model of each database.
-
-        Raises UserError if the gate has not seen the database, or the scores of one of its models are missing.
-        """
-        for name, known in ((database, self.centroids), *((n, scores) for n in self.centroids)):
-            if name not in known:
-                raise UserError(
-                    f"the gate has no model of '{name}', only of {', '.join(known) or 'none'}; add it to continual.sequence"
-                )
+    def score(self, x: np.ndarray, scores: dict[str, np.ndarray]) -> np.ndarray:
+        """Scores (N,) of images with the features ``x``, from those of the model of each database."""
         each = np.stack([scores[name] for name in self.centroids], axis=1)
         return np.asarray((self.weights(x) * each).sum(axis=1))

@@ -188,7 +188,8 @@ class Finetuner:
         else:
             total = budget(settings, self.device)
             # test features are read again if epochs are chosen by them, or if several splits share them
-            again = by_test or (len(splits) > 1 and self.one_start)
+            visual = [{n: t for n, t in s.prompts.items() if n.startswith("visual.")} for s in splits]
+            again = by_test or len({checkpoints.digest(prompts, {}) for prompts in visual}) < len(splits)
             trained = FeatureStore(self.backbone, total / 2 if again else total)
             tested = FeatureStore(self.backbone, total / 2 if again else 0.0)
         trained_values = sum(t[0].numel() for t in self.tuned.values())

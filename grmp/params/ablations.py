@@ -14,6 +14,8 @@ def generate(name: str, ablation: Ablation, groups: dict[str, Any], methods: dic
     the methods are checked. Raises UserError if the base does not exist, or a generated method has the name of another
     one.
     """
+    if name in methods:
+        raise UserError(f"ablations.{name}: a method has this name, too; rename one of the two")
     base = methods.get(ablation.base)
     if not isinstance(base, dict) or base.get("kind") != "tune":
         raise UserError(f"ablations.{name}.base: '{ablation.base}' is not a method of kind tune")
@@ -53,4 +55,4 @@ def _text(value: Any) -> str:
     """A value as part of a name or a label."""
     if isinstance(value, list):
         return " / ".join(map(str, value))
-    return f"{value:g}" if isinstance(value, int | float) else str(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -124,6 +124,7 @@ class Params(Group):
     @model_validator(mode="after")
     def _names_exist(self) -> "Params":
         databases, pairs = self.data.databases, self.evaluate.pairs + self.report.parts
+        taught_by_clip = [name for name in self.tuned if getattr(self.methods[name], "teacher", "") == "clip"]
         of_databases, both = "(of data.databases)", self.pretrain.databases + self.inner_curves.databases
         named: list[tuple[str, Iterable[str], Iterable[str]]] = [
             (
@@ -135,7 +136,8 @@ class Params(Group):
             ("inner_curves.variants (of pretrain.variants)", self.inner_curves.variants, self.pretrain.variants),
             ("attribution.methods (of kind tune)", self.attribution.methods, self.tuned),
             (f"continual.sequence {of_databases}", self.continual.sequence, databases),
-            ("continual.method (of kind tune)", [self.continual.method], self.tuned),
+            # a teacher that knows all labels learns from one database
+            ("continual.method (of kind tune, with teacher: clip)", [self.continual.method], taught_by_clip),
             (f"pretrain.databases and inner_curves.databases {of_databases}", both, databases),
         ]
         for name, grid in self.run.grids().items():
@@ -211,8 +213,10 @@ def read(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is not valid YAML: {one_line(error, 300).replace(UNNAMED, '')}") from None
     parent = raw.pop("extends", None) if isinstance(raw, dict) else None
-    if not isinstance(raw, dict) or not all(isinstance(group, dict) for group in raw.values()):
+    if not isinstance(raw, dict):
         raise UserError(f"{path} has no settings; expected groups such as data, splits, adapt")
+    if empty := [name for name, group in raw.items() if not isinstance(group, dict)]:
+        raise UserError(f"{path}: '{empty[0]}' is no group of settings; write its keys below it, or remove it")
     if parent is None:
         return raw
     if not isinstance(parent, str) or (path.parent / parent).resolve() in (path.resolve(), *below):
@@ -329,5 +333,5 @@ def explain(error: ValidationError, raw: Any, within: str = "") -> str:
     elif first["type"] == "value_error":
         line = f"{key.rstrip('.')}: {first['ctx']['error']}".removeprefix(": ")
     else:
-        line = f"key '{key}': {first['msg'].lower()}, got {reprlib.repr(given)}"
+        line = f"key '{key}': {first['msg'][:1].lower()}{first['msg'][1:]}, got {reprlib.repr(given)}"
     return one_line(line, 500) + (f" (and {len(rest)} more)" if rest else "")

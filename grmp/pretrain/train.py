@@ -27,7 +27,7 @@ from grmp.code import code_digest
 from grmp.data import databases, dataset
 from grmp.data.crops import Images, place
 from grmp.data.dataset import Dataset
-from grmp.device import choose_device, cpus
+from grmp.device import choose_device, cpus, tf32
 from grmp.errors import UserError
 from grmp.files import sha256_of, whole, write_text
 from grmp.params import Params, Pretrain, Triplets, Variant
@@ -250,7 +250,7 @@ def _identity(params: Params, name: str, loaded: dict[str, list[Dataset]], backb
         "normalize": params.backbone.normalize,
         "code": code_digest("grmp.pretrain.train"),
     }
-    return sha256_of(used)
+    return sha256_of(used | ({"tf32": True} if tf32() else {}))
 
 
 def _up_to_date(path: Path, identity: str) -> bool:

@@ -132,6 +132,8 @@ def incomparable(params: Params, a: Run, b: Run) -> str:
         both = name in a.inputs and name in b.inputs  # a method of others has no backbone
         if both and a.inputs[name] != b.inputs[name]:
             return f"another {name}"
+    if a.inputs.keys() & b.inputs.keys() >= {"backbone"} and a.parameters.get("tf32") != b.parameters.get("tf32"):
+        return "another precision (GRMP_TF32)"
     own = {key for run in (a, b) for key in getattr(params.methods[run.method], "set", {})}
     for group in sorted((set(a.parameters) & set(b.parameters)) - {"method", "teacher"}):
         one, other = (run.parameters[group] for run in (a, b))

@@ -150,7 +150,8 @@ def application(session: Session) -> FastAPI:
 
     @app.get("/next")
     def following(rater: str) -> dict[str, Any]:
-        plan, at = session.schedule(rater), session.position(rater)
+        with session.lock:
+            plan, at = session.schedule(rater), session.position(rater)
         coming = [name for name, _ in plan[at : at + 2]]
         now = {"image": coming[0], "address": address(coming[0])} if coming else {"image": None}
         return {"position": at, "total": len(plan), **now, "ahead": [address(name) for name in coming[1:]]}

@@ -43,6 +43,9 @@ def frames(path: Path, count: int) -> Iterator[tuple[float, np.ndarray]]:
     capture = cv2.VideoCapture(name)
     try:
         total, rate = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), capture.get(cv2.CAP_PROP_FPS) or 1.0
+        if capture.isOpened() and total < 1:  # as browsers record: no duration is stated
+            total = sum(1 for _ in iter(capture.grab, False))
+            capture.open(name)
         if not capture.isOpened() or total < 1:
             raise UserError(f"{printable(path)}: not a video that can be decoded, or it has no frames")
         wanted = set(np.linspace(0, total - 1, min(count, total)).round().astype(int).tolist())

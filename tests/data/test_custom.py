@@ -39,6 +39,20 @@ def test_pictures_are_found_below_the_table_in_the_order_of_their_names(table: P
     assert read(table, 8, "squash", (0, 10), higher_better=False).index["quality"][0] == pytest.approx(0.9)
 
 
+def test_the_better_image_of_a_comparison_is_better_whatever_the_scale(table: Path, capsys):
+    rows = [f"p{i:02}.png,p{i - 1:02}.png" for i in range(1, COUNT)]
+    table.write_text("\n".join(["better,worse", *rows]))
+    quality = read(table, 8, "squash", None, higher_better=False).index["quality"]
+    assert quality.is_monotonic_increasing
+    assert "--lower-is-better, or what the model to continue says of them, are not used" in capsys.readouterr().out
+
+
+def test_errors_in_votes_name_their_line(table: Path):
+    table.write_text("image,rater,mos\np00.png,a,1\n,a,2\n")
+    with pytest.raises(UserError, match="line 3: has no image name"):
+        read(table, 8, "squash", None, higher_better=True)
+
+
 def change(table: Path, text: str, into: str) -> None:
     table.write_text(table.read_text().replace(text, into))
 

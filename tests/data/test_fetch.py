@@ -96,6 +96,11 @@ def test_resized_copy_is_not_accepted(toy, site, tmp_path):
         prepare("toy", tmp_path / "raw", tmp_path / "out", 8, "squash")
 
 
+def test_a_simulated_database_has_no_other_origin(tmp_path):
+    with pytest.raises(UserError, match="sim_wild is rendered on this machine; leave out --from"):
+        fetch.fetch("sim_wild", tmp_path / "raw", tmp_path)
+
+
 def test_simulated_database_is_rendered_again_when_its_code_changes(tmp_path, monkeypatch):
     from grmp.data.simulated import databases as simulated
 
@@ -194,6 +199,10 @@ def test_full_disk_is_reported_before_the_first_byte(toy, tmp_path, monkeypatch)
     begun.unlink()
     (tmp_path / "raw/toy").mkdir()  # by hand: it is accepted as it is
     assert fetch.check_disk([toy], tmp_path / "raw") == (0, 0)
+    (tmp_path / "raw/toy").rmdir()
+    (tmp_path / "raw/toy.json").touch()  # a receipt without its database
+    with pytest.raises(UserError, match="toy: needs"):
+        fetch.check_disk([toy], tmp_path / "raw")
 
 
 def test_from_archive_folder_and_folder_of_archives(toy, tmp_path):

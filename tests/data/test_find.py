@@ -81,8 +81,14 @@ def test_an_output_never_replaces_photographs_or_ratings(tmp_path: Path):
     (tmp_path / "ratings.csv").write_text("image,mos\n")
     (tmp_path / "mine.csv").write_text('"Image";"MOS"\n')
     (tmp_path / "pairs.csv").write_text("better,worse\n")
-    for name in ("a.jpg", "ratings.csv", "mine.csv", "pairs.csv"):
+    (tmp_path / "table.csv").write_text("image,mos\n", encoding="utf-16")
+    (tmp_path / "excel.csv").write_text("sep=;\n\nimage;mos\n")
+    (tmp_path / "clip.mp4").write_bytes(b"\0\0\0\x20ftypisom")
+    (tmp_path / "mine.safetensors").write_bytes(b"\x40\0\0\0\0\0\0\0{}")
+    ratings = ("ratings.csv", "mine.csv", "pairs.csv", "table.csv", "excel.csv")
+    for name in ("a.jpg", *ratings, "clip.mp4", "mine.safetensors"):
         with pytest.raises(UserError, match="was not written by this command"):
             claim_output(tmp_path / name)
     (tmp_path / "scores.csv").write_text("image,quality,percentile,predicted_rating,low,high\n")
     claim_output(tmp_path / "scores.csv")  # of a former call
+    claim_output(tmp_path / "mine.safetensors", ".safetensors")

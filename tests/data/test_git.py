@@ -13,7 +13,7 @@ from tests.data import layouts
 @pytest.fixture
 def repository(tmp_path: Path) -> tuple[str, str]:
     """Address of a commit, and its tree's id."""
-    files = {"a b.txt": b"x", "a/c.bin": bytes(1000), "a.d/e": b"", "a/f/g": b"1"}
+    files = {"a b.txt": b"x\n", "a/c.bin": bytes(1000), "a.d/e": b"", "a/f/g": b"1"}
     commit, tree = layouts.commit(files, tmp_path / "origin")
     return f"git+file://{tmp_path}/origin/.git@{commit}", tree
 
@@ -24,6 +24,16 @@ def test_checkout_has_gits_id(repository, tmp_path):
     assert git.tree_id(tmp_path / "out") == tree
     (tmp_path / "out/a b.txt").chmod(0o755)
     assert git.tree_id(tmp_path / "out") != tree
+
+
+def test_neither_the_users_settings_nor_a_killed_git_matter(repository, tmp_path, monkeypatch):
+    address, tree = repository
+    (tmp_path / "config").write_text("[core]\n\tautocrlf = true\n")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "config"))
+    git.checkout(address, tmp_path / "one", tmp_path / "cache")
+    (tmp_path / "cache/index.lock").touch()
+    git.checkout(address, tmp_path / "two", tmp_path / "cache")
+    assert git.tree_id(tmp_path / "one") == git.tree_id(tmp_path / "two") == tree
 
 
 def test_a_terminal_shows_the_progress(repository, tmp_path, monkeypatch, capsys):

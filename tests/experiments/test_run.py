@@ -85,6 +85,12 @@ def test_runs_of_one_process_share_features_of_a_stem_and_change_no_byte(tmp_pat
     assert copies.records(file.parent) == copies.records(apart.parent)
 
 
+def test_splits_that_are_not_drawn_yet_are_named_before_any_run(world):
+    edit(world, splits={"count": 99})
+    with pytest.raises(UserError, match=r"sound\.csv has \d+ splits, but splits.count is 99; run: dvc repro prepare@"):
+        sweep.sweep(world)
+
+
 def test_a_cut_table_is_computed_again(world):
     loaded, key = params.load(world), RunKey("sound", "target", "ridge", 6)
     run(loaded, world.parent, key, progress=False)

@@ -15,14 +15,17 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.faults.copies import strays
-from tests.pipeline.tiny import called, clone, environment
+from tests.pipeline.tiny import clone, environment
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(5400)]
 KILLS = 30
 
 
 def recover(folder: Path) -> None:
-    called(folder, "make", "-s", "-f", str(ROOT / "Makefile"), "recover")
+    """In a shell in which the environment of the project is not active."""
+    found = environment(folder)
+    found["PATH"] = found["PATH"].removeprefix(f"{ROOT / '.venv/bin'}{os.pathsep}")
+    subprocess.run(["make", "-s", "-f", str(ROOT / "Makefile"), "recover"], cwd=folder, env=found, check=True)
 
 
 def start(folder: Path) -> subprocess.Popen:

@@ -62,9 +62,9 @@ def test_every_imagenet_class_is_in_one_scene():
 
 def test_pruned_tokens_keep_the_end_of_text():
     c = captions.captions()
-    rows = c.rows(c.quality.tokens)
+    rows = c.rows(c.quality)
     assert rows.max() == len(c.known) - 1
-    torch.testing.assert_close(rows.argmax(-1), c.quality.tokens.argmax(-1))
+    torch.testing.assert_close(rows.argmax(-1), c.quality.argmax(-1))
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ def test_features_training_and_packing(biq2021, tmp_path, monkeypatch):
     second = photo.train_head(data, whole.rows, whole.groups)
     tensors, card = photo.make(whole, second, network.stem)
     joined = scorer.QualityModel(clip.PromptedCLIP(tensors, train.SHAPE), tensors.pop(scorer.TEXT))
-    rows = whole.captions.rows(whole.captions.quality.tokens)
+    rows = whole.captions.rows(whole.captions.quality)
     text = clip.PromptedCLIP(whole.average, train.SHAPE).text(rows).unflatten(0, (-1, 2)).mean(0)
     grid = stem.features(tensors, x)
     both = clip.logits(whole.average, train.embed(whole.average, data, grid.flatten(2).mT), text)

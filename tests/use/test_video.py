@@ -41,6 +41,24 @@ def test_frames_are_at_equal_distances_and_rgb(clip: Path):
     assert len(list(frames(clip.rename(clip.with_name(os.fsdecode(b"caf\xe9\n.avi"))), 100))) == 20
 
 
+def test_a_video_without_a_stated_duration_is_counted(clip: Path, monkeypatch: pytest.MonkeyPatch):
+    """As a browser records; OpenCV says -9e16 frames."""
+    whole, capture = [seconds for seconds, _ in frames(clip, 5)], cv2.VideoCapture
+
+    class Unstated:
+        def __init__(self, name):
+            self.of = capture(name)
+
+        def get(self, what):
+            return -9.2e16 if what == cv2.CAP_PROP_FRAME_COUNT else self.of.get(what)
+
+        def __getattr__(self, name):
+            return getattr(self.of, name)
+
+    monkeypatch.setattr(cv2, "VideoCapture", Unstated)
+    assert [seconds for seconds, _ in frames(clip, 5)] == whole
+
+
 def test_a_video_is_the_mean_of_its_frames(clip: Path, tmp_path: Path):
     model, out = load("small-rated", "cpu"), tmp_path / "clips.csv"
     score([clip], "small-rated", 4, "cpu", out)

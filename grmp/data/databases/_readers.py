@@ -35,11 +35,6 @@ def matlab(path: Path, name: str) -> np.ndarray:
     return value.astype(np.float64)
 
 
-def words(path: Path, *columns: str) -> pd.DataFrame:
-    """A text file without a header, columns separated by spaces."""
-    return pd.read_csv(path, sep=r"\s+", header=None, names=list(columns), dtype={"name": str})
-
-
 def mean_of_votes(table: pd.DataFrame) -> pd.Series:
     """MOS from the counts or shares ``c1`` to ``c5`` of the five answers."""
     return sum((i * table[f"c{i}"] for i in range(1, 6)), start=pd.Series(0.0, index=table.index))

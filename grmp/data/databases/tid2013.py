@@ -7,7 +7,7 @@ import pandas as pd
 
 from grmp.data.databases._entry import Database, Files, Name, Scores, numbered
 from grmp.data.databases._mirrors import OLD, pyiqa, pyiqa_table, waterloo, waterloo_list
-from grmp.data.databases._readers import mirror_list, mirror_table_without_sets, words
+from grmp.data.databases._readers import mirror_list, mirror_table_without_sets
 
 TYPES = numbered(
     "additive noise,color noise,correlated noise,masked noise,high frequency noise,impulse noise,quantization noise,"
@@ -22,7 +22,9 @@ def mos_with_names(files: Files) -> pd.DataFrame | None:
     """``<mos> <name>`` per line, and the standard deviations in the same order in mos_std.txt."""
     if "mos_with_names.txt" not in files:
         return None
-    table = words(files["mos_with_names.txt"], "mos", "name")
+    table = pd.read_csv(
+        files["mos_with_names.txt"], sep=r"\s+", header=None, names=["mos", "name"], dtype={"name": str}
+    )
     if "mos_std.txt" in files:
         std = [float(x) for x in files["mos_std.txt"].read_text().split()]
         table["mos_std"] = std if len(std) == len(table) else np.nan
