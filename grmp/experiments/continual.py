@@ -95,7 +95,7 @@ def steps(contexts: dict[str, RunContext], split: int, folder: Path) -> Iterator
     def features(name: str, labelled: bool) -> np.ndarray:
         ctx = contexts[name]
         rows = ctx.splits.train(split, ctx.shots) if labelled else ctx.splits.test(split)
-        return embeddings(ctx, ctx.inputs(ctx.source))[rows].numpy()
+        return embeddings(ctx, ctx.inputs(ctx.source), rows).numpy()
 
     names = tuple(contexts)
     for step, new in enumerate(names):

@@ -198,7 +198,7 @@ def learn(ctx: RunContext, name: str) -> QualityModel:
         return QualityModel.of(ctx.backbone.weights, clip.shape, tokenize(method.templates))
     assert isinstance(method, ridge.Ridge)  # one of KINDS
     rows = ctx.splits.train(0, None)
-    x = embeddings(ctx, ctx.source.images)[rows].numpy().astype(np.float64)
+    x = embeddings(ctx, ctx.source.images, rows).numpy().astype(np.float64)
     weights, intercept = ridge.fit(x, ctx.quality[rows], method, ctx.weights[rows])
     return QualityModel(clip, torch.tensor([*weights, intercept], dtype=torch.float32, device=ctx.device))
 

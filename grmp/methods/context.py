@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -96,8 +96,8 @@ def each(one: Callable[[int], SplitResult]) -> Splitwise:
     return lambda numbers: [one(i) for i in numbers]
 
 
-def embeddings(ctx: RunContext, images: np.ndarray) -> torch.Tensor:
-    """Unit-length embeddings (N, E) of the centre crops of ``images`` by the backbone without prompts, on the CPU."""
+def embeddings(ctx: RunContext, images: np.ndarray, rows: Iterable[int] | None = None) -> torch.Tensor:
+    """Unit-length embeddings (N, E) of the centre crops of images by the backbone without prompts, on the CPU."""
     from grmp.data.crops import centre
 
     clip = ctx.backbone
@@ -106,4 +106,4 @@ def embeddings(ctx: RunContext, images: np.ndarray) -> torch.Tensor:
         return clip.map(clip.image, images, np.array([row for row, *_ in crops]))
 
     get = ctx.features.cached(("embedding", id(images)), lambda: compute) if ctx.features else compute
-    return get(centre(range(len(images)), 0))
+    return get(centre(range(len(images)) if rows is None else rows, 0))
