@@ -275,9 +275,11 @@ def why(error: Exception) -> str:
     return reason if isinstance(error, Unsupported) or getattr(error, "errno", None) else f"corrupt: {reason}"
 
 
-# what decoders raise for files that are not whole
-FAULTS = (OSError, ValueError, SyntaxError, struct.error, EOFError, LookupError, ArithmeticError, RuntimeError)
-FAULTS += (TypeError, AttributeError)  # where a tag has another type than it should
+# what decoders raise for files that are not whole; the last two where a tag has another type than it should
+FAULTS = (
+    *(OSError, ValueError, SyntaxError, struct.error, EOFError, LookupError, ArithmeticError, RuntimeError),
+    *(TypeError, AttributeError),
+)
 
 
 Found = tuple[dict[Path, Any], dict[Path, str]]  # files -> images, and the other files -> why there is none

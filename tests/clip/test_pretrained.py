@@ -122,7 +122,7 @@ def test_any_plain_vit_by_name_from_a_file(tmp_path, caplog):
     assert {"name": "ViT-toy-16 (own weights)", "source": path.name, "sha256": sha256(path)}.items() <= card.items()
     build(params.load(tmp_path / "params.yaml"), tmp_path)  # by the next `dvc repro`, which knows no file
     assert json.loads((tmp_path / "results/backbone.json").read_text()) == card
-    (tmp_path / checkpoints.PATH).write_bytes(b"cut")
+    (tmp_path / checkpoints.PATH).unlink()
     with pytest.raises(UserError, match="pass the weights as a file"):
         build(params.load(tmp_path / "params.yaml"), tmp_path)
     prompts = random_prompts(loaded.shape, 3, 0, 4, "layer", torch.Generator().manual_seed(0))
