@@ -107,6 +107,7 @@ def test_a_method_that_reads_more_than_its_labels_is_not_in_bold(world: Path, ch
     assert bold()[0] == [name == "grmp" for name in METHODS], "it has the highest median"
     with editing(world) as raw:
         raw["methods"]["grmp"] |= change
+        raw["continual"]["method"] = "meta"
     now, note = bold()
     assert now == [name == "meta" for name in METHODS]
     assert "are not in bold" in note
