@@ -208,6 +208,7 @@ def until(tab: Browser, expression: str, wanted: str) -> None:
 
 def status(tab: Browser, said: str) -> None:
     until(tab, "document.getElementById('progress').textContent", said)
+    until(tab, "String(state.image === null || shown)", "true")  # keys are for the image that is on the screen
 
 
 def start(tab: Browser, address: str, rater: str, width: int = 1200) -> None:
@@ -231,6 +232,7 @@ def test_a_keyboard_is_enough_and_every_key_is_saved_at_once(tab: Browser, serve
         return table.loc[table["rater"] == "Ann", "mos"].fillna(0).tolist()
 
     press(tab, "4")
+    tab.ask("rate(1)")  # at once: the answer, or the second image, is not there yet
     status(tab, "Image 2")
     assert votes() == [4]
     press(tab, "u")
