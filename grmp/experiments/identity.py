@@ -89,7 +89,7 @@ def _known(path: Path, stage: str, view: str = "") -> str:
         views = read_json(path)["views"]
         if view not in views:
             raise UserError(
-                f"{path.parent} has no images resized by {view}, which this protocol reads; name the database in a grid of "
+                f"{path.parent} has no images resized by {view}, as this protocol needs; name the database in a grid of "
                 f"run in params.yaml, then: dvc repro {stage}"
             )
         return str(views[view])

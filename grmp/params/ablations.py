@@ -15,7 +15,7 @@ def generate(name: str, ablation: Ablation, groups: dict[str, Any], methods: dic
     one.
     """
     if name in methods:
-        raise UserError(f"ablations.{name}: a method has this name, too; rename one of the two")
+        raise UserError(f"ablations.{name}: a method has the same name; rename one of the two")
     base = methods.get(ablation.base)
     if not isinstance(base, dict) or base.get("kind") != "tune":
         raise UserError(f"ablations.{name}.base: '{ablation.base}' is not a method of kind tune")

@@ -216,7 +216,7 @@ def read(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
     if not isinstance(raw, dict):
         raise UserError(f"{path} has no settings; expected groups such as data, splits, adapt")
     if empty := [name for name, group in raw.items() if not isinstance(group, dict)]:
-        raise UserError(f"{path}: '{empty[0]}' is no group of settings; write its keys below it, or remove it")
+        raise UserError(f"{path}: '{empty[0]}' is not a group of settings; write its keys below it, or remove it")
     if parent is None:
         return raw
     if not isinstance(parent, str) or (path.parent / parent).resolve() in (path.resolve(), *below):

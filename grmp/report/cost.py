@@ -9,7 +9,7 @@ from grmp.report.results import Results, at, title
 from grmp.report.table import Table, amount, in_print, join, missing_runs
 
 AXES = {"trained_values": "trained parameters", "seconds": "seconds per split", "memory": "peak GPU memory (MB)"}
-BESIDE = 1.3  # ratio of positions on a logarithmic axis at which two markers do not overlap
+BESIDE = 0.025  # of a logarithmic axis: at this distance two markers do not overlap
 
 
 def cost_table(results: Results) -> Table:
@@ -49,8 +49,8 @@ def cost_table(results: Results) -> Table:
 def cost_figure(results: Results, shots: int | str) -> Figure | None:
     """Median accuracy against trained parameters, seconds per split and, on a GPU, peak memory.
 
-    One column per database, or one per axis if there is a single database. Methods that train equally many parameters, to
-    two digits, are drawn side by side.
+    One column per database, or one per axis if there is a single database. Methods of equal cost, to two digits,
+    are drawn side by side.
     """
     keys, grid = ["database", "method", "shots"], results.grid
     cost = at(results.cost, protocol=results.params.protocol, shots=shots)
@@ -68,14 +68,13 @@ def cost_figure(results: Results, shots: int | str) -> Figure | None:
     figure, axes = panels(len(cells), 1.7, across, 0.16 * -(-len(grid.methods) // 3), sharey=True)
     for axis, (column, database) in zip(axes, cells, strict=True):
         part = both[both["database"] == database]
-        alike = part.groupby(part["trained_values"].map("{:.2g}".format))["method"]
-        beside = (alike.cumcount() - (alike.transform("size") - 1) / 2) * (column == "trained_values")
-        part = part.assign(x=part[column] * BESIDE**beside)
+        alike, values = part.groupby(part[column].map("{:.2g}".format))["method"], both[column].dropna()
+        beside = BESIDE * (alike.cumcount() - (alike.transform("size") - 1) / 2)
+        part = part.assign(x=part[column] * _log_scale(axis, values) ** beside)
         for name in grid.methods:
             here, style = part[part["method"] == name], styles[name] | {"linestyle": "none", "alpha": 0.8}
             axis.plot(here["x"], here["median"], **style)
             axis.vlines(here["x"], here["median_low"], here["median_high"], color=style["color"], linewidth=0.9)
-        _log_scale(axis, both[column].dropna())
         axis.set_xlabel(AXES[column])
         axis.set_title(title(database))
         if part.empty:
@@ -83,19 +82,23 @@ def cost_figure(results: Results, shots: int | str) -> Figure | None:
     return finished(figure, axes, "SRCC")
 
 
-def _log_scale(axis: Axes, values: pd.Series) -> None:
-    """A logarithmic axis that also shows 0 if it occurs."""
+def _log_scale(axis: Axes, values: pd.Series) -> float:
+    """A logarithmic axis, which also shows 0 if it occurs; returns its right end over its left one, or over the least value."""
     positive = values[values > 0]
     least, most = (float(positive.min()), float(positive.max())) if len(positive) else (1.0, 1.0)
     if len(positive) < len(values):
+        right = most * 3
         axis.set_xscale("symlog", linthresh=least, linscale=0.6)
-        axis.set_xlim(-0.3 * least, most * 3)
-        axis.set_xticks([0, *(10.0**p for p in range(12) if least <= 10.0**p <= most * 3)])
+        axis.set_xlim(-0.3 * least, right)
+        axis.set_xticks([0, *(10.0**p for p in range(12) if least <= 10.0**p <= right)])
+        axis.minorticks_off()
     else:
+        least, right = least / 1.6, most * 1.6
         axis.set_xscale("log")
-        axis.set_xlim(least / 1.6, most * 1.6)
-        if most < 50 * least:
+        axis.set_xlim(least, right)
+        if right < 128 * least:
             ticks = [m * 10.0**p for p in range(-6, 12) for m in (1, 2, 5)]
-            axis.set_xticks([t for t in ticks if least / 1.6 <= t <= most * 1.6])
+            axis.set_xticks([t for t in ticks if least <= t <= right])
             axis.xaxis.set_major_formatter("{x:g}")
             axis.minorticks_off()
+    return right / least

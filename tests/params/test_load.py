@@ -133,7 +133,7 @@ def continual(**values):
         ),
         (continual(method="ridge"), "continual.method (of kind tune, with teacher: clip): 'ridge' is not defined"),
         (continual(method="upper"), "continual.method (of kind tune, with teacher: clip): 'upper' is not defined"),
-        (lambda r: r.update(attribution=None), "'attribution' is no group of settings; write its keys below it"),
+        (lambda r: r.update(attribution=None), "'attribution' is not a group of settings; write its keys below it"),
         (
             continual(sequence=["live", "nowhere"]),
             "continual.sequence (of data.databases): 'nowhere' is not defined; known: ",
