@@ -80,6 +80,7 @@ def database(world: Path, name: str, references: int, kinds: list[str], seed: in
     info = {
         "name": name,
         "kind": "simulated",
+        "decoder": decode.versions(),
         "count": len(index),
         "range": [1.0, 5.0],
         "sha256": digests,

@@ -8,6 +8,7 @@ lower it. The embeddings are shown on their first two principal components.
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -75,12 +76,14 @@ def attribution(params: Params, root: Path, database: str) -> None:
     check(params, root, keys)
     for name, key in zip(settings.methods, keys, strict=True):
         context = open_context(params, root, key)
+        # the model of the last epoch is kept, whatever a protocol selects by
+        context = replace(context, params=context.params.changed({"adapt.select": "fixed"}))
         method, shape = context.params.methods[name], context.backbone.shape
         assert isinstance(method, Tune)  # checked when the settings are read
         texts, job = tune.split_data(context, method)
         data = job(settings.split)
         models.setdefault(BEFORE, QualityModel.of(context.backbone.weights | data.prompts, shape, texts.quality))
-        tensors = tune.tuned(context, name, texts, data, "choose another attribution.split")
+        tensors = tune.tuned(context, name, texts, data.untested(), "choose another attribution.split")
         models[name] = QualityModel.of(tensors, shape, texts.quality)
     rows = context.tested.test(settings.split)
     index, images = context.target.index.iloc[rows], context.target.images

@@ -17,6 +17,7 @@ import torch
 
 from grmp.clip import checkpoints, shipped, stem_cache
 from grmp.clip.model import tokenize
+from grmp.data import decode
 from grmp.data.custom import folds as draw_folds
 from grmp.data.dataset import Dataset, source_ids
 from grmp.data.find import claim_output
@@ -121,7 +122,7 @@ def train(
         "folds": folds,
         "comparison": found.reset_index().to_dict("records"),
         "remarks": found.attrs["remarks"],
-        "versions": {name: text for name, text in record.versions().items() if name != "python"},
+        "versions": {n: v for n, v in (record.versions() | decode.versions()).items() if n != "python"},
     }
     if folds:
         card |= trust.measure(rated.index["quality"].to_numpy(), scores[method], f"the {len(rated.index)} rated images")

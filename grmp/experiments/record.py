@@ -2,7 +2,7 @@
 
 ``run.json`` (:class:`Run`) states what was computed and from what, ``predictions.csv`` holds the scores, ``history.csv`` the
 training curves; docs/design.md describes keys and columns. A record may come from another machine, so reading one checks
-everything before a number is used. Splits of an unfinished run are kept in ``results/partial/<identity>/``.
+everything before a number is used. Splits of an unfinished run are kept in ``results/partial/<run>/``.
 """
 
 import platform
@@ -17,10 +17,9 @@ from typing import Annotated, Any, Literal
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from grmp.data import decode
 from grmp.errors import one_line
 from grmp.experiments.identity import RunIdentity
-from grmp.files import read_json, sha256, whole_folder, write_json
+from grmp.files import read_json, sha256, sha256_of, whole_folder, write_json
 from grmp.params import Name, Params, RunKey, Shots
 
 PACKAGES = ("grmp", "torch", "numpy", "scipy", "open_clip_torch")
@@ -103,9 +102,14 @@ class Record:
     history: pd.DataFrame  # split, epoch, learning_rate, task_loss, semantic_loss, angle_deg
 
 
-def partial(root: Path, identity: str) -> Path:
-    """Folder of the finished splits of an unfinished run."""
-    return root / "results/partial" / identity
+def partial(root: Path, name: str) -> Path:
+    """Folder of the finished splits of something unfinished."""
+    return root / "results/partial" / name
+
+
+def unfinished(root: Path, key: RunKey, identity: RunIdentity, device: str) -> Path:
+    """The same of a run. A record states one device and one set of versions, so another one begins anew."""
+    return partial(root, str(key)) / sha256_of([identity.digest, device, versions()])
 
 
 def write_split(folder: Path, split: int, result: FinishedSplit) -> None:
@@ -122,14 +126,23 @@ def read_split(folder: Path, split: int) -> FinishedSplit | None:
 
 
 def versions() -> dict[str, str]:
-    """The versions that a number may depend on, the decoders of images included."""
-    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES} | decode.versions()
+    """The versions that a number may depend on, apart from the decoders of images."""
+    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
 
 
 def write(
-    root: Path, key: RunKey, identity: RunIdentity, splits: Sequence[FinishedSplit], device: str, threads: int
+    root: Path,
+    key: RunKey,
+    identity: RunIdentity,
+    splits: Sequence[FinishedSplit],
+    device: str,
+    threads: int,
+    decoders: dict[str, str],
 ) -> None:
-    """Combine splits into a record; finished ones stay below results/partial until none is left that has to be tried again."""
+    """Combine splits into a record; finished ones stay below results/partial until none is left that has to be tried again.
+
+    ``decoders`` are the versions with which the images were prepared.
+    """
     each = [
         pd.DataFrame({"split": i, "image": s.image, "quality": s.quality, "score": s.score})
         for i, s in enumerate(splits)
@@ -146,7 +159,7 @@ def write(
             parameters=identity.parameters,
             inputs=identity.inputs,
             identity=identity.digest,
-            versions=versions(),
+            versions=versions() | decoders,
             device=device,
             threads=threads,
             seconds=[s.seconds for s in splits],
@@ -157,7 +170,7 @@ def write(
         )
         write_json(folder / "run.json", run.model_dump(by_alias=True))
     if all(s.status == "ok" for s in splits):
-        shutil.rmtree(partial(root, identity.digest), ignore_errors=True)
+        shutil.rmtree(partial(root, str(key)), ignore_errors=True)
 
 
 def read_run(folder: Path) -> Run | None:

@@ -79,6 +79,8 @@ def restore(params: Params, key: RunKey, recorded: dict[str, Any], threads: int)
         raise UserError(f"{key}: its record was written by a version with other settings ({reason})") from None
     now = identity.parameters(made, key)
     if different := sorted(k for k in now.keys() | recorded.keys() if now.get(k) != recorded.get(k)):
+        if different == ["tf32"]:
+            raise UserError(f"{key}: its record was computed {'with' if 'tf32' in recorded else 'without'} GRMP_TF32=1")
         names = plain(", ".join(different))
         raise UserError(f"{key}: its record was written by a version with other settings: {names}")
     return made

@@ -51,13 +51,15 @@ def run(
 
         check(params, root, [key])
         context = open_context(params, root, key)
-        splits = complete(context, key.method, record.partial(root, ident.digest), str(key), progress)
+        device = str(context.device)
+        splits = complete(context, key.method, record.unfinished(root, key, ident, device), str(key), progress)
         if ident.inputs != identity.inputs(params, root, key):
             raise UserError(f"{key}: an input was changed during the run; run it again")
         old = before.inputs if (before := record.read_run(key.folder(root))) else ident.inputs
         if changed := sorted(n for n in old.keys() | ident.inputs.keys() if old.get(n) != ident.inputs.get(n)):
             print(f"{key}: replaces a record that was computed from another {', '.join(changed)}", flush=True)
-        record.write(root, key, ident, splits, str(context.device), params.adapt.threads)
+        decoders = context.source.info["decoder"] | context.target.info["decoder"]
+        record.write(root, key, ident, splits, device, params.adapt.threads, decoders)
     failed = [i for i, result in enumerate(splits) if result.status != "ok"]
     for split in failed:
         print(f"{key}, split {split} {splits[split].status}")

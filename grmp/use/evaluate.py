@@ -112,7 +112,7 @@ def _write(place: Path, results: Results, file: Path, key: RunKey, ours: Record 
         FinishedSplit(**{name: part[name].tolist() for name in ("image", "quality", "score")})
         for _, part in rows.groupby("split")
     ]
-    record.write(place, key, found, finished, "external", 1)
+    record.write(place, key, found, finished, "external", 1, {})
 
 
 def _truth(results: Results, key: RunKey, ours: Record | None) -> tuple[pd.DataFrame, dict[str, str]]:

@@ -59,7 +59,7 @@ def test_a_sweep_of_which_a_worker_is_killed_has_the_bytes_of_a_local_one(cluste
     from tests.faults import copies
 
     def kill() -> None:
-        while not list((world.parent / "results/partial").glob("?" * 64)):
+        while not list((world.parent / "results/partial").glob("*/" + "?" * 64)):
             time.sleep(0.02)
         with distributed.Client(cluster) as client:
             pids = client.run(os.getpid)

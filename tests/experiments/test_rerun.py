@@ -117,6 +117,12 @@ def test_a_record_of_other_settings_is_refused(world):
         assert "\n" not in str(caught.value)
 
 
+def test_tf32_of_the_record_is_named(world, monkeypatch):
+    monkeypatch.setenv("GRMP_TF32", "1")
+    with pytest.raises(UserError, match=r"ridge-6: its record was computed without GRMP_TF32=1$"):
+        rerun(params.load(world), world.parent, folder(world, "ridge"))
+
+
 def test_the_command(world):
     done = CliRunner().invoke(app, ["rerun", str(folder(world, "ridge")), "--params", str(world)])
     assert done.exit_code == 0

@@ -1,5 +1,6 @@
 """What cannot be is named before any training; what a record says does not depend on what its process did before."""
 
+import json
 import os
 from dataclasses import replace
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ from grmp.cli import app
 from grmp.clip import checkpoints, shipped
 from grmp.data.splits import Splits
 from grmp.errors import UserError
-from grmp.experiments import identity, sweep
+from grmp.experiments import identity, record, sweep
 from grmp.experiments.record import is_current
 from grmp.experiments.run import chunk_size, complete, enough_images, run
 from grmp.finetune import feature_cache
@@ -89,6 +90,36 @@ def test_splits_that_are_not_drawn_yet_are_named_before_any_run(world):
     edit(world, splits={"count": 99})
     with pytest.raises(UserError, match=r"sound\.csv has \d+ splits, but splits.count is 99; run: dvc repro prepare@"):
         sweep.sweep(world)
+
+
+def test_a_record_states_the_versions_of_what_was_done_then(world):
+    """Images were decoded by `prepare`; splits that another version of a package computed are computed again."""
+    loaded, key = params.load(world), RunKey("sound", "target", "ridge", 6)
+    info = world.parent / "data/prepared/target/info.json"
+    info.write_text(json.dumps(json.loads(info.read_text()) | {"decoder": {"pillow": "1.0"}}))
+    folders, kept = [], record.read_split
+
+    def read(folder, split):
+        folders.append(folder)
+        return kept(folder, split)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(record, "read_split", read)
+        run(loaded, world.parent, key, progress=False)
+        patch.setattr(record, "PACKAGES", ("torch",))
+        key.folder(world.parent).joinpath("run.json").unlink()
+        run(loaded, world.parent, key, progress=False)
+    assert len({*folders}) == 2
+    assert record.read_run(key.folder(world.parent)).versions["pillow"] == "1.0"
+    assert not list((world.parent / "results/partial").glob(f"{key}*"))
+
+
+def test_two_runs_with_one_identity_keep_their_splits_apart(world):
+    """A method that selects by test images is the same under both protocols: a sweep may compute both at once."""
+    one, other = (RunKey(protocol, "target", "ridge", 6) for protocol in ("sound", "published"))
+    same = identity.RunIdentity({}, {})
+    folders = {record.unfinished(world.parent, key, same, "cpu") for key in (one, other)}
+    assert len(folders) == 2
 
 
 def test_a_cut_table_is_computed_again(world):

@@ -82,7 +82,7 @@ def test_two_commands_at_once_both_end_well(world, undisturbed):
 def test_same_bytes_with_two_processes_of_which_one_is_killed(world, undisturbed, capsys):
     with ThreadPoolExecutor(1) as beside:
         computed = beside.submit(sweep.sweep, world, 2)
-        while not list((world.parent / "results/partial").glob("?" * 64)):
+        while not list((world.parent / "results/partial").glob("*/" + "?" * 64)):
             time.sleep(0.02)
         children = [p for p in psutil.Process().children() if "spawn_main" in " ".join(p.cmdline())]
         children[0].kill()

@@ -78,7 +78,7 @@ def running() -> set[str]:
 
 def half_way(world: Path) -> bool:
     """Whether some splits of an unfinished run are kept."""
-    return any((world / "results/partial").glob("?" * 64 + "/*.json"))
+    return any((world / "results/partial").glob("*/" + "?" * 64 + "/*.json"))
 
 
 def hurry() -> None:
