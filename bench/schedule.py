@@ -1,4 +1,8 @@
-"""How learning rate, epochs and tuned blocks of the small CLIPs were chosen: on training data, never on a target's test images.
+"""How the learning rate of the small CLIPs was chosen: on sim_pre2, a database of pre-training.
+
+The script that chose epochs and tuned blocks on 600 photographs of BIQ2021's training part was not kept; this one can repeat
+such a choice. docs/study.md says what else was known at the time: the learning rate was chosen after another one had been
+tried on LIVE Challenge, and the splits of real/biq2021 contain those 600 photographs.
 
     cd demo && PYTHONPATH=.. ../.venv/bin/python -m bench.schedule sim_pre2 random_prompts 1.0e-2,30,1 1.0e-1,30,1
     cd real/biq2021 && PYTHONPATH=../.. ../../.venv/bin/python -m bench.schedule biq2021 last_blocks 1.0e-2,30,1

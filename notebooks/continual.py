@@ -21,6 +21,6 @@ page.figure(
     "curves",
     continual.curves(page.results),
     "SRCC on each database (panels) after each step: median over splits, every split a dot.",
-    alt="One panel per database: SRCC after each step, one line per strategy; the table above summarizes them.",
+    alt="One panel per database: SRCC after each step, one line per strategy; the table above summarises them.",
     stage=stage,
 )

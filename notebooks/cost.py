@@ -23,6 +23,6 @@ page.figure(
     cost.cost_figure(page.results, shots),
     f"Median SRCC with {shots} labels against the number of trained parameters and the time per split, with intervals. "
     "Methods that train equally many parameters are drawn side by side.",
-    alt="Rows of panels for each kind of cost, one column per database, one marker per method; the tables list the values.",
+    alt="One panel per kind of cost and database, one marker per method; the tables list the values.",
     stage="sweep",
 )

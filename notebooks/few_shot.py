@@ -32,7 +32,7 @@ for metric in ("srcc", "plcc") if len(shots) > 1 else ():  # for a single number
         f"curves_{metric}",
         few_shot.curves(page.results, "few_shot", shots, metric),
         f"{metric.upper()} for each number of labelled images (shaded groups): median over splits with its interval, every "
-        "split a dot.",
+        "split a dot. Stars and dashes, where there are any: published numbers, with other splits, images and backbones.",
         alt=f"One panel per database: {metric.upper()} by number of labels, one marker per method; the table lists the values.",
         stage="sweep",
     )

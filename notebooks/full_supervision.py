@@ -36,7 +36,8 @@ if len(shots) > 1:
     page.figure(
         "data_efficiency",
         few_shot.curves(page.results, "full", shots),
-        "SRCC for each labelled share of the training set: median over splits with its interval, every split a dot.",
+        "SRCC for each labelled share of the training set: median over splits with its interval, every split a dot. Stars and "
+        "dashes, where there are any: published numbers, with other splits, images and backbones.",
         alt="One panel per database: SRCC by share of labels, one marker per method; the table above lists the values.",
         stage="sweep",
     )

@@ -3,7 +3,7 @@
 #
 # Each distortion type is a task. In the inner loop, a model learns from support images; the loss on query images then
 # drives the outer step on the meta-prompts. A falling query loss means that the prompts become a better
-# initialization.
+# initialisation.
 
 # %% tags=["parameters"]
 root: str = "."  # pipeline folder: the folder of params.yaml
@@ -42,7 +42,7 @@ for database in page.results.params.pretrain.databases:
 # %% [markdown]
 # ## Effect of a few inner steps
 #
-# For each distortion type, the inner optimizer takes a few steps on one support set; the loss is measured on one
+# For each distortion type, the inner optimiser takes a few steps on one support set; the loss is measured on one
 # query set, from the meta-learned prompts and from the random prompts with which pre-training began.
 
 # %%

@@ -26,7 +26,7 @@ _CHARACTER, _SPACE, _COLUMN, _PAGE = 4.4, 8.0, 236.0, 490.0
 _TEXT = r">{\raggedright\arraybackslash}X"  # a column that shares the remaining width
 
 SPLITS_NOTE = (
-    "Intervals are over splits: they reflect variation across random splits of one database, not generalization to other "
+    "Intervals are over splits: they reflect variation across random splits of one database, not generalisation to other "
     "images or databases."
 )
 
