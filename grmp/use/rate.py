@@ -13,8 +13,8 @@ from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
-from fastapi import FastAPI, HTTPException
-from fastapi.responses import FileResponse, HTMLResponse
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, Field
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -88,19 +88,21 @@ class Session:
             name, repeat = plan[at]
             mos = np.nan if vote.rating is None else float(vote.rating)
             row = dict(zip(COLUMNS, (name, vote.rater, mos, repeat, time.strftime("%Y-%m-%dT%H:%M:%S")), strict=True))
-            self.votes.loc[len(self.votes)] = [row.get(column, "") for column in self.votes]
-            self._save()
+            votes = self.votes.copy()
+            votes.loc[len(votes)] = [row.get(column, "") for column in votes]
+            self._save(votes)
 
     def undo(self, rater: str) -> None:
         """Forget the last rating of this rater, if there is one."""
         with self.lock:
             mine = self.votes.index[self.votes["rater"] == rater]
             if len(mine):
-                self.votes = self.votes.drop(mine[-1]).reset_index(drop=True)
-                self._save()
+                self._save(self.votes.drop(mine[-1]).reset_index(drop=True))
 
-    def _save(self) -> None:
-        write_text(self.file, self.votes.to_csv(index=False, float_format="%g", lineterminator="\n"))
+    def _save(self, votes: pd.DataFrame) -> None:
+        """Write the table, and only then use it. Raises UserError if it cannot be written."""
+        write_text(self.file, votes.to_csv(index=False, float_format="%g", lineterminator="\n"))
+        self.votes = votes
 
     def results(self) -> dict[str, Any]:
         """MOS of each image, and for each rater how well they agree with the others and with themselves."""
@@ -143,6 +145,10 @@ def application(session: Session) -> FastAPI:
 
     def address(name: str) -> str:
         return f"/image/{places[name]}?{start}"
+
+    @app.exception_handler(UserError)
+    def unsaved(_: Request, error: Exception) -> JSONResponse:
+        return JSONResponse({"detail": str(error)}, 507)
 
     @app.get("/", response_class=HTMLResponse)
     def show() -> str:

@@ -84,6 +84,26 @@ def test_a_rating_is_for_the_image_that_was_shown(folder: Path):
     assert pd.read_csv(folder / room.VOTES)["image"].tolist() == [now["image"]]
 
 
+def full(path: Path, text: str) -> None:
+    raise UserError(f"cannot write {path}: No space left on device")
+
+
+def test_a_rating_that_cannot_be_saved_does_not_count(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    client = browser(folder)
+    vote(client, "Ann", 0, 3)
+    shown = client.get("/next", params={"rater": "Ann"}).json()
+    given = {"rater": "Ann", "position": 1, "image": shown["image"], "rating": 5}
+    with monkeypatch.context() as patch:
+        patch.setattr(room, "write_text", full)
+        for path, sent in (("/vote", {"json": given}), ("/undo", {"params": {"rater": "Ann"}})):
+            answer = client.post(path, **sent)
+            assert answer.status_code == 507
+            assert "No space left" in answer.json()["detail"]
+            assert client.get("/next", params={"rater": "Ann"}).json() == shown
+    vote(client, "Ann", 1, 5)
+    assert pd.read_csv(folder / room.VOTES)["mos"].tolist() == [3, 5]
+
+
 def test_columns_of_the_user_are_kept(folder: Path):
     (folder / room.VOTES).write_text("image,rater,mos,reference\n01.png,Ann,3,dune\n")
     vote(browser(folder), "Bob", 0, 4)
@@ -256,6 +276,20 @@ def test_a_keyboard_is_enough_and_every_key_is_saved_at_once(tab: Browser, serve
     assert len(votes()) == 9
     assert tab.complaints() == []
     assert all(url.startswith(address) for url in tab.requests())
+
+
+@needs_chromium
+def test_the_page_says_that_a_rating_was_not_saved_and_stays(
+    tab: Browser, served: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+):
+    start(tab, served[1], "Joe")
+    with monkeypatch.context() as patch:
+        patch.setattr(room, "write_text", full)
+        press(tab, "4")
+        status(tab, "Not saved: cannot write")
+    assert "No space left on device" in tab.ask("document.getElementById('progress').textContent")
+    press(tab, "4")
+    status(tab, "Image 2")
 
 
 @needs_chromium
