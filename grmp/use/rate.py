@@ -54,15 +54,17 @@ class Session:
         if missing := [path for path in chosen if path not in known]:
             raise UserError(f"{listed}: {missing[0]} is not an image below {folder} ({len(missing)} such rows)")
         self.names = for_table([known[path] for path in chosen])
-        self.votes = pd.DataFrame(columns=COLUMNS)
-        if self.file.is_file():
+        self.votes, self.state = pd.DataFrame(columns=COLUMNS), self._state()
+        if self.state:
             found = tables.read(self.file, COLUMNS[:3])
             found["mos"] = tables.numbers(self.file, found[found["mos"] != ""], "mos")
             own = [name for name in found if name not in COLUMNS]
             if twice := found.columns[found.columns.duplicated()].tolist():
                 raise UserError(f"{self.file}: two columns are called '{twice[0]}'; rename one")
+            header = dict(zip(found, found.attrs["header"], strict=True))
             found = found.reset_index(drop=True).reindex(columns=[*COLUMNS, *own], fill_value="")
-            self.votes = found.assign(repeat=pd.to_numeric(found["repeat"], errors="coerce").fillna(0).astype(int))
+            found["repeat"] = pd.to_numeric(found["repeat"], errors="coerce").fillna(0).astype(int)
+            self.votes = found.rename(columns={name: header[name] for name in own})
 
     def schedule(self, rater: str) -> list[tuple[str, int]]:
         """(image, 0 or 1 for a repeat): what this rater has seen, then the rest in an order that depends on the name alone."""
@@ -100,9 +102,15 @@ class Session:
                 self._save(self.votes.drop(mine[-1]).reset_index(drop=True))
 
     def _save(self, votes: pd.DataFrame) -> None:
-        """Write the table, and only then use it. Raises UserError if it cannot be written."""
+        """Write the table, and only then use it. Raises UserError if it cannot be written, or was changed elsewhere."""
+        if self.state != self._state():
+            raise UserError(f"{self.file} was changed elsewhere; end grmp rate with Ctrl-C and start it again")
         write_text(self.file, votes.to_csv(index=False, float_format="%g", lineterminator="\n"))
-        self.votes = votes
+        self.votes, self.state = votes, self._state()
+
+    def _state(self) -> tuple[int, int] | None:
+        """What changes whenever somebody writes the file; None if it is not there."""
+        return ((now := self.file.stat()).st_mtime_ns, now.st_size) if self.file.is_file() else None
 
     def results(self) -> dict[str, Any]:
         """MOS of each image, and for each rater how well they agree with the others and with themselves."""

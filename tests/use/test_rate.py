@@ -105,11 +105,27 @@ def test_a_rating_that_cannot_be_saved_does_not_count(folder: Path, monkeypatch:
 
 
 def test_columns_of_the_user_are_kept(folder: Path):
-    (folder / room.VOTES).write_text("image,rater,mos,reference\n01.png,Ann,3,dune\n")
+    (folder / room.VOTES).write_text("Image,rater,reference,mos,My Note,\n01.png,Ann,dune,3,a\n")
     vote(browser(folder), "Bob", 0, 4)
     votes = pd.read_csv(folder / room.VOTES, keep_default_na=False)
+    assert list(votes) == [*room.COLUMNS, "reference", "My Note"]
     assert votes["reference"].tolist() == ["dune", ""]
+    assert votes["My Note"].tolist() == ["a", ""]
     assert votes["rater"].tolist() == ["Ann", "Bob"]
+
+
+def test_what_was_changed_elsewhere_is_not_overwritten(folder: Path):
+    client, file = browser(folder), folder / room.VOTES
+    vote(client, "Ann", 0, 3)
+    edited = file.read_text().replace(",3,", ",4,")
+    file.write_text(edited)
+    assert client.post("/undo", params={"rater": "Ann"}).status_code == 507
+    shown = client.get("/next", params={"rater": "Ann"}).json()["image"]
+    answer = client.post("/vote", json={"rater": "Ann", "position": 1, "image": shown, "rating": 5})
+    assert "votes.csv was changed elsewhere; end grmp rate with Ctrl-C" in answer.json()["detail"]
+    assert file.read_text() == edited
+    vote(browser(folder), "Ann", 1, 5)
+    assert pd.read_csv(file)["mos"].tolist() == [4, 5]
 
 
 def test_a_folder_that_is_not_there_and_a_table_with_a_column_twice_are_named(folder: Path):
