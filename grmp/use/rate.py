@@ -113,7 +113,7 @@ class Session:
         return ((now := self.file.stat()).st_mtime_ns, now.st_size) if self.file.is_file() else None
 
     def results(self) -> dict[str, Any]:
-        """MOS of each image, and for each rater how well they agree with the others and with themselves."""
+        """MOS of each image as `grmp train` reads it, and how well each rater agrees with the others and with themselves."""
         rated = self.votes.dropna(subset="mos").astype({"mos": float})
         first = rated[rated["repeat"] == 0].pivot_table(index="image", columns="rater", values="mos")
         again = rated[rated["repeat"] == 1].pivot_table(index="image", columns="rater", values="mos")
@@ -128,7 +128,8 @@ class Session:
                 "repeats": len(apart),
                 "mean_difference_of_repeats": round(float(apart.mean()), 2) if len(apart) else None,
             }
-        mos = {name: round(float(value), 3) for name, value in first.mean(axis=1).items()}
+        each = rated.groupby(["image", "rater"])["mos"].mean().groupby("image").mean()
+        mos = {name: round(float(value), 3) for name, value in each.items()}
         return {"images": len(self.names), "raters": raters, "mos": mos}
 
     def text(self) -> str:

@@ -182,6 +182,16 @@ def test_mos_agreement_and_consistency_have_known_values(folder: Path):
     assert "SRCC with the others 0.9" in room.Session(folder).text()
 
 
+def test_the_mos_is_the_one_that_train_learns_from(folder: Path):
+    """Of Ann's two ratings their mean, which counts as much as Bob's one; an image that she skipped at first counts, too."""
+    rows = "00.png,Ann,1,0\n00.png,Ann,4,1\n00.png,Bob,5,0\n01.png,Ann,,0\n01.png,Ann,2,1\n"
+    (folder / room.VOTES).write_text("image,rater,mos,repeat\n" + rows)
+    found = room.Session(folder).results()
+    assert found["mos"] == {"00.png": 3.75, "01.png": 2}
+    assert found["mos"] == ratings.read(folder / room.VOTES).set_index("image")["mos"].to_dict()
+    assert found["raters"]["Ann"]["mean_difference_of_repeats"] == 3
+
+
 def test_the_images_are_those_that_were_selected(folder: Path):
     for listed in (["03.png", "01.png"], ["./03.PNG", "01.png", "01.png"]):
         pd.DataFrame({"image": listed, "mos": ""}).to_csv(folder / "ratings.csv", index=False)
