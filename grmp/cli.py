@@ -251,6 +251,8 @@ def train(
     """
     from grmp.use.settings import METHOD, own, settings_of
 
+    if ratings.is_dir():
+        raise UserError(f"{ratings} is a folder; name the table, such as {ratings / 'ratings.csv'}")
     if resume:
         its_backbone, its_method, its_scale, lower = settings_of(resume)
         backbone = backbone or ("" if params else its_backbone)

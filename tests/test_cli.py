@@ -48,6 +48,8 @@ def test_stages_that_train_nothing_need_no_torch():
         (["score", 300 * "n"], "nnn: File name too long"),
         (["score", "/dev/zero"], "/dev/zero is not a regular file"),
         (["train", 300 * "n"], "File name too long"),
+        (["train", "."], ". is a folder; name the table, such as ratings.csv"),
+        (["score", "clip.mp4", "-o", "."], ". is a folder; name a file in it"),
     ],
 )
 def test_errors_are_one_line_and_exit_1(arguments, words, tmp_path, monkeypatch, capsys):
