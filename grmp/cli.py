@@ -160,7 +160,10 @@ def sweep(
     cluster: Annotated[str, typer.Option(help="local, slurm, or a Dask scheduler: tcp://host:8786")] = "local",
     partition: Annotated[str, typer.Option(help="Slurm: partition")] = "",
     gpus_per_job: Annotated[int, typer.Option(min=0, help="Slurm: GPUs per job")] = 0,
-    time: Annotated[int, typer.Option(min=1, help="Slurm: minutes per job; a job that needs more is requeued")] = 240,
+    time: Annotated[
+        int | None,
+        typer.Option(min=1, help="Slurm: minutes per job; a job that needs more is requeued", show_default="240"),
+    ] = None,
     option: Annotated[
         list[str] | None, typer.Option("--slurm", help="Slurm: any other option of sbatch, e.g. account=me")
     ] = None,
@@ -176,9 +179,14 @@ def sweep(
         )
     if cluster != "local" and time_limit:
         raise UserError("--time-limit is for local processes; Slurm has --time, Dask has no limit")
+    ours = {"--partition": partition, "--gpus-per-job": gpus_per_job, "--time": time, "--slurm": option}
+    if cluster != "slurm" and (unused := [name for name, value in ours.items() if value]):
+        raise UserError(f"{', '.join(unused)}: only for --cluster slurm")
+    if "://" in cluster and workers:
+        raise UserError("--workers: a Dask cluster has those that were started; leave it out")
     more = dict(text.partition("=")[::2] for text in option or [])
     threads = load(params).adapt.threads
-    slurm = SlurmOptions(partition, gpus_per_job, threads, time, workers or 256, more)
+    slurm = SlurmOptions(partition, gpus_per_job, threads, time or 240, workers or 256, more)
     wanted = {"local": None, "slurm": slurm}.get(cluster, cluster)
     if dry:
         print(plan(params, workers, wanted))

@@ -48,6 +48,13 @@ def test_stages_that_train_nothing_need_no_torch():
         (["score", 300 * "n"], "nnn: File name too long"),
         (["score", "/dev/zero"], "/dev/zero is not a regular file"),
         (["train", 300 * "n"], "File name too long"),
+        (
+            ["sweep", "--dry", "--partition", "gpu", "--gpus-per-job", "1"],
+            "--partition, --gpus-per-job: only for --clus",
+        ),
+        (["sweep", "--dry", "--cluster", "tcp://h:8786", "--time", "240"], "--time: only for --cluster slurm"),
+        (["sweep", "--dry", "--slurm", "account=me"], "--slurm: only for --cluster slurm"),
+        (["sweep", "--cluster", "tcp://h:8786", "-j", "2"], "--workers: a Dask cluster has those that were started"),
         (["train", "."], ". is a folder; name the table, such as ratings.csv"),
         (["score", "clip.mp4", "-o", "."], ". is a folder; name a file in it"),
     ],
