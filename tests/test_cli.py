@@ -56,6 +56,10 @@ def test_stages_that_train_nothing_need_no_torch():
         (["sweep", "--dry", "--slurm", "account=me"], "--slurm: only for --cluster slurm"),
         (["sweep", "--cluster", "tcp://h:8786", "-j", "2"], "--workers: a Dask cluster has those that were started"),
         (["train", "."], ". is a folder; name the table, such as ratings.csv"),
+        (
+            ["score", "m.safetensors", "a.jpg", "--model", "photo"],
+            "m.safetensors is a model, not an image; name it with",
+        ),
         (["score", "clip.mp4", "-o", "."], ". is a folder; name a file in it"),
     ],
 )
