@@ -93,7 +93,7 @@ def train(
     DataFrame
         The table of :func:`compare`.
     list of str
-        The unrated images, those on whose score the folds disagree most first.
+        The unrated images on whose score the folds disagree, those with the most disagreement first.
     """
     names = [*dict.fromkeys(n for n in against if folds and n != method), method]
     check(params, method, names)
@@ -130,7 +130,8 @@ def train(
         with lock(root, f"train-{folder.name}"):
             shutil.rmtree(folder, ignore_errors=True)
     # `method` is the last of names, so `spread` is its own
-    return found, [] if unrated is None else unrated.index["image"].iloc[np.argsort(-spread, kind="stable")].tolist()
+    order = np.argsort(-spread, kind="stable")[: np.count_nonzero(spread)]
+    return found, [] if unrated is None else unrated.index["image"].iloc[order].tolist()
 
 
 def _with(context: RunContext, unrated: Dataset) -> RunContext:
@@ -216,7 +217,8 @@ def out_of_fold(context: RunContext, name: str, folder: Path) -> tuple[np.ndarra
             raise UserError(f"{name}, fold {fold} {result.status}; lower adapt.learning_rate")
         scores[fold, context.tested.test(fold)] = result.score
     rated, unrated = np.split(scores, [len(context.source.index)], axis=1)
-    return np.nanmax(rated, axis=0), unrated.std(axis=0), float(np.mean([result.seconds for result in results]))
+    spread = (unrated - unrated[:1]).std(axis=0)  # exactly 0 where the folds agree
+    return np.nanmax(rated, axis=0), spread, float(np.mean([result.seconds for result in results]))
 
 
 def compare(index: pd.DataFrame, scores: dict[str, np.ndarray], method: str, params: Params) -> pd.DataFrame:

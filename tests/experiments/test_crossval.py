@@ -97,6 +97,8 @@ def test_what_to_rate_next(world: Path, rated: Dataset, params: Params, tmp_path
         both.append(methods.prepare(start, "ridge")([0])[0].scores)
     order = np.argsort(-np.abs(both[0] - both[1]), kind="stable")
     assert later == others.index["image"].iloc[order].tolist()
+    _, later = room.train(params, world.parent, half, out, "zero_shot", [], 2, others)
+    assert later == []  # it learns nothing, so its folds agree
 
 
 def test_the_model_scores_as_the_adaptation_does(world: Path, rated: Dataset, params: Params, trained: Path):
