@@ -275,9 +275,11 @@ def train(
     from grmp.experiments import crossval
     from grmp.use.select import SHOWN, unrated
 
-    others, path = against or ["zero_shot", "ridge"], out or ratings.with_suffix(".safetensors")
+    others, path = against or ["zero_shot", "ridge"] * (folds != 0), out or ratings.with_suffix(".safetensors")
     if path.resolve() == ratings.resolve():
         raise UserError(f"-o {path} is the table of ratings itself; name another file")
+    if ratings.is_file():  # before the images are read, and without making a folder for a mistyped table
+        crossval.check(loaded, method, others, path)
     data, patch = loaded.data, loaded.backbone.patch
     with contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
         rated = read(ratings, data.size, data.aspect, scale, not lower_is_better, not keep_duplicates, patch)

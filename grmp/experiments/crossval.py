@@ -45,8 +45,8 @@ SPREAD = 0.01  # of the scores of all images, less than which is worth a remark
 COLUMNS = ["method", "srcc", "low", "high", "gain", "gain_low", "gain_high"]
 
 
-def check(params: Params, method: str, against: Sequence[str]) -> None:
-    """Check that the methods can be compared on custom images, and that ``method`` yields a model.
+def check(params: Params, method: str, against: Sequence[str], out: Path) -> None:
+    """Check that the methods can be compared on custom images, that ``method`` yields a model, and where it is written.
 
     Raises UserError if not.
     """
@@ -64,6 +64,7 @@ def check(params: Params, method: str, against: Sequence[str]) -> None:
         raise UserError(
             f"method '{method}' can be compared, but not kept as a model; keep a method of kind {', '.join(KINDS)}"
         )
+    claim_output(out, ".safetensors")
 
 
 def train(
@@ -95,9 +96,8 @@ def train(
     list of str
         The unrated images on whose score the folds disagree, those with the most disagreement first.
     """
+    check(params, method, against, out)
     names = [*dict.fromkeys(n for n in against if folds and n != method), method]
-    check(params, method, names)
-    claim_output(out, ".safetensors")
     everything = Splits(np.arange(len(rated.index))[None])
     start = begin(params, root, rated, draw_folds(rated.index, folds, params.splits.seed) if folds else everything)
     contexts = {name: context_of(start, name) for name in names}

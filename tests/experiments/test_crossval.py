@@ -271,6 +271,23 @@ def test_commands(world: Path, trained: Path, tmp_path: Path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["quick.safetensors", "s.csv"]
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--method", "rigde"], "method 'rigde' is not defined"),
+        (["--against", "rigde", "--folds", "0"], "method 'rigde' is not defined"),
+        (["-o", "."], "is a folder; name a file in it"),
+    ],
+)
+def test_mistakes_are_named_before_images_are_read(
+    world: Path, given: list[str], said: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(ratings, "read", lambda *_: pytest.fail("images are read"))
+    command = ["train", str(world.parent / "mine/ratings.csv"), "--params", str(world), *given]
+    with pytest.raises(UserError, match=said):
+        CliRunner().invoke(app, command, catch_exceptions=False)
+
+
 @pytest.mark.parametrize("what", ["backbone", "text", "size", "nothing"])
 def test_other_files_are_no_models(world: Path, trained: Path, tmp_path: Path, what: str):
     path = tmp_path / "m.safetensors"
