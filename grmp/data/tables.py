@@ -24,7 +24,7 @@ NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)(e[+-]?\d{1,2})?", re.ASCII | 
 
 
 def read(path: Path, needed: Sequence[str], instead: Sequence[str] = ()) -> pd.DataFrame:
-    """The rows of a table as text, columns in lower case (``attrs["header"]``: as written); the index is the file's line.
+    """The rows of a table as text, columns in lower case; the index is the line of the file.
 
     Raises UserError if it is not a text file, a column is missing, or a row does not fit the header.
 
@@ -41,8 +41,7 @@ def read(path: Path, needed: Sequence[str], instead: Sequence[str] = ()) -> pd.D
     while first.count('"') % 2 and (more := lines.readline()):  # a name of several lines
         start, first = start + 1, first + more
     read_by = {m: csv.reader(io.StringIO(first, ""), delimiter=m, skipinitialspace=True) for m in SEPARATORS}
-    written = {mark: [cell.strip() for cell in next(rows, [])] for mark, rows in read_by.items()}
-    heads = {mark: [cell.lower() for cell in cells] for mark, cells in written.items()}
+    heads = {mark: [cell.strip().lower() for cell in next(rows, [])] for mark, rows in read_by.items()}
     if instead and any(set(instead) <= set(head) for head in heads.values()):
         needed = instead
     mark = max(heads, key=lambda m: (sum(name in heads[m] for name in needed), len(heads[m])))
@@ -72,7 +71,7 @@ def read(path: Path, needed: Sequence[str], instead: Sequence[str] = ()) -> pd.D
     except csv.Error as error:
         raise UserError(f"{path}, line {line}: {error}; is a quotation mark missing?") from None
     table = pd.DataFrame(list(rows.values()), columns=columns, index=list(rows), dtype=str)
-    table.attrs.update(separator=mark, header=written[mark][: len(columns)])
+    table.attrs["separator"] = mark
     return table
 
 

@@ -5,6 +5,7 @@ rater, mos, repeat, time``, and columns of the user's own. A skipped image is a 
 file.
 """
 
+import csv
 import hashlib
 import threading
 import time
@@ -61,10 +62,14 @@ class Session:
             own = [name for name in found if name not in COLUMNS]
             if twice := found.columns[found.columns.duplicated()].tolist():
                 raise UserError(f"{self.file}: two columns are called '{twice[0]}'; rename one")
-            header = dict(zip(found, found.attrs["header"], strict=True))
+            head = self.file.read_text(encoding="utf-8-sig", errors="replace").partition("\n")[
+                0
+            ]  # `found` is in lower case
+            cells = next(csv.reader([head], delimiter=found.attrs["separator"], skipinitialspace=True), [])
+            written = {cell.strip().lower(): cell.strip() for cell in cells}
             found = found.reset_index(drop=True).reindex(columns=[*COLUMNS, *own], fill_value="")
             found["repeat"] = pd.to_numeric(found["repeat"], errors="coerce").fillna(0).astype(int)
-            self.votes = found.rename(columns={name: header[name] for name in own})
+            self.votes = found.rename(columns={name: written.get(name, name) for name in own})
 
     def schedule(self, rater: str) -> list[tuple[str, int]]:
         """(image, 0 or 1 for a repeat): what this rater has seen, then the rest in an order that depends on the name alone."""
