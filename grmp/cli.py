@@ -323,8 +323,10 @@ def score(
     from grmp.use import video
     from grmp.use.score import score as run
 
-    if images[0].suffix == ".safetensors":
-        raise UserError(f"{images[0]} is a model, not an image; name it with --model")
+    if len(images) > 1 and images[0].suffix == ".safetensors":  # the former way to name the model
+        if model != DEFAULT:
+            raise UserError(f"{images[0]} and --model {model} are two models; name one")
+        model, images = str(images[0]), images[1:]
     if any(map(video.is_video, images)):
         if below is not None or worst or crops or html or as_json:
             raise UserError("--below, --worst, --crops, --html and --json are for images; leave them out for videos")

@@ -263,7 +263,7 @@ def test_commands(world: Path, trained: Path, tmp_path: Path):
     assert (load(out).quality(np.load(world.parent / "data/prepared/target/images.npy"))).min() > 0
     table = tmp_path / "s.csv"
     one = sorted((mine / "photos").iterdir())[0]
-    assert run.invoke(app, ["score", str(mine), str(one), "--model", str(trained), "-o", str(table)]).exit_code == 0
+    assert run.invoke(app, ["score", str(trained), str(mine), str(one), "-o", str(table)]).exit_code == 0
     scores = pd.read_csv(table)
     assert list(scores.columns) == ["image", "quality", "percentile", "predicted_rating", "low", "high"]
     assert len(scores) == 24  # the folder's, and the same one again
