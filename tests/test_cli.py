@@ -58,8 +58,8 @@ def test_stages_that_train_nothing_need_no_torch():
         (["train", "typo/ratings.csv"], "typo/ratings.csv not found"),
         (["train", "."], ". is a folder; name the table, such as ratings.csv"),
         (
-            ["score", "m.safetensors", "a.jpg", "--model", "photo"],
-            "m.safetensors is a model, not an image; name it with",
+            ["score", "m.safetensors", "a.jpg", "--model", "small"],
+            "m.safetensors and --model small are two models; name one",
         ),
         (["score", "clip.mp4", "-o", "."], ". is a folder; name a file in it"),
     ],
