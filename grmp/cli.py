@@ -404,17 +404,20 @@ def evaluate(
     from grmp.use import evaluate as run
 
     loaded, label = load(params), add or predictions.stem
+    here = "" if params == HERE else f" --params {shlex.quote(str(params))}"
     key = RunKey(protocol or loaded.protocol, database, run.name_of(label), labels(shots))
     found = run.evaluate(loaded, params.parent, predictions, key, against, label)
     plain = json.loads(json.dumps(found), parse_constant=lambda _: None)  # JSON has no NaN
-    print(json.dumps(plain, indent=1) if as_json else run.text(found))
+    print(json.dumps(plain) if as_json else run.text(found))
     if not found["differences"] and not as_json:
-        print(f"not compared: no record of {against} here; compute it with: {key._replace(method=against).command}")
+        print(
+            f"not compared: no record of {against} here; compute it with: {key._replace(method=against).command}{here}"
+        )
     if add:
         with lock(params.parent, "external"):
             run.add(loaded, params.parent, predictions, key, against, label)
         where = sys.stderr if as_json else sys.stdout
-        print("added; update the tables and figures with: grmp collect && grmp notebooks", file=where)
+        print(f"added; update the tables and figures with: grmp collect{here} && grmp notebooks{here}", file=where)
 
 
 @app.command(epilog="Example: grmp rerun results/runs/sound/livec/grmp/50")
@@ -480,7 +483,7 @@ def verify(
 
     reference = reference or run.reference_folder(loaded, params.parent)
     found = run.verify(params.parent / "results", reference, tolerance, loaded.evaluate.level)
-    print(json.dumps(found, indent=1) if as_json else run.lines(found))
+    print(json.dumps(found) if as_json else run.lines(found))
     if not found["reproduced"]:
         sys.exit(1)
 
