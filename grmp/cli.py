@@ -315,7 +315,9 @@ def score(
     worst: Annotated[int, typer.Option(min=0, help="only this many images, worst first; 0: all, in order")] = 0,
     crops: Annotated[int, typer.Option(min=0, help="also score this many crops of each image in full size")] = 0,
     html: Annotated[Path | None, typer.Option(help="also write a page with thumbnails")] = None,
-    frames: Annotated[int, typer.Option(min=1, help="of a video: how many frames are scored")] = 32,
+    frames: Annotated[
+        int | None, typer.Option(min=1, help="of a video: how many frames are scored", show_default="32")
+    ] = None,
     as_json: AsJson = False,
     device: Device = "auto",
 ) -> None:
@@ -330,9 +332,11 @@ def score(
     if any(map(video.is_video, images)):
         if below is not None or worst or crops or html or as_json:
             raise UserError("--below, --worst, --crops, --html and --json are for images; leave them out for videos")
-        if unread := video.score(images, model, frames, device, out):
+        if unread := video.score(images, model, frames or 32, device, out):
             raise UserError(f"{unread} of {len(images)} videos could not be read (named above); the others are scored")
         return
+    if frames:
+        raise UserError("--frames is for videos; leave it out for images")
     unread, found = run(
         images, model, device, crops=crops, below=below, worst=worst, as_json=as_json, out=out, html=html
     )
@@ -436,15 +440,17 @@ def rerun(
 @app.command("params", epilog="Example: grmp params --output results/params.yaml")
 def print_params(
     params: ParamsFile = HERE,
-    output: Annotated[Path | None, typer.Option("--output", help="write to this file instead of printing")] = None,
+    output: Annotated[Path | None, typer.Option(help="write to this file, relative to the pipeline folder")] = None,
 ) -> None:
     """Print the settings merged from params.yaml and the file it extends, with the methods that ablations generate."""
     load(params)  # an invalid file is reported before anything is written
     from grmp.files import write_text
     from grmp.params import merged
 
+    if output and (path := params.parent / output).resolve() == params.resolve():
+        raise UserError(f"--output {output} is the settings file itself; name another file")
     if output:
-        write_text(params.parent / output, merged(params))
+        write_text(path, merged(params))
     else:
         print(merged(params), end="")
 

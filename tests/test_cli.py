@@ -61,6 +61,9 @@ def test_stages_that_train_nothing_need_no_torch():
             ["score", "m.safetensors", "a.jpg", "--model", "small"],
             "m.safetensors and --model small are two models; name one",
         ),
+        (["score", "a.jpg", "--frames", "8"], "--frames is for videos; leave it out for images"),
+        (["params", "--output", "./params.yaml"], "params.yaml is the settings file itself; name another file"),
+        (["rate", "params.yaml", "--json"], "params.yaml is not a folder; name the folder of the images"),
         (["score", "clip.mp4", "-o", "."], ". is a folder; name a file in it"),
     ],
 )

@@ -48,6 +48,7 @@ class Session:
 
     def __init__(self, folder: Path) -> None:
         """The images of ``folder/ratings.csv`` if it is there (`grmp select` writes it), else all below the folder."""
+        check(folder)
         listed = folder / "ratings.csv"
         self.folder, self.file, self.lock = folder, folder / VOTES, threading.Lock()
         known = {path.resolve(): path.relative_to(folder).as_posix() for path in find([folder])}
@@ -149,6 +150,12 @@ class Session:
         return "\n".join(lines)
 
 
+def check(folder: Path) -> None:
+    """Raises UserError if it is no folder."""
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a folder; name the folder of the images")
+
+
 def application(session: Session) -> FastAPI:
     """The page and its four requests; it answers under names of this machine alone."""
     app = FastAPI(title="grmp rate", docs_url=None, redoc_url=None)
@@ -202,8 +209,7 @@ def serve(folder: Path, port: int) -> str:
     """Serve the page on the loopback interface until Ctrl-C; returns ``Session.text``."""
     from grmp.use.serve import listen
 
-    if not folder.is_dir():
-        raise UserError(f"{folder} is not a folder; name the folder of the images")
+    check(folder)  # a lock would make it
     try:  # a second session would overwrite the ratings of the first
         held = FileLock(folder / f".{VOTES}.lock", fallback_to_soft=False)
         held.acquire(timeout=0)
