@@ -414,9 +414,8 @@ def evaluate(
     plain = json.loads(json.dumps(found), parse_constant=lambda _: None)  # JSON has no NaN
     print(json.dumps(plain) if as_json else run.text(found))
     if not found["differences"] and not as_json:
-        print(
-            f"not compared: no record of {against} here; compute it with: {key._replace(method=against).command}{here}"
-        )
+        command = key._replace(method=against).command + here
+        print(f"not compared: no record of {against} here; compute it with: {command}")
     if add:
         with lock(params.parent, "external"):
             run.add(loaded, params.parent, predictions, key, against, label)

@@ -63,10 +63,8 @@ class Session:
             own = [name for name in found if name not in COLUMNS]
             if twice := found.columns[found.columns.duplicated()].tolist():
                 raise UserError(f"{self.file}: two columns are called '{twice[0]}'; rename one")
-            head = self.file.read_text(encoding="utf-8-sig", errors="replace").partition("\n")[
-                0
-            ]  # `found` is in lower case
-            cells = next(csv.reader([head], delimiter=found.attrs["separator"], skipinitialspace=True), [])
+            lines = self.file.read_text(encoding="utf-8-sig", errors="replace").splitlines()  # `found` is in lower case
+            cells = next(csv.reader(lines, delimiter=found.attrs["separator"], skipinitialspace=True), [])
             written = {cell.strip().lower(): cell.strip() for cell in cells}
             found = found.reset_index(drop=True).reindex(columns=[*COLUMNS, *own], fill_value="")
             found["repeat"] = pd.to_numeric(found["repeat"], errors="coerce").fillna(0).astype(int)
