@@ -160,7 +160,10 @@ def sweep(
     cluster: Annotated[str, typer.Option(help="local, slurm, or a Dask scheduler: tcp://host:8786")] = "local",
     partition: Annotated[str, typer.Option(help="Slurm: partition")] = "",
     gpus_per_job: Annotated[int, typer.Option(min=0, help="Slurm: GPUs per job")] = 0,
-    time: Annotated[int, typer.Option(min=1, help="Slurm: minutes per job; a job that needs more is requeued")] = 240,
+    time: Annotated[
+        int | None,
+        typer.Option(min=1, help="Slurm: minutes per job; a job that needs more is requeued", show_default="240"),
+    ] = None,
     option: Annotated[
         list[str] | None, typer.Option("--slurm", help="Slurm: any other option of sbatch, e.g. account=me")
     ] = None,
@@ -176,9 +179,14 @@ def sweep(
         )
     if cluster != "local" and time_limit:
         raise UserError("--time-limit is for local processes; Slurm has --time, Dask has no limit")
+    ours = {"--partition": partition, "--gpus-per-job": gpus_per_job, "--time": time, "--slurm": option}
+    if cluster != "slurm" and (unused := [name for name, value in ours.items() if value]):
+        raise UserError(f"{', '.join(unused)}: only for --cluster slurm")
+    if "://" in cluster and workers:
+        raise UserError("--workers: a Dask cluster has those that were started; leave it out")
     more = dict(text.partition("=")[::2] for text in option or [])
     threads = load(params).adapt.threads
-    slurm = SlurmOptions(partition, gpus_per_job, threads, time, workers or 256, more)
+    slurm = SlurmOptions(partition, gpus_per_job, threads, time or 240, workers or 256, more)
     wanted = {"local": None, "slurm": slurm}.get(cluster, cluster)
     if dry:
         print(plan(params, workers, wanted))
@@ -251,6 +259,8 @@ def train(
     """
     from grmp.use.settings import METHOD, own, settings_of
 
+    if ratings.is_dir():
+        raise UserError(f"{ratings} is a folder; name the table, such as {ratings / 'ratings.csv'}")
     if resume:
         its_backbone, its_method, its_scale, lower = settings_of(resume)
         backbone = backbone or ("" if params else its_backbone)
@@ -265,9 +275,11 @@ def train(
     from grmp.experiments import crossval
     from grmp.use.select import SHOWN, unrated
 
-    others, path = against or ["zero_shot", "ridge"], out or ratings.with_suffix(".safetensors")
+    others, path = against or ["zero_shot", "ridge"] * (folds != 0), out or ratings.with_suffix(".safetensors")
     if path.resolve() == ratings.resolve():
         raise UserError(f"-o {path} is the table of ratings itself; name another file")
+    if ratings.is_file():  # before the images are read, and without making a folder for a mistyped table
+        crossval.check(loaded, method, others, path)
     data, patch = loaded.data, loaded.backbone.patch
     with contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
         rated = read(ratings, data.size, data.aspect, scale, not lower_is_better, not keep_duplicates, patch)
@@ -303,7 +315,9 @@ def score(
     worst: Annotated[int, typer.Option(min=0, help="only this many images, worst first; 0: all, in order")] = 0,
     crops: Annotated[int, typer.Option(min=0, help="also score this many crops of each image in full size")] = 0,
     html: Annotated[Path | None, typer.Option(help="also write a page with thumbnails")] = None,
-    frames: Annotated[int, typer.Option(min=1, help="of a video: how many frames are scored")] = 32,
+    frames: Annotated[
+        int | None, typer.Option(min=1, help="of a video: how many frames are scored", show_default="32")
+    ] = None,
     as_json: AsJson = False,
     device: Device = "auto",
 ) -> None:
@@ -312,13 +326,17 @@ def score(
     from grmp.use.score import score as run
 
     if len(images) > 1 and images[0].suffix == ".safetensors":  # the former way to name the model
+        if model != DEFAULT:
+            raise UserError(f"{images[0]} and --model {model} are two models; name one")
         model, images = str(images[0]), images[1:]
     if any(map(video.is_video, images)):
         if below is not None or worst or crops or html or as_json:
             raise UserError("--below, --worst, --crops, --html and --json are for images; leave them out for videos")
-        if unread := video.score(images, model, frames, device, out):
+        if unread := video.score(images, model, frames or 32, device, out):
             raise UserError(f"{unread} of {len(images)} videos could not be read (named above); the others are scored")
         return
+    if frames:
+        raise UserError("--frames is for videos; leave it out for images")
     unread, found = run(
         images, model, device, crops=crops, below=below, worst=worst, as_json=as_json, out=out, html=html
     )
@@ -390,17 +408,19 @@ def evaluate(
     from grmp.use import evaluate as run
 
     loaded, label = load(params), add or predictions.stem
+    here = "" if params == HERE else f" --params {shlex.quote(str(params))}"
     key = RunKey(protocol or loaded.protocol, database, run.name_of(label), labels(shots))
     found = run.evaluate(loaded, params.parent, predictions, key, against, label)
     plain = json.loads(json.dumps(found), parse_constant=lambda _: None)  # JSON has no NaN
-    print(json.dumps(plain, indent=1) if as_json else run.text(found))
+    print(json.dumps(plain) if as_json else run.text(found))
     if not found["differences"] and not as_json:
-        print(f"not compared: no record of {against} here; compute it with: {key._replace(method=against).command}")
+        command = key._replace(method=against).command + here
+        print(f"not compared: no record of {against} here; compute it with: {command}")
     if add:
         with lock(params.parent, "external"):
             run.add(loaded, params.parent, predictions, key, against, label)
         where = sys.stderr if as_json else sys.stdout
-        print("added; update the tables and figures with: grmp collect && grmp notebooks", file=where)
+        print(f"added; update the tables and figures with: grmp collect{here} && grmp notebooks{here}", file=where)
 
 
 @app.command(epilog="Example: grmp rerun results/runs/sound/livec/grmp/50")
@@ -419,15 +439,17 @@ def rerun(
 @app.command("params", epilog="Example: grmp params --output results/params.yaml")
 def print_params(
     params: ParamsFile = HERE,
-    output: Annotated[Path | None, typer.Option("--output", help="write to this file instead of printing")] = None,
+    output: Annotated[Path | None, typer.Option(help="write to this file, relative to the pipeline folder")] = None,
 ) -> None:
     """Print the settings merged from params.yaml and the file it extends, with the methods that ablations generate."""
     load(params)  # an invalid file is reported before anything is written
     from grmp.files import write_text
     from grmp.params import merged
 
+    if output and (path := params.parent / output).resolve() == params.resolve():
+        raise UserError(f"--output {output} is the settings file itself; name another file")
     if output:
-        write_text(params.parent / output, merged(params))
+        write_text(path, merged(params))
     else:
         print(merged(params), end="")
 
@@ -466,7 +488,7 @@ def verify(
 
     reference = reference or run.reference_folder(loaded, params.parent)
     found = run.verify(params.parent / "results", reference, tolerance, loaded.evaluate.level)
-    print(json.dumps(found, indent=1) if as_json else run.lines(found))
+    print(json.dumps(found) if as_json else run.lines(found))
     if not found["reproduced"]:
         sys.exit(1)
 

@@ -48,6 +48,23 @@ def test_stages_that_train_nothing_need_no_torch():
         (["score", 300 * "n"], "nnn: File name too long"),
         (["score", "/dev/zero"], "/dev/zero is not a regular file"),
         (["train", 300 * "n"], "File name too long"),
+        (
+            ["sweep", "--dry", "--partition", "gpu", "--gpus-per-job", "1"],
+            "--partition, --gpus-per-job: only for --clus",
+        ),
+        (["sweep", "--dry", "--cluster", "tcp://h:8786", "--time", "240"], "--time: only for --cluster slurm"),
+        (["sweep", "--dry", "--slurm", "account=me"], "--slurm: only for --cluster slurm"),
+        (["sweep", "--cluster", "tcp://h:8786", "-j", "2"], "--workers: a Dask cluster has those that were started"),
+        (["train", "typo/ratings.csv"], "typo/ratings.csv not found"),
+        (["train", "."], ". is a folder; name the table, such as ratings.csv"),
+        (
+            ["score", "m.safetensors", "a.jpg", "--model", "small"],
+            "m.safetensors and --model small are two models; name one",
+        ),
+        (["score", "a.jpg", "--frames", "8"], "--frames is for videos; leave it out for images"),
+        (["params", "--output", "./params.yaml"], "params.yaml is the settings file itself; name another file"),
+        (["rate", "params.yaml", "--json"], "params.yaml is not a folder; name the folder of the images"),
+        (["score", "clip.mp4", "-o", "."], ". is a folder; name a file in it"),
     ],
 )
 def test_errors_are_one_line_and_exit_1(arguments, words, tmp_path, monkeypatch, capsys):

@@ -7,6 +7,7 @@ import codecs
 import contextlib
 import csv
 import io
+import math
 import re
 import sys
 import unicodedata
@@ -20,7 +21,7 @@ from grmp.errors import UserError
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 BINARY = {b"PK\x03\x04": "an Excel or OpenDocument file", b"\xd0\xcf\x11\xe0": "an Excel file", b"\x89PNG": "an image"}
 NEVER_EMPTY = ("mos", "score", "split", "repeat")
-NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)(e[+-]?\d{1,2})?", re.ASCII | re.IGNORECASE)
+NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)(e[+-]?\d{1,3})?", re.ASCII | re.IGNORECASE)
 
 
 def read(path: Path, needed: Sequence[str], instead: Sequence[str] = ()) -> pd.DataFrame:
@@ -86,7 +87,8 @@ def numbers(path: Path, table: pd.DataFrame, column: str) -> pd.Series:
     thousands = (
         marked & values[marked].str.fullmatch(r"[1-9]\d{0,2}[.,]\d{3}").all() & values.str.fullmatch(r"\d{3}").any()
     )
-    refuse(path, ~values.map(lambda v: bool(NUMBER.fullmatch(v))).astype(bool), f"'{column}' is not a number", values)
+    finite = values.map(lambda v: bool(NUMBER.fullmatch(v)) and math.isfinite(float(v.replace(",", ".")))).astype(bool)
+    refuse(path, ~finite, f"'{column}' is not a number", values)
     refuse(path, mixed, "has a comma where others have a point", values)
     refuse(path, thousands, "may have a separator of thousands, remove it", values)
     after = table.columns.get_loc(column) + 1

@@ -46,8 +46,8 @@ SPREAD = 0.01  # of the scores of all images, less than which is worth a remark
 COLUMNS = ["method", "srcc", "low", "high", "gain", "gain_low", "gain_high"]
 
 
-def check(params: Params, method: str, against: Sequence[str]) -> None:
-    """Check that the methods can be compared on custom images, and that ``method`` yields a model.
+def check(params: Params, method: str, against: Sequence[str], out: Path) -> None:
+    """Check that the methods can be compared on custom images, that ``method`` yields a model, and where it is written.
 
     Raises UserError if not.
     """
@@ -65,6 +65,7 @@ def check(params: Params, method: str, against: Sequence[str]) -> None:
         raise UserError(
             f"method '{method}' can be compared, but not kept as a model; keep a method of kind {', '.join(KINDS)}"
         )
+    claim_output(out, ".safetensors")
 
 
 def train(
@@ -94,11 +95,10 @@ def train(
     DataFrame
         The table of :func:`compare`.
     list of str
-        The unrated images, those on whose score the folds disagree most first.
+        The unrated images on whose score the folds disagree, those with the most disagreement first.
     """
+    check(params, method, against, out)
     names = [*dict.fromkeys(n for n in against if folds and n != method), method]
-    check(params, method, names)
-    claim_output(out, ".safetensors")
     everything = Splits(np.arange(len(rated.index))[None])
     start = begin(params, root, rated, draw_folds(rated.index, folds, params.splits.seed) if folds else everything)
     contexts = {name: context_of(start, name) for name in names}
@@ -131,7 +131,8 @@ def train(
         with lock(root, f"train-{folder.name}"):
             shutil.rmtree(folder, ignore_errors=True)
     # `method` is the last of names, so `spread` is its own
-    return found, [] if unrated is None else unrated.index["image"].iloc[np.argsort(-spread, kind="stable")].tolist()
+    order = np.argsort(-spread, kind="stable")[: np.count_nonzero(spread)]
+    return found, [] if unrated is None else unrated.index["image"].iloc[order].tolist()
 
 
 def _with(context: RunContext, unrated: Dataset) -> RunContext:
@@ -217,7 +218,8 @@ def out_of_fold(context: RunContext, name: str, folder: Path) -> tuple[np.ndarra
             raise UserError(f"{name}, fold {fold} {result.status}; lower adapt.learning_rate")
         scores[fold, context.tested.test(fold)] = result.score
     rated, unrated = np.split(scores, [len(context.source.index)], axis=1)
-    return np.nanmax(rated, axis=0), unrated.std(axis=0), float(np.mean([result.seconds for result in results]))
+    spread = (unrated - unrated[:1]).std(axis=0)  # exactly 0 where the folds agree
+    return np.nanmax(rated, axis=0), spread, float(np.mean([result.seconds for result in results]))
 
 
 def compare(index: pd.DataFrame, scores: dict[str, np.ndarray], method: str, params: Params) -> pd.DataFrame:

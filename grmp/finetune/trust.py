@@ -2,7 +2,8 @@
 
 The interval is split-conformal (Lei et al., Distribution-Free Predictive Inference for Regression, JASA 2018): its half
 width is a quantile of the absolute errors on images that the model had not seen. It contains the rating of a new image
-with probability ``LEVEL`` if that image comes from where those images came from, and promises nothing otherwise.
+with probability ``LEVEL`` if those images were held out from everything and the new one comes from where they came from.
+For `grmp train` it is approximate, as the errors are those of the models of its folds (docs/score.md: coverage as measured).
 """
 
 import math

@@ -212,6 +212,8 @@ def read(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
     # ValueError: not UTF-8, or an impossible date or number; RecursionError: nested without end
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is not valid YAML: {one_line(error, 300).replace(UNNAMED, '')}") from None
+    if raw is None and path.name == EXTERNAL:  # its only entry was deleted
+        return {}
     parent = raw.pop("extends", None) if isinstance(raw, dict) else None
     if not isinstance(raw, dict):
         raise UserError(f"{path} has no settings; expected groups such as data, splits, adapt")

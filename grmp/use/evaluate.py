@@ -122,8 +122,9 @@ def _truth(results: Results, key: RunKey, ours: Record | None) -> tuple[pd.DataF
         return ours.predictions[["split", "image", "quality"]], same
     database, parts = results.dataset(key.target), split_file(results.root, key.target, key.protocol)
     if database is None:
+        of = f"{key.target} --params {results.root / 'params.yaml'}"
         raise UserError(
-            f"the ratings of {key.target} are not here; run: grmp data fetch {key.target} && grmp data prepare {key.target}"
+            f"the ratings of {key.target} are not here; run: grmp data fetch {of} && grmp data prepare {of}"
         )
     same = identity.data(results.params, results.root, key)
     drawn = splits.load(parts, database.index["image"])

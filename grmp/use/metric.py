@@ -29,8 +29,8 @@ class Metric(torch.nn.Module, ModelHubMixin, library_name="grmp", tags=["image-q
         """(N, 3 or 1, H, W) in [0, 1], or a file -> quality (N,), higher is better; ``ref`` is not used."""
         if not isinstance(target, Tensor):
             return torch.from_numpy(self.model.score([target])).float()
-        if not target.abs().max() <= 2:  # also NaN; a network may overshoot, 0 to 255 is another scale
-            raise ValueError("pixels must be finite and in [0, 1]")
+        if not (target - 0.5).abs().max() <= 1:  # also NaN; bicubic enlargement overshoots by up to 0.45
+            raise ValueError("pixels must be finite and in [0, 1]; 0 to 255 and -1 to 1 are other scales")
         images = (target.detach().clamp(0, 1) * 255).round().byte().expand(-1, 3, -1, -1)
         scores = self.model.score(list(images.permute(0, 2, 3, 1).cpu().numpy()))
         return torch.from_numpy(scores).float().to(target.device)

@@ -5,6 +5,7 @@ rater, mos, repeat, time``, and columns of the user's own. A skipped image is a 
 file.
 """
 
+import csv
 import hashlib
 import threading
 import time
@@ -13,8 +14,8 @@ from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
-from fastapi import FastAPI, HTTPException
-from fastapi.responses import FileResponse, HTMLResponse
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, Field
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -47,6 +48,7 @@ class Session:
 
     def __init__(self, folder: Path) -> None:
         """The images of ``folder/ratings.csv`` if it is there (`grmp select` writes it), else all below the folder."""
+        check(folder)
         listed = folder / "ratings.csv"
         self.folder, self.file, self.lock = folder, folder / VOTES, threading.Lock()
         known = {path.resolve(): path.relative_to(folder).as_posix() for path in find([folder])}
@@ -54,15 +56,19 @@ class Session:
         if missing := [path for path in chosen if path not in known]:
             raise UserError(f"{listed}: {missing[0]} is not an image below {folder} ({len(missing)} such rows)")
         self.names = for_table([known[path] for path in chosen])
-        self.votes = pd.DataFrame(columns=COLUMNS)
-        if self.file.is_file():
+        self.votes, self.state = pd.DataFrame(columns=COLUMNS), self._state()
+        if self.state:
             found = tables.read(self.file, COLUMNS[:3])
             found["mos"] = tables.numbers(self.file, found[found["mos"] != ""], "mos")
             own = [name for name in found if name not in COLUMNS]
             if twice := found.columns[found.columns.duplicated()].tolist():
                 raise UserError(f"{self.file}: two columns are called '{twice[0]}'; rename one")
+            lines = self.file.read_text(encoding="utf-8-sig", errors="replace").splitlines()  # `found` is in lower case
+            cells = next(csv.reader(lines, delimiter=found.attrs["separator"], skipinitialspace=True), [])
+            written = {cell.strip().lower(): cell.strip() for cell in cells}
             found = found.reset_index(drop=True).reindex(columns=[*COLUMNS, *own], fill_value="")
-            self.votes = found.assign(repeat=pd.to_numeric(found["repeat"], errors="coerce").fillna(0).astype(int))
+            found["repeat"] = pd.to_numeric(found["repeat"], errors="coerce").fillna(0).astype(int)
+            self.votes = found.rename(columns={name: written.get(name, name) for name in own})
 
     def schedule(self, rater: str) -> list[tuple[str, int]]:
         """(image, 0 or 1 for a repeat): what this rater has seen, then the rest in an order that depends on the name alone."""
@@ -88,22 +94,30 @@ class Session:
             name, repeat = plan[at]
             mos = np.nan if vote.rating is None else float(vote.rating)
             row = dict(zip(COLUMNS, (name, vote.rater, mos, repeat, time.strftime("%Y-%m-%dT%H:%M:%S")), strict=True))
-            self.votes.loc[len(self.votes)] = [row.get(column, "") for column in self.votes]
-            self._save()
+            votes = self.votes.copy()
+            votes.loc[len(votes)] = [row.get(column, "") for column in votes]
+            self._save(votes)
 
     def undo(self, rater: str) -> None:
         """Forget the last rating of this rater, if there is one."""
         with self.lock:
             mine = self.votes.index[self.votes["rater"] == rater]
             if len(mine):
-                self.votes = self.votes.drop(mine[-1]).reset_index(drop=True)
-                self._save()
+                self._save(self.votes.drop(mine[-1]).reset_index(drop=True))
 
-    def _save(self) -> None:
-        write_text(self.file, self.votes.to_csv(index=False, float_format="%g", lineterminator="\n"))
+    def _save(self, votes: pd.DataFrame) -> None:
+        """Write the table, and only then use it. Raises UserError if it cannot be written, or was changed elsewhere."""
+        if self.state != self._state():
+            raise UserError(f"{self.file} was changed elsewhere; end grmp rate with Ctrl-C and start it again")
+        write_text(self.file, votes.to_csv(index=False, float_format="%g", lineterminator="\n"))
+        self.votes, self.state = votes, self._state()
+
+    def _state(self) -> tuple[int, int] | None:
+        """What changes whenever somebody writes the file; None if it is not there."""
+        return ((now := self.file.stat()).st_mtime_ns, now.st_size) if self.file.is_file() else None
 
     def results(self) -> dict[str, Any]:
-        """MOS of each image, and for each rater how well they agree with the others and with themselves."""
+        """MOS of each image as `grmp train` reads it, and how well each rater agrees with the others and with themselves."""
         rated = self.votes.dropna(subset="mos").astype({"mos": float})
         first = rated[rated["repeat"] == 0].pivot_table(index="image", columns="rater", values="mos")
         again = rated[rated["repeat"] == 1].pivot_table(index="image", columns="rater", values="mos")
@@ -118,7 +132,8 @@ class Session:
                 "repeats": len(apart),
                 "mean_difference_of_repeats": round(float(apart.mean()), 2) if len(apart) else None,
             }
-        mos = {name: round(float(value), 3) for name, value in first.mean(axis=1).items()}
+        each = rated.groupby(["image", "rater"])["mos"].mean().groupby("image").mean()
+        mos = {name: round(float(value), 3) for name, value in each.items()}
         return {"images": len(self.names), "raters": raters, "mos": mos}
 
     def text(self) -> str:
@@ -133,6 +148,12 @@ class Session:
         return "\n".join(lines)
 
 
+def check(folder: Path) -> None:
+    """Raises UserError if it is no folder."""
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a folder; name the folder of the images")
+
+
 def application(session: Session) -> FastAPI:
     """The page and its four requests; it answers under names of this machine alone."""
     app = FastAPI(title="grmp rate", docs_url=None, redoc_url=None)
@@ -143,6 +164,10 @@ def application(session: Session) -> FastAPI:
 
     def address(name: str) -> str:
         return f"/image/{places[name]}?{start}"
+
+    @app.exception_handler(UserError)
+    def unsaved(_: Request, error: Exception) -> JSONResponse:
+        return JSONResponse({"detail": str(error)}, 507)
 
     @app.get("/", response_class=HTMLResponse)
     def show() -> str:
@@ -182,8 +207,7 @@ def serve(folder: Path, port: int) -> str:
     """Serve the page on the loopback interface until Ctrl-C; returns ``Session.text``."""
     from grmp.use.serve import listen
 
-    if not folder.is_dir():
-        raise UserError(f"{folder} is not a folder; name the folder of the images")
+    check(folder)  # a lock would make it
     try:  # a second session would overwrite the ratings of the first
         held = FileLock(folder / f".{VOTES}.lock", fallback_to_soft=False)
         held.acquire(timeout=0)

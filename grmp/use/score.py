@@ -102,7 +102,7 @@ def meaning(model: QualityModel) -> str:
     scale, known = model.scale, model.card.get("known")
     return (
         f"quality: 0 to 1, higher is better; predicted_rating: {scale.low:g} to {scale.high:g}"
-        + (f", between low and high for {LEVEL:.0%} of images like the rated ones" if "errors" in model.card else "")
+        + (f", low to high for about {LEVEL:.0%} of images like the rated ones" if "errors" in model.card else "")
         + (f"; percentile: among {known}" if known else "")
     )
 

@@ -74,7 +74,7 @@ def score(paths: Sequence[Path], name: str, count: int, device: str, out: Path |
 
     if others := [path for path in paths if not is_video(path)]:
         raise UserError(f"{others[0]} is not a video; score images and videos in two calls")
-    each = out and out.with_suffix(".frames.csv")
+    each = out and out.parent / f"{out.stem}.frames.csv"
     for file in filter(None, (out, each)):
         claim_output(file)
     model = load(name, choose_device(device, 1))

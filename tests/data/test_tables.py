@@ -127,6 +127,12 @@ def test_refused(tmp_path: Path, name: str):
     assert "\n" not in str(caught.value)
 
 
+def test_exponents_of_three_digits_are_read(tmp_path: Path):
+    """As a score may have that is a tiny probability."""
+    (tmp_path / "t.csv").write_text("image,mos\na.jpg,1.3e-104\nb.jpg,2E+100\n")
+    assert ratings(tmp_path / "t.csv") == [("a.jpg", 1.3e-104), ("b.jpg", 2e100)]
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1", "cp1252"])
 def test_names_in_every_encoding(tmp_path: Path, encoding: str, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "t.csv").write_bytes(ACCENT.encode(encoding))

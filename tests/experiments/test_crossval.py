@@ -97,6 +97,8 @@ def test_what_to_rate_next(world: Path, rated: Dataset, params: Params, tmp_path
         both.append(methods.prepare(start, "ridge")([0])[0].scores)
     order = np.argsort(-np.abs(both[0] - both[1]), kind="stable")
     assert later == others.index["image"].iloc[order].tolist()
+    _, later = room.train(params, world.parent, half, out, "zero_shot", [], 2, others)
+    assert later == []  # it learns nothing, so its folds agree
 
 
 def test_the_model_scores_as_the_adaptation_does(world: Path, rated: Dataset, params: Params, trained: Path):
@@ -267,6 +269,23 @@ def test_commands(world: Path, trained: Path, tmp_path: Path):
     assert len(scores) == 24  # the folder's, and the same one again
     assert scores["predicted_rating"].to_numpy() == pytest.approx(1 + 4 * scores["quality"].to_numpy(), abs=3e-4)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["quick.safetensors", "s.csv"]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--method", "rigde"], "method 'rigde' is not defined"),
+        (["--against", "rigde", "--folds", "0"], "method 'rigde' is not defined"),
+        (["-o", "."], "is a folder; name a file in it"),
+    ],
+)
+def test_mistakes_are_named_before_images_are_read(
+    world: Path, given: list[str], said: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(ratings, "read", lambda *_: pytest.fail("images are read"))
+    command = ["train", str(world.parent / "mine/ratings.csv"), "--params", str(world), *given]
+    with pytest.raises(UserError, match=said):
+        CliRunner().invoke(app, command, catch_exceptions=False)
 
 
 @pytest.mark.parametrize("what", ["backbone", "text", "size", "nothing"])

@@ -179,6 +179,11 @@ def test_unreadable_file(tmp_path, text, words):
         params.load(path)
 
 
+def test_the_only_method_of_others_may_be_deleted_from_external_yaml(tmp_path):
+    (tmp_path / "external.yaml").write_text("# none\n")
+    assert changed(tmp_path, lambda r: None).methods == load(ROOT / "params.yaml").methods
+
+
 def extending(tmp_path, child, parent=None):
     """A file with ``child`` that extends one with ``parent`` (the demo's merged settings by default)."""
     base = tmp_path / "base.yaml"

@@ -60,6 +60,7 @@ def test_the_command_fails_where_results_differ(collected: Path, fresh: Path):
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 1
     assert not json.loads(done.stdout)["reproduced"]
+    assert done.stdout.count("\n") == 1
 
 
 def test_references_lie_beside_the_code(tmp_path: Path):

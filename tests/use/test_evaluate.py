@@ -114,10 +114,11 @@ def test_an_added_method_stands_in_tables_and_figures_and_is_never_computed(buil
     command = ["evaluate", str(mine), "--database", "alpha", "--shots", "25", "--params", str(built / "params.yaml")]
     plain = CliRunner().invoke(app, [*command, "--json"], catch_exceptions=False).output
     assert json.loads(plain)["differences"]["srcc"]["won"] <= 5
+    assert plain.count("\n") == 1
     before = outdated_keys(built)
     for _ in range(2):  # adding it again replaces it
         added = CliRunner().invoke(app, [*command, "--add", "My method!"], catch_exceptions=False).output
-        assert "grmp collect" in added
+        assert f"grmp collect --params {built}/params.yaml && grmp notebooks --params {built}/params.yaml" in added
     assert outdated_keys(built) == before
     results = Results.open(built)
     collect(results.params, built / "results")
@@ -156,6 +157,9 @@ def test_a_method_that_is_added_first_can_be_compared_later(built: Path, mine: P
     splits_of.parent.mkdir(parents=True)
     table.to_csv(splits_of, index=False)
     shutil.rmtree(KEY._replace(method="grmp").folder(root))
+    command = ["evaluate", str(mine), "--database", "alpha", "--shots", "25", "--params", str(root / "params.yaml")]
+    said = CliRunner().invoke(app, command, catch_exceptions=False).output
+    assert f"compute it with: grmp run alpha grmp 25 --protocol sound --params {root}/params.yaml" in said
     room.add(loaded, root, mine, KEY, "grmp", "first")
     found = read_run(KEY.folder(root)).inputs
     assert found == identity.data(loaded, root, KEY) == {"database": "3" * 64, "splits": sha256(splits_of)}
@@ -169,5 +173,6 @@ def outdated_keys(root: Path) -> list[RunKey]:
 
 
 def test_without_our_run_the_ratings_come_from_the_database(built: Path, mine: Path):
-    with pytest.raises(UserError, match="the ratings of beta are not here; run: grmp data fetch beta"):
+    said = r"the ratings of beta are not here; run: grmp data fetch beta --params .*/params\.yaml && grmp"
+    with pytest.raises(UserError, match=said):
         evaluated(built, mine, key=KEY._replace(database="beta"))

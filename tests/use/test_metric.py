@@ -31,7 +31,15 @@ def test_tensors_score_as_files(model: QualityModel, batch: torch.Tensor, photog
     assert (metric(batch)[0] > metric(batch)[1]) != metric.lower_better
 
 
-@pytest.mark.parametrize("change", [lambda x: 255 * x, lambda x: (255 * x).byte(), lambda x: x + torch.nan])
+def test_what_overshoots_as_enlarged_pixels_do_is_clipped(model: QualityModel, batch: torch.Tensor):
+    beyond = batch + 0.45 * (batch == 1) - 0.45 * (batch == 0)
+    assert not torch.equal(beyond, batch)
+    assert torch.equal(Metric(model)(beyond), Metric(model)(batch))
+
+
+@pytest.mark.parametrize(
+    "change", [lambda x: 255 * x, lambda x: (255 * x).byte(), lambda x: x + torch.nan, lambda x: 2 * x - 1]
+)
 def test_tensors_on_another_scale_are_refused(model: QualityModel, batch: torch.Tensor, change):
     with pytest.raises(ValueError, match="finite and in"):
         Metric(model)(change(batch))

@@ -84,12 +84,48 @@ def test_a_rating_is_for_the_image_that_was_shown(folder: Path):
     assert pd.read_csv(folder / room.VOTES)["image"].tolist() == [now["image"]]
 
 
+def full(path: Path, text: str) -> None:
+    raise UserError(f"cannot write {path}: No space left on device")
+
+
+def test_a_rating_that_cannot_be_saved_does_not_count(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    client = browser(folder)
+    vote(client, "Ann", 0, 3)
+    shown = client.get("/next", params={"rater": "Ann"}).json()
+    given = {"rater": "Ann", "position": 1, "image": shown["image"], "rating": 5}
+    with monkeypatch.context() as patch:
+        patch.setattr(room, "write_text", full)
+        for path, sent in (("/vote", {"json": given}), ("/undo", {"params": {"rater": "Ann"}})):
+            answer = client.post(path, **sent)
+            assert answer.status_code == 507
+            assert "No space left" in answer.json()["detail"]
+            assert client.get("/next", params={"rater": "Ann"}).json() == shown
+    vote(client, "Ann", 1, 5)
+    assert pd.read_csv(folder / room.VOTES)["mos"].tolist() == [3, 5]
+
+
 def test_columns_of_the_user_are_kept(folder: Path):
-    (folder / room.VOTES).write_text("image,rater,mos,reference\n01.png,Ann,3,dune\n")
+    (folder / room.VOTES).write_text("Image,rater,reference,mos,My Note,\n01.png,Ann,dune,3,a\n")
     vote(browser(folder), "Bob", 0, 4)
     votes = pd.read_csv(folder / room.VOTES, keep_default_na=False)
+    assert list(votes) == [*room.COLUMNS, "reference", "My Note"]
     assert votes["reference"].tolist() == ["dune", ""]
+    assert votes["My Note"].tolist() == ["a", ""]
     assert votes["rater"].tolist() == ["Ann", "Bob"]
+
+
+def test_what_was_changed_elsewhere_is_not_overwritten(folder: Path):
+    client, file = browser(folder), folder / room.VOTES
+    vote(client, "Ann", 0, 3)
+    edited = file.read_text().replace(",3,", ",4,")
+    file.write_text(edited)
+    assert client.post("/undo", params={"rater": "Ann"}).status_code == 507
+    shown = client.get("/next", params={"rater": "Ann"}).json()["image"]
+    answer = client.post("/vote", json={"rater": "Ann", "position": 1, "image": shown, "rating": 5})
+    assert "votes.csv was changed elsewhere; end grmp rate with Ctrl-C" in answer.json()["detail"]
+    assert file.read_text() == edited
+    vote(browser(folder), "Ann", 1, 5)
+    assert pd.read_csv(file)["mos"].tolist() == [4, 5]
 
 
 def test_a_folder_that_is_not_there_and_a_table_with_a_column_twice_are_named(folder: Path):
@@ -144,6 +180,16 @@ def test_mos_agreement_and_consistency_have_known_values(folder: Path):
     assert found["raters"]["Bob"]["agreement"] > 0.9
     assert client.get("/next", params={"rater": "Ann"}).json()["image"] is None
     assert "SRCC with the others 0.9" in room.Session(folder).text()
+
+
+def test_the_mos_is_the_one_that_train_learns_from(folder: Path):
+    """Of Ann's two ratings their mean, which counts as much as Bob's one; an image that she skipped at first counts, too."""
+    rows = "00.png,Ann,1,0\n00.png,Ann,4,1\n00.png,Bob,5,0\n01.png,Ann,,0\n01.png,Ann,2,1\n"
+    (folder / room.VOTES).write_text("image,rater,mos,repeat\n" + rows)
+    found = room.Session(folder).results()
+    assert found["mos"] == {"00.png": 3.75, "01.png": 2}
+    assert found["mos"] == ratings.read(folder / room.VOTES).set_index("image")["mos"].to_dict()
+    assert found["raters"]["Ann"]["mean_difference_of_repeats"] == 3
 
 
 def test_the_images_are_those_that_were_selected(folder: Path):
@@ -256,6 +302,20 @@ def test_a_keyboard_is_enough_and_every_key_is_saved_at_once(tab: Browser, serve
     assert len(votes()) == 9
     assert tab.complaints() == []
     assert all(url.startswith(address) for url in tab.requests())
+
+
+@needs_chromium
+def test_the_page_says_that_a_rating_was_not_saved_and_stays(
+    tab: Browser, served: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+):
+    start(tab, served[1], "Joe")
+    with monkeypatch.context() as patch:
+        patch.setattr(room, "write_text", full)
+        press(tab, "4")
+        status(tab, "Not saved: cannot write")
+    assert "No space left on device" in tab.ask("document.getElementById('progress').textContent")
+    press(tab, "4")
+    status(tab, "Image 2")
 
 
 @needs_chromium
