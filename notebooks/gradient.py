@@ -46,8 +46,8 @@ page.figure(
     "angles",
     gradient.angles(page.results, rules[:4], databases, labels),
     f"Angle between the gradients of the two losses, over all trained tensors and before the rule, {labels} labels. Thin "
-    "lines: splits, running means over five epochs where every epoch is recorded (methods without a rule record fewer). Thick line: mean "
-    "over splits.",
+    "lines: splits, running means over five epochs where every epoch is recorded (methods without a rule record fewer). Thick "
+    "line: mean over splits.",
     alt="One panel per rule and database: angle in degrees against the epoch, one line per split, with a line at 90 degrees.",
     stage="sweep",
 )
