@@ -112,7 +112,7 @@ def load(path: Path, images: pd.Series) -> Splits:
 
     Raises UserError if the file is missing, corrupt, or belongs to other images.
     """
-    remedy = f"run: dvc repro prepare@{path.parent.name}"
+    remedy = f"run: grmp data prepare {path.parent.name}"
     with reading(path, remedy):
         table = pd.read_csv(path, dtype=str)
         columns = table.filter(regex=r"^split_\d+$").replace({TEST: "-1", VALIDATION: "-2"})

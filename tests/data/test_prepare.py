@@ -119,7 +119,9 @@ def test_an_array_for_each_view(fetched, capsys):
     assert len({sha256(folder / dataset.array(view)) for view in decode.VIEWS}) == 4
     run(fetched)
     assert not (folder / dataset.array("opencv")).exists(), "an array that nobody reads goes"
-    with pytest.raises(UserError, match=r"images_opencv\.npy not found; run: dvc repro prepare@toy"):
+    with pytest.raises(
+        UserError, match=r"images_opencv\.npy not found; run: grmp data fetch toy && grmp data prepare toy"
+    ):
         dataset.load(folder, "opencv")
 
 
