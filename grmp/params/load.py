@@ -256,9 +256,11 @@ def _with_external(path: Path) -> dict[str, Any]:
 def merged(path: Path) -> str:
     """The settings of a file that ``load`` reads without an error, as YAML, with all that they extend and generate.
 
-    This is what ``grmp params`` prints and what the stages of dvc.yaml depend on.
+    This is what ``grmp params`` prints and what the stages of dvc.yaml depend on. ``protocol`` names the first protocol, since
+    DVC compares mappings whatever their order.
     """
     raw = json.loads(json.dumps(_complete(_with_external(path)), default=str))  # YAML's safe dumper knows no tuples
+    raw = {"protocol": next(iter(raw["protocols"]))} | raw
     return yaml.safe_dump(raw, sort_keys=False, allow_unicode=True, width=120)
 
 

@@ -222,6 +222,7 @@ def test_mistakes_in_a_file_that_extends_are_named(tmp_path, child, words):
 
 def test_merged_settings_have_what_ablations_generate():
     raw = yaml.safe_load(params.merged(ROOT / "real/livec/params.yaml"))
+    assert raw["protocol"] == "sound", "the first one: DVC does not see their order"
     assert "grmp_reads_test" in raw["methods"]
     assert "grmp_reads_test" in raw["run"]["ablation"]["methods"]
 
