@@ -10,7 +10,7 @@ import pytest
 from grmp.report import cross_dataset, few_shot, selection
 from grmp.report.results import Results
 from grmp.report.selection import both_ways, reading_table, unpaired
-from tests.report.sample import DATABASES, METHODS, SHARES, edit, editing
+from tests.report.sample import DATABASES, METHODS, SHARES, edit, editing, run_here
 
 
 def test_unpaired_interval_holds_the_known_shift():
@@ -42,6 +42,18 @@ def test_a_protocol_not_run_is_a_hole(empty: Results):
     table = selection.protocol_table(empty, "published", "sound")
     assert table.data.empty
     assert "`dvc repro" in table.note
+
+
+def test_the_page_of_a_folder_with_one_protocol_says_so(world: Path):
+    with editing(world) as raw:
+        del raw["protocols"]["published"], raw["variants"]["reptile_published"]
+        raw["pretrain"]["variants"] = ["reptile"]
+        raw["run"]["few_shot"]["protocols"] = ["sound"]
+    opened = Results.open(world)
+    assert selection.protocol_table(opened, "published", "sound") is None
+    assert selection.protocol_figure(opened, "published", "sound", 25) is None
+    notes = {note["name"]: note for note in run_here("selection", world)}
+    assert (notes["protocols"]["kind"], notes["protocols"]["command"]) == ("hole", "")
 
 
 def test_reading_the_test_split_is_a_declared_ablation(world: Path):
