@@ -157,6 +157,8 @@ class Params(Group):
             except ValueError as error:
                 raise ValueError(f"methods.{name}.{error}") from None
             self.for_method(name)
+        if "official" in self.protocols:
+            raise ValueError("protocols.official: choose another name; official.csv holds the split of a publisher")
         if shares := [k for k in self.run.few_shot.shots if isinstance(k, str)]:
             raise ValueError(f"run.few_shot.shots: {shares[0]} is a share of the labels; put it into run.full.shots")
         sequence = self.continual.sequence

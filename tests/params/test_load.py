@@ -120,6 +120,7 @@ def continual(**values):
         # names become folders
         (lambda r: r["methods"].update({"my method": r["methods"]["ridge"]}), "key 'methods.my method'"),
         (lambda r: r["protocols"].update({"a/b": r["protocols"]["sound"]}), "key 'protocols.a/b'"),
+        (lambda r: r["protocols"].update(official=r["protocols"]["sound"]), "protocols.official: choose another name"),
         # names that do not exist
         (few(methods=["gmrp"]), "run.few_shot.methods: 'gmrp' is not defined"),
         (few(protocols=["strict"]), "run.few_shot.protocols: 'strict' is not defined"),
