@@ -15,7 +15,7 @@ shots: int = 0  # number of labelled images in the figure; 0: the first of run.a
 from grmp.report import NotebookPage, selection
 
 page = NotebookPage("selection", root)
-page.results = page.results.under(other) if other in page.results.params.protocols else page.results
+page = NotebookPage("selection", root, other) if other in page.results.params.protocols else page
 run = page.results.params.run
 shots = shots or next((k for k in [*run.ablation.shots, *run.few_shot.shots] if k in run.few_shot.shots), 0)
 
