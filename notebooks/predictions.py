@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Predictions for single images
 #
-# Scores against ratings on the test images of one split, with the four-parameter logistic fit after which PLCC and
+# Ratings against scores on the test images of one split, with the four-parameter logistic fit after which PLCC and
 # RMSE are taken.
 
 # %% tags=["parameters"]
@@ -27,7 +27,8 @@ shots = shots or max(run.shots, default=0)
 page.figure(
     "scatter",
     predictions.scatter(page.results, methods, shots, split),
-    f"Predicted quality against ratings, test images of split {split}, {shots} labels; the line is the logistic fit.",
+    f"Ratings, scaled to [0, 1], against predicted quality: test images of split {split}, {shots} labels. The line is the "
+    "logistic fit.",
     alt="Scatter plots, one row per database, one column per method. Each panel states its SRCC.",
     stage="sweep",
 )

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from grmp.metrics import bootstrap
 from grmp.params import Pair
 from grmp.report.comparisons import OTHER_IMAGES_NOTE, effect_columns, effects
-from grmp.report.plotting import finished, line_styles, panels, styled
+from grmp.report.plotting import all_styles, finished, panels, styled
 from grmp.report.results import Results, at, title, triples
 from grmp.report.table import SPLITS_NOTE, Table, amount, in_print, join, missing_runs, signed
 
@@ -80,7 +80,7 @@ def protocol_figure(results: Results, one: str, other: str, shots: int | str) ->
     data = data[data["shots"] == shots]
     if data.empty:
         return None
-    styles = line_styles(results.params.methods)
+    styles = all_styles(results.params)
     databases = list(dict.fromkeys(data["database"]))
     most = int(data.groupby("database").size().max())
     figure, axes = panels(len(databases), 0.2 * most + 0.6, 2, 0.2)
