@@ -76,7 +76,7 @@ bench: install ## speed compared with a plain implementation (make bench DEVICE=
 # the notebooks of real/ that show no photograph: photographs may not be redistributed
 SHOWN = few_shot full_supervision ablation gradient selection cross_dataset continual cost
 reference: ## copy the results of demo/ and real/*/ into results/, the committed reference
-	@test ! -d demo/results/site || { rm -rf results/demo; cp -r demo/results results/demo; cp demo/dvc.lock results/demo; rm -rf results/demo/partial; }
+	@test ! -d demo/results/site || { rm -rf results/demo; cp -r demo/results results/demo; cp demo/dvc.lock results/demo; rm -rf results/demo/partial results/demo/by_hand; }
 	@for folder in real/*/; do test ! -f $$folder/results/scores.csv || { rm -rf results/$$folder; mkdir -p results/$$folder; \
 		cd $(CURDIR)/$$folder/results && cp -r params.yaml *.json *.csv $(CURDIR)/results/$$folder && \
 		{ test ! -d ../data/splits/livec || cp -r ../data/splits/livec $(CURDIR)/results/$$folder/splits; } && \

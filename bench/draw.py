@@ -54,12 +54,14 @@ def growth(table: pd.DataFrame, path: Path) -> None:
     for j, quantity in enumerate(quantities):
         part = table[table["quantity"] == quantity]
         for axis, column, label in zip(axes[:, j], ("seconds", "memory_mb"), ("seconds", "MiB"), strict=True):
-            axis.plot(part["size"], part[column], "o-", ms=4)
-            axis.plot(part["size"].iloc[[0, -1]], part[column].iloc[[0, -1]], ":", color="grey", lw=1)
+            axis.plot(part["size"], part[column], "o-", ms=4, label="measured")
+            ends = part.iloc[[0, -1]]
+            axis.plot(ends["size"], ends[column], ":", color="grey", lw=1, label="straight line through first and last")
             axis.set_ylim(0, 1.1 * part[column].max())
             axis.set_xlabel(quantity)
             if not j:
                 axis.set_ylabel(label)
+    figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     figure.suptitle(str(table["machine"].iloc[0]), fontsize=8)
     figure.savefig(path, dpi=150)
     plt.close(figure)

@@ -6,14 +6,16 @@
 
 # %% tags=["parameters"]
 root: str = "."  # pipeline folder: the folder of params.yaml
-protocol: str = ""  # of params.yaml; empty: the first one of the grid
+protocol: str = ""  # of params.yaml; empty: the first one of run.full
 shots: list[str] = []  # shares of the training set, as in 20pct; empty: those of params.yaml
 
 # %%
 from grmp.report import NotebookPage, comparisons, few_shot
 
 page = NotebookPage("full_supervision", root, protocol)
-shots = shots or page.results.params.run.full.shots
+grid = page.results.params.run.full
+page = page if protocol else NotebookPage("full_supervision", root, next(iter(grid.protocols), ""))
+shots = shots or grid.shots
 empty = "The grid run.full of params.yaml is empty."
 
 # %% [markdown]

@@ -1,13 +1,13 @@
 # %% [markdown]
 # # Predictions for single images
 #
-# Scores against ratings on the test images of one split, with the four-parameter logistic fit after which PLCC and
+# Ratings against scores on the test images of one split, with the four-parameter logistic fit after which PLCC and
 # RMSE are taken.
 
 # %% tags=["parameters"]
 root: str = "."  # pipeline folder: the folder of params.yaml
 protocol: str = ""  # of params.yaml; empty: the first one
-methods: list[str] = []  # at most five; empty: the first and the last four of params.yaml
+methods: list[str] = []  # at most five; empty: the first, `method` and the last ones of params.yaml
 shots: int = 0  # number of labelled images; 0: the largest of params.yaml
 split: int = 0  # the split shown
 method: str = "grmp"  # the method whose failures are shown
@@ -18,7 +18,8 @@ from grmp.report import NotebookPage, predictions
 
 page = NotebookPage("predictions", root, protocol)
 run = page.results.grid
-methods = methods or (run.methods if len(run.methods) <= 5 else run.methods[:1] + run.methods[-4:])
+others = [name for name in run.methods[1:] if name != method]
+methods = methods or [name for name in run.methods if name not in others[: max(0, len(run.methods) - 5)]]
 label = page.results.label(method)
 shots = shots or max(run.shots, default=0)
 
@@ -26,7 +27,8 @@ shots = shots or max(run.shots, default=0)
 page.figure(
     "scatter",
     predictions.scatter(page.results, methods, shots, split),
-    f"Predicted quality against ratings, test images of split {split}, {shots} labels; the line is the logistic fit.",
+    f"Ratings, scaled to [0, 1], against predicted quality: test images of split {split}, {shots} labels. The line is the "
+    "logistic fit.",
     alt="Scatter plots, one row per database, one column per method. Each panel states its SRCC.",
     stage="sweep",
 )

@@ -9,14 +9,15 @@
 root: str = "."  # pipeline folder: the folder of params.yaml
 one: str = "published"  # a protocol of params.yaml
 other: str = "sound"  # the protocol it is compared with
-shots: int = 0  # number of labelled images in the figure; 0: the smallest of params.yaml
+shots: int = 0  # number of labelled images in the figure; 0: the first of run.ablation, or of run.few_shot
 
 # %%
 from grmp.report import NotebookPage, selection
 
-page = NotebookPage("selection", root, other)
-shots = shots or min(page.results.grid.shots, default=0)
-asked = any(key.protocol == one for key in page.results.params.run.run_keys())
+page = NotebookPage("selection", root)
+page = NotebookPage("selection", root, other) if other in page.results.params.protocols else page
+run = page.results.params.run
+shots = shots or next((k for k in [*run.ablation.shots, *run.few_shot.shots] if k in run.few_shot.shots), 0)
 
 # %% [markdown]
 # ## The two protocols
@@ -30,7 +31,7 @@ page.figure(
     selection.protocol_figure(page.results, one, other, shots),
     f"Median SRCC with {shots} labels under the {one} protocol (hollow) and the {other} protocol (filled), with intervals.",
     alt="One panel per database, one row per method, two markers each; the table above lists the values.",
-    stage="sweep" if asked else "",
+    stage="sweep" if selection.asked(page.results, one, other) else "",
 )
 
 # %% [markdown]

@@ -93,9 +93,9 @@ def load_prompts(root: Path, variant: str, backbone: Backbone, wanted: "Prompts"
     Raises UserError if the checkpoint is missing, corrupt, of another backbone, or a tensor does not fit.
     """
     path = root / "models/prompts" / f"{variant}.safetensors"
-    tensors, metadata = read(path, f"make it with: dvc repro pretrain@{variant}")
+    tensors, metadata = read(path, f"make it with: grmp pretrain {variant}")
     first = {n: t for n, t in tensors.items() if "/" not in n}
-    remedy = f"train them again: dvc repro pretrain@{variant}"
+    remedy = f"train them again: grmp pretrain {variant}"
     if metadata.get("backbone") != backbone.sha256:
         raise UserError(f"{path} was trained on another backbone than {root / PATH}; {remedy}")
     p, generator = wanted, torch.Generator().manual_seed(0)

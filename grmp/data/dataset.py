@@ -42,7 +42,7 @@ def prepared(root: Path, name: str) -> Dataset | None:
     folder = root / "data/prepared" / name
     if not (folder / "info.json").is_file():  # it is written last
         return None
-    with reading(folder, f"run: dvc repro prepare@{name}"):
+    with reading(folder, f"run: grmp data prepare {name}"):
         views = read_json(folder / "info.json")["views"]
     return load(folder, "pillow" if "pillow" in views else min(views))
 
@@ -52,7 +52,7 @@ def load(folder: Path, view: str = "pillow") -> Dataset:
 
     Raises UserError if it is not there, or its files do not belong together.
     """
-    with reading(folder, f"run: dvc repro prepare@{folder.name}"):
+    with reading(folder, f"run: grmp data fetch {folder.name} && grmp data prepare {folder.name}"):
         info = read_json(folder / "info.json")
         index = pd.read_csv(folder / "index.csv", dtype=TYPES, keep_default_na=False, na_values="")
         images = np.load(folder / array(view), mmap_mode="r", allow_pickle=False)

@@ -26,9 +26,11 @@ SLACK = 1_000_000_000  # bytes beyond twice the stated size that a file may have
 def receipt(name: str, raw: Path) -> dict[str, Any] | None:
     """The receipt of a fetched database, or None if it is not fetched.
 
-    Raises UserError if the folder has changed since.
+    Raises UserError if the folder has changed since, or is a link to what is gone.
     """
     path, folder = raw / f"{name}.json", raw / name
+    if folder.is_symlink() and not folder.exists():
+        raise UserError(f"{folder} links to {folder.readlink()}, which is not there; mount it, or delete the link")
     if not path.is_file() or not folder.exists():
         return None
     with reading(path, f"delete it and run: grmp data fetch {name}"):

@@ -193,7 +193,8 @@ def _refuse(name: str, table: pd.DataFrame, unusable: dict[int, str], allowed: i
         named = some([f"{table['image'][i]} ({unusable[i]})" for i in sorted(unusable)])
         raise UserError(
             f"{name}: {len(unusable)} of {len(table)} images are missing or corrupt: {named}; delete data/raw/{name} and "
-            f"fetch it again, or continue without them: grmp data prepare {name} --allow-missing {len(unusable)}"
+            f"fetch it again, or continue without them: set data.allow_missing: {len(unusable)} in params.yaml (without DVC "
+            f"also: grmp data prepare {name} --allow-missing {len(unusable)})"
         )
 
 
@@ -202,12 +203,13 @@ def _without(table: pd.DataFrame, rows: list[int], work: Path, views: Sequence[s
     keep = np.setdiff1d(np.arange(len(table)), rows)
     if not len(keep):
         raise UserError(f"none of the {len(table)} images can be read; fetch them again")
-    (work / "plan").unlink()  # the rows are no longer the planned ones
     for file in map(array, views):
         images = np.load(work / file, mmap_mode="r")
         kept = np.lib.format.open_memmap(work / "kept.npy", "w+", np.uint8, (len(keep), *images.shape[1:]))
+        allocate(work / "kept.npy")
         for part in np.array_split(np.arange(len(keep)), len(keep) // BLOCK + 1):
             kept[part] = images[keep[part]]
         kept.flush()
+        (work / "plan").unlink(missing_ok=True)  # from now on the rows are not the planned ones
         (work / "kept.npy").replace(work / file)
     return table.iloc[keep].reset_index(drop=True)

@@ -65,13 +65,14 @@ def make(index: pd.DataFrame, path: Path, count: int, test: float, seed: int, by
 
 
 def make_official(table: pd.DataFrame, path: Path, seed: int) -> bool:
-    """Write the publisher's split as a file with one split; False if there is none (``set`` is empty).
+    """Write the publisher's split as a file with one split; False, and no file, if there is none (``set`` is empty).
 
     Training images are ranked in a seeded order; validation images are on neither side.
     """
     parts = table["set"].replace({"train": "training", "val": VALIDATION})
     train = np.flatnonzero(parts == "training")
     if not len(train) or not parts.isin(["training", VALIDATION, TEST]).all():
+        path.unlink(missing_ok=True)  # of another source
         return False
     column = parts.to_numpy(object, copy=True)
     column[np.random.default_rng(seed).permutation(train)] = np.arange(len(train)).astype(str)
@@ -112,7 +113,7 @@ def load(path: Path, images: pd.Series) -> Splits:
 
     Raises UserError if the file is missing, corrupt, or belongs to other images.
     """
-    remedy = f"run: dvc repro prepare@{path.parent.name}"
+    remedy = f"run: grmp data prepare {path.parent.name}"
     with reading(path, remedy):
         table = pd.read_csv(path, dtype=str)
         columns = table.filter(regex=r"^split_\d+$").replace({TEST: "-1", VALIDATION: "-2"})

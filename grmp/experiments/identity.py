@@ -58,12 +58,12 @@ def parameters(params: Params, key: RunKey) -> dict[str, Any]:
 def inputs(params: Params, root: Path, key: RunKey) -> dict[str, str]:
     """sha256 of every file that the run reads.
 
-    Raises UserError if one is missing; the message names the stage that makes it.
+    Raises UserError if one is missing; the message names the command that makes it.
     """
     found = {"code": code(params.methods[key.method].kind)} | data(params, root, key)
-    found["backbone"] = _known(root / "models/backbone.safetensors", "backbone")
+    found["backbone"] = _known(root / "models/backbone.safetensors", "grmp backbone")
     if start := params.under(key.protocol).learned_start(key.method):
-        found["prompts"] = _known(root / f"models/prompts/{start}.safetensors", f"pretrain@{start}")
+        found["prompts"] = _known(root / f"models/prompts/{start}.safetensors", f"grmp pretrain {start}")
     return found
 
 
@@ -71,26 +71,26 @@ def data(params: Params, root: Path, key: RunKey) -> dict[str, str]:
     """sha256 of the databases and splits that a run reads, which runs must share to be compared. UserError as ``inputs``."""
     found = {}
     for end in dict.fromkeys((key.source, key.target)):
-        name, stage = "" if end == key.source else ".target", f"prepare@{end}"
+        name, command = "" if end == key.source else ".target", f"grmp data fetch {end} && grmp data prepare {end}"
         # a database is known by its images, resized in one way
         view = params.under(key.protocol).data.resize
-        found[f"database{name}"] = _known(root / "data/prepared" / end / "info.json", stage, view)
-        found[f"splits{name}"] = _known(root / "data/splits" / end / f"{key.protocol}.csv", stage)
+        found[f"database{name}"] = _known(root / "data/prepared" / end / "info.json", command, view)
+        found[f"splits{name}"] = _known(root / "data/splits" / end / f"{key.protocol}.csv", command)
     return found
 
 
-def _known(path: Path, stage: str, view: str = "") -> str:
+def _known(path: Path, command: str, view: str = "") -> str:
     """sha256 of a file, or of a ``view`` of the database that it describes."""
     if not path.is_file():
-        raise UserError(f"{path} not found; create it with: dvc repro {stage}")
-    with reading(path, f"recreate it with: dvc repro -f {stage}"):
+        raise UserError(f"{path} not found; create it with: {command}")
+    with reading(path, f"recreate it with: {command}"):
         if not view:
             return _digest(path, path.stat().st_mtime_ns)
         views = read_json(path)["views"]
         if view not in views:
             raise UserError(
                 f"{path.parent} has no images resized by {view}, as this protocol needs; name the database in a grid of "
-                f"run in params.yaml, then: dvc repro {stage}"
+                f"run in params.yaml, then: {command}"
             )
         return str(views[view])
 

@@ -157,6 +157,8 @@ class Params(Group):
             except ValueError as error:
                 raise ValueError(f"methods.{name}.{error}") from None
             self.for_method(name)
+        if "official" in self.protocols:
+            raise ValueError("protocols.official: choose another name; official.csv holds the split of a publisher")
         if shares := [k for k in self.run.few_shot.shots if isinstance(k, str)]:
             raise ValueError(f"run.few_shot.shots: {shares[0]} is a share of the labels; put it into run.full.shots")
         sequence = self.continual.sequence
@@ -258,9 +260,11 @@ def _with_external(path: Path) -> dict[str, Any]:
 def merged(path: Path) -> str:
     """The settings of a file that ``load`` reads without an error, as YAML, with all that they extend and generate.
 
-    This is what ``grmp params`` prints and what the stages of dvc.yaml depend on.
+    This is what ``grmp params`` prints and what the stages of dvc.yaml depend on. ``protocol`` names the first protocol, since
+    DVC compares mappings whatever their order.
     """
     raw = json.loads(json.dumps(_complete(_with_external(path)), default=str))  # YAML's safe dumper knows no tuples
+    raw = {"protocol": next(iter(raw["protocols"]))} | raw
     return yaml.safe_dump(raw, sort_keys=False, allow_unicode=True, width=120)
 
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from grmp.params import Ablation, Pair, Params, RunKey
 from grmp.report.comparisons import effects
-from grmp.report.plotting import draw_splits, finished, line_styles, note, panels, styled
+from grmp.report.plotting import all_styles, draw_splits, finished, note, panels, styled
 from grmp.report.results import Results, at, title, triples
 from grmp.report.table import Table, join, merged, missing_runs, signed, with_interval
 
@@ -53,7 +53,7 @@ def draw_sweep(
     results: Results, axis: Axes, one: Ablation, scores: pd.DataFrame, middles: pd.DataFrame, metric: str
 ) -> None:
     """One panel: a sweep on one database. ``middles`` as for ``draw_splits``."""
-    style, order = line_styles(results.params.methods)[one.base], [name for _, name in one.points]
+    style, order = all_styles(results.params)[one.base], [name for _, name in one.points]
     dots, middles = (t.assign(point=t["method"], method=one.base) for t in (scores, middles))
     line = middles.drop_duplicates("point").set_index("point")["median"].reindex(order)
     if line.isna().all():

@@ -38,7 +38,7 @@ def score_table(records: list[Record], known: dict[str, Dataset]) -> pd.DataFram
         low, high = database.info["range"] if database else (math.nan, math.nan)
         by_split = dict(iter(record.predictions.groupby("split")))
         for split, status in enumerate(record.run.status):
-            found: dict[str, Any] = {"status": f"failed: {status}"}
+            found: dict[str, Any] = {"status": status}
             if status == "ok":
                 part = by_split[split]
                 found = dict(scores(part["quality"], part["score"], low, high))

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from grmp.params import ACROSS, Pair, RunKey
 from grmp.report.pairs import ALL, CELL, DIFFERENCE, Differences, incomparable
-from grmp.report.plotting import COLUMN, GREY, draw_splits, line_styles, panels, styled
+from grmp.report.plotting import COLUMN, GREY, all_styles, draw_splits, panels, styled
 from grmp.report.results import Results, at, title
 from grmp.report.table import Table, amount, join, merged, p_value, side, signed, span
 
@@ -92,7 +92,7 @@ def _panel(axis: Axes, results: Results, table: pd.DataFrame, headings: bool) ->
     """One axis; with ``headings``, the question is above its rows."""
     ends = {"median": table["mean"], "median_low": table["low"], "median_high": table["high"]}
     table = table.assign(row=range(len(table)), **ends)
-    styles, ticks = line_styles(results.params.methods), dict[Any, str]()
+    styles, ticks = all_styles(results.params), dict[Any, str]()
     scores = results.scores.pivot(index="split", columns=["database", "shots", "method"], values="srcc")
     for question, part in table.groupby(QUESTION, sort=False):
         ticks |= {question: question[0]} if headings else {}

@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 
 from grmp.metrics import interval
 from grmp.report.plotting import finished, line_styles, panels, styled
-from grmp.report.results import Results, title, triples
+from grmp.report.results import Results, title
 from grmp.report.table import Table, with_interval
 
 STRATEGIES = {"sequential": "sequential fine-tuning", "gate": "one model each, gated", "joint": "joint training"}
@@ -36,9 +36,10 @@ def summary(results: Results) -> Table | None:
         for name in MEASURES:
             values = found.loc[found["strategy"] == strategy, name]
             one = interval(values, evaluate.level, evaluate.resamples, evaluate.seed)
-            rows.append((strategy, name, one["median"], one["median_low"], one["median_high"]))
-    data = pd.DataFrame(rows, columns=["strategy", "measure", "median", "median_low", "median_high"])
-    cells = data.assign(cell=[with_interval(*three) for three in triples(data, "median")])
+            partly = f" ({one['scored']} of {one['splits']} splits)" if one["scored"] < one["splits"] else ""
+            three = one["median"], one["median_low"], one["median_high"]
+            rows.append((strategy, name, *three, with_interval(*three) + partly))
+    cells = pd.DataFrame(rows, columns=["strategy", "measure", "median", "median_low", "median_high", "cell"])
     shown = cells.pivot(index="strategy", columns="measure", values="cell").loc[list(STRATEGIES), list(MEASURES)]
     shown = shown.rename(index=STRATEGIES, columns=str.capitalize).rename_axis("Strategy").reset_index()
     over = "One split" if settings.splits == 1 else f"Median over {settings.splits} splits, with its interval"
@@ -46,10 +47,10 @@ def summary(results: Results) -> Table | None:
     text = (
         f"{over}: {results.label(settings.method)}, {settings.shots} labels of each database, in the order {order}. "
         "Accuracy: mean SRCC over all databases after the last step. Plasticity: on the database just learned, mean over "
-        "steps. Stability: on those learned before, mean over steps. Forgetting: the best SRCC before the last step minus that "
-        "after it, mean over all databases but the last."
+        "steps. Stability: on those learned before, mean over all pairs of step and database. Forgetting: the best SRCC before "
+        "the last step minus that after it, mean over all databases but the last."
     )
-    return Table(data, shown, "One database after another", text)
+    return Table(cells.drop(columns="cell"), shown, "One database after another", text)
 
 
 @styled

@@ -21,9 +21,16 @@ def _prepared(results: Results) -> dict[str, Dataset]:
 def database_table(results: Results) -> Table:
     """What each database contains and what it is used for."""
     found, rows = _prepared(results), []
-    targets = {end for key in results.params.run.run_keys() for end in key.database.split(ACROSS)}
-    for name in results.params.data.databases:
-        used = {"pre-training": results.params.pretrain.databases, "target": targets}
+    params = results.params
+    views = [params.under(params.variants[name].protocol).pretrain for name in params.pretrain.variants]
+    used = {
+        "pre-training": params.pretrain.databases,
+        "selection in pre-training": [view.target for view in views if view.select == "target"],
+        "inner curves": params.inner_curves.databases if params.inner_curves.variants else [],
+        "target": {end for key in params.run.run_keys() for end in key.database.split(ACROSS)},
+        "continual learning": params.continual.sequence,
+    }
+    for name in params.data.databases:
         row: dict[str, Any] = {"database": name}
         row["used for"] = ", ".join(role for role, names in used.items() if name in names) or "nothing"
         if name in found:
@@ -39,7 +46,7 @@ def database_table(results: Results) -> Table:
     shown = in_print(results, known, {name: name.capitalize() for name in data}, digits)
     text = "Simulated ratings are a published full-reference measure plus rater noise, not human ratings."
     text = text if (data["ratings"] == SIMULATED).any() else ""
-    absent = [f"prepare@{name}" for name in results.params.data.databases if name not in found]
+    absent = [f"prepare@{name}" for name in params.data.databases if name not in found]
     return Table(data, shown, "The prepared databases", join(text, not_run(absent)))
 
 

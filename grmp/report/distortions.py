@@ -64,11 +64,10 @@ def by_level(results: Results, methods: list[str], shots: int | str) -> Figure |
     table = _rows(results, methods, shots).dropna(subset=["level", "srcc"]).astype({"level": float})
     if table.empty:
         return None
-    means = table.groupby(["database", "method", "level", "split"], sort=False, as_index=False)["srcc"].mean()
-    databases = means["database"].unique()
+    databases = table["database"].unique()
     figure, axes = panels(len(databases), 2.0, 3, 0.16 * -(-len(methods) // 3), sharey=True)
     for axis, database in zip(axes, databases, strict=True):
-        part = at(means, database=database)
+        part = at(table, database=database)
         levels = sorted(part["level"].unique())
         styles = method_styles(results.params, methods)
         draw_splits(axis, part, medians(part, "level", "srcc"), "level", "srcc", levels, styles)

@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from grmp.params import Ablation, Pair, Params, RunKey
 from grmp.report.ablation import draw_sweep
-from grmp.report.plotting import GREY, PAGE, finished, line_styles, medians, note, panels, styled
+from grmp.report.plotting import GREY, PAGE, all_styles, finished, medians, note, panels, styled
 from grmp.report.results import Results, at, title, triples
 from grmp.report.table import Table, join, missing_runs, number, with_interval
 
@@ -84,7 +84,7 @@ def angles(results: Results, methods: Sequence[str], databases: Sequence[str], s
     found = {cell: one.history.dropna(subset="angle_deg") for cell, one in records.items() if one is not None}
     if not any(len(history) for history in found.values()):
         return None
-    styles = line_styles(results.params.methods)
+    styles = all_styles(results.params)
     figure, axes = panels(len(cells), 1.45, min(4, len(methods)), 0.1, sharex=True, sharey=True)
     for axis, (database, name) in zip(axes, cells, strict=True):
         history, colour = found.get((database, name), pd.DataFrame()), styles[name]["color"]

@@ -35,26 +35,30 @@ styled = context(STYLE, after_reset=True)  # decorator of functions that draw
 
 
 def line_styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Plot keywords of each name, by its position: pass all methods of params.yaml, so that a method keeps its style.
+    """Plot keywords of each name, by its position.
 
-    From the seventeenth name on, colours repeat with other markers; the 129th looks like the first.
+    From the seventeenth name on, colours repeat with other markers, the second eight first; the 129th looks like the first.
     """
     found = {}
     for i, name in enumerate(names):
-        more = i // 8 % 2
-        colour = (MORE_COLOURS if more else COLOURS)[i % 8]
+        colour = (MORE_COLOURS if (i // 8 + i // 16) % 2 else COLOURS)[i % 8]
         found[name] = {
             "color": colour,
             "marker": MARKERS[(i + 3 * (i // 16)) % 8],
             "linestyle": LINES[i % 8],
-            "markerfacecolor": "white" if more else colour,
+            "markerfacecolor": "white" if i // 8 % 2 else colour,
         }
     return found
 
 
+def all_styles(params: Params) -> dict[str, dict[str, Any]]:
+    """Plot keywords of every method, so that it keeps its style; the few-shot methods, drawn together, are the first."""
+    return line_styles(sorted(params.methods, key=lambda name: name not in params.run.few_shot.methods))
+
+
 def method_styles(params: Params, names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Plot keywords of methods, with their labels for the legend; the style is the same in all figures."""
-    styles = line_styles(params.methods)
+    styles = all_styles(params)
     return {name: styles[name] | {"label": params.methods[name].label} for name in names}
 
 

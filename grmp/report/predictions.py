@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from grmp.experiments.record import Record
 from grmp.metrics import METRICS, increasing_fit, logistic
 from grmp.params import ACROSS, RunKey
-from grmp.report.plotting import COLUMN, PAGE, finished, image_grid, line_styles, note, panels, shrunk, styled
+from grmp.report.plotting import COLUMN, PAGE, all_styles, finished, image_grid, note, panels, shrunk, styled
 from grmp.report.results import Results, at, title
 from grmp.report.table import Table, in_print, join, missing_runs
 
@@ -20,12 +20,12 @@ STEEP = 0.02  # a fit whose width is below this share of the score range is a st
 
 @styled
 def scatter(results: Results, methods: Sequence[str], shots: int, split: int) -> Figure | None:
-    """Predicted quality against ratings on the test images of one split, with the logistic fit; all panels share both axes."""
+    """Ratings against predicted quality on the test images of one split, with the logistic fit; all panels share both axes."""
     records = {(d, m): r for d in results.grid.databases for m in methods if (r := results.record(d, m, shots))}
     databases = [d for d in results.grid.databases if any(key[0] == d for key in records)]
     if not databases:
         return None
-    styles, scores = line_styles(results.params.methods), at(results.scores, shots=shots, split=split)
+    styles, scores = all_styles(results.params), at(results.scores, shots=shots, split=split)
     figure = Figure((COLUMN if len(methods) == 1 else PAGE, 1.45 * len(databases) + 0.25), layout="constrained")
     grid = figure.subplots(len(databases), len(methods), squeeze=False, sharex=True, sharey=True)
     for axes, database in zip(grid, databases, strict=True):
@@ -121,7 +121,7 @@ def agreement(results: Results, method: str, databases: list[str], shots: int | 
     if not records:
         return None
     figure, axes = panels(len(databases), 2.1, 3, sharey=True)
-    colour = line_styles(results.params.methods)[method]["color"]
+    colour = all_styles(results.params)[method]["color"]
     for axis, database in zip(axes, databases, strict=True):
         axis.set_title(f"{title(database)}, {shots} labels")
         axis.set_xlabel(f"{results.rating(database, scaled=True)}, scaled to [0, 1]")

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from grmp.metrics import bootstrap
 from grmp.params import Pair
 from grmp.report.comparisons import OTHER_IMAGES_NOTE, effect_columns, effects
-from grmp.report.plotting import finished, line_styles, panels, styled
+from grmp.report.plotting import all_styles, finished, panels, styled
 from grmp.report.results import Results, at, title, triples
 from grmp.report.table import SPLITS_NOTE, Table, amount, in_print, join, missing_runs, signed
 
@@ -48,16 +48,21 @@ def both_ways(results: Results, one: str, other: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*CELL, *ends])
 
 
+def asked(results: Results, *protocols: str) -> bool:
+    """Whether params.yaml asks for runs under each of these protocols."""
+    return {*protocols} <= {key.protocol for key in results.params.run.run_keys()}
+
+
 def protocol_table(results: Results, one: str, other: str) -> Table | None:
-    """Medians under two protocols and their difference; None if params.yaml asks for no run under ``one``."""
+    """Medians under two protocols and their difference; None if params.yaml does not ask for runs under both."""
+    if not asked(results, one, other):
+        return None
     data = both_ways(results, one, other)
     heads = {"database": "Database", "method": "Method", "shots": "Labels", one: one, other: other}
     shown = in_print(results, data, heads)
     shown[f"{one} − {other}"] = [signed(*v) for v in triples(data, "gain")]
     keys = results.params.run.run_keys()
     wanted = [key._replace(protocol=p) for key in keys if key.protocol == one for p in (one, other)]
-    if not wanted:
-        return None
     text = (
         "Median SRCC over splits. The two protocols draw different splits (departure 15) and may include "
         "different images (departure 14). The difference is therefore one of medians, and its interval is unpaired. It "
@@ -71,11 +76,11 @@ def protocol_table(results: Results, one: str, other: str) -> Table | None:
 @styled
 def protocol_figure(results: Results, one: str, other: str, shots: int | str) -> Figure | None:
     """Medians under both protocols, joined by a line: ``one`` hollow, ``other`` filled; one panel per database."""
-    data = both_ways(results, one, other)
+    data = both_ways(results, one, other) if asked(results, one, other) else pd.DataFrame({"shots": []})
     data = data[data["shots"] == shots]
     if data.empty:
         return None
-    styles = line_styles(results.params.methods)
+    styles = all_styles(results.params)
     databases = list(dict.fromkeys(data["database"]))
     most = int(data.groupby("database").size().max())
     figure, axes = panels(len(databases), 0.2 * most + 0.6, 2, 0.2)

@@ -63,7 +63,10 @@ def build(params: Params, results: Path, packages: Sequence[str] = PACKAGES) -> 
 def landing_page(params: Params, results: Path) -> str:
     """What was done, on what, and what came out; every number is read from ``results``."""
     grid, keys = _main_grid(params), params.run.run_keys()
-    done = sum((key.folder(results.parent) / "run.json").is_file() for key in keys)
+    done = {key for key in keys if (key.folder(results.parent) / "run.json").is_file()}
+    asked = done | {
+        key for key in keys if params.methods[key.method].computed
+    }  # of others' methods, what they have scored
     read = Results(results.parent, params)
     ends = dict.fromkeys(end for name in grid.databases for end in name.split(ACROSS))
     simulated = [name for name in ends if read.rating(name) == SIMULATED]
@@ -73,7 +76,7 @@ def landing_page(params: Params, results: Path) -> str:
             f"This site compares {len(grid.methods)} methods, each given {_listed(grid.shots)} labelled images "
             f"of {_listed(map(title, grid.databases))} and tested on other images, over {params.splits.count} random splits. "
         )
-    parts = [f"# {params.report.title}", f"{what}{done} of {len(keys)} runs are complete."]
+    parts = [f"# {params.report.title}", f"{what}{len(done)} of {len(asked)} runs are complete."]
     if simulated:
         how = "by a full-reference metric with rater noise"
         parts.append(f"The ratings of {_listed(map(title, simulated))} are **simulated** {how}.")

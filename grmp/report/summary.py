@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from grmp.params import ACROSS
 from grmp.report.comparisons import MARGIN
 from grmp.report.pairs import ALL
 from grmp.report.plotting import PAGE, line_styles, styled
@@ -88,12 +89,15 @@ def judge(kind: str, value: float, found: Evidence, unlike: str, level: float = 
 def unlike(results: Results, database: str) -> str:
     """In what our runs differ from the paper's; empty if in nothing."""
     backbone, splits = results.params.backbone, results.params.splits.count
+    names = [end for name in (results.grid.databases if database == "*" else [database]) for end in name.split(ACROSS)]
+    prepared = [results.json(f"data/prepared/{name}/info.json") for name in names]  # None in results without their data
     same = backbone.source == "open_clip" and backbone.model.startswith("ViT-B-16") and backbone.pretrained == "openai"
     differs = {
         "another backbone": not same,
-        "simulated ratings": SIMULATED
-        in map(results.rating, results.grid.databases if database == "*" else [database]),
-        "part of the images": results.params.data.allow_missing > 0,
+        "simulated ratings": SIMULATED in map(results.rating, names),
+        "part of the images": any(
+            info.get("left_out") if info else results.params.data.allow_missing for info in prepared
+        ),
         f"{splits} splits instead of {SPLITS}": splits < SPLITS,
     }
     return ", ".join(what for what, true in differs.items() if true)

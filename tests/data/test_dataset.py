@@ -13,10 +13,10 @@ def test_corrupt_files_are_reported(fetched, file):
     prepare("toy", fetched / "raw", fetched / "prepared", 8, "squash")
     path = fetched / "prepared/toy" / file
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(UserError, match="run: dvc repro prepare@toy"):
+    with pytest.raises(UserError, match=r"run: grmp data (fetch toy && grmp data )?prepare toy"):
         dataset.load(fetched / "prepared/toy")
     path.unlink()
-    with pytest.raises(UserError, match="not found; run: dvc repro prepare@toy"):
+    with pytest.raises(UserError, match="not found; run: grmp data fetch toy && grmp data prepare toy"):
         dataset.load(fetched / "prepared/toy")
 
 

@@ -244,6 +244,20 @@ def test_another_origin_is_not_ignored(toy, tmp_path):
         fetch.fetch("toy", tmp_path / "raw", tmp_path)
 
 
+def test_a_linked_folder_that_is_gone_is_not_downloaded(toy, site, tmp_path):
+    (tmp_path / "a.zip").write_bytes(ARCHIVE)
+    unpack(tmp_path / "a.zip", tmp_path / "drive", 10**6)
+    fetch.fetch("toy", tmp_path / "raw", tmp_path / "drive")
+    (tmp_path / "drive").rename(tmp_path / "unmounted")
+    for use in (lambda: fetch.fetch("toy", tmp_path / "raw"), lambda: fetch.receipt("toy", tmp_path / "raw")):
+        with pytest.raises(
+            UserError, match=r"raw/toy links to .*drive, which is not there; mount it, or delete the link"
+        ):
+            use()
+    (tmp_path / "unmounted").rename(tmp_path / "drive")
+    assert fetch.receipt("toy", tmp_path / "raw")["source"].startswith("linked from")
+
+
 def test_a_folder_put_in_place_by_hand_is_taken_as_it_is(toy, tmp_path):
     (tmp_path / "a.zip").write_bytes(ARCHIVE)
     unpack(tmp_path / "a.zip", tmp_path / "raw/toy", 10**6)

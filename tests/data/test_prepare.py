@@ -1,5 +1,6 @@
 """Images into the array: what each value is, and what happens to corrupt and missing ones."""
 
+import errno
 import io
 import shutil
 from dataclasses import replace
@@ -12,7 +13,7 @@ from skimage import data
 from grmp.data import databases, dataset, decode, fetch
 from grmp.data.prepare import prepare
 from grmp.errors import UserError
-from grmp.files import sha256
+from grmp.files import allocate, sha256
 from tests.data import layouts
 from tests.data.conftest import N
 
@@ -46,7 +47,7 @@ def test_rows_are_the_images(fetched):
 def test_image_cut_in_half_is_named(fetched, ending):
     (fetched / "raw/toy/deep/er/P4.PNG").write_bytes(layouts.picture(ending, 4, (30, 20))[:300])
     refetch(fetched)
-    with pytest.raises(UserError, match=r"1 of 9 .*p4\.png \(corrupt.*delete data/raw/toy.*--allow-missing 1"):
+    with pytest.raises(UserError, match=r"1 of 9 .*p4\.png \(corrupt.*delete data/raw/toy.*set data\.allow_missing: 1"):
         run(fetched)
     assert not (fetched / "prepared/toy").exists()
     table = run(fetched, allow_missing=1)
@@ -68,6 +69,24 @@ def test_missing_images_are_named(fetched):
     with pytest.raises(UserError, match="2 of 9"):
         run(fetched, allow_missing=1)
     assert len(run(fetched, allow_missing=2)) == 7
+
+
+def test_no_room_for_the_images_that_are_left(fetched, capsys, monkeypatch):
+    """The space is taken before the first write, and what is decoded is kept."""
+    (fetched / "raw/toy/deep/er/P4.PNG").unlink()
+    refetch(fetched)
+
+    def full(path):
+        if path.name == "kept.npy":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        allocate(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("grmp.data.prepare.allocate", full)
+        with pytest.raises(OSError, match="No space left"):
+            run(fetched, allow_missing=1)
+    assert len(run(fetched, allow_missing=1)) == N - 1
+    assert "decoding 0 of 9 images" in capsys.readouterr().out
 
 
 def test_second_time_is_a_no_op_and_settings_are_heeded(fetched, capsys):
@@ -100,7 +119,9 @@ def test_an_array_for_each_view(fetched, capsys):
     assert len({sha256(folder / dataset.array(view)) for view in decode.VIEWS}) == 4
     run(fetched)
     assert not (folder / dataset.array("opencv")).exists(), "an array that nobody reads goes"
-    with pytest.raises(UserError, match=r"images_opencv\.npy not found; run: dvc repro prepare@toy"):
+    with pytest.raises(
+        UserError, match=r"images_opencv\.npy not found; run: grmp data fetch toy && grmp data prepare toy"
+    ):
         dataset.load(folder, "opencv")
 
 

@@ -55,7 +55,8 @@ def test_a_split_of_the_publisher(tmp_path):
     assert splits.make_official(table, tmp_path / "o.csv", 1)
     drawn = splits.load(tmp_path / "o.csv", INDEX["image"])
     assert (sorted(drawn.train(0, None)), list(drawn.test(0))) == (list(range(20)), list(range(30, 40)))
-    assert not splits.make_official(table.assign(set=""), tmp_path / "none.csv", 1)
+    assert not splits.make_official(table.assign(set=""), tmp_path / "o.csv", 1)
+    assert not (tmp_path / "o.csv").exists()
 
 
 def test_files_of_other_images_are_refused(tmp_path):

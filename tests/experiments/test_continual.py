@@ -99,7 +99,7 @@ def test_an_empty_sequence_is_an_empty_table(pretrained: Path, tmp_path: Path):
 
 def test_a_database_that_is_not_prepared(world: Path):
     (world.parent / "data/prepared/target/info.json").unlink()
-    with pytest.raises(UserError, match=r"target/info\.json not found; create it with: dvc repro prepare@target$"):
+    with pytest.raises(UserError, match=r"target/info\.json not found; create it with: grmp data fetch target && grmp"):
         continual.continual(load(world), world.parent)
 
 

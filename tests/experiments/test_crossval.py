@@ -235,7 +235,7 @@ def test_what_gives_no_model_is_refused(world: Path, rated: Dataset, params: Par
         room.train(params.under("published"), world.parent, rated, out, METHOD, [], 3)
     with pytest.raises(UserError, match="'grmp_reads_test' under protocol 'sound' selects its epoch on test images"):
         room.train(params, world.parent, rated, out, METHOD, ["grmp_reads_test"], 3)
-    with pytest.raises(UserError, match=r"fomaml.safetensors not found; make it with: dvc repro pretrain@fomaml"):
+    with pytest.raises(UserError, match=r"fomaml.safetensors not found; make it with: grmp pretrain fomaml"):
         room.train(params, world.parent, rated, out, "grmp", ["ridge"], 3)
     assert not out.exists()
     (tmp_path / "file").touch()

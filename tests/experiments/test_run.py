@@ -229,7 +229,7 @@ SPOILED = {
         "visual.deep_prompt_embeddings is 2 x 3 x 64, expected absent",
     ),
     "another backbone": (lambda w: prompts_of(w, backbone="0"), "was trained on another backbone"),
-    "no prompts": (lambda w: (w.parent / "models/prompts/fomaml.safetensors").unlink(), "dvc repro pretrain@fomaml"),
+    "no prompts": (lambda w: (w.parent / "models/prompts/fomaml.safetensors").unlink(), "grmp pretrain fomaml"),
 }
 
 

@@ -120,6 +120,7 @@ def continual(**values):
         # names become folders
         (lambda r: r["methods"].update({"my method": r["methods"]["ridge"]}), "key 'methods.my method'"),
         (lambda r: r["protocols"].update({"a/b": r["protocols"]["sound"]}), "key 'protocols.a/b'"),
+        (lambda r: r["protocols"].update(official=r["protocols"]["sound"]), "protocols.official: choose another name"),
         # names that do not exist
         (few(methods=["gmrp"]), "run.few_shot.methods: 'gmrp' is not defined"),
         (few(protocols=["strict"]), "run.few_shot.protocols: 'strict' is not defined"),
@@ -227,6 +228,7 @@ def test_mistakes_in_a_file_that_extends_are_named(tmp_path, child, words):
 
 def test_merged_settings_have_what_ablations_generate():
     raw = yaml.safe_load(params.merged(ROOT / "real/livec/params.yaml"))
+    assert raw["protocol"] == "sound", "the first one: DVC does not see their order"
     assert "grmp_reads_test" in raw["methods"]
     assert "grmp_reads_test" in raw["run"]["ablation"]["methods"]
 

@@ -248,9 +248,12 @@ def test_failed_split_is_recorded_and_the_rest_goes_on(world, monkeypatch, capsy
 @pytest.mark.parametrize(
     ("break_it", "words"),
     [
-        (lambda w: (w / "models/backbone.safetensors").unlink(), "dvc repro backbone"),
-        (lambda w: (w / "data/splits/target/sound.csv").unlink(), "dvc repro prepare@target"),
-        (lambda w: (w / "data/prepared/target/info.json").unlink(), "dvc repro prepare@target"),
+        (lambda w: (w / "models/backbone.safetensors").unlink(), "grmp backbone"),
+        (lambda w: (w / "data/splits/target/sound.csv").unlink(), "grmp data fetch target && grmp data prepare target"),
+        (
+            lambda w: (w / "data/prepared/target/info.json").unlink(),
+            "grmp data fetch target && grmp data prepare target",
+        ),
         (lambda w: (w / "models/prompts/fomaml.safetensors").write_bytes(b"\0" * 100), "is (damaged|corrupt)"),
         (
             lambda w: np.save(w / "data/prepared/target/images.npy", np.zeros((2, 3, 36, 36), np.uint8)),
@@ -282,7 +285,7 @@ def test_prompts_of_another_shape(world):
         with pytest.raises(UserError, match=words) as caught:
             run(loaded, world.parent, RunKey("sound", "target", "grmp", 6))
         assert "\n" not in str(caught.value)
-        assert "train them again: dvc repro pretrain@fomaml" in str(caught.value)
+        assert "train them again: grmp pretrain fomaml" in str(caught.value)
 
 
 def test_gpu_demanded():

@@ -63,6 +63,10 @@ def test_an_edit_reaches_what_depends_on_its_value(child):
     edit(parent, "methods", grmp=methods["grmp"] | {"strength": 3.0})
     assert ran(child) == {"settings", "sweep", "collect"}
     assert "lambda_5" in yaml.safe_load((child / "results/params.yaml").read_text())["run"]["ablation"]["methods"]
+    raw = yaml.safe_load(parent.read_text())
+    raw["protocols"] = dict(reversed(raw["protocols"].items()))  # the first is the default
+    parent.write_text(yaml.safe_dump(raw, sort_keys=False))
+    assert ran(child) == {"settings", "sweep", "collect"}  # the ablations are of the default, too
     edit(child / "params.yaml", "splits", count=4)
     assert ran(child) == {"settings", "prepare", "sweep"}
     assert ran(child) == set()

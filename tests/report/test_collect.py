@@ -135,7 +135,7 @@ def test_a_record_being_written_is_no_record(world: Path):
 
 
 def test_failed_and_constant_splits_are_said_to_be_so(world: Path):
-    edit(world / CELL, status=["ok", "loss is not finite at epoch 3", "ok", "ok", "ok"])
+    edit(world / CELL, status=["ok", "failed: loss is not finite at epoch 3", "ok", "ok", "ok"])
     predict(world, lambda t: t[t["split"] != 1].assign(score=lambda t: t["score"].where(t["split"] != 2, 0.5)))
     tables = run(world)
     status = tables["scores"].query("method == 'meta' and shots == 25")["status"].tolist()
@@ -148,7 +148,7 @@ def test_failed_and_constant_splits_are_said_to_be_so(world: Path):
 
 
 def test_all_splits_failed(world: Path):
-    edit(world / CELL, status=["no"] * 5)
+    edit(world / CELL, status=["failed: no"] * 5)
     predict(world, lambda t: t.head(0))
     tables = run(world)
     assert tables["scores"].query("method == 'meta' and shots == 25")["srcc"].isna().all()

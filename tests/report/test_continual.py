@@ -1,5 +1,7 @@
 """Accuracy, plasticity, stability and forgetting are what their definitions say."""
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
@@ -31,6 +33,17 @@ def test_only_what_forgets_is_said_to_forget(whole: Results):
     assert forgotten["sequential"] == pytest.approx(0.15, abs=0.02)
     assert forgotten[["gate", "joint"]].abs().max() < 0.02
     assert list(table.shown["Strategy"]) == list(continual.STRATEGIES.values())
+
+
+def test_a_split_without_a_score_is_not_passed_over_in_silence(world: Path):
+    path = world / "results/continual.csv"
+    table = pd.read_csv(path)
+    last = (table["strategy"] == "gate") & (table["split"] == 2) & (table["step"] == 2) & (table["database"] == "gamma")
+    table.assign(srcc=table["srcc"].mask(last)).to_csv(path, index=False)
+    shown = continual.summary(Results.open(world)).shown.set_index("Strategy")
+    gate = shown.loc["one model each, gated"]
+    assert gate["Accuracy"].endswith("] (3 of 4 splits)")
+    assert gate["Stability"].endswith("]")
 
 
 def test_nothing_run_is_no_table(empty: Results):

@@ -14,6 +14,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
+from grmp.params import load
 from grmp.report import (
     ablation,
     comparisons,
@@ -28,8 +29,9 @@ from grmp.report import (
     selection,
     where_it_looks,
 )
-from grmp.report.plotting import COLUMN, FORMATS, draw_splits, line_styles, save, styled
+from grmp.report.plotting import COLUMN, FORMATS, draw_splits, line_styles, method_styles, save, styled
 from grmp.report.results import Results
+from tests.conftest import ROOT
 from tests.report.sample import DATABASES, METHODS, SHARES, SHOTS, TARGETS
 
 
@@ -144,6 +146,17 @@ def test_sixteen_methods_look_different():
 def test_colours_that_come_round_have_other_markers():
     found = line_styles([f"m{i}" for i in range(128)])
     assert len({(s["color"], s["marker"]) for s in found.values()}) == 128
+
+
+@pytest.mark.parametrize("folder", [".", "demo", "real/livec", "real/biq2021"])
+def test_methods_that_are_drawn_together_differ(folder: str):
+    params = load(ROOT / folder / "params.yaml")
+    few = method_styles(params, params.run.few_shot.methods).values()
+    rules = method_styles(params, [name for _, name in gradient.ablation_of(params, "grmp", "rule").points]).values()
+    for together in (few, rules):
+        assert len(together) > 2
+        assert len({style["color"] for style in together}) == len(together)
+    assert len({(style["marker"], style["markerfacecolor"] == "white") for style in few}) == len(few)
 
 
 def test_a_look_hangs_on_the_place_alone():

@@ -1,6 +1,7 @@
 """Failures and agreement say what the records hold."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ import pytest
 from grmp.metrics import fit_logistic, logistic
 from grmp.report import predictions
 from grmp.report.results import Results
+from tests.report.sample import editing, run_here
 
 
 def test_a_picture_counts_once_with_its_mean(whole: Results):
@@ -36,6 +38,16 @@ def test_failures_are_the_furthest_from_opinion(whole: Results):
     wanted = table.loc[[miss.index[-1], miss.index[-2], miss.index[1], miss.index[0]]]
     assert sorted(shown) == sorted(f"predicted {r.mean:.2f}\nrating {r.quality:.2f}" for r in wanted.itertuples())
     assert [a.get_title("left") for a in figure.axes[::2]] == ["overestimated", "underestimated"]
+
+
+def test_the_method_that_the_page_is_about_is_on_it(world: Path):
+    with editing(world) as raw:
+        more = [f"ridge_{i}" for i in range(4)]
+        raw["methods"] |= dict.fromkeys(more, raw["methods"]["ridge"])
+        raw["run"]["few_shot"]["methods"] += more
+    run_here("predictions", world)
+    table = pd.read_csv(world / "results/tables/predictions/measures.csv")
+    assert table["method"].unique().tolist() == ["zero_shot", "grmp", *more[1:]]
 
 
 def test_predictions_without_an_increasing_fit_are_left_out(whole: Results):

@@ -10,7 +10,7 @@ import pytest
 from grmp.report import cross_dataset, few_shot, selection
 from grmp.report.results import Results
 from grmp.report.selection import both_ways, reading_table, unpaired
-from tests.report.sample import DATABASES, METHODS, SHARES, edit, editing
+from tests.report.sample import DATABASES, METHODS, SHARES, edit, editing, recollect, run_here
 
 
 def test_unpaired_interval_holds_the_known_shift():
@@ -44,6 +44,18 @@ def test_a_protocol_not_run_is_a_hole(empty: Results):
     assert "`dvc repro" in table.note
 
 
+def test_the_page_of_a_folder_with_one_protocol_says_so(world: Path):
+    with editing(world) as raw:
+        del raw["protocols"]["published"], raw["variants"]["reptile_published"]
+        raw["pretrain"]["variants"] = ["reptile"]
+        raw["run"]["few_shot"]["protocols"] = ["sound"]
+    opened = Results.open(world)
+    assert selection.protocol_table(opened, "published", "sound") is None
+    assert selection.protocol_figure(opened, "published", "sound", 25) is None
+    notes = {note["name"]: note for note in run_here("selection", world)}
+    assert (notes["protocols"]["kind"], notes["protocols"]["command"]) == ("hole", "")
+
+
 def test_reading_the_test_split_is_a_declared_ablation(world: Path):
     """A copy of a method that chooses its epoch on the test split is held against the method, split by split."""
     assert reading_table(Results.open(world)) is None
@@ -70,6 +82,20 @@ def test_shares_stand_in_their_table_and_curves(whole: Results):
     assert table.shown["SRCC, 20 %"].iloc[0].strip("*").startswith(f"{one['median'].iloc[0]:.3f} [")
     axes = few_shot.curves(whole, "full", SHARES).axes[0]
     assert [t.get_text() for t in axes.get_xticklabels()] == ["20 %", "100 %"]
+
+
+def test_the_page_of_shares_is_under_the_protocol_of_its_grid(world: Path):
+    runs = world / "results/runs"
+    (runs / "sound/gamma/grmp/20pct").parent.rename(runs / "published/gamma/moved")
+    shutil.rmtree(runs / "published/gamma/grmp")
+    (runs / "published/gamma/moved").rename(runs / "published/gamma/grmp")
+    for record in (runs / "published/gamma/grmp").iterdir():
+        edit(record, protocol="published")
+    with editing(world) as raw:
+        raw["run"]["full"]["protocols"] = ["published"]
+    recollect(world)
+    run_here("full_supervision", world)
+    assert len(pd.read_csv(world / "results/tables/full_supervision/scores_srcc.csv")) == len(SHARES)
 
 
 def test_an_empty_grid_is_no_table(world: Path):

@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlparse
 
 import pandas as pd
 import pytest
+import yaml
 
 from grmp.errors import UserError
 from grmp.params import load
@@ -15,7 +16,7 @@ from grmp.report.notebook import execute
 from grmp.report.results import title
 from grmp.report.site import build, landing_page, reference_page, render_notebook
 from grmp.report.table import with_interval
-from tests.report.sample import CROSS, NOTEBOOKS, editing, make_settings
+from tests.report.sample import CROSS, NOTEBOOKS, edit, editing, make_settings
 
 
 class Page(HTMLParser):
@@ -104,6 +105,16 @@ def test_a_folder_without_results_says_how_to_make_them(tmp_path: Path):
     assert "<h1>Nothing &amp; more" in (site / "index.html").read_text()
     assert "Not run yet" in (site / "results.html").read_text()
     assert "<code>dvc repro sweep</code>" in (site / "notebooks/few_shot.html").read_text()
+
+
+def test_runs_that_only_others_can_make_are_not_waited_for(world: Path):
+    external = {"label": "Theirs", "against": "grmp", "grids": ["few_shot"]}
+    (world / "external.yaml").write_text(yaml.safe_dump({"theirs": external}))
+    assert "66 of 66 runs are complete" in landing_page(load(world / "params.yaml"), world / "results")
+    runs = world / "results/runs/sound/gamma"
+    edit(shutil.copytree(runs / "grmp/50", runs / "theirs/50"), method="theirs")
+    shutil.rmtree(runs / "ridge/50")
+    assert "66 of 67 runs are complete" in landing_page(load(world / "params.yaml"), world / "results")
 
 
 def test_a_claim_that_one_protocol_tests_is_tested(tmp_path: Path):

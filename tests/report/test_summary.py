@@ -1,5 +1,6 @@
 """Verdicts follow the stated rule and nothing else."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -140,6 +141,28 @@ def test_a_world_like_the_papers_is_judged(claimed: Path):
     found = own(claimed)
     (row,) = Results.open(claimed).pairs.query("method == 'meta' and role == 'primary'").itertuples()
     assert (found["prompts help", "sound"] == "reproduced") == (row.low > 0 and row.p_holm <= 0.05)
+
+
+def test_part_of_the_images_is_what_was_left_out(world: Path):
+    """Not what may be missing; without the database, the setting is all that is known."""
+
+    def said(database: str) -> bool:
+        return "part of the images" in unlike(Results.open(world), database)
+
+    with editing(world) as raw:
+        raw["data"]["allow_missing"] = 600
+    assert not said("gamma")
+    info = world / "data/prepared/gamma/info.json"
+    info.write_text(json.dumps(json.loads(info.read_text()) | {"left_out": ["0001.png"]}))
+    assert [said(name) for name in ("alpha", "gamma", "alpha_to_gamma", "*")] == [False, True, True, True]
+    with editing(world) as raw:
+        raw["data"]["allow_missing"] = 0
+    assert said("gamma")
+    shutil.rmtree(world / "data")
+    assert not said("gamma")
+    with editing(world) as raw:
+        raw["data"]["allow_missing"] = 1
+    assert said("gamma")
 
 
 def test_what_is_not_run_names_its_command(claimed: Path):
