@@ -174,7 +174,7 @@ def test_measures_are_the_medians(whole: Results):
 def test_missing_splits_are_counted_in_the_cell(world: Path):
     for other in ("published", "sound/beta", "sound/gamma"):
         shutil.rmtree(world / "results/runs" / other)
-    edit(world / "results/runs/sound/alpha/meta/25", status=["loss is not finite"] + ["ok"] * 4)
+    edit(world / "results/runs/sound/alpha/meta/25", status=["failed: loss is not finite"] + ["ok"] * 4)
     opened = recollect(world)
     table = few_shot.score_table(opened, "few_shot", SHOTS)
     assert table.shown["SRCC, 25"].iloc[3].endswith("(4 of 5 splits)"), "and not in bold"

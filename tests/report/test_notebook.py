@@ -85,7 +85,7 @@ def test_two_runs_same_bytes(executed: Path, tmp_path: Path):
 def test_parameters_are_typed_and_every_notebook_takes_a_root():
     notebook = jupytext.read(ROOT / "notebooks/predictions.py")
     known = parameters(notebook)
-    comment = "at most five; empty: the first and the last four of params.yaml"
+    comment = "at most five; empty: the first, `method` and the last ones of params.yaml"
     assert known["methods"] == ("methods", "list[str]", "[]", comment)
     given = check_parameters("predictions", notebook, ["methods=[grmp, ridge]", "shots=25", "root=."])
     assert given == {"methods": ["grmp", "ridge"], "shots": 25, "root": "."}
