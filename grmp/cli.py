@@ -183,7 +183,7 @@ def sweep(
     if cluster != "slurm" and (unused := [name for name, value in ours.items() if value]):
         raise UserError(f"{', '.join(unused)}: only for --cluster slurm")
     if "://" in cluster and workers:
-        raise UserError("--workers: a Dask cluster has those that were started; leave it out")
+        raise UserError("--workers: a Dask cluster has its own workers; leave the option out")
     more = dict(text.partition("=")[::2] for text in option or [])
     threads = load(params).adapt.threads
     slurm = SlurmOptions(partition, gpus_per_job, threads, time or 240, workers or 256, more)

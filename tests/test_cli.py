@@ -54,7 +54,7 @@ def test_stages_that_train_nothing_need_no_torch():
         ),
         (["sweep", "--dry", "--cluster", "tcp://h:8786", "--time", "240"], "--time: only for --cluster slurm"),
         (["sweep", "--dry", "--slurm", "account=me"], "--slurm: only for --cluster slurm"),
-        (["sweep", "--cluster", "tcp://h:8786", "-j", "2"], "--workers: a Dask cluster has those that were started"),
+        (["sweep", "--cluster", "tcp://h:8786", "-j", "2"], "--workers: a Dask cluster has its own workers"),
         (["train", "typo/ratings.csv"], "typo/ratings.csv not found"),
         (["train", "."], ". is a folder; name the table, such as ratings.csv"),
         (

@@ -76,7 +76,9 @@ def protocol_table(results: Results, one: str, other: str) -> Table | None:
 @styled
 def protocol_figure(results: Results, one: str, other: str, shots: int | str) -> Figure | None:
     """Medians under both protocols, joined by a line: ``one`` hollow, ``other`` filled; one panel per database."""
-    data = both_ways(results, one, other) if asked(results, one, other) else pd.DataFrame({"shots": []})
+    if not asked(results, one, other):
+        return None
+    data = both_ways(results, one, other)
     data = data[data["shots"] == shots]
     if data.empty:
         return None
