@@ -2,6 +2,8 @@
 
 import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
@@ -68,22 +70,25 @@ def environment(folder: Path) -> dict[str, str]:
     return found | {"PATH": f"{ROOT / '.venv/bin'}{os.pathsep}{found['PATH']}"}
 
 
-def one_core() -> None:
-    """Each process that a stage starts beside its first imports everything again."""
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+@contextmanager
+def one_core() -> Iterator[None]:
+    """For commands started in it: each process that a stage starts beside its first imports everything again."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def called(folder: Path, *command: str) -> str:
     """Output of a command in the tiny world."""
-    done = subprocess.run(
-        [*command],
-        cwd=folder,
-        env=environment(folder),
-        preexec_fn=one_core,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    with one_core():
+        done = subprocess.run(
+            [*command], cwd=folder, env=environment(folder), capture_output=True, text=True, check=False
+        )
     assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     return done.stdout
