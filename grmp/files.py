@@ -101,9 +101,8 @@ def _flush(path: Path) -> None:
 
 def allocate(path: Path) -> None:
     """Take the disk space of a sparse file. Without it, a disk that is full ends the process at a write to a memory map."""
-    if hasattr(os, "posix_fallocate"):
-        with path.open("rb+") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    with path.open("rb+") as file:
+        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -114,18 +113,12 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """``value`` as readable JSON with sorted keys."""
-    write_text(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=True) + "\n")
+    write_text(path, json.dumps(value, indent=1, sort_keys=True) + "\n")
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file holds.
-
-    Raises OSError if it cannot be read; ValueError if it is no JSON, or is nested without end.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except RecursionError as error:
-        raise ValueError(str(error)) from None
+    """What a JSON file holds. Raises OSError if it cannot be read, ValueError if it is no JSON."""
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def sha256(path: Path) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 
 from grmp.errors import UserError, one_line
 from grmp.experiments import identity
-from grmp.experiments.record import CorruptRecord, Record, Run, plain, read_record
+from grmp.experiments.record import CorruptRecord, Record, Run, read_record
 from grmp.experiments.run import run
 from grmp.params import Params, RunKey, method_settings, validate
 
@@ -31,12 +31,12 @@ def rerun(params: Params, root: Path, folder: Path) -> tuple[str, float, list[st
     float
         The largest difference of a score.
     list of str
-        The inputs and versions that differ from those of the record, without control characters.
+        The inputs and versions that differ from those of the record.
     """
     try:
         old = read_record(folder.resolve())
     except CorruptRecord as error:
-        raise UserError(f"{folder}: {plain(str(error))}") from None
+        raise UserError(f"{folder}: {error}") from None
     key = old.run.key
     settings = restore(params, key, old.run.parameters, old.run.threads)
     with tempfile.TemporaryDirectory() as scratch:
@@ -75,13 +75,13 @@ def restore(params: Params, key: RunKey, recorded: dict[str, Any], threads: int)
             protocol[name] |= {k: v for k, v in values.items() if k in protocol[name]}
         made = validate(raw)
     except (UserError, KeyError, TypeError, ValueError) as error:
-        reason = plain(one_line(error, 240))
+        reason = one_line(error, 240)
         raise UserError(f"{key}: its record was written by a version with other settings ({reason})") from None
     now = identity.parameters(made, key)
     if different := sorted(k for k in now.keys() | recorded.keys() if now.get(k) != recorded.get(k)):
         if different == ["tf32"]:
             raise UserError(f"{key}: its record was computed {'with' if 'tf32' in recorded else 'without'} GRMP_TF32=1")
-        names = plain(", ".join(different))
+        names = ", ".join(different)
         raise UserError(f"{key}: its record was written by a version with other settings: {names}")
     return made
 
@@ -90,7 +90,7 @@ def compare(old: Record, new: Record) -> tuple[str, float, list[str]]:
     """What :func:`rerun` returns."""
     was, now = _facts(old.run), _facts(new.run)
     differing = [what for what in was if now.get(what) != was[what]]
-    changed = [plain(f"{what}: {was[what]} in the record, {now.get(what, 'none')} now") for what in differing]
+    changed = [f"{what}: {was[what]} in the record, {now.get(what, 'none')} now" for what in differing]
     a, b = old.predictions, new.predictions
     if not a[["split", "image"]].equals(b[["split", "image"]]):
         return "differs: other images were tested", np.nan, changed
