@@ -33,14 +33,10 @@ BEFORE = "before"
 
 
 def relevance(model: QualityModel, x: Tensor, steps: int = STEPS) -> tuple[Tensor, Tensor]:
-    """Integrated gradients of ``model.logit`` on normalised pixels (B, 3, S, S), per patch.
+    """Integrated gradients of ``model.logit`` on normalised pixels (B, 3, S, S), per patch: (B, S / patch, S / patch).
 
-    Returns
-    -------
-    maps (B, S / patch, S / patch)
-        They add up to the difference of the logit to that of the constant image, except for
-    gap (B,)
-        the error of the sum over ``steps`` midpoints.
+    They add up to the difference of the logit to that of the constant image, except for the error of the sum over ``steps``
+    midpoints, which is returned as well: (B,).
     """
     flat = x.mean(dim=(2, 3), keepdim=True).expand_as(x)
     total = torch.zeros_like(x)

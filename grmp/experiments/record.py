@@ -180,13 +180,13 @@ def read_run(folder: Path) -> Run | None:
         return None
 
 
-def is_current(folder: Path, identity: str, failed: bool = False) -> bool:
-    """Whether ``folder`` holds the record of this identity, unaltered, with no failed split (unless ``failed``)."""
+def is_current(folder: Path, identity: str) -> bool:
+    """Whether ``folder`` holds the record of this identity, unaltered, with no failed split."""
     try:
         run = _checked(folder)
     except CorruptRecord:
         return False
-    return run.identity == identity and (failed or set(run.status) == {"ok"})
+    return run.identity == identity and set(run.status) == {"ok"}
 
 
 def _checked(folder: Path) -> Run:

@@ -22,16 +22,9 @@ TOLERANCE = 1e-4  # largest difference of a score, in units of quality, between 
 def rerun(params: Params, root: Path, folder: Path) -> tuple[str, float, list[str]]:
     """Compute the record in ``folder`` again, in a temporary folder, and compare.
 
-    Raises UserError if the record is corrupt, does not fit the settings of this version, or an input is missing.
-
-    Returns
-    -------
-    str
-        The verdict: identical, within tolerance, or differs.
-    float
-        The largest difference of a score.
-    list of str
-        The inputs and versions that differ from those of the record.
+    Returns the verdict (identical, within tolerance, or differs), the largest difference of a score, and the inputs and
+    versions that differ from those of the record. Raises UserError if the record is corrupt, does not fit the settings of
+    this version, or an input is missing.
     """
     try:
         old = read_record(folder.resolve())
@@ -75,14 +68,13 @@ def restore(params: Params, key: RunKey, recorded: dict[str, Any], threads: int)
             protocol[name] |= {k: v for k, v in values.items() if k in protocol[name]}
         made = validate(raw)
     except (UserError, KeyError, TypeError, ValueError) as error:
-        reason = one_line(error, 240)
-        raise UserError(f"{key}: its record was written by a version with other settings ({reason})") from None
+        reason = f"{key}: its record was written by a version with other settings ({one_line(error, 240)})"
+        raise UserError(reason) from None
     now = identity.parameters(made, key)
     if different := sorted(k for k in now.keys() | recorded.keys() if now.get(k) != recorded.get(k)):
         if different == ["tf32"]:
             raise UserError(f"{key}: its record was computed {'with' if 'tf32' in recorded else 'without'} GRMP_TF32=1")
-        names = ", ".join(different)
-        raise UserError(f"{key}: its record was written by a version with other settings: {names}")
+        raise UserError(f"{key}: its record was written by a version with other settings: {', '.join(different)}")
     return made
 
 

@@ -25,28 +25,17 @@ if TYPE_CHECKING:
     from grmp.methods.context import RunContext
 
 
-def run(
-    params: Params, root: Path, key: RunKey, progress: bool = True, wait: bool = True
-) -> tuple[bool, str, list[int]]:
+def run(params: Params, root: Path, key: RunKey, progress: bool = True, wait: bool = True) -> tuple[bool, list[int]]:
     """Compute one record, continuing with the splits that are missing.
 
-    Raises UserError for everything that can be known to be wrong before training starts, or if an input changes during
-    the run; Locked if another process is computing it and ``wait`` is False.
-
-    Returns
-    -------
-    computed : bool
-        False if the record was up to date.
-    digest : str
-        The identity of the run.
-    failed : list of int
-        Splits that could not be finished. The record states why; the other splits are complete.
+    Returns whether it was computed (False: it was up to date), and the splits that could not be finished; the record states
+    why, and the others are complete. Raises UserError for everything that can be known to be wrong before training starts,
+    or if an input changes during the run; Locked if another process is computing it and ``wait`` is False.
     """
-    identity.inputs(params, root, key)  # a missing file is reported before anything is written
+    ident = identity.identify(params, root, key)  # a missing file is reported before anything is written
     with lock(root, str(key), wait):
-        ident = identity.identify(params, root, key)
         if record.is_current(key.folder(root), ident.digest):
-            return False, ident.digest, []
+            return False, []
         from grmp.methods.context import open_context
 
         check(params, root, [key])
@@ -63,15 +52,14 @@ def run(
     failed = [i for i, result in enumerate(splits) if result.status != "ok"]
     for split in failed:
         print(f"{key}, split {split} {splits[split].status}")
-    return True, ident.digest, failed
+    return True, failed
 
 
 def check(params: Params, root: Path, keys: Iterable[RunKey]) -> None:
     """Check that every run of ``keys`` can be started; reads no image and no weight of the backbone.
 
-    Raises UserError for the first that cannot: an input is missing or corrupt, it needs more labels than the training
-    side has, it has fewer than 5 test images, its images are smaller than the backbone's input, or its prompts do not fit
-    the backbone.
+    Raises UserError for the first that cannot: an input is missing or corrupt, there are too few labels or test images, the
+    images are smaller than the backbone's input, or the prompts do not fit the backbone.
     """
     from grmp.clip import checkpoints
     from grmp.data import dataset
@@ -110,10 +98,7 @@ def check(params: Params, root: Path, keys: Iterable[RunKey]) -> None:
 
 
 def enough_images(key: RunKey, source: "Splits", tested: "Splits") -> None:
-    """Check that every split has the requested labels, and enough test images for a correlation.
-
-    Raises UserError if one does not.
-    """
+    """Raise UserError unless every split has the requested labels, and enough test images for a correlation."""
     available = min(len(source.train(i, None)) for i in range(source.count))
     if isinstance(key.shots, int) and key.shots > available:
         raise UserError(f"{key}: {key.shots} shots requested, but the training side of {key.source} has {available}")
