@@ -71,7 +71,7 @@ def restore(params: Params, key: RunKey, recorded: dict[str, Any], threads: int)
         reason = f"{key}: its record was written by a version with other settings ({one_line(error, 240)})"
         raise UserError(reason) from None
     now = identity.parameters(made, key)
-    if different := sorted(k for k in now.keys() | recorded.keys() if now.get(k) != recorded.get(k)):
+    if different := [k for k in sorted(now.keys() | recorded.keys()) if now.get(k) != recorded.get(k)]:
         if different == ["tf32"]:
             raise UserError(f"{key}: its record was computed {'with' if 'tf32' in recorded else 'without'} GRMP_TF32=1")
         raise UserError(f"{key}: its record was written by a version with other settings: {', '.join(different)}")

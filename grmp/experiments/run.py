@@ -44,8 +44,8 @@ def run(params: Params, root: Path, key: RunKey, progress: bool = True, wait: bo
         splits = complete(context, key.method, record.unfinished(root, key, ident, device), str(key), progress)
         if ident.inputs != identity.inputs(params, root, key):
             raise UserError(f"{key}: an input was changed during the run; run it again")
-        old = before.inputs if (before := record.read_run(key.folder(root))) else ident.inputs
-        if changed := sorted(n for n in old.keys() | ident.inputs.keys() if old.get(n) != ident.inputs.get(n)):
+        before = record.read_run(key.folder(root))
+        if before and (changed := sorted({name for name, _ in before.inputs.items() ^ ident.inputs.items()})):
             print(f"{key}: replaces a record that was computed from another {', '.join(changed)}", flush=True)
         decoders = context.source.info["decoder"] | context.target.info["decoder"]
         record.write(root, key, ident, splits, device, params.adapt.threads, decoders)
