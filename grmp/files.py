@@ -62,10 +62,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 def claim(path: Path) -> None:
-    """Check that the file ``path`` can be written, before the work whose result it will hold.
-
-    Raises UserError if it is a folder or a device, or its folder cannot be written.
-    """
+    """Raise UserError unless the file ``path`` can be written, before the work whose result it will hold."""
     if path.is_dir():
         raise UserError(f"{path} is a folder; name a file in it")
     if path.exists() and not path.is_file():  # /dev/null would become a file

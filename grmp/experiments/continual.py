@@ -40,10 +40,7 @@ COLUMNS = ["strategy", "split", "step", "learned", "database", "srcc", "images"]
 
 
 def continual(params: Params, root: Path) -> None:
-    """Write ``results/continual.csv``, one row per strategy, split, step and database; without rows if the sequence is empty.
-
-    Raises UserError if a database is missing or has too few labels, or training fails.
-    """
+    """Write ``results/continual.csv``, one row per strategy, split, step and database. Raises UserError if training fails."""
     rows, settings = [], params.continual
     keys = [RunKey(params.protocol, name, settings.method, settings.shots) for name in settings.sequence]
     check(params, root, keys)

@@ -10,6 +10,7 @@ the counts with those of bench/results/cpu.csv, which are of what was executed.
 import json
 import math
 import time
+import timeit
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
@@ -167,7 +168,7 @@ def pretraining(params: Params, clip: Tower) -> float:
 @cache
 def speed(threads: int, gpu: bool, precision: str) -> float:
     """Operations per second to expect of a process on this machine: one large matrix product, times the share reached."""
-    size, seconds = 8192 if gpu else 1024, []
+    size = 8192 if gpu else 1024
     a: Any
     if gpu:
         import torch
@@ -176,10 +177,7 @@ def speed(threads: int, gpu: bool, precision: str) -> float:
     else:
         a = np.random.default_rng(0).random((size, size), np.float32)
     with threadpool_limits(threads):
-        for _ in range(5):
-            start = time.perf_counter()
-            (a @ a)[0, 0].item()  # waits for a GPU
-            seconds.append(time.perf_counter() - start)
+        seconds = timeit.repeat(lambda: (a @ a)[0, 0].item(), number=1, repeat=5)  # item waits for a GPU
     return 2 * size**3 / min(seconds) * (REACHED_GPU if gpu else REACHED_CPU)
 
 

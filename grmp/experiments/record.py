@@ -136,12 +136,9 @@ def write(
     splits: Sequence[FinishedSplit],
     device: str,
     threads: int,
-    decoders: dict[str, str],
+    decoders: dict[str, str],  # the versions with which the images were prepared
 ) -> None:
-    """Combine splits into a record; finished ones stay below results/partial until none is left that has to be tried again.
-
-    ``decoders`` are the versions with which the images were prepared.
-    """
+    """Combine splits into a record; finished ones stay below results/partial until none is left that has to be tried again."""
     each = [
         pd.DataFrame({"split": i, "image": s.image, "quality": s.quality, "score": s.score})
         for i, s in enumerate(splits)
@@ -211,10 +208,7 @@ def _checked(folder: Path) -> Run:
 
 
 def read_record(folder: Path) -> Record:
-    """The record in ``folder`` (``.../<protocol>/<database>/<method>/<shots>``).
-
-    Raises CorruptRecord if a file is missing, or is not what was written.
-    """
+    """The record in ``folder``. Raises CorruptRecord if a file is missing, or is not what was written."""
     run = _checked(folder)
     predictions, history = (_table(folder / name, columns) for name, columns in TABLES.items())
     return Record(run, predictions, history)

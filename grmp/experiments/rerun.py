@@ -42,10 +42,7 @@ def rerun(params: Params, root: Path, folder: Path) -> tuple[str, float, list[st
 
 
 def restore(params: Params, key: RunKey, recorded: dict[str, Any], threads: int) -> Params:
-    """Settings under which ``key`` has exactly the recorded parameters, on as many threads.
-
-    Raises UserError if this version has other settings than the one that wrote the record.
-    """
+    """Settings under which ``key`` has exactly the recorded parameters. Raises UserError if this version has other ones."""
     raw = params.model_dump()
     try:
         # methods without ``set``: those values are in the groups of the record

@@ -113,7 +113,7 @@ def enough_images(key: RunKey, source: "Splits", tested: "Splits") -> None:
 def complete(context: "RunContext", name: str, folder: Path, label: str, progress: bool = True) -> list[FinishedSplit]:
     """The result of every split by the method ``name``, in order; finished splits are read from and kept in ``folder``.
 
-    A split that cannot be finished has NaN as scores, its ``status`` states why, and the next call tries it again.
+    A split that failed has NaN as scores and a ``status`` that states why; the next call tries it again.
     """
     from tqdm import tqdm
 

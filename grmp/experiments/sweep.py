@@ -137,10 +137,7 @@ def plan(params_file: Path, workers: int = 0, cluster: Cluster = None) -> str:
 
 
 def places(device: str, workers: int, threads: int = 1) -> list[str | None]:
-    """The GPU of each process, in turn, or None for a CPU process.
-
-    ``workers`` 0 is one per GPU, or as many as there are CPU cores for when each uses ``threads``.
-    """
+    """The GPU of each process, in turn, or None for a CPU process; 0 ``workers``: one per GPU, or per ``threads`` CPU cores."""
     gpus: list[str] = []
     # importing torch takes seconds, so it is asked only where there may be a GPU
     if device != "cpu" and (shutil.which("nvidia-smi") or Path("/dev/nvidia0").exists()):

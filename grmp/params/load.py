@@ -68,10 +68,7 @@ class Params(Group):
         return method if isinstance(method, Tune) else None
 
     def for_method(self, name: str) -> "Params":
-        """The same settings with what the method, or the one it learns from, has under ``set``.
-
-        Raises UserError if it names an unknown key or an invalid value.
-        """
+        """The same settings with what the method, or the one it learns from, has under ``set``. UserError as ``changed``."""
         method = self.adapting(name)
         try:
             return self.changed(method.set) if method else self
@@ -79,10 +76,7 @@ class Params(Group):
             raise UserError(f"methods.{name}.set: {error}") from None
 
     def changed(self, values: Mapping[str, Any]) -> "Params":
-        """The same settings with these values of adapt.* and prompts.*.
-
-        Raises UserError if one names an unknown key or is invalid.
-        """
+        """The same settings with these values of adapt.* and prompts.*. Raises UserError if one is unknown or invalid."""
         groups = {"adapt": self.adapt.model_dump(), "prompts": self.prompts.model_dump()}
         for key, value in values.items():
             group, _, field = key.partition(".")
@@ -202,10 +196,7 @@ def merge(base: dict[str, Any], over: dict[str, Any], within: str = "") -> dict[
 
 
 def read(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The settings as written, on top of those of the file that ``extends`` names.
-
-    Raises UserError if a file is missing, is not YAML or has no groups.
-    """
+    """The settings as written, on top of those of the file that ``extends`` names. Raises UserError if one cannot be read."""
     try:
         raw: Any = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
@@ -263,8 +254,7 @@ def _with_external(path: Path) -> dict[str, Any]:
 def merged(path: Path) -> str:
     """The settings of a file that ``load`` reads without an error, as YAML, with all that they extend and generate.
 
-    This is what ``grmp params`` prints and what the stages of dvc.yaml depend on. ``protocol`` names the first protocol, since
-    DVC compares mappings whatever their order.
+    The stages of dvc.yaml depend on it. ``protocol`` names the first one, since DVC compares mappings whatever their order.
     """
     raw = _with_external(path)
     generated = ("protocol", "methods", "ablations", "run")
@@ -283,10 +273,7 @@ def load(path: Path) -> Params:
 
 
 def validate(raw: dict[str, Any]) -> Params:
-    """Typed settings from the dictionary that ``Params.model_dump`` returns.
-
-    Raises UserError with one line naming the key.
-    """
+    """Typed settings from the dictionary that ``Params.model_dump`` returns. Raises UserError with a line naming the key."""
     kind = protocol_model()  # the classes of protocols and methods are not known to Params itself
     protocols = {n: _validated(kind, values, f"protocols.{n}.") for n, values in raw["protocols"].items()}
     methods = {n: method_settings(n, values) for n, values in raw["methods"].items()}
