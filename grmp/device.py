@@ -21,7 +21,7 @@ Result = TypeVar("Result")
 
 def cpus() -> int:
     """Number of CPUs that this process may use."""
-    return len(os.sched_getaffinity(0))
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def tf32() -> bool:
@@ -109,8 +109,9 @@ def reset_peak(device: "torch.device") -> int:
         torch.cuda.reset_peak_memory_stats(device)
         return int(torch.cuda.memory_allocated(device))
     gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)  # return free memory to the system
-    with contextlib.suppress(OSError):  # proc(5): 5 resets the peak of the resident size
+    with contextlib.suppress(AttributeError, OSError):  # glibc: return free memory to the system
+        ctypes.CDLL(None).malloc_trim(0)
+    with contextlib.suppress(OSError):  # Linux: proc(5), 5 resets the peak of the resident size
         Path("/proc/self/clear_refs").write_text("5")
     return int(psutil.Process().memory_info().rss)
 
@@ -121,5 +122,7 @@ def peak(device: "torch.device") -> int | None:
         import torch
 
         return int(torch.cuda.max_memory_allocated(device))
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    return int(found[1]) * 1024 if found else None
+    with contextlib.suppress(OSError):
+        if found := re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text()):
+            return int(found[1]) * 1024
+    return None

@@ -98,8 +98,9 @@ def _flush(path: Path) -> None:
 
 def allocate(path: Path) -> None:
     """Take the disk space of a sparse file. Without it, a disk that is full ends the process at a write to a memory map."""
-    with path.open("rb+") as file:
-        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    if hasattr(os, "posix_fallocate"):  # not on macOS and Windows
+        with path.open("rb+") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def write_text(path: Path, text: str) -> None:
