@@ -112,7 +112,7 @@ def run_one(
     from grmp.params import shots as labels
 
     key = RunKey(protocol or loaded.protocol, database, method, labels(shots))
-    computed, _, _ = run(loaded, params.parent, key)
+    computed, _ = run(loaded, params.parent, key)
     if not computed:
         print(f"{key}: up to date; nothing to do")
     from grmp.experiments.record import read_record
@@ -169,7 +169,6 @@ def sweep(
     ] = None,
 ) -> None:
     """Compute all runs that have no current record, in parallel; `dvc repro` then finds them up to date."""
-    from grmp.experiments.slurm import SlurmOptions
     from grmp.experiments.sweep import plan
     from grmp.experiments.sweep import sweep as run
 
@@ -184,9 +183,14 @@ def sweep(
         raise UserError(f"{', '.join(unused)}: only for --cluster slurm")
     if "://" in cluster and workers:
         raise UserError("--workers: a Dask cluster has its own workers; leave the option out")
-    more = dict(text.partition("=")[::2] for text in option or [])
-    threads = load(params).adapt.threads
-    slurm = SlurmOptions(partition, gpus_per_job, threads, time or 240, workers or 256, more)
+    slurm = {
+        "partition": partition or None,
+        "gpus_per_node": gpus_per_job or None,
+        "cpus_per_task": load(params).adapt.threads,
+        "time": time or 240,
+        "array_parallelism": workers or 256,
+        "additional_parameters": {"requeue": True} | dict(text.partition("=")[::2] for text in option or []),
+    }
     wanted = {"local": None, "slurm": slurm}.get(cluster, cluster)
     if dry:
         print(plan(params, workers, wanted))

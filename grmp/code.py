@@ -24,37 +24,27 @@ def sources() -> dict[str, bytes]:
 
 def imported(source: bytes) -> Iterator[str]:
     """Modules of this project that a source imports anywhere, imports for the type checker alone aside."""
-
-    def walk(node: ast.AST) -> Iterator[ast.AST]:
-        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
-            return
-        yield node
-        for child in ast.iter_child_nodes(node):
-            yield from walk(child)
-
-    for node in walk(ast.parse(source)):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "grmp":
-            submodules = [f"{node.module}.{a.name}" for a in node.names]
-            found = [m for m in submodules if m in sources()]
-            yield from found
-            if len(found) < len(submodules):
-                yield str(node.module)
+    todo: list[ast.AST] = [ast.parse(source)]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from {name if name in sources() else str(node.module) for name in names} & sources().keys()
         elif isinstance(node, ast.Import):
-            yield from (a.name for a in node.names if a.name.split(".")[0] == "grmp")
+            yield from {alias.name for alias in node.names} & sources().keys()
+        elif not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+            todo += ast.iter_child_nodes(node)
 
 
 @cache
 def closure(*modules: str) -> tuple[str, ...]:
     """The modules themselves and all that they import, directly or not, sorted; those in WITHOUT_NUMBERS are left out."""
-    seen: set[str] = set()
-    todo = list(modules)
+    seen, todo = set[str](), list(modules)
     while todo:
         module = todo.pop()
-        without = any(f"{module}.".startswith(f"{w}.") for w in WITHOUT_NUMBERS)
-        if module in seen or module not in sources() or without:
-            continue
-        seen.add(module)
-        todo += imported(sources()[module])
+        if module in sources() and module not in seen and not module.startswith(WITHOUT_NUMBERS):
+            seen.add(module)
+            todo += imported(sources()[module])
     return tuple(sorted(seen))
 
 

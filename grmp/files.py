@@ -62,10 +62,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 def claim(path: Path) -> None:
-    """Check that the file ``path`` can be written, before the work whose result it will hold.
-
-    Raises UserError if it is a folder or a device, or its folder cannot be written.
-    """
+    """Raise UserError unless the file ``path`` can be written, before the work whose result it will hold."""
     if path.is_dir():
         raise UserError(f"{path} is a folder; name a file in it")
     if path.exists() and not path.is_file():  # /dev/null would become a file
@@ -101,7 +98,7 @@ def _flush(path: Path) -> None:
 
 def allocate(path: Path) -> None:
     """Take the disk space of a sparse file. Without it, a disk that is full ends the process at a write to a memory map."""
-    if hasattr(os, "posix_fallocate"):
+    if hasattr(os, "posix_fallocate"):  # not on macOS and Windows
         with path.open("rb+") as file:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
@@ -114,18 +111,12 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """``value`` as readable JSON with sorted keys."""
-    write_text(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=True) + "\n")
+    write_text(path, json.dumps(value, indent=1, sort_keys=True) + "\n")
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file holds.
-
-    Raises OSError if it cannot be read; ValueError if it is no JSON, or is nested without end.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except RecursionError as error:
-        raise ValueError(str(error)) from None
+    """What a JSON file holds. Raises OSError if it cannot be read, ValueError if it is no JSON."""
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def sha256(path: Path) -> str:

@@ -12,8 +12,6 @@ from filelock import FileLock, Timeout
 
 from grmp.errors import UserError
 
-POLL = 0.2  # seconds between two attempts
-
 
 class Locked(Exception):
     """Another process holds the lock."""
@@ -30,7 +28,7 @@ def lock(root: Path, name: str, wait: bool = True) -> Iterator[None]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # a soft lock, filelock's fallback, would outlive a killed process
-        held = FileLock(path, poll_interval=POLL, fallback_to_soft=False)
+        held = FileLock(path, fallback_to_soft=False)
         try:
             held.acquire(timeout=0)
         except Timeout:

@@ -78,12 +78,8 @@ def work(
 ) -> Iterator[tuple[Any, str, Any]]:
     """Call ``do`` on all ``items`` and yield (item, "done" or "failed", result or reason) as each one ends.
 
-    Parameters
-    ----------
-    places
-        One process each: the GPU that it sees, or None.
-    limit
-        Seconds that one item may take; then its process is killed, and the item has failed.
+    Each of ``places`` is one process: the GPU that it sees, or None. A process whose item takes more than ``limit`` seconds is
+    killed, and the item has failed.
     """
     waiting = deque((item, 1) for item in items)
     idle = [_Worker(gpu) for gpu in places[: len(items)]]

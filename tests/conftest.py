@@ -1,6 +1,8 @@
 """Fixtures shared by all tests."""
 
+import gc
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,15 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # many tests start commands of the project, which otherwise would compile it each time
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# jsonschema would compile 38 grammars at its import, for a format that no notebook has; without them it does without
+sys.modules["rfc3987_syntax"] = None
 ROOT = Path(__file__).parent.parent
+
+
+def pytest_collection_finish() -> None:
+    """Let no collection of garbage look at what was imported: each split of a run begins with one."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -33,14 +33,10 @@ BEFORE = "before"
 
 
 def relevance(model: QualityModel, x: Tensor, steps: int = STEPS) -> tuple[Tensor, Tensor]:
-    """Integrated gradients of ``model.logit`` on normalised pixels (B, 3, S, S), per patch.
+    """Integrated gradients of ``model.logit`` on normalised pixels (B, 3, S, S), per patch: (B, S / patch, S / patch).
 
-    Returns
-    -------
-    maps (B, S / patch, S / patch)
-        They add up to the difference of the logit to that of the constant image, except for
-    gap (B,)
-        the error of the sum over ``steps`` midpoints.
+    They add up to the difference of the logit to that of the constant image, except for the error of the sum over ``steps``
+    midpoints, which is returned as well: (B,).
     """
     flat = x.mean(dim=(2, 3), keepdim=True).expand_as(x)
     total = torch.zeros_like(x)
@@ -55,21 +51,16 @@ def relevance(model: QualityModel, x: Tensor, steps: int = STEPS) -> tuple[Tenso
 
 
 def principal(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """First two principal components of (N, E), and the share of the variance that each explains: (N, 2) and (2,).
-
-    The sign, which is arbitrary, is such that the largest weight of each component is positive.
-    """
+    """First two principal components of (N, E), and the share of the variance that each explains: (N, 2) and (2,)."""
     centred = x - x.mean(0)
     _, s, axes = np.linalg.svd(centred.astype(np.float64), full_matrices=False)
+    # the sign, which is arbitrary, makes the largest weight of each component positive
     axes = axes[:2] * np.sign(axes[:2][np.arange(2), np.abs(axes[:2]).argmax(1)])[:, None]
     return centred @ axes.T, s[:2] ** 2 / np.sum(s**2)
 
 
 def attribution(params: Params, root: Path, database: str) -> None:
-    """Write ``results/attribution/<database>.csv`` and ``.npz`` (docs/design.md) for the methods in ``attribution``.
-
-    Raises UserError if a file that a method needs is missing, or the database has too few labels.
-    """
+    """Write ``results/attribution/<database>.csv`` and ``.npz`` (docs/design.md). Raises UserError as ``run.check``."""
     settings = params.attribution
     models: dict[str, QualityModel] = {}
     keys = [RunKey(params.protocol, database, name, settings.shots) for name in settings.methods]

@@ -25,7 +25,6 @@ from tqdm import trange
 from grmp.clip.model import Tensors
 from grmp.code import code_digest
 from grmp.data.crops import place
-from grmp.errors import UserError
 from grmp.experiments import identity, record
 from grmp.experiments.run import check
 from grmp.files import sha256_of, write_text
@@ -41,10 +40,7 @@ COLUMNS = ["strategy", "split", "step", "learned", "database", "srcc", "images"]
 
 
 def continual(params: Params, root: Path) -> None:
-    """Write ``results/continual.csv``, one row per strategy, split, step and database; without rows if the sequence is empty.
-
-    Raises UserError if a database is missing, has too few labels or other image sizes than the others, or training fails.
-    """
+    """Write ``results/continual.csv``, one row per strategy, split, step and database. Raises UserError if training fails."""
     rows, settings = [], params.continual
     keys = [RunKey(params.protocol, name, settings.method, settings.shots) for name in settings.sequence]
     check(params, root, keys)
@@ -52,12 +48,6 @@ def continual(params: Params, root: Path) -> None:
     folder = record.partial(root, sha256_of([*runs, code_digest(__name__)]))
     if keys:
         contexts = {key.database: open_context(params, root, key) for key in keys}
-        sizes = {name: ctx.source.images.shape[-1] for name, ctx in contexts.items()}
-        if len(set(sizes.values())) > 1:
-            found = ", ".join(f"{name} {size} x {size}" for name, size in sizes.items())
-            raise UserError(
-                f"continual.sequence: images are prepared at different sizes ({found}); run: dvc repro prepare"
-            )
         for split in trange(settings.splits, desc="continual", unit="split", disable=None):
             rows += [(strategy, split, *row) for strategy, *row in steps(contexts, split, folder)]
     table = pd.DataFrame(rows, columns=COLUMNS)

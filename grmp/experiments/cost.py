@@ -10,6 +10,7 @@ the counts with those of bench/results/cpu.csv, which are of what was executed.
 import json
 import math
 import time
+import timeit
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
@@ -39,11 +40,9 @@ class Progress:
 
     def __init__(self, counted: Mapping[RunKey, float], parallel: int, root: Path, splits: int) -> None:
         """Runs and their counted operations per split; ``parallel`` runs of ``splits`` splits at a time."""
-        self.rest, self.total, self.parallel, self.start = set(counted), len(counted), parallel, time.monotonic()
-        self.counted = counted
-        self.root, self.splits, self.known = root, splits, past(root)
-        self.computed = 0
-        self.failed: dict[RunKey, str] = {}
+        self.counted, self.parallel, self.root, self.splits = counted, parallel, root, splits
+        self.rest, self.start, self.known = set(counted), time.monotonic(), past(root)
+        self.computed, self.failed = 0, dict[RunKey, str]()
 
     def update(self, key: RunKey, computed: bool = False, failure: str = "") -> None:
         """One run has ended: it was computed, was up to date, or failed for a reason."""
@@ -52,30 +51,22 @@ class Progress:
         if failure:
             self.failed[key] = failure
         outcome = f"failed: {failure}" if failure else "computed" if computed else "up to date"
-        self.known |= past(self.root, str(Path(*map(str, key))))
-        done = self.total - len(self.rest) - len(self.failed)
-        print(
-            f"{key}: {outcome}; done {done} of {self.total}, "
-            f"running {min(self.parallel, len(self.rest))}, failed {len(self.failed)}, "
-            f"elapsed {duration(time.monotonic() - self.start)}, {self.left()} left",
-            flush=True,
-        )
+        self.known |= past(self.root, "/".join(map(str, key)))
+        total, left, failed = len(self.counted), len(self.rest), len(self.failed)
+        state = f"done {total - left - failed} of {total}, running {min(self.parallel, left)}, failed {failed}"
+        elapsed = duration(time.monotonic() - self.start)
+        print(f"{key}: {outcome}; {state}, elapsed {elapsed}, {self.left()} left", flush=True)
 
     def left(self) -> str:
-        """Estimated time of the remaining runs: see ``_seconds``."""
-        if self.rest and not self.known:
+        """Time of the remaining runs: their operations at the speed of this sweep's runs, of the same method if there are."""
+        speeds = {key: self.counted[key] / seconds for key, seconds in self.known.items() if key in self.counted}
+        if self.rest and not speeds:
             return "unknown time"
-        each = list(map(self._seconds, self.rest))
+        each = []
+        for key in self.rest:
+            of_method = [speed for other, speed in speeds.items() if other.method == key.method]
+            each.append(self.counted[key] / float(np.median(of_method or [*speeds.values()])))
         return f"about {duration(self.splits * sum(each) / max(1, min(self.parallel, len(each))))}"
-
-    def _seconds(self, key: RunKey) -> float:
-        """By the counted operations and the speed of this sweep's runs, of the same method if there are; else by records."""
-        speeds = {k: self.counted[k] / seconds for k, seconds in self.known.items() if self.counted.get(k) and seconds}
-        if speeds and self.counted[key]:
-            return self.counted[key] / float(
-                np.median([s for k, s in speeds.items() if k.method == key.method] or [*speeds.values()])
-            )
-        return estimate(key, self.known) or float(np.mean([*self.known.values()]))
 
 
 def past(root: Path, which: str = "*/*/*/*") -> Past:
@@ -177,7 +168,7 @@ def pretraining(params: Params, clip: Tower) -> float:
 @cache
 def speed(threads: int, gpu: bool, precision: str) -> float:
     """Operations per second to expect of a process on this machine: one large matrix product, times the share reached."""
-    size, seconds = 8192 if gpu else 1024, []
+    size = 8192 if gpu else 1024
     a: Any
     if gpu:
         import torch
@@ -186,10 +177,7 @@ def speed(threads: int, gpu: bool, precision: str) -> float:
     else:
         a = np.random.default_rng(0).random((size, size), np.float32)
     with threadpool_limits(threads):
-        for _ in range(5):
-            start = time.perf_counter()
-            (a @ a)[0, 0].item()  # waits for a GPU
-            seconds.append(time.perf_counter() - start)
+        seconds = timeit.repeat(lambda: (a @ a)[0, 0].item(), number=1, repeat=5)  # item waits for a GPU
     return 2 * size**3 / min(seconds) * (REACHED_GPU if gpu else REACHED_CPU)
 
 

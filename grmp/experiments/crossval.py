@@ -47,10 +47,7 @@ COLUMNS = ["method", "srcc", "low", "high", "gain", "gain_low", "gain_high"]
 
 
 def check(params: Params, method: str, against: Sequence[str], out: Path) -> None:
-    """Check that the methods can be compared on custom images, that ``method`` yields a model, and where it is written.
-
-    Raises UserError if not.
-    """
+    """Raise UserError unless the methods can be compared on custom images, ``method`` yields a model, and it can be written."""
     for name in (method, *against):
         if name not in params.methods:
             near = difflib.get_close_matches(name, params.methods) or [n for n in SUGGESTED if n in params.methods]
@@ -78,24 +75,11 @@ def train(
     folds: int,
     unrated: Dataset | None = None,
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Cross-validate, learn from all images and save the model.
+    """Cross-validate, learn from all images and save the model. With 0 ``folds`` there are neither folds nor baselines.
 
-    Finished folds are kept below results/partial until the model is saved, so an interrupted call continues. Raises
-    UserError if the method yields no model, a file that it needs is missing, or training fails.
-
-    Parameters
-    ----------
-    folds
-        0 skips cross-validation and the baselines ``against``.
-    unrated
-        Images that the models of all folds score, too.
-
-    Returns
-    -------
-    DataFrame
-        The table of :func:`compare`.
-    list of str
-        The unrated images on whose score the folds disagree, those with the most disagreement first.
+    Returns the table of :func:`compare`, and those of the ``unrated`` images on whose score the folds disagree, the most
+    disagreement first. Finished folds are kept below results/partial until the model is saved, so an interrupted call
+    continues. Raises UserError if the method yields no model, a file that it needs is missing, or training fails.
     """
     check(params, method, against, out)
     names = [*dict.fromkeys(n for n in against if folds and n != method), method]
@@ -223,15 +207,10 @@ def out_of_fold(context: RunContext, name: str, folder: Path) -> tuple[np.ndarra
 
 
 def compare(index: pd.DataFrame, scores: dict[str, np.ndarray], method: str, params: Params) -> pd.DataFrame:
-    """SRCC of out-of-fold scores with its interval, and the gain of ``method`` over each other method.
+    """One row per method: ``srcc, low, high`` out of fold, and ``gain, gain_low, gain_high`` of ``method`` over it.
 
     Percentile bootstrap over sources (``reference``, or the image itself) with the same draws for all methods: the variation
     over other images of the same kind, with the models fixed. The intervals are not corrected for multiple comparisons.
-
-    Returns
-    -------
-    DataFrame
-        One row per method: ``srcc, low, high``, and of the difference ``method`` minus it ``gain, gain_low, gain_high``.
     """
     if not scores:
         return pd.DataFrame(columns=COLUMNS).set_index("method")

@@ -35,7 +35,6 @@ def work(do: Callable[[Any], Any], items: Sequence[Any], address: str) -> Iterat
     """Call ``do`` on all ``items`` and yield (item, "done" or "failed", result or reason) of each as it ends.
 
     The item of a worker that is killed goes to another one; Dask gives up on an item that has taken several workers with it.
-    If the generator is closed early, items that have not begun are cancelled.
     """
     from distributed import as_completed
 

@@ -56,10 +56,7 @@ def parameters(params: Params, key: RunKey) -> dict[str, Any]:
 
 
 def inputs(params: Params, root: Path, key: RunKey) -> dict[str, str]:
-    """sha256 of every file that the run reads.
-
-    Raises UserError if one is missing; the message names the command that makes it.
-    """
+    """sha256 of every file that the run reads. Raises UserError, which names the command that makes it, if one is missing."""
     found = {"code": code(params.methods[key.method].kind)} | data(params, root, key)
     found["backbone"] = _known(root / "models/backbone.safetensors", "grmp backbone")
     if start := params.under(key.protocol).learned_start(key.method):
@@ -96,10 +93,9 @@ def _known(path: Path, command: str, view: str = "") -> str:
 
 
 def code(kind: str) -> str:
-    """sha256 of the import closure of a kind of method, as it was when this process first asked.
+    """sha256 of the import closure of a kind of method, and of how labels are picked (through grmp/methods/context.py).
 
-    That is before the code is imported, so an edit during a run does not relabel numbers of the old code. The closure covers
-    how labels are picked (grmp/data/splits.py, through grmp/methods/context.py), and no other kind.
+    It is read before the code is imported, so an edit during a run does not relabel numbers of the old code.
     """
     return code_digest(f"grmp.methods.{kind}", "grmp.methods.context")
 

@@ -1,8 +1,8 @@
 """Run records: the result of one (protocol, database, method, shots), written as a whole or not at all.
 
 ``run.json`` (:class:`Run`) states what was computed and from what, ``predictions.csv`` holds the scores, ``history.csv`` the
-training curves; docs/design.md describes keys and columns. A record may come from another machine, so reading one checks
-everything before a number is used. Splits of an unfinished run are kept in ``results/partial/<run>/``.
+training curves; docs/design.md describes keys and columns. A record may come from another machine, so its hashes are
+checked before a number is used. Splits of an unfinished run are kept in ``results/partial/<run>/``.
 """
 
 import platform
@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from grmp.errors import one_line
 from grmp.experiments.identity import RunIdentity
 from grmp.files import read_json, sha256, sha256_of, whole_folder, write_json
-from grmp.params import Name, Params, RunKey, Shots
+from grmp.params import Name, Params, Positive, RunKey, Shots
 
 PACKAGES = ("grmp", "torch", "numpy", "scipy", "open_clip_torch")
 TABLES: dict[str, dict[str, type]] = {
@@ -31,7 +31,6 @@ TABLES: dict[str, dict[str, type]] = {
 EXCLUDED = ["record", "reason"]
 
 Hash = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-Text = Annotated[str, Field(max_length=1000)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -49,27 +48,19 @@ class Run(BaseModel):
     database: Name
     method: Name
     shots: Shots
-    splits: Annotated[int, Field(gt=0, le=10_000)]
-    status: list[Text]  # "ok", or why the split failed
+    splits: Positive
+    status: list[str]  # "ok", or why the split failed
     parameters: dict[str, Any]
     inputs: dict[str, Hash]
     identity: Hash
-    versions: dict[str, Text]
-    device: Text
-    threads: Annotated[int, Field(gt=0)]
+    versions: dict[str, str]
+    device: str
+    threads: Positive
     seconds: list[Seconds]
-    peak_bytes: Annotated[int, Field(ge=0)] | None = None  # memory of the process, or of the GPU
-    trained_values: Annotated[int, Field(ge=0)]
+    peak_bytes: int | None = None  # memory of the process, or of the GPU
+    trained_values: int
     chosen: list[dict[str, float]] = Field(default_factory=list)  # settings, for each split
     files: dict[str, Hash]  # of the two tables
-
-    @model_validator(mode="after")
-    def _lengths(self) -> "Run":
-        if set(self.files) != set(TABLES):
-            raise ValueError("files must name the two tables")
-        if not len(self.status) == len(self.seconds) == self.splits:
-            raise ValueError(f"{len(self.status)} states and {len(self.seconds)} times for {self.splits} splits")
-        return self
 
     @property
     def key(self) -> RunKey:
@@ -137,12 +128,9 @@ def write(
     splits: Sequence[FinishedSplit],
     device: str,
     threads: int,
-    decoders: dict[str, str],
+    decoders: dict[str, str],  # the versions with which the images were prepared
 ) -> None:
-    """Combine splits into a record; finished ones stay below results/partial until none is left that has to be tried again.
-
-    ``decoders`` are the versions with which the images were prepared.
-    """
+    """Combine splits into a record; finished ones stay below results/partial until none is left that has to be tried again."""
     each = [
         pd.DataFrame({"split": i, "image": s.image, "quality": s.quality, "score": s.score})
         for i, s in enumerate(splits)
@@ -181,19 +169,17 @@ def read_run(folder: Path) -> Run | None:
         return None
 
 
-def is_current(folder: Path, identity: str, failed: bool = False) -> bool:
-    """Whether ``folder`` holds the record of this identity, unaltered, with no failed split (unless ``failed``)."""
-    run = read_run(folder)
-    if run is None or run.identity != identity or not (failed or set(run.status) == {"ok"}):
+def is_current(folder: Path, identity: str) -> bool:
+    """Whether ``folder`` holds the record of this identity, unaltered, with no failed split."""
+    try:
+        run = _checked(folder)
+    except CorruptRecord:
         return False
-    return all((folder / name).is_file() and sha256(folder / name) == known for name, known in run.files.items())
+    return run.identity == identity and set(run.status) == {"ok"}
 
 
-def read_record(folder: Path) -> Record:
-    """Read and check the record in ``folder`` (``.../<protocol>/<database>/<method>/<shots>``).
-
-    Raises CorruptRecord if a file is missing, or its content is not what it should be.
-    """
+def _checked(folder: Path) -> Run:
+    """The run.json in ``folder``. Raises CorruptRecord unless it belongs there and its tables are as they were written."""
     for name in ("run.json", *TABLES):
         if not (folder / name).is_file():
             raise CorruptRecord(f"{name} is missing")
@@ -201,39 +187,29 @@ def read_record(folder: Path) -> Record:
         run = Run.model_validate(read_json(folder / "run.json"))
     except ValidationError as error:
         first = error.errors()[0]
-        raise CorruptRecord(f"run.json: {'.'.join(map(str, first['loc'])) or 'record'}: {first['msg']}"[:200]) from None
+        raise CorruptRecord(f"run.json: {'.'.join(map(str, first['loc'])) or 'record'}: {first['msg']}") from None
     except (ValueError, OSError) as error:
         raise CorruptRecord(f"run.json cannot be read: {one_line(error)}") from None
     place = tuple(map(str, run.key))
     if folder.parts[-len(place) :] != place:
         raise CorruptRecord(f"run.json belongs to {'/'.join(place)}")
-    for name, digest in run.files.items():
-        if sha256(folder / name) != digest:
+    for name in TABLES:
+        if sha256(folder / name) != run.files.get(name):
             raise CorruptRecord(f"{name} was changed after run.json was written")
-    predictions, history = (_table(folder / name, columns, run.splits) for name, columns in TABLES.items())
-    if not predictions["quality"].between(0, 1).all():
-        raise CorruptRecord("predictions.csv: quality is outside [0, 1]")
-    if predictions.duplicated(["split", "image"]).any():
-        raise CorruptRecord("predictions.csv has an image twice in one split")
-    found = set(predictions["split"])
-    missing = [i for i, status in enumerate(run.status) if status == "ok" and i not in found]
-    if missing:
-        raise CorruptRecord(f"predictions.csv has no rows of split {missing[0]}, whose status is ok")
+    return run
+
+
+def read_record(folder: Path) -> Record:
+    """The record in ``folder``. Raises CorruptRecord if a file is missing, or is not what was written."""
+    run = _checked(folder)
+    predictions, history = (_table(folder / name, columns) for name, columns in TABLES.items())
     return Record(run, predictions, history)
 
 
-def _table(path: Path, columns: dict[str, type], splits: int) -> pd.DataFrame:
-    """A CSV file with exactly these columns; "nan" and "inf" are numbers, an empty field of a float column is NaN."""
+def _table(path: Path, columns: dict[str, type]) -> pd.DataFrame:
+    """A table of a record; an image may be called "nan", and an empty field of a float column is NaN."""
     numbers = {name: ["", "nan"] for name, kind in columns.items() if kind is float}
-    try:
-        table = pd.read_csv(path, dtype=columns, keep_default_na=False, na_values=numbers)
-    except (ValueError, OSError, OverflowError) as error:
-        raise CorruptRecord(f"{path.name} cannot be read: {one_line(error)}") from None
-    if list(table.columns) != list(columns):
-        raise CorruptRecord(f"{path.name} has the columns {', '.join(map(str, table.columns))}"[:200])
-    if not table["split"].between(0, splits - 1).all():
-        raise CorruptRecord(f"{path.name} has splits outside 0 to {splits - 1}")
-    return table
+    return pd.read_csv(path, dtype=columns, keep_default_na=False, na_values=numbers)
 
 
 def read_records(params: Params, results: Path) -> tuple[list[Record], pd.DataFrame]:
@@ -242,7 +218,7 @@ def read_records(params: Params, results: Path) -> tuple[list[Record], pd.DataFr
     wanted = params.run.run_keys()
     records, excluded = [], []
     for folder in sorted(root.glob("*/*/*/*")):
-        place = plain(folder.relative_to(root).as_posix())
+        place = folder.relative_to(root).as_posix()
         if not folder.is_dir() or re.search(r"(^|/)\.", place):  # hidden: a folder that is being written
             continue
         try:
@@ -251,11 +227,6 @@ def read_records(params: Params, results: Path) -> tuple[list[Record], pd.DataFr
                 raise CorruptRecord("not requested by the group run of params.yaml")
             records.append(record)
         except CorruptRecord as reason:
-            excluded.append((place, plain(str(reason))))
+            excluded.append((place, str(reason)))
     records.sort(key=lambda record: wanted.index(record.run.key))
     return records, pd.DataFrame(excluded, columns=EXCLUDED)
-
-
-def plain(text: str) -> str:
-    """Text from a record as it may be sent to a terminal: without control characters."""
-    return re.sub(r"[^\x20-\x7e]", "?", text)[:240]

@@ -12,7 +12,7 @@ import numpy as np
 
 from grmp.errors import UserError, one_line
 from grmp.experiments import identity
-from grmp.experiments.record import CorruptRecord, Record, Run, plain, read_record
+from grmp.experiments.record import CorruptRecord, Record, Run, read_record
 from grmp.experiments.run import run
 from grmp.params import Params, RunKey, method_settings, validate
 
@@ -22,21 +22,14 @@ TOLERANCE = 1e-4  # largest difference of a score, in units of quality, between 
 def rerun(params: Params, root: Path, folder: Path) -> tuple[str, float, list[str]]:
     """Compute the record in ``folder`` again, in a temporary folder, and compare.
 
-    Raises UserError if the record is corrupt, does not fit the settings of this version, or an input is missing.
-
-    Returns
-    -------
-    str
-        The verdict: identical, within tolerance, or differs.
-    float
-        The largest difference of a score.
-    list of str
-        The inputs and versions that differ from those of the record, without control characters.
+    Returns the verdict (identical, within tolerance, or differs), the largest difference of a score, and the inputs and
+    versions that differ from those of the record. Raises UserError if the record is corrupt, does not fit the settings of
+    this version, or an input is missing.
     """
     try:
         old = read_record(folder.resolve())
     except CorruptRecord as error:
-        raise UserError(f"{folder}: {plain(str(error))}") from None
+        raise UserError(f"{folder}: {error}") from None
     key = old.run.key
     settings = restore(params, key, old.run.parameters, old.run.threads)
     with tempfile.TemporaryDirectory() as scratch:
@@ -49,10 +42,7 @@ def rerun(params: Params, root: Path, folder: Path) -> tuple[str, float, list[st
 
 
 def restore(params: Params, key: RunKey, recorded: dict[str, Any], threads: int) -> Params:
-    """Settings under which ``key`` has exactly the recorded parameters, on as many threads.
-
-    Raises UserError if this version has other settings than the one that wrote the record.
-    """
+    """Settings under which ``key`` has exactly the recorded parameters. Raises UserError if this version has other ones."""
     raw = params.model_dump()
     try:
         # methods without ``set``: those values are in the groups of the record
@@ -75,14 +65,13 @@ def restore(params: Params, key: RunKey, recorded: dict[str, Any], threads: int)
             protocol[name] |= {k: v for k, v in values.items() if k in protocol[name]}
         made = validate(raw)
     except (UserError, KeyError, TypeError, ValueError) as error:
-        reason = plain(one_line(error, 240))
-        raise UserError(f"{key}: its record was written by a version with other settings ({reason})") from None
+        reason = f"{key}: its record was written by a version with other settings ({one_line(error, 240)})"
+        raise UserError(reason) from None
     now = identity.parameters(made, key)
-    if different := sorted(k for k in now.keys() | recorded.keys() if now.get(k) != recorded.get(k)):
+    if different := [k for k in sorted(now.keys() | recorded.keys()) if now.get(k) != recorded.get(k)]:
         if different == ["tf32"]:
             raise UserError(f"{key}: its record was computed {'with' if 'tf32' in recorded else 'without'} GRMP_TF32=1")
-        names = plain(", ".join(different))
-        raise UserError(f"{key}: its record was written by a version with other settings: {names}")
+        raise UserError(f"{key}: its record was written by a version with other settings: {', '.join(different)}")
     return made
 
 
@@ -90,7 +79,7 @@ def compare(old: Record, new: Record) -> tuple[str, float, list[str]]:
     """What :func:`rerun` returns."""
     was, now = _facts(old.run), _facts(new.run)
     differing = [what for what in was if now.get(what) != was[what]]
-    changed = [plain(f"{what}: {was[what]} in the record, {now.get(what, 'none')} now") for what in differing]
+    changed = [f"{what}: {was[what]} in the record, {now.get(what, 'none')} now" for what in differing]
     a, b = old.predictions, new.predictions
     if not a[["split", "image"]].equals(b[["split", "image"]]):
         return "differs: other images were tested", np.nan, changed

@@ -25,28 +25,17 @@ if TYPE_CHECKING:
     from grmp.methods.context import RunContext
 
 
-def run(
-    params: Params, root: Path, key: RunKey, progress: bool = True, wait: bool = True
-) -> tuple[bool, str, list[int]]:
+def run(params: Params, root: Path, key: RunKey, progress: bool = True, wait: bool = True) -> tuple[bool, list[int]]:
     """Compute one record, continuing with the splits that are missing.
 
-    Raises UserError for everything that can be known to be wrong before training starts, or if an input changes during
-    the run; Locked if another process is computing it and ``wait`` is False.
-
-    Returns
-    -------
-    computed : bool
-        False if the record was up to date.
-    digest : str
-        The identity of the run.
-    failed : list of int
-        Splits that could not be finished. The record states why; the other splits are complete.
+    Returns whether it was computed (False: it was up to date), and the splits that could not be finished; the record states
+    why, and the others are complete. Raises UserError for everything that can be known to be wrong before training starts,
+    or if an input changes during the run; Locked if another process is computing it and ``wait`` is False.
     """
-    identity.inputs(params, root, key)  # a missing file is reported before anything is written
+    ident = identity.identify(params, root, key)  # a missing file is reported before anything is written
     with lock(root, str(key), wait):
-        ident = identity.identify(params, root, key)
         if record.is_current(key.folder(root), ident.digest):
-            return False, ident.digest, []
+            return False, []
         from grmp.methods.context import open_context
 
         check(params, root, [key])
@@ -55,23 +44,22 @@ def run(
         splits = complete(context, key.method, record.unfinished(root, key, ident, device), str(key), progress)
         if ident.inputs != identity.inputs(params, root, key):
             raise UserError(f"{key}: an input was changed during the run; run it again")
-        old = before.inputs if (before := record.read_run(key.folder(root))) else ident.inputs
-        if changed := sorted(n for n in old.keys() | ident.inputs.keys() if old.get(n) != ident.inputs.get(n)):
+        before = record.read_run(key.folder(root))
+        if before and (changed := sorted({name for name, _ in before.inputs.items() ^ ident.inputs.items()})):
             print(f"{key}: replaces a record that was computed from another {', '.join(changed)}", flush=True)
         decoders = context.source.info["decoder"] | context.target.info["decoder"]
         record.write(root, key, ident, splits, device, params.adapt.threads, decoders)
     failed = [i for i, result in enumerate(splits) if result.status != "ok"]
     for split in failed:
         print(f"{key}, split {split} {splits[split].status}")
-    return True, ident.digest, failed
+    return True, failed
 
 
 def check(params: Params, root: Path, keys: Iterable[RunKey]) -> None:
     """Check that every run of ``keys`` can be started; reads no image and no weight of the backbone.
 
-    Raises UserError for the first that cannot: an input is missing or corrupt, it needs more labels than the training
-    side has, it has fewer than 5 test images, its images are smaller than the backbone's input, or its prompts do not fit
-    the backbone.
+    Raises UserError for the first that cannot: an input is missing or corrupt, there are too few labels or test images, the
+    images are smaller than the backbone's input, or the prompts do not fit the backbone.
     """
     from grmp.clip import checkpoints
     from grmp.data import dataset
@@ -110,10 +98,7 @@ def check(params: Params, root: Path, keys: Iterable[RunKey]) -> None:
 
 
 def enough_images(key: RunKey, source: "Splits", tested: "Splits") -> None:
-    """Check that every split has the requested labels, and enough test images for a correlation.
-
-    Raises UserError if one does not.
-    """
+    """Raise UserError unless every split has the requested labels, and enough test images for a correlation."""
     available = min(len(source.train(i, None)) for i in range(source.count))
     if isinstance(key.shots, int) and key.shots > available:
         raise UserError(f"{key}: {key.shots} shots requested, but the training side of {key.source} has {available}")
@@ -128,7 +113,7 @@ def enough_images(key: RunKey, source: "Splits", tested: "Splits") -> None:
 def complete(context: "RunContext", name: str, folder: Path, label: str, progress: bool = True) -> list[FinishedSplit]:
     """The result of every split by the method ``name``, in order; finished splits are read from and kept in ``folder``.
 
-    A split that cannot be finished has NaN as scores, its ``status`` states why, and the next call tries it again.
+    A split that failed has NaN as scores and a ``status`` that states why; the next call tries it again.
     """
     from tqdm import tqdm
 

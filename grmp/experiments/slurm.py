@@ -5,7 +5,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +15,6 @@ from grmp.pool import call
 POLL = 2.0  # seconds between two checks of the jobs
 TIMEOUTS = 5  # times that a job may reach its time limit and be requeued
 GONE = 30.0  # seconds without a result and outside the queue; on NFS a result may become visible that much later
-
-
-@dataclass(frozen=True)
-class SlurmOptions:
-    """What each job requests."""
-
-    partition: str = ""
-    gpus: int = 0
-    cpus: int = 1
-    minutes: int = 60
-    parallel: int = 256  # jobs at the same time
-    more: dict[str, str] = field(default_factory=dict)  # other options of sbatch: account, qos, constraint
 
 
 @dataclass(frozen=True)
@@ -47,10 +35,11 @@ class Task:
 
 
 def work(
-    do: Callable[[Any], Any], items: Sequence[Any], folder: Path, options: SlurmOptions
+    do: Callable[[Any], Any], items: Sequence[Any], folder: Path, options: dict[str, Any]
 ) -> Iterator[tuple[Any, str, Any]]:
     """Submit all ``items`` as a job array and yield (item, "done" or "failed", result or reason) of each as it ends.
 
+    ``options`` are what each job requests, as submitit names it, and ``array_parallelism``, the jobs at the same time.
     ``folder`` must be on a file system that all nodes share. submitit's files are pickles, so they go to a new folder in
     it to which nobody else may write; none of an earlier sweep is read. If the generator is closed early, jobs are
     cancelled. Raises UserError if Slurm is not available, or rejects the jobs.
@@ -71,14 +60,7 @@ def work(
         folder.mkdir(parents=True, exist_ok=True)
         own = Path(tempfile.mkdtemp(prefix=time.strftime("%Y%m%d-%H%M%S-"), dir=folder.resolve()))
         executor = submitit.SlurmExecutor(folder=own, max_num_timeout=TIMEOUTS)
-        wanted = {"partition": options.partition, "gpus_per_node": options.gpus, "time": options.minutes}
-        executor.update_parameters(
-            job_name="grmp",
-            cpus_per_task=options.cpus,
-            array_parallelism=options.parallel,
-            additional_parameters={"requeue": True, **options.more},
-            **{name: value for name, value in wanted.items() if value},
-        )
+        executor.update_parameters(job_name="grmp", **options)
         waiting = dict(zip(submit(items), items, strict=True))
     except rejections as error:
         raise UserError(f"Slurm rejected the jobs: {one_line(error, 400)}") from None

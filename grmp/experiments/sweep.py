@@ -14,12 +14,11 @@ from grmp.experiments import cost, record
 from grmp.experiments.cost import Progress, duration
 from grmp.experiments.identity import identify
 from grmp.experiments.run import check, run
-from grmp.experiments.slurm import SlurmOptions
 from grmp.locks import Locked, lock
 from grmp.params import Params, RunKey
 from grmp.pool import work
 
-Cluster = SlurmOptions | str | None  # what Slurm's jobs request, the address of a Dask scheduler, or local processes
+Cluster = dict[str, Any] | str | None  # what Slurm's jobs request, the address of a Dask scheduler, or local processes
 
 
 def outdated(params: Params, root: Path) -> list[RunKey]:
@@ -32,7 +31,7 @@ def outdated(params: Params, root: Path) -> list[RunKey]:
     return [key for key in params.run.run_keys() if params.methods[key.method].computed and not current(key)]
 
 
-def _work(params_file: Path, key: RunKey) -> tuple[bool, str, list[int]] | None:
+def _work(params_file: Path, key: RunKey) -> tuple[bool, list[int]] | None:
     """What a worker does with one run, and returns as ``run`` does; None if another process is computing it."""
     try:  # settings are read here: they cannot be sent to another process
         return run(settings.load(params_file), params_file.parent, key, progress=False, wait=False)
@@ -48,21 +47,12 @@ def sweep(
     command: str = "grmp sweep",
     allow_failed: bool = False,
 ) -> int:
-    """Compute every outdated run, in local processes or on a cluster; returns how many were computed here.
+    """Compute every outdated run, in ``workers`` local processes or on a cluster; returns how many were computed here.
 
-    A run that another sweep is computing is left to it; whatever that one leaves unfinished is computed here at the end.
-    Raises UserError if runs failed; the others are complete by then.
-
-    Parameters
-    ----------
-    workers
-        Number of processes; 0: one per GPU, or one per CPU core if there is no GPU.
-    limit
-        Seconds that one run may take in a local process.
-    command
-        What the user typed, for the message that says how to try again.
-    allow_failed
-        Do not raise for runs of which only single splits failed (a loss that is not finite): their records say so.
+    A local process may take ``limit`` seconds for a run. A run that another sweep is computing is left to it; whatever that
+    one leaves unfinished is computed here at the end. Raises UserError if runs failed, with the ``command`` that tries them
+    again; the others are complete by then. With ``allow_failed``, runs of which only single splits failed (a loss that is
+    not finite) are no error: their records say so.
     """
     params_file = params_file.resolve()
     params, root = settings.load(params_file), params_file.parent
@@ -83,11 +73,9 @@ def sweep(
             elif state == "failed":
                 bar.update(key, failure=result)
             else:
-                computed, digest, failed = result
+                computed, failed = result
                 failure = ""
-                if not record.is_current(key.folder(root), digest, failed=True):
-                    failure = "the worker finished, but there is no current record"
-                elif failed:
+                if failed:
                     incomplete.add(key)
                     failure = f"{len(failed)} splits failed; run.json states why, the other splits are complete"
                 bar.update(key, computed, failure)
@@ -121,7 +109,7 @@ def _engine(
     from grmp.experiments import slurm
 
     folder = params_file.parent / "results/slurm"
-    return "Slurm", cluster.parallel, partial(slurm.work, folder=folder, options=cluster)
+    return "Slurm", cluster["array_parallelism"], partial(slurm.work, folder=folder, options=cluster)
 
 
 def plan(params_file: Path, workers: int = 0, cluster: Cluster = None) -> str:
@@ -149,10 +137,7 @@ def plan(params_file: Path, workers: int = 0, cluster: Cluster = None) -> str:
 
 
 def places(device: str, workers: int, threads: int = 1) -> list[str | None]:
-    """The GPU of each process, in turn, or None for a CPU process.
-
-    ``workers`` 0 is one per GPU, or as many as there are CPU cores for when each uses ``threads``.
-    """
+    """The GPU of each process, in turn, or None for a CPU process; 0 ``workers``: one per GPU, or per ``threads`` CPU cores."""
     gpus: list[str] = []
     # importing torch takes seconds, so it is asked only where there may be a GPU
     if device != "cpu" and (shutil.which("nvidia-smi") or Path("/dev/nvidia0").exists()):

@@ -7,7 +7,6 @@ the first protocol, ``Params.under`` under another one, ``Params.for_run`` those
 from grmp.params.grid import ACROSS, Grid, Name, RunKey, Shots, shots
 from grmp.params.load import Params, load, merged, method_settings, read, validate
 from grmp.params.schema import (
-    STARTS,
     Ablation,
     Adapt,
     Evaluate,

@@ -11,8 +11,7 @@ def generate(name: str, ablation: Ablation, groups: dict[str, Any], methods: dic
     """The ablation with its points; adds to ``methods`` one for each value that the base does not have.
 
     So the ablation keeps all its values when the base gets another one. A key that does not exist is reported later, when
-    the methods are checked. Raises UserError if the base does not exist, or a generated method has the name of another
-    one.
+    the methods are checked.
     """
     if name in methods:
         raise UserError(f"ablations.{name}: a method has the same name; rename one of the two")

@@ -68,10 +68,7 @@ class Params(Group):
         return method if isinstance(method, Tune) else None
 
     def for_method(self, name: str) -> "Params":
-        """The same settings with what the method, or the one it learns from, has under ``set``.
-
-        Raises UserError if it names an unknown key or an invalid value.
-        """
+        """The same settings with what the method, or the one it learns from, has under ``set``. UserError as ``changed``."""
         method = self.adapting(name)
         try:
             return self.changed(method.set) if method else self
@@ -79,10 +76,7 @@ class Params(Group):
             raise UserError(f"methods.{name}.set: {error}") from None
 
     def changed(self, values: Mapping[str, Any]) -> "Params":
-        """The same settings with these values of adapt.* and prompts.*.
-
-        Raises UserError if one names an unknown key or is invalid.
-        """
+        """The same settings with these values of adapt.* and prompts.*. Raises UserError if one is unknown or invalid."""
         groups = {"adapt": self.adapt.model_dump(), "prompts": self.prompts.model_dump()}
         for key, value in values.items():
             group, _, field = key.partition(".")
@@ -123,34 +117,33 @@ class Params(Group):
 
     @model_validator(mode="after")
     def _names_exist(self) -> "Params":
-        databases, pairs = self.data.databases, self.evaluate.pairs + self.report.parts
-        taught_by_clip = [name for name in self.tuned if getattr(self.methods[name], "teacher", "") == "clip"]
-        of_databases, both = "(of data.databases)", self.pretrain.databases + self.inner_curves.databases
-        named: list[tuple[str, Iterable[str], Iterable[str]]] = [
-            (
-                f"evaluate.pairs, report.parts or {EXTERNAL}",
-                [n for p in pairs for n in (p.method, p.against)],
-                self.methods,
-            ),
-            ("pretrain.variants", self.pretrain.variants, self.variants),
-            ("inner_curves.variants (of pretrain.variants)", self.inner_curves.variants, self.pretrain.variants),
-            ("attribution.methods (of kind tune)", self.attribution.methods, self.tuned),
-            (f"continual.sequence {of_databases}", self.continual.sequence, databases),
-            # a teacher that knows all labels learns from one database
-            ("continual.method (of kind tune, with teacher: clip)", [self.continual.method], taught_by_clip),
-            (f"pretrain.databases and inner_curves.databases {of_databases}", both, databases),
-        ]
-        for name, grid in self.run.grids().items():
-            ends = [end for pair in grid.databases for end in pair.split(ACROSS)]
-            named.append((f"run.{name}.protocols", grid.protocols, self.protocols))
-            named.append((f"run.{name}.methods", grid.methods, self.methods))
-            named.append((f"run.{name}.databases {of_databases}", ends, databases))
-        named += [(f"ablations.{name}.also", one.also, self.methods) for name, one in self.ablations.items()]
-        named += [(f"variants.{name}.protocol", [v.protocol], self.protocols) for name, v in self.variants.items()]
-        named += [(f"protocols.{name}.meta", [p.meta], self.variants) for name, p in self.protocols.items()]
-        for where, names, known in named:
+        def need_all(where: str, names: Iterable[str], known: Iterable[str]) -> None:
             for name in names:
                 need(name, known, where)
+
+        databases, of_databases = self.data.databases, "(of data.databases)"
+        compared = [name for p in self.evaluate.pairs + self.report.parts for name in (p.method, p.against)]
+        need_all(f"evaluate.pairs, report.parts or {EXTERNAL}", compared, self.methods)
+        need_all("pretrain.variants", self.pretrain.variants, self.variants)
+        need_all("inner_curves.variants (of pretrain.variants)", self.inner_curves.variants, self.pretrain.variants)
+        need_all("attribution.methods (of kind tune)", self.attribution.methods, self.tuned)
+        need_all(f"continual.sequence {of_databases}", self.continual.sequence, databases)
+        # a teacher that knows all labels learns from one database
+        taught_by_clip = [name for name in self.tuned if getattr(self.methods[name], "teacher", "") == "clip"]
+        need(self.continual.method, taught_by_clip, "continual.method (of kind tune, with teacher: clip)")
+        distorted = self.pretrain.databases + self.inner_curves.databases
+        need_all(f"pretrain.databases and inner_curves.databases {of_databases}", distorted, databases)
+        for name, grid in self.run.grids().items():
+            need_all(f"run.{name}.protocols", grid.protocols, self.protocols)
+            need_all(f"run.{name}.methods", grid.methods, self.methods)
+            ends = [end for pair in grid.databases for end in pair.split(ACROSS)]
+            need_all(f"run.{name}.databases {of_databases}", ends, databases)
+        for name, ablation in self.ablations.items():
+            need_all(f"ablations.{name}.also", ablation.also, self.methods)
+        for name, variant in self.variants.items():
+            need(variant.protocol, self.protocols, f"variants.{name}.protocol")
+        for name, protocol in self.protocols.items():
+            need(protocol.meta, self.variants, f"protocols.{name}.meta")
         for name, method in self.methods.items():
             try:
                 method.check(self)
@@ -203,16 +196,12 @@ def merge(base: dict[str, Any], over: dict[str, Any], within: str = "") -> dict[
 
 
 def read(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The settings as written, on top of those of the file that ``extends`` names.
-
-    Raises UserError if a file is missing, is not YAML or has no groups.
-    """
+    """The settings as written, on top of those of the file that ``extends`` names. Raises UserError if one cannot be read."""
     try:
         raw: Any = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
         raise UserError(f"{path} not found; run this in a folder with a params.yaml (the root or demo/)") from None
-    # ValueError: not UTF-8, or an impossible date or number; RecursionError: nested without end
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or an impossible date or number
         raise UserError(f"{path} is not valid YAML: {one_line(error, 300).replace(UNNAMED, '')}") from None
     if raw is None and path.name == EXTERNAL:  # its only entry was deleted
         return {}
@@ -233,16 +222,21 @@ def read(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
 
 
 def _complete(raw: dict[str, Any]) -> dict[str, Any]:
-    """The settings with the methods that the ablations generate."""
+    """The settings under the first protocol, whose values are put into their groups, with what the ablations generate."""
+    if not raw.get("protocols"):
+        raise UserError("key 'protocols' is missing; it holds the values of docs/departures.md for each protocol")
+    name, groups = next(iter(raw["protocols"])), {}
+    first = _validated(protocol_model(), raw["protocols"][name], f"protocols.{name}.")
+    for group, settings in schema.DEPARTING.items():
+        for key in sorted(departures(settings).keys() & raw.get(group, {}).keys()):
+            raise UserError(f"key '{group}.{key}' belongs to the protocols: protocols.{name}.{group}.{key}")
+        groups[group] = raw.get(group, {}) | getattr(first, group).model_dump()
     methods = dict(raw.get("methods", {}))
     declared = {n: _validated(Ablation, a, f"ablations.{n}.") for n, a in raw.get("ablations", {}).items()}
-    first = next(iter(raw.get("protocols", {}).values()), None)
-    first = {n: g for n, g in first.items() if isinstance(g, dict)} if isinstance(first, dict) else {}  # checked later
-    values = {group: raw.get(group, {}) | first.get(group, {}) for group in ("adapt", "prompts")}
-    ablations = {n: generate(n, ablation, values, methods) for n, ablation in declared.items()}
+    ablations = {n: generate(n, ablation, groups, methods) for n, ablation in declared.items()}
     run = {n: expanded(grid, ablations) for n, grid in raw.get("run", {}).items()}
     listed = {n: a.model_dump() for n, a in ablations.items()}
-    return raw | {"methods": methods, "ablations": listed, "run": run}
+    return raw | groups | {"protocol": name, "methods": methods, "ablations": listed, "run": run}
 
 
 def _with_external(path: Path) -> dict[str, Any]:
@@ -260,42 +254,26 @@ def _with_external(path: Path) -> dict[str, Any]:
 def merged(path: Path) -> str:
     """The settings of a file that ``load`` reads without an error, as YAML, with all that they extend and generate.
 
-    This is what ``grmp params`` prints and what the stages of dvc.yaml depend on. ``protocol`` names the first protocol, since
-    DVC compares mappings whatever their order.
+    The stages of dvc.yaml depend on it. ``protocol`` names the first one, since DVC compares mappings whatever their order.
     """
-    raw = json.loads(json.dumps(_complete(_with_external(path)), default=str))  # YAML's safe dumper knows no tuples
-    raw = {"protocol": next(iter(raw["protocols"]))} | raw
-    return yaml.safe_dump(raw, sort_keys=False, allow_unicode=True, width=120)
+    raw = _with_external(path)
+    generated = ("protocol", "methods", "ablations", "run")
+    complete = {"protocol": None} | raw | {n: group for n, group in _complete(raw).items() if n in generated}
+    complete = json.loads(json.dumps(complete, default=str))  # YAML's safe dumper knows no tuples
+    return yaml.safe_dump(complete, sort_keys=False, allow_unicode=True, width=120)
 
 
 def load(path: Path) -> Params:
     """Read and check params.yaml. Raises UserError with one line naming the file, the key and the remedy."""
     raw = _with_external(path)
     try:
-        return _checked(_complete(raw))
+        return validate(_complete(raw))
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
 
 
-def _checked(raw: dict[str, Any]) -> Params:
-    """The settings under the first protocol, whose values are put into their groups."""
-    protocols = raw.get("protocols")
-    if not protocols:
-        raise UserError("key 'protocols' is missing; it holds the values of docs/departures.md for each protocol")
-    name, kind = next(iter(protocols)), protocol_model()
-    first, groups = _validated(kind, protocols[name], f"protocols.{name}."), {}
-    for group, settings in schema.DEPARTING.items():
-        for key in sorted(departures(settings).keys() & raw.get(group, {}).keys()):
-            raise UserError(f"key '{group}.{key}' belongs to the protocols: protocols.{name}.{group}.{key}")
-        groups[group] = raw.get(group, {}) | getattr(first, group).model_dump()
-    return validate(raw | groups | {"protocol": name})
-
-
 def validate(raw: dict[str, Any]) -> Params:
-    """Typed settings from the dictionary that ``Params.model_dump`` returns.
-
-    Raises UserError with one line naming the key.
-    """
+    """Typed settings from the dictionary that ``Params.model_dump`` returns. Raises UserError with a line naming the key."""
     kind = protocol_model()  # the classes of protocols and methods are not known to Params itself
     protocols = {n: _validated(kind, values, f"protocols.{n}.") for n, values in raw["protocols"].items()}
     methods = {n: method_settings(n, values) for n, values in raw["methods"].items()}

@@ -368,7 +368,6 @@ def protocol_model() -> type[Protocol]:
     """Protocol with a group for each of DEPARTING that holds its departures."""
     groups: dict[str, Any] = {}
     for name, group in DEPARTING.items():
-        fields = {n: group.model_fields[n] for n in departures(group)}
-        made: dict[str, Any] = {n: (Annotated[f.annotation, *f.metadata], ...) for n, f in fields.items()}
+        made: dict[str, Any] = {n: (group.model_fields[n].annotation, group.model_fields[n]) for n in departures(group)}
         groups[name] = create_model(f"Protocol{group.__name__}", __base__=Group, **made), ...
     return create_model("Protocol", __base__=Protocol, **groups)

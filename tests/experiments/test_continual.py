@@ -2,12 +2,10 @@
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 
 from grmp.clip.model import Tensors
-from grmp.data.dataset import array
 from grmp.errors import UserError
 from grmp.experiments import continual
 from grmp.params import load
@@ -101,14 +99,6 @@ def test_a_database_that_is_not_prepared(world: Path):
     (world.parent / "data/prepared/target/info.json").unlink()
     with pytest.raises(UserError, match=r"target/info\.json not found; create it with: grmp data fetch target && grmp"):
         continual.continual(load(world), world.parent)
-
-
-def test_databases_of_different_sizes(world: Path):
-    file = world.parent / "data/prepared/target" / array("pillow")
-    np.save(file, np.load(file)[..., :34, :34])
-    with pytest.raises(UserError, match=r"different sizes \(pre 36 x 36, target 34 x 34\); run: dvc repro prepare$"):
-        continual.continual(load(world), world.parent)
-    assert not (world.parent / "results/continual.csv").exists()
 
 
 def test_a_loss_that_is_not_finite(world: Path):

@@ -103,9 +103,9 @@ def test_estimates_come_from_the_nearest_record():
 
 def test_time_left_is_that_of_the_runs_that_are_left(tmp_path, capsys):
     cheap, dear = RunKey("sound", "target", "ridge", 6), RunKey("sound", "target", "grmp", 6)
-    seen = cost.Progress(dict.fromkeys([cheap, dear, RunKey("sound", "target", "grmp", 12)], 0.0), 2, tmp_path, 3)
+    seen = cost.Progress(dict.fromkeys([cheap, dear, RunKey("sound", "target", "grmp", 12)], 1e9), 2, tmp_path, 3)
     assert seen.left() == "unknown time"
-    seen.known = {RunKey("sound", "other", "ridge", 6): 1.0, RunKey("sound", "other", "grmp", 6): 100.0}
+    seen.known = {cheap: 1.0, dear: 100.0}
     seen.update(cheap, computed=True)
     assert "done 1 of 3, running 2, failed 0" in capsys.readouterr().out
     assert seen.left() == "about 5 min"  # two runs of three splits at once

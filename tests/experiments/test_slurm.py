@@ -11,7 +11,7 @@ import pytest
 import submitit
 
 from grmp.experiments import slurm as cluster
-from grmp.experiments.slurm import SlurmOptions, Task, work
+from grmp.experiments.slurm import Task, work
 
 
 class Job:
@@ -71,7 +71,7 @@ def test_each_sweep_has_a_folder_of_its_own_that_nobody_else_writes(slurm, tmp_p
     for name in ("3_0_0_result.pkl", "3_1_0_result.pkl"):  # of a Slurm whose numbers began anew
         (tmp_path / name).write_bytes(pickle.dumps(("done", "of yesterday")))
     for _ in range(2):
-        assert list(work(shout, ["a", "b"], tmp_path, SlurmOptions())) == [("a", "done", "A"), ("b", "done", "B")]
+        assert list(work(shout, ["a", "b"], tmp_path, {})) == [("a", "done", "A"), ("b", "done", "B")]
     folders = [path for path in tmp_path.iterdir() if path.is_dir()]
     assert len(folders) == 2
     assert all(path.stat().st_mode & 0o777 == 0o700 for path in folders)
@@ -79,14 +79,14 @@ def test_each_sweep_has_a_folder_of_its_own_that_nobody_else_writes(slurm, tmp_p
 
 def test_a_job_that_vanishes_is_sent_once_more_and_then_a_failure(slurm, tmp_path):
     slurm(ends=False)
-    (one,) = work(shout, ["a"], tmp_path, SlurmOptions())
+    (one,) = work(shout, ["a"], tmp_path, {})
     assert one[:2] == ("a", "failed")
     assert one[2].startswith("Slurm job 3_1, submitted twice: lost; see ")
 
 
 def test_a_second_job_that_slurm_refuses_is_a_failure_of_that_run_alone(slurm, tmp_path):
     slurm(ends=False, most=3)
-    ended = list(work(shout, ["a", "b"], tmp_path, SlurmOptions()))
+    ended = list(work(shout, ["a", "b"], tmp_path, {}))
     assert [(item, state) for item, state, _ in ended] == [("b", "failed"), ("a", "failed")]
     assert "resubmission rejected: sbatch: error: QOSMaxSubmitJobPerUserLimit second line" in ended[0][2]
     assert all("\n" not in reason for *_, reason in ended)
@@ -108,6 +108,6 @@ def test_jobs_do_not_inherit_the_limits_of_the_job_that_submits_them(slurm, tmp_
     seen = []
     submit = Queue.submit
     monkeypatch.setattr(Queue, "submit", lambda self, *given: seen.append(dict(os.environ)) or submit(self, *given))
-    assert list(work(str, [1], tmp_path, SlurmOptions())) == [(1, "done", "1")]
+    assert list(work(str, [1], tmp_path, {})) == [(1, "done", "1")]
     assert {n for n in seen[0] if n.startswith(("SLURM_", "SBATCH_"))} == {"SLURM_CONF"}
     assert os.environ["SLURM_JOB_ID"] == "inherited"

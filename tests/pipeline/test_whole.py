@@ -39,7 +39,7 @@ def test_every_stage_ran_and_left_its_results(world):
     assert kinds == set(yaml.safe_load((folder / "dvc.yaml").read_text())["stages"])
     results = folder / "results"
     scores = pd.read_csv(results / "scores.csv")
-    assert len(scores) == (2 * 3 + 1 + 1 + 1) * 3
+    assert len(scores) == (2 * 3 + 1 + 1 + 1) * 2
     assert not scores["status"].str.startswith("failed").any()
     assert scores["srcc"].between(-1, 1).all()
     for name in NOTEBOOKS:

@@ -98,13 +98,18 @@ def settings() -> dict:
     }
 
 
-def run_here(name: str, root: Path) -> list[dict]:
-    """Run the cells of a notebook in this process, its outputs for the site; returns their notes."""
+def run_here(name: str, root: Path, figures: bool = True) -> list[dict]:
+    """Run the cells of a notebook in this process, its outputs for the site; returns their notes.
+
+    Without ``figures`` they are made, but not written.
+    """
     shown: list[dict] = []
     source = (ROOT / f"notebooks/{name}.py").read_text()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         patch.setenv(page.FOR_SITE, name)
+        if not figures:
+            patch.setattr(page, "save", lambda figure, base: b"")
         patch.setattr(page, "display", lambda _, raw, metadata=None: shown.append((metadata or {}).get("grmp", {})))
         exec(compile(source, name, "exec"), {})
     return [note for note in shown if note]

@@ -45,7 +45,7 @@ def test_the_method_that_the_page_is_about_is_on_it(world: Path):
         more = [f"ridge_{i}" for i in range(4)]
         raw["methods"] |= dict.fromkeys(more, raw["methods"]["ridge"])
         raw["run"]["few_shot"]["methods"] += more
-    run_here("predictions", world)
+    run_here("predictions", world, figures=False)
     table = pd.read_csv(world / "results/tables/predictions/measures.csv")
     assert table["method"].unique().tolist() == ["zero_shot", "grmp", *more[1:]]
 

@@ -52,7 +52,7 @@ def test_the_page_of_a_folder_with_one_protocol_says_so(world: Path):
     opened = Results.open(world)
     assert selection.protocol_table(opened, "published", "sound") is None
     assert selection.protocol_figure(opened, "published", "sound", 25) is None
-    notes = {note["name"]: note for note in run_here("selection", world)}
+    notes = {note["name"]: note for note in run_here("selection", world, figures=False)}
     assert (notes["protocols"]["kind"], notes["protocols"]["command"]) == ("hole", "")
 
 
@@ -94,7 +94,7 @@ def test_the_page_of_shares_is_under_the_protocol_of_its_grid(world: Path):
     with editing(world) as raw:
         raw["run"]["full"]["protocols"] = ["published"]
     recollect(world)
-    run_here("full_supervision", world)
+    run_here("full_supervision", world, figures=False)
     assert len(pd.read_csv(world / "results/tables/full_supervision/scores_srcc.csv")) == len(SHARES)
 
 

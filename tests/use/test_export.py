@@ -34,7 +34,9 @@ def test_fifty_images_score_the_same(exported: Path, model: QualityModel):
         photograph = photographs[i % 4]
         top, left = (int(rng.integers(0, side - size + 1)) for side in photograph.shape[:2])
         crops.append(photograph[top : top + size, left : left + size].transpose(2, 0, 1))
-    images, session = np.stack(crops), onnxruntime.InferenceSession(exported)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1  # more would wait for one another on two cores
+    images, session = np.stack(crops), onnxruntime.InferenceSession(exported, options)
     batches = np.split(images, [1, 20])  # of 1, 19 and 30 images
     quality = np.concatenate([session.run(["quality"], {"images": batch})[0] for batch in batches])
     assert quality == pytest.approx(model.quality(images), abs=1e-4)
