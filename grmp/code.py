@@ -42,7 +42,8 @@ def closure(*modules: str) -> tuple[str, ...]:
     seen, todo = set[str](), list(modules)
     while todo:
         module = todo.pop()
-        if module in sources() and module not in seen and not module.startswith(WITHOUT_NUMBERS):
+        without = f"{module}.".startswith(tuple(f"{name}." for name in WITHOUT_NUMBERS))
+        if module in sources() and module not in seen and not without:
             seen.add(module)
             todo += imported(sources()[module])
     return tuple(sorted(seen))
