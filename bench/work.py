@@ -20,7 +20,6 @@ from grmp.clip.model import (
     PromptedCLIP,
     Shape,
     Tensors,
-    logits,
     pixels,
     prompted_texts,
     semantic_loss,
@@ -116,8 +115,8 @@ def evaluation(s: Setting) -> Work:
     @torch.no_grad()
     def ours() -> list[Tensor]:
         with s.reduced():
-            image = PromptedCLIP(p, s.shape).image(s.x)
-            return [logits(p, image, PromptedCLIP(p, s.shape).text(s.texts.quality, p["ctx"]))]
+            clip = PromptedCLIP(p, s.shape)
+            return [clip.logits(clip.image(s.x), clip.quality_text(s.texts.quality))]
 
     @torch.no_grad()
     def theirs() -> list[Tensor]:

@@ -111,7 +111,9 @@ def make(trainer: Trainer, second: Tensors, stem_tensors: Tensors) -> tuple[Tens
     quality = trainer.captions.rows(trainer.captions.quality)
     text = clip.PromptedCLIP(p, SHAPE).text(quality).unflatten(0, (-1, 2)).mean(0)
     everything = np.array_split(np.arange(data.count), max(1, data.count // 50))
-    both = torch.cat([clip.logits(p, embed(p, data, data.clean(0, part)), text) for part in everything])
+    both = torch.cat(
+        [clip.PromptedCLIP(p, SHAPE).logits(embed(p, data, data.clean(0, part)), text) for part in everything]
+    )
     odds = torch.stack([both[:, 0] - both[:, 1], head(second, pooled(data.views[0]))], dim=1)
     a, b, shift = join(odds[out], data.mos[out])
     score = (odds @ torch.tensor([a, b]) + shift).sigmoid().numpy()

@@ -345,11 +345,12 @@ class Trainer:
     def measure(self, p: Tensors) -> dict[str, float]:
         """On held-out photographs: zero-shot SRCC by two wordings, and the share of version pairs in the right order."""
         tokens = self.captions.rows(clip.tokenize([*TEXTS, *clip.prompted_texts(texts._PAIRS[0], 4)]))
-        text = clip.PromptedCLIP(p, SHAPE).text(tokens)
+        model = clip.PromptedCLIP(p, SHAPE)
+        text = model.text(tokens)
         images = torch.cat(
             [embed(p, self.data, self.data.clean(0, part)) for part in np.array_split(self.out, min(16, len(self.out)))]
         )
-        logits, mos = clip.logits(p, images, text), self.data.mos[self.out]
+        logits, mos = model.logits(images, text), self.data.mos[self.out]
         out = {
             "srcc": spearmanr(logits[:, 0] - logits[:, 1], mos).statistic,
             "srcc_prompted": spearmanr(logits[:, 2] - logits[:, 3], mos).statistic,
@@ -359,7 +360,7 @@ class Trainer:
         }
         if len(self.groups_out):
             some = self.groups_out[:60]
-            of = clip.logits(p, embed(p, self.data, self.data.distorted(some)), text)
+            of = model.logits(embed(p, self.data, self.data.distorted(some)), text)
             score, total = (of[:, 0] - of[:, 1]).view(-1, VERSIONS), self.data.levels[some].sum(-1)
             above = score[:, :, None] > score[:, None]
             wanted = torch.from_numpy(total[:, None] - total[:, :, None] > 0)

@@ -38,9 +38,8 @@ def build(params: Params, root: Path, origin: Path | None = None) -> None:
         card = {"name": settings.name, "source": "shipped with the package", "sha256": backbone.sha256}
     own = shape.stem or shape.own  # a stem has statistics of its own, whatever the settings say
     mean, deviation = MEAN_STD[own]
-    used = (
-        "" if shape.stem or settings.normalize in ("clip", own) else f"; the settings use those of {settings.normalize}"
-    )
+    others = not shape.stem and settings.normalize not in ("clip", own)
+    used = f"; the settings use those of {settings.normalize}" if others else ""
     activation = "QuickGELU" if shape.quick_gelu else "GELU"
     print(f"{card['name']}: activation {activation}; pixels of mean {mean} and standard deviation {deviation}{used}")
     checkpoints.save(root / checkpoints.PATH, tensors, {"config": vars(shape)})

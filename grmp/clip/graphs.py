@@ -1,11 +1,13 @@
 """GPU kernels recorded once and replayed: the CPU needs longer to launch a small kernel than the GPU to run it."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 
+@dataclass
 class Recording:
     """The kernels of a function of tensors that is called again and again with the same shapes (a CUDA graph).
 
@@ -15,12 +17,10 @@ class Recording:
     CPU every call runs the function.
     """
 
-    def __init__(self) -> None:
-        """Nothing is recorded yet."""
-        self.shapes: list[torch.Size] = []  # of the latest call
-        self.graph: torch.cuda.CUDAGraph | None = None
-        self.arguments: list[Tensor] = []
-        self.results: tuple[Tensor, ...] = ()
+    shapes: list[torch.Size] = field(default_factory=list)  # of the latest call
+    graph: torch.cuda.CUDAGraph | None = None
+    arguments: list[Tensor] = field(default_factory=list)  # of the record
+    results: tuple[Tensor, ...] = ()
 
     def __call__(self, function: Callable[..., tuple[Tensor, ...]], *arguments: Tensor) -> tuple[Tensor, ...]:
         """What ``function``, the same at every call, returns. It is not kept: its owner may own the recording."""

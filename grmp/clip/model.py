@@ -113,9 +113,8 @@ class PromptedCLIP:
         x = x + p["positional_embedding"][:length]
         for i in range(shape.text_layers):
             x = _block(x, p, f"transformer.resblocks.{i}", shape.text_heads, shape.quick_gelu, causal=True)
-        return F.normalize(
-            _norm(x, p, "ln_final")[torch.arange(len(x), device=end.device), end] @ p["text_projection"], dim=-1
-        )
+        last = _norm(x, p, "ln_final")[torch.arange(len(x), device=end.device), end]
+        return F.normalize(last @ p["text_projection"], dim=-1)
 
     def quality_text(self, tokens: Tensor) -> Tensor:
         """``text`` with the model's own context, if it has one."""
@@ -123,7 +122,7 @@ class PromptedCLIP:
 
     def logits(self, image: Tensor, text: Tensor) -> Tensor:
         """(B, E) and (C, E) unit-length embeddings -> (B, C) scaled cosines."""
-        return logits(self.weights, image, text)
+        return self.weights["logit_scale"].exp() * image @ text.T
 
     def quality(self, x: Tensor, text: Tensor) -> Tensor:
         """(B, 3, S, S) and text embeddings, the better quality first -> probability of the better one (B,)."""
@@ -346,11 +345,6 @@ def pool_image(p: Tensors, x: Tensor) -> Tensor:
     if "visual.prompt_norm.weight" in p:
         x = _norm(x, p, "visual.prompt_norm", eps=1e-6)
     return F.normalize(_norm(x, p, "visual.ln_post") @ p["visual.proj"], dim=-1)
-
-
-def logits(p: Tensors, image: Tensor, text: Tensor) -> Tensor:
-    """(B, E) and (C, E) unit-length embeddings -> (B, C) scaled cosines."""
-    return p["logit_scale"].exp() * image @ text.T
 
 
 # -------------------------------------------------------------------------------------------------------------- prompts

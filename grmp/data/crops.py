@@ -71,8 +71,13 @@ def draw_crops(
 
 def per_image(rows: np.ndarray, margin: int, seed: tuple[int, int], view: int) -> list[Crop]:
     """A random crop of each image, from a generator of its own."""
-    draws = (np.random.default_rng([*seed, int(row), view]).integers(0, [margin + 1, margin + 1, 2]) for row in rows)
-    return [(int(row), int(top), int(left), bool(flip)) for row, (top, left, flip) in zip(rows, draws, strict=True)]
+    return [random_crops([row], margin, np.random.default_rng([*seed, int(row), view]))[0] for row in rows]
+
+
+def random_crops(rows: Sequence[int] | np.ndarray, margin: int, rng: np.random.Generator) -> list[Crop]:
+    """A random crop of each image, all from one generator."""
+    draws = rng.integers(0, [margin + 1, margin + 1, 2], size=(len(rows), 3)).tolist()
+    return [(int(row), top, left, bool(flip)) for row, (top, left, flip) in zip(rows, draws, strict=True)]
 
 
 def draw_batches(rows: np.ndarray, settings: "Adapt", rng: np.random.Generator) -> list[np.ndarray]:

@@ -238,15 +238,14 @@ class Finetuner:
 
     def _keep(self, wanted: Sequence[bool]) -> None:
         """Drop the other splits, and store the tensors of those that end well if they were asked for."""
-        parts = self.tuned, self.frozen, self.velocity
         for i, (split, is_wanted) in enumerate(zip(self.splits, wanted, strict=True)):
             if split.data.keep and not (is_wanted or split.result.failure):
-                split.result.tensors = self._clip(
-                    *({n: t[i].detach() for n, t in p.items()} for p in parts[:2])
-                ).weights
+                tensors = ({n: t[i].detach() for n, t in p.items()} for p in (self.tuned, self.frozen))
+                split.result.tensors = self._clip(*tensors).weights
         if not all(wanted):
             which = [i for i, is_wanted in enumerate(wanted) if is_wanted]
             self.splits = [self.splits[i] for i in which]
+            parts = self.tuned, self.frozen, self.velocity
             self.tuned, self.frozen, self.velocity = ({n: t.detach()[which] for n, t in p.items()} for p in parts)
             for tensor in self.tuned.values():
                 tensor.requires_grad_()
@@ -280,7 +279,7 @@ class Finetuner:
         """
 
         def one(rates: Tensor, *batch: Tensor) -> tuple[Tensor, Tensor]:
-            task, semantic = self.batch_losses(*batch)
+            task, semantic = self.losses(*batch)
             angles = self.step(task, semantic if semantic_gradient else None, rates)
             both = torch.stack([task, semantic]).detach()
             return both, torch.full_like(task, torch.nan) if angles is None else angles
@@ -288,8 +287,9 @@ class Finetuner:
         both, angles = self.recordings["train" if semantic_gradient else "train on the task alone"](one, *batch)
         return both, angles
 
-    def batch_losses(self, *batch: Tensor) -> tuple[Tensor, Tensor]:
+    def losses(self, *batch: Tensor) -> tuple[Tensor, Tensor]:
         """Task and semantic loss (S,) of what ``load`` returned, and the masks of dropout."""
+        first, temperature = self.first_changing, self.settings.temperature
 
         def encode(tuned: Tensors, frozen: Tensors) -> tuple[Tensor, Tensor]:
             clip = self._clip(tuned, frozen)
@@ -297,8 +297,10 @@ class Finetuner:
 
         def one(tuned: Tensors, frozen: Tensors, texts: tuple[Tensor, Tensor], *batch: Tensor) -> tuple[Tensor, Tensor]:
             features, teacher, target, weight, *masks = batch
-            clip, first, heat = self._clip(tuned, frozen), self.first_changing, self.settings.temperature
-            return losses(clip, first, texts, features, teacher, target, heat, masks[0] if masks else None, weight)
+            clip = self._clip(tuned, frozen)
+            image = clip.image_from(features, first, *masks)
+            quality, scenes = (clip.logits(image, text) for text in texts)
+            return task_loss(quality, target, weight), semantic_loss(scenes, teacher, temperature)
 
         tensors = self.tuned, self.frozen
         with reduced(self.device, self.settings.precision):
@@ -368,7 +370,7 @@ class Finetuner:
         return going
 
 
-# -------------------------------------------------------------- frozen features, what is trained, losses, and one SGD step
+# -------------------------------------------------------------- frozen features, what is trained, and one SGD step
 
 
 def loader(images: Images, clip: PromptedCLIP) -> Callable[[Sequence[Crop]], Tensor]:
@@ -427,27 +429,6 @@ def split_tuned(tensors: Tensors, prefixes: tuple[str, ...]) -> tuple[Tensors, T
     trained = (n for n in tensors if n.startswith(prefixes) and not n.startswith(stem.PREFIX))
     tuned = {n: tensors[n].detach().clone().requires_grad_() for n in trained}
     return tuned, {n: t for n, t in tensors.items() if n not in tuned}
-
-
-def losses(
-    clip: PromptedCLIP,
-    first: int,
-    texts: tuple[Tensor, Tensor],
-    features: Tensor,
-    teacher: Tensor,
-    target: Tensor,
-    temperature: float = 1.0,
-    masks: Tensor | None = None,
-    weight: Tensor | float = 1.0,
-) -> tuple[Tensor, Tensor]:
-    """(task loss, semantic loss) of one split from its features (B, L, D) in front of block ``first``.
-
-    ``texts`` are the embeddings (C, E) of the quality texts, with the context, and of the scene texts; ``masks`` multiply the
-    visual prompts (``grmp.clip.model.image_blocks``).
-    """
-    image = clip.image_from(features, first, masks)
-    quality, scenes = (clip.logits(image, text) for text in texts)
-    return task_loss(quality, target, weight), semantic_loss(scenes, teacher, temperature)
 
 
 def gradients(task: Tensor, semantic: Tensor | None, tuned: Tensors) -> tuple[Tensors, Tensors]:

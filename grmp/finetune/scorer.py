@@ -96,10 +96,8 @@ class QualityModel:
         except decode.FAULTS as error:
             return decode.why(error)
         side, margin = self.clip.shape.image_size, (self.card["size"] - self.clip.shape.image_size) // 2
-        whole = decode.fit(image, self.card["size"], self.card["aspect"])[
-            :, margin : margin + side, margin : margin + side
-        ]
-        return np.stack([whole, *decode.crops(image, side, crops)])
+        whole = decode.fit(image, self.card["size"], self.card["aspect"])
+        return np.stack([whole[:, margin : margin + side, margin : margin + side], *decode.crops(image, side, crops)])
 
     def rate(self, sources: Sequence[Source], crops: int = 0) -> Iterator[tuple[np.ndarray, str]]:
         """For each image its quality and that of ``crops`` crops, (1 + crops,), and ""; or NaN and the reason.
@@ -113,13 +111,14 @@ class QualityModel:
                 for start in range(0, len(sources), BATCH):
                     some = sources[start : start + BATCH]
                     if self.text.device.type == "cpu":
-                        yield from pool.map(lambda source: self._rated([prepare(source)], crops)[0], some)
+                        yield from pool.map(lambda source: self.rated([prepare(source)], crops)[0], some)
                     else:
-                        yield from self._rated(list(pool.map(prepare, some)), crops)
+                        yield from self.rated(list(pool.map(prepare, some)), crops)
         finally:
             torch.set_num_threads(threads)  # for threads that the caller starts later
 
-    def _rated(self, images: list[np.ndarray | str], crops: int) -> list[tuple[np.ndarray, str]]:
+    def rated(self, images: list[np.ndarray | str], crops: int = 0) -> list[tuple[np.ndarray, str]]:
+        """The same of what ``prepare`` returned."""
         good = [image for image in images if not isinstance(image, str)]
         scores = iter(self.quality(np.concatenate(good)).reshape(-1, 1 + crops).astype(float) if good else [])
         found = [(np.full(1 + crops, np.nan), i) if isinstance(i, str) else (next(scores), "") for i in images]

@@ -84,7 +84,7 @@ def prepare(ctx: RunContext, method: Panel) -> Splitwise:
     import torch
 
     from grmp.clip.model import pixels
-    from grmp.data.crops import centre, crop, cropped, spare
+    from grmp.data.crops import centre, crop, cropped, random_crops, spare
     from grmp.methods import small_net
 
     images, target_images, clip = ctx.inputs(ctx.source), ctx.inputs(ctx.target), ctx.backbone
@@ -99,8 +99,7 @@ def prepare(ctx: RunContext, method: Panel) -> Splitwise:
         train, seed = ctx.splits.train(split, ctx.shots), (ctx.params.adapt.seed, split)
         if cropped(images):
             rng = np.random.default_rng([*seed, 1])
-            draws = rng.integers(0, [margin + 1, margin + 1, 2], size=(method.views, len(train), 3))
-            views = [[(int(r), int(y), int(x), bool(f)) for r, (y, x, f) in zip(train, d, strict=True)] for d in draws]
+            views = [random_crops(train, margin, rng) for _ in range(method.views)]
         else:
             views = [centre(train, 0)]
         kept = [torch.cat(list(tokens(images, crops))) for crops in views]

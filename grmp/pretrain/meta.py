@@ -123,9 +123,8 @@ def _query_gradient(
     for number, query in enumerate(queries, 1):
         value = loss(prompts, query)
         losses.append(float(value.detach()))
-        again = prompts is not start and number < len(
-            queries
-        )  # the steps from start to prompts are passed through again
+        # the steps from start to prompts are passed through again
+        again = prompts is not start and number < len(queries)
         part = torch.autograd.grad(value * (len(query[1]) / total), list(start.values()), retain_graph=again)
         parts = [part] if not parts else [[a + b for a, b in zip(parts[0], part, strict=True)]]
     return dict(zip(start, parts[0], strict=True)), losses

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from grmp.data import databases
-from grmp.data.crops import Images, centre, crop, spare
+from grmp.data.crops import Images, centre, crop, random_crops, spare
 from grmp.data.dataset import source_ids
 from grmp.errors import UserError
 from grmp.params import Pretrain
@@ -86,8 +86,5 @@ def load(
     margin = spare(images, size)
     if margin < 0:
         raise UserError(f"images of {images.shape[-1]} pixels are smaller than the backbone's {size}; raise data.size")
-    crops = centre(rows, margin)
-    if rng is not None:
-        draws = rng.integers(0, [margin + 1, margin + 1, 2], size=(len(rows), 3))
-        crops = [(int(r), int(y), int(x), bool(f)) for r, (y, x, f) in zip(rows, draws, strict=True)]
+    crops = random_crops(rows, margin, rng) if rng else centre(rows, margin)
     return crop(images, crops, size).to(device), torch.from_numpy(np.asarray(targets, np.float32)).to(device)

@@ -67,12 +67,9 @@ def _score(model: QualityModel, data: bytes) -> Score:
         raise HTTPException(413, f"the image has more than {MOST_PIXELS // 1_000_000} million pixels") from None
     except decode.FAULTS as error:
         raise HTTPException(422, decode.why(error)) from None
-    prepared = model.prepare(image)
-    if isinstance(prepared, str):
-        raise HTTPException(422, prepared)
-    quality = model.quality(prepared).astype(float)
-    if not math.isfinite(quality[0]):
-        raise HTTPException(422, "its score is not finite")
+    ((quality, reason),) = model.rated([model.prepare(image)])
+    if reason:
+        raise HTTPException(422, reason)
     values = {name: float(column[0]) for name, column in model.judge(quality).items()}
     return Score(
         **{name: value if math.isfinite(value) else None for name, value in values.items()},  # type: ignore[arg-type]

@@ -14,7 +14,6 @@ from grmp.clip.model import (
     PromptDropout,
     PromptedCLIP,
     Shape,
-    logits,
     pixels,
     prompted_texts,
     semantic_loss,
@@ -109,9 +108,9 @@ def plain_recipe(world, settings, train):
     rng = np.random.default_rng([settings.seed, 2])
 
     def forward(x, *masks):
-        image = PromptedCLIP(p, SHAPE).image(x, *masks)
-        quality_logits = logits(p, image, PromptedCLIP(p, SHAPE).text(texts.quality, p["ctx"]))
-        return quality_logits, logits(p, image, PromptedCLIP(p, SHAPE).text(texts.scenes))
+        clip = PromptedCLIP(p, SHAPE)
+        image = clip.image(x, *masks)
+        return clip.logits(image, clip.quality_text(texts.quality)), clip.logits(image, clip.text(texts.scenes))
 
     for epoch in range(settings.epochs):
         batches = crops.draw_batches(TRAIN, settings, rng)
@@ -119,9 +118,7 @@ def plain_recipe(world, settings, train):
             drawn = crops.draw_crops(TRAIN[members], 4, settings, len(batches), epoch, number, 2)
             x = pixels(crops.crop(images, drawn, 32), SHAPE).to(dtype)
             with torch.no_grad():
-                w = backbone.weights
-                seen = PromptedCLIP(w, SHAPE).image(x)
-                teacher = logits(w, seen, PromptedCLIP(w, SHAPE).text(texts.scenes))
+                teacher = backbone.logits(backbone.image(x), backbone.text(texts.scenes))
             dropout = PromptDropout(settings.prompt_dropout, prompts, [[settings.seed, 2, epoch, number]])
             masks = [mask[0] for mask in dropout.masks(len(members))]
             both = []
@@ -409,9 +406,12 @@ def test_kept_tensors_are_the_adapted_clip(world, run, train):
     three = [replace(j, keep=True) for j in jobs(world, torch.float32, own_prompts=True)]
     found = run(world[0], world[2], tune(train=train), settings, three)
     for one, outcome in zip(three, found, strict=True):
-        p, pictures = outcome.tensors, np.asarray(one.test.images)[one.test.rows][:, :, 2:34, 2:34]
-        image = PromptedCLIP(p, SHAPE).image(pixels(torch.from_numpy(pictures.copy()), SHAPE))
-        scores = logits(p, image, PromptedCLIP(p, SHAPE).text(world[2].quality, p["ctx"])).softmax(-1)[:, 0]
+        clip, pictures = (
+            PromptedCLIP(outcome.tensors, SHAPE),
+            np.asarray(one.test.images)[one.test.rows][:, :, 2:34, 2:34],
+        )
+        x = pixels(torch.from_numpy(pictures.copy()), SHAPE)
+        scores = clip.quality(x, clip.quality_text(world[2].quality))
         assert not scores.requires_grad
         np.testing.assert_allclose(scores, outcome.scores, atol=1e-5)
     assert finetune(world[0], world[2], tune(), settings, [job(world)])[0].tensors is None

@@ -18,9 +18,10 @@ from grmp.clip.model import (
     Tensors,
     embed_patches,
     image_blocks,
-    logits,
     pixels,
     prompted_texts,
+    semantic_loss,
+    task_loss,
     tokenize,
 )
 from grmp.finetune import loop
@@ -53,9 +54,10 @@ def computed(
     out: dict[str, Any] = {}
 
     with torch.no_grad():
-        seen = PromptedCLIP(base, shape).image(x)
-        out["teacher_quality_logits"] = logits(base, seen, PromptedCLIP(base, shape).text(plain))
-        teacher = logits(base, seen, PromptedCLIP(base, shape).text(texts.scenes))
+        teacher_clip = PromptedCLIP(base, shape)
+        seen = teacher_clip.image(x)
+        out["teacher_quality_logits"] = teacher_clip.logits(seen, teacher_clip.text(plain))
+        teacher = teacher_clip.logits(seen, teacher_clip.text(texts.scenes))
         out["teacher_scene_logits"] = teacher
 
     tuned, frozen = loop.split_tuned(
@@ -64,15 +66,14 @@ def computed(
     first = shape.vision_layers - config["tuned_blocks"]
 
     def forward(p: Tensors) -> dict[str, torch.Tensor]:
-        image = PromptedCLIP(p, shape).image(x)
-        quality = PromptedCLIP(p, shape).text(texts.quality, p["ctx"])
-        scene = PromptedCLIP(p, shape).text(texts.scenes)
+        clip = PromptedCLIP(p, shape)
+        image, quality, scene = clip.image(x), clip.quality_text(texts.quality), clip.text(texts.scenes)
         return {
             "image_embedding": image,
             "quality_text_embedding": quality,
             "scene_text_embedding": scene,
-            "quality_logits": logits(p, image, quality),
-            "scene_logits": logits(p, image, scene),
+            "quality_logits": clip.logits(image, quality),
+            "scene_logits": clip.logits(image, scene),
         }
 
     with torch.no_grad():
@@ -80,7 +81,8 @@ def computed(
         tokens = image_blocks(frozen, embed_patches(frozen, x), shape, 0, first)
     clip = PromptedCLIP(frozen | tuned, shape)
     encoded = clip.quality_text(texts.quality), clip.text(texts.scenes)
-    task, semantic = loop.losses(clip, first, encoded, tokens, teacher, target)
+    quality, scenes = (clip.logits(clip.image_from(tokens, first), text) for text in encoded)
+    task, semantic = task_loss(quality, target), semantic_loss(scenes, teacher)
     out |= {"task_loss": task, "semantic_loss": semantic}
     g_d, g_g = loop.gradients(task, semantic, tuned)
     regularized = regularize("published", g_d, g_g, STRENGTH)
@@ -112,8 +114,8 @@ def _meta(
     names: list[str],
 ) -> dict[str, Any]:
     def quality_logits(theta: Tensors, images: torch.Tensor) -> torch.Tensor:
-        p = base | theta
-        return logits(p, PromptedCLIP(p, shape).image(images), PromptedCLIP(p, shape).text(tokens, p["ctx"]))
+        clip = PromptedCLIP(base | theta, shape)
+        return clip.logits(clip.image(images), clip.quality_text(tokens))
 
     rng = np.random.Generator(np.random.PCG64(11))
     side = shape.image_size

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from grmp import methods, params
-from grmp.clip.model import PromptedCLIP, logits, pixels, prompted_texts, task_loss, tokenize
+from grmp.clip.model import PromptedCLIP, pixels, prompted_texts, task_loss, tokenize
 from grmp.errors import UserError
 from grmp.finetune.feature_cache import FeatureStore
 from grmp.methods import tune
@@ -44,7 +44,8 @@ def test_upper_is_taught_by_a_clip_that_knows_quality(world, monkeypatch):
 
     def loss_on_the_test_side(p):
         with torch.no_grad():
-            found = logits(p, PromptedCLIP(p, shape).image(x), PromptedCLIP(p, shape).text(texts, p["ctx"]))
+            clip = PromptedCLIP(p, shape)
+            found = clip.logits(clip.image(x), clip.quality_text(texts))
         return float(task_loss(found[parts.test(1)], torch.from_numpy(case.quality[parts.test(1)])))
 
     at_start, taught_loss = (loss_on_the_test_side(p) for p in (backbone.weights | job.prompts, job.teacher))

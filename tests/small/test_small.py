@@ -125,7 +125,9 @@ def test_features_training_and_packing(biq2021, tmp_path, monkeypatch):
     rows = whole.captions.rows(whole.captions.quality)
     text = clip.PromptedCLIP(whole.average, train.SHAPE).text(rows).unflatten(0, (-1, 2)).mean(0)
     grid = stem.features(tensors, x)
-    both = clip.logits(whole.average, train.embed(whole.average, data, grid.flatten(2).mT), text)
+    both = clip.PromptedCLIP(whole.average, train.SHAPE).logits(
+        train.embed(whole.average, data, grid.flatten(2).mT), text
+    )
     a, b, shift = card["held out"]["weights"]
     odds = a * (both[:, 0] - both[:, 1]) + b * photo.head(second, stem.pooled(grid)) + shift
     torch.testing.assert_close(joined.logit(x), odds, rtol=1e-3, atol=1e-3)
