@@ -216,9 +216,8 @@ import pandas as pd
 from grmp.data.databases._entry import Database, Files, Name, Scores
 
 
-def toy_txt(files: Files) -> pd.DataFrame | None:
-    path = files.get("toy.txt")
-    return None if path is None else pd.read_csv(path, sep=";", names=["name", "mos"])
+def toy_txt(files: Files) -> pd.DataFrame:
+    return pd.read_csv(files["toy.txt"], sep=";", names=["name", "mos"])
 
 
 def parse(path: str) -> Name:

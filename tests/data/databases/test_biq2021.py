@@ -90,5 +90,5 @@ def test_other_content_is_rejected(bare, tmp_path, monkeypatch):
 
 def test_half_of_it_is_named(bare, tmp_path):
     (tmp_path / "work/Test (Images and MOS).csv").unlink()
-    with pytest.raises(UserError, match=r"'test \(images and mos\)\.csv' is missing"):
+    with pytest.raises(UserError, match=r"no score file .*not there: test \(images and mos\)\.csv"):
         fetch.fetch("biq2021", tmp_path / "raw", tmp_path / "work")
