@@ -32,17 +32,10 @@ def read(
     """The images that the CSV file ``path`` rates.
 
     Its columns are ``image`` (a path relative to the table's folder, or the end of a path below it), ``mos`` (mean or
-    single rating) and those of :func:`grmp.data.ratings.read`. Other columns are ignored. Raises UserError if the table or an
-    image cannot be used; the line names which.
-
-    Parameters
-    ----------
-    bounds
-        Ends of the rating scale; None uses the lowest and the highest rating in the table.
-    merge
-        Count images that look alike (``duplicates.groups``) as one source.
-    patch
-        Side of the network's patches in pixels; smaller images get a remark.
+    single rating) and those of :func:`grmp.data.ratings.read`. Other columns are ignored. ``bounds`` are the ends of the
+    rating scale [default: the lowest and the highest rating]; ``merge`` counts images that look alike as one source; images
+    smaller than the network's ``patch`` pixels get a remark. Raises UserError if the table or an image cannot be used; the
+    line names which.
     """
     table = _table(path)
     if table.attrs.get("comparisons"):

@@ -42,23 +42,19 @@ def prepared(root: Path, name: str) -> Dataset | None:
     folder = root / "data/prepared" / name
     if not (folder / "info.json").is_file():  # it is written last
         return None
-    with reading(folder, f"run: grmp data prepare {name}"):
-        views = read_json(folder / "info.json")["views"]
-    return load(folder, "pillow" if "pillow" in views else min(views))
+    return load(folder)
 
 
-def load(folder: Path, view: str = "pillow") -> Dataset:
-    """The prepared database in ``folder`` (``data/prepared/<name>``), its images resized in one way.
+def load(folder: Path, view: str = "") -> Dataset:
+    """The prepared database in ``folder`` (``data/prepared/<name>``), its images resized in one way [default: antialiased].
 
     Raises UserError if it is not there, or its files do not belong together.
     """
     with reading(folder, f"run: grmp data fetch {folder.name} && grmp data prepare {folder.name}"):
         info = read_json(folder / "info.json")
+        view = view or ("pillow" if "pillow" in info["views"] else min(info["views"]))
         index = pd.read_csv(folder / "index.csv", dtype=TYPES, keep_default_na=False, na_values="")
         images = np.load(folder / array(view), mmap_mode="r", allow_pickle=False)
-        low, high = (float(bound) for bound in info["range"])
-        if not (low < high and isinstance(info["kind"], str) and info["views"][view]):
-            raise ValueError("info.json does not describe a database")
         if not index["quality"].between(0, 1).all():
             raise ValueError("index.csv: quality outside [0, 1]")
         if list(index.columns) != COLUMNS or images.dtype != np.uint8 or images.shape[:2] != (len(index), 3):

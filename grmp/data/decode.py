@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import simplejpeg
@@ -282,26 +282,28 @@ FAULTS = (
 )
 
 
-Found = tuple[dict[Path, Any], dict[Path, str]]  # files -> images, and the other files -> why there is none
+K = TypeVar("K")
 
 
-def each(paths: Sequence[Path], decode: Callable[[Path], Any], task: str = "") -> Found:
-    """What ``decode`` makes of each file; ``task`` names a progress bar."""
+def each(items: Sequence[K], decode: Callable[[K], Any], task: str = "") -> tuple[dict[K, Any], dict[K, str]]:
+    """What ``decode`` makes of each item, and why it makes nothing of the others; ``task`` names a progress bar."""
 
-    def decoded(path: Path) -> Any:
+    def decoded(item: K) -> Any:
         try:
-            return decode(path)
+            return decode(item)
         except FAULTS as error:
             return why(error)
 
     with ThreadPoolExecutor(cpus()) as pool:
-        bar = tqdm(pool.map(decoded, paths), task, len(paths), unit="image", delay=5, disable=not task or None)
-        found = dict(zip(paths, bar, strict=True))
-    unread = {path: reason for path, reason in found.items() if isinstance(reason, str)}
-    return {path: image for path, image in found.items() if path not in unread}, unread
+        bar = tqdm(pool.map(decoded, items), task, len(items), unit="image", delay=5, disable=not task or None)
+        found = dict(zip(items, bar, strict=True))
+    unread = {item: reason for item, reason in found.items() if isinstance(reason, str)}
+    return {item: image for item, image in found.items() if item not in unread}, unread
 
 
-def read_images(paths: Sequence[Path], size: int, aspect: str, task: str = "") -> Found:
+def read_images(
+    paths: Sequence[Path], size: int, aspect: str, task: str = ""
+) -> tuple[dict[Path, np.ndarray], dict[Path, str]]:
     """``each`` file as displayed, as (3, size, size) uint8."""
     return each(paths, lambda path: fit(load(path, displayed=True), size, aspect), task)
 

@@ -103,15 +103,9 @@ def _hub(ask: Callable[[], Any]) -> Any:
 def download(remote: Remote, target: Path, limit: int, min_rate: float = 0) -> Path:
     """Download to ``target``. What has arrived waits in ``target.part``, from where the next call continues.
 
-    Raises SourceFailed if the address refuses, is too slow, or does not deliver a file of that size; UserError if the
-    file cannot be written.
-
-    Parameters
-    ----------
-    limit
-        Bytes after which a body of unknown length is cut off.
-    min_rate
-        Bytes per second, measured over a minute, below which the address is given up.
+    A body of unknown length is cut off after ``limit`` bytes. Raises SourceFailed if the address refuses, sends less than
+    ``min_rate`` bytes per second over a minute, or does not deliver a file of the size it states; UserError if the file
+    cannot be written.
     """
     if target.is_file():
         return target

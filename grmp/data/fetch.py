@@ -45,16 +45,10 @@ def receipt(name: str, raw: Path) -> dict[str, Any] | None:
 def fetch(name: str, raw: Path, origin: Path | None = None, min_rate: float = 0) -> None:
     """Bring the database ``name`` to ``raw/<name>``. Does nothing if it is there and its receipt is valid.
 
-    A simulated database is rendered again when the code that renders it has changed. Raises UserError if no source works;
-    the line gives the reason of each and how to get the database by hand.
-
-    Parameters
-    ----------
-    origin
-        An archive, a folder of archives and score files, an unpacked folder (linked, not copied), or the git directory of a
-        database that is published in git, instead of a download.
-    min_rate
-        Bytes per second below which the next source is tried.
+    ``origin`` replaces the download: an archive, a folder of archives and score files, an unpacked folder (linked, not
+    copied), or the git directory of a database that is published in git. Below ``min_rate`` bytes per second the next source
+    is tried. A simulated database is rendered again when the code that renders it has changed. Raises UserError if no source
+    works; the line gives the reason of each and how to get the database by hand.
     """
     entry = databases.get(name)
     if entry.kind == "simulated" and origin is not None:

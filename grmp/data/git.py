@@ -14,16 +14,9 @@ PREFIX = "git+"  # of an address: git+<url>@<commit>
 def checkout(address: str, folder: Path, cache: Path, min_rate: float = 0, local: Path | None = None) -> None:
     """Write the files of the commit that ``address`` names into ``folder``; git's own progress is shown in a terminal.
 
-    Raises SourceFailed if git is not installed, or the repository cannot be read or does not have the commit.
-
-    Parameters
-    ----------
-    cache
-        Git directory for the download.
-    min_rate
-        Bytes per second, measured over a minute, below which git gives up.
-    local
-        A git directory that has the commit already, perhaps another user's: nothing is downloaded or copied.
+    They are downloaded to the git directory ``cache``, at ``min_rate`` bytes per second or more over every minute, unless the
+    git directory ``local``, perhaps another user's, has the commit already. Raises SourceFailed if git is not installed, or
+    the repository cannot be read or does not have the commit.
     """
     url, _, commit = address.removeprefix(PREFIX).rpartition("@")
     slow = ("-c", f"http.lowSpeedLimit={min_rate:.0f}", "-c", "http.lowSpeedTime=60") if min_rate else ()
@@ -34,37 +27,31 @@ def checkout(address: str, folder: Path, cache: Path, min_rate: float = 0, local
     if local:
         environment["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = str(local / "objects")
     shown = ["--progress"] if sys.stderr.isatty() else []
-    for words in (
-        ("init", "--quiet", "--bare", str(cache)),
-        *([] if local else [(*slow, f"--git-dir={cache}", "fetch", *shown, "--depth=1", url, commit)]),
-        (
-            "-c",
-            "core.autocrlf=false",
-            f"--git-dir={cache}",
-            f"--work-tree={folder}",
-            "checkout",
-            *shown,
-            "--force",
-            commit,
-            "--",
-            ".",
-        ),
-    ):
-        said = b""
-        try:
-            with subprocess.Popen(
-                ["git", *words], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, bufsize=0
-            ) as process:
-                assert process.stderr
-                while part := process.stderr.read(4096):
-                    said = said[-4096:] + part
-                    if shown:
-                        print(part.decode(errors="replace"), end="", file=sys.stderr, flush=True)
-        except FileNotFoundError:
-            raise SourceFailed("git is not installed") from None
-        if process.returncode:
-            lines = said.decode(errors="replace").strip().splitlines() or ["no reason given"]
-            raise SourceFailed(f"cannot be read (git: {lines[-1][:200]})")
+    as_stored = ("-c", "core.autocrlf=false", f"--work-tree={folder}")
+    commands = [
+        ["init", "--quiet", "--bare", str(cache)],
+        [*as_stored, "checkout", *shown, "--force", commit, "--", "."],
+    ]
+    if not local:
+        commands.insert(1, [*slow, "fetch", *shown, "--depth=1", url, commit])
+    for words in commands:
+        _git(f"--git-dir={cache}", *words, environment=environment, shown=bool(shown))
+
+
+def _git(*words: str, environment: dict[str, str], shown: bool) -> None:
+    said = b""
+    try:
+        with subprocess.Popen(["git", *words], env=environment, stderr=subprocess.PIPE, bufsize=0) as process:
+            assert process.stderr
+            while part := process.stderr.read(4096):
+                said = said[-4096:] + part
+                if shown:
+                    print(part.decode(errors="replace"), end="", file=sys.stderr, flush=True)
+    except FileNotFoundError:
+        raise SourceFailed("git is not installed") from None
+    if process.returncode:
+        lines = said.decode(errors="replace").strip().splitlines() or ["no reason given"]
+        raise SourceFailed(f"cannot be read (git: {lines[-1][:200]})")
 
 
 def tree_id(folder: Path) -> str:

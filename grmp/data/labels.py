@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pandas as pd
 
-from grmp.data.databases._entry import Database
+from grmp.data.databases._entry import Absent, Database, Files
 from grmp.data.dataset import COLUMNS
 from grmp.data.decode import median_side
 from grmp.data.scale import Scale
@@ -23,14 +23,17 @@ def read(entry: Database, folder: Path, keep_excluded: bool = False) -> pd.DataF
     split ("training", "test", ...) or empty. ``keep_excluded`` keeps the images that are not part of the study. Raises
     UserError if no score file is found, or its scores are not the published ones.
     """
-    files: dict[str, Path] = {}
+    files, absent = Files(), []
     for path in sorted((Path(p) for p, _ in listing(folder)), key=lambda p: (len(p.parts), p)):
         files.setdefault(path.name.lower(), folder / path)
     for reader in entry.readers:
         with reading(folder, f"fetch it again (its score file was read by {reader.__name__})"):
-            if (found := reader(files)) is not None:
-                return _table(entry, found.astype({"mos": float}), keep_excluded)
-    raise UserError(f"{entry.name}: no score file below {folder}; see {entry.page}: {entry.by_hand}")
+            try:
+                return _table(entry, reader(files).astype({"mos": float}), keep_excluded)
+            except Absent as name:
+                absent.append(str(name))
+    missing = f"no score file below {folder} (not there: {', '.join(absent)})"
+    raise UserError(f"{entry.name}: {missing}; see {entry.page}: {entry.by_hand}")
 
 
 def _table(entry: Database, found: pd.DataFrame, keep_excluded: bool) -> pd.DataFrame:

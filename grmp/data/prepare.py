@@ -8,7 +8,6 @@ when it is complete.
 import hashlib
 import shutil
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from tqdm import tqdm
 from grmp.code import code_digest
 from grmp.data import databases, labels
 from grmp.data.dataset import COLUMNS, array
-from grmp.data.decode import FAULTS, complaint, load, resized, side, versions, why
+from grmp.data.decode import complaint, each, load, resized, side, versions
 from grmp.data.duplicates import groups
 from grmp.data.fetch import receipt
 from grmp.device import cpus
@@ -159,32 +158,23 @@ def _decode(
     images = {view: np.lib.format.open_memmap(work / array(view), "r+") for view in sides}
     pixels = np.lib.format.open_memmap(work / "pixels.npy", "r+")
 
-    todo = [(i, path) for i, path in enumerate(paths) if path is not None and not pixels[i, 0]]
+    def decoded(row: int) -> tuple[int, int, bool]:
+        image = load(todo[row], displayed=False)
+        for view, of_view in images.items():
+            of_view[row] = resized(todo[row], image, view, size, aspect)
+        return *image.size, bool(complaint(todo[row].read_bytes()))
 
-    def decoded(one: tuple[int, Path]) -> tuple[int, int, bool] | str:
-        row, path = one
-        try:
-            image = load(path, displayed=False)
-            for view, of_view in images.items():
-                of_view[row] = resized(path, image, view, size, aspect)
-            return *image.size, bool(complaint(path.read_bytes()))
-        except FAULTS as error:
-            return why(error)
-
+    todo = {i: path for i, path in enumerate(paths) if path is not None and not pixels[i, 0]}
     print(f"{name}: decoding {len(todo)} of {count} images", flush=True)
-    block = BLOCK * cpus()
-    with ThreadPoolExecutor(cpus()) as pool:
-        for start in tqdm(range(0, len(todo), block), f"prepare {name}", unit="image", unit_scale=block, disable=None):
-            part = todo[start : start + block]
-            found = list(pool.map(decoded, part))
-            for of_view in images.values():
-                of_view.flush()  # images are on disk before their size, which says that they are
-            for (i, _), what in zip(part, found, strict=True):
-                if isinstance(what, str):
-                    corrupt[i] = what  # it is read again next time: it may have been replaced
-                else:
-                    pixels[i] = what
-            pixels.flush()
+    rows, block = list(todo), BLOCK * cpus()
+    for start in tqdm(range(0, len(rows), block), f"prepare {name}", unit="image", unit_scale=block, disable=None):
+        found, unread = each(rows[start : start + block], decoded)
+        for of_view in images.values():
+            of_view.flush()  # images are on disk before their size, which says that they are
+        for row, what in found.items():
+            pixels[row] = what
+        pixels.flush()
+        corrupt |= unread  # they are read again next time: they may have been replaced
     return corrupt
 
 

@@ -64,8 +64,8 @@ def make(index: pd.DataFrame, path: Path, count: int, test: float, seed: int, by
     write_text(path, table.to_csv(index=False, lineterminator="\n"))
 
 
-def make_official(table: pd.DataFrame, path: Path, seed: int) -> bool:
-    """Write the publisher's split as a file with one split; False, and no file, if there is none (``set`` is empty).
+def make_official(table: pd.DataFrame, path: Path, seed: int) -> None:
+    """Write the publisher's split as a file with one split; no file if there is none (``set`` is empty).
 
     Training images are ranked in a seeded order; validation images are on neither side.
     """
@@ -73,12 +73,11 @@ def make_official(table: pd.DataFrame, path: Path, seed: int) -> bool:
     train = np.flatnonzero(parts == "training")
     if not len(train) or not parts.isin(["training", VALIDATION, TEST]).all():
         path.unlink(missing_ok=True)  # of another source
-        return False
+        return
     column = parts.to_numpy(object, copy=True)
     column[np.random.default_rng(seed).permutation(train)] = np.arange(len(train)).astype(str)
     official = pd.DataFrame({"image": table["image"], "split_0": column})
     write_text(path, official.to_csv(index=False, lineterminator="\n"))
-    return True
 
 
 @dataclass(frozen=True)

@@ -27,14 +27,8 @@ NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)(e[+-]?\d{1,3})?", re.ASCII | 
 def read(path: Path, needed: Sequence[str], instead: Sequence[str] = ()) -> pd.DataFrame:
     """The rows of a table as text, columns in lower case; the index is the line of the file.
 
-    Raises UserError if it is not a text file, a column is missing, or a row does not fit the header.
-
-    Parameters
-    ----------
-    needed
-        Columns that must be there. The separator is the one that separates them.
-    instead
-        Columns that may be there instead.
+    The separator is the one that separates the columns ``needed``, or those that may be there ``instead``. Raises UserError if
+    it is not a text file, a column is missing, or a row does not fit the header.
     """
     lines, start, first = io.StringIO(_text(path, needed), newline=""), 0, "\n"
     while re.fullmatch(r'(?i)("?sep=.)?[\s,;|"]*', first) and first:  # blank, or Excel's own first line

@@ -7,8 +7,19 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-Files = dict[str, Path]  # file name in lower case -> path; where a name occurs twice, the shortest path
-Reader = Callable[[Files], pd.DataFrame | None]
+
+class Absent(Exception):
+    """No file has the name that a reader asks for."""
+
+
+class Files(dict[str, Path]):
+    """File name in lower case -> path; where a name occurs twice, the shortest path."""
+
+    def __missing__(self, name: str) -> Path:
+        raise Absent(name)
+
+
+Reader = Callable[[Files], pd.DataFrame]
 
 
 @dataclass(frozen=True)
@@ -67,8 +78,8 @@ def folder_and_name(path: str) -> Name:
 class Database:
     """One entry.
 
-    ``readers`` are tried in order. Each gets the files below the unpacked folder and returns None if its score file is not
-    among them, else a table with ``name, mos`` and any of ``mos_std, reference, distortion, level, set``.
+    ``readers`` are tried in order, the next one where one raises Absent. Each makes the files below the unpacked folder a
+    table with ``name, mos`` and any of ``mos_std, reference, distortion, level, set``.
     """
 
     name: str

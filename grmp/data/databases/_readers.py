@@ -1,11 +1,12 @@
 """Readers that several databases share, and helpers for the formats of score files."""
 
+import fnmatch
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from grmp.data.databases._entry import Files
+from grmp.data.databases._entry import Absent, Files
 from grmp.errors import UserError
 
 
@@ -40,24 +41,20 @@ def mean_of_votes(table: pd.DataFrame) -> pd.Series:
     return sum((i * table[f"c{i}"] for i in range(1, 6)), start=pd.Series(0.0, index=table.index))
 
 
-def mirror_list(files: Files) -> pd.DataFrame | None:
+def mirror_list(files: Files) -> pd.DataFrame:
     """The Waterloo mirror's lists: ``dis_img_path,dis_type[,ref_img_path],score``."""
     for path in files.values():
-        if path.suffix == ".txt":
-            with path.open(errors="replace") as file:
-                found = file.readline().startswith("dis_img_path,")
-            if found:
-                names = {"dis_img_path": "name", "score": "mos", "ref_img_path": "reference"}
-                return pd.read_csv(path).rename(columns=names).drop(columns="dis_type")
-    return None
+        if path.suffix == ".txt" and path.read_text(errors="replace").startswith("dis_img_path,"):
+            names = {"dis_img_path": "name", "score": "mos", "ref_img_path": "reference"}
+            return pd.read_csv(path).rename(columns=names).drop(columns="dis_type")
+    raise Absent("a .txt of dis_img_path")
 
 
-def mirror_table(files: Files) -> pd.DataFrame | None:
+def mirror_table(files: Files) -> pd.DataFrame:
     """The IQA-PyTorch mirror's ``meta_info_<Name>Dataset.csv``, whose columns differ from database to database."""
-    found = [path for name, path in files.items() if name.startswith("meta_info_") and name.endswith(".csv")]
-    if not found:
-        return None
-    raw = pd.read_csv(found[0], low_memory=False)
+    pattern = "meta_info_*.csv"
+    path = files[next(iter(fnmatch.filter(files, pattern)), pattern)]
+    raw = pd.read_csv(path, low_memory=False)
     raw.columns = raw.columns.astype(str).str.strip().str.lower()
     wanted = {
         "name": ("dist_name", "img_name", "image name", "img_name/patch_name", "name"),
@@ -71,11 +68,10 @@ def mirror_table(files: Files) -> pd.DataFrame | None:
     if {"c1", "c5"} <= set(raw):
         table["mos"] = mean_of_votes(raw)
     if not {"name", "mos"} <= set(table):
-        raise UserError(f"{found[0]} has no known column of names or scores; get the official score file")
+        raise UserError(f"{path} has no known column of names or scores; get the official score file")
     return table.astype({"name": str})
 
 
-def mirror_table_without_sets(files: Files) -> pd.DataFrame | None:
+def mirror_table_without_sets(files: Files) -> pd.DataFrame:
     """The same where the column of splits is the mirror's own, not the publisher's."""
-    table = mirror_table(files)
-    return None if table is None else table.drop(columns="set", errors="ignore")
+    return mirror_table(files).drop(columns="set", errors="ignore")

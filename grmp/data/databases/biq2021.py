@@ -6,23 +6,17 @@ The authors keep it in a git repository, so neither form nor password is needed.
 import pandas as pd
 
 from grmp.data.databases._entry import Database, File, Files, Scores, Source
-from grmp.errors import UserError
 
 REPOSITORY = "https://github.com/nisarahmedrana/BIQ2021"
 COMMIT, TREE = "62c7b40c036b68ee280626409699aa5c1a37fe57", "212230b8b166ecf217a7d8f766aff091e7b9625d"
 
 
-def official_tables(files: Files) -> pd.DataFrame | None:
+def official_tables(files: Files) -> pd.DataFrame:
     """``Image Name,MOS``, one file per part; the training part has empty columns after them.
 
     Letter case differs once: the table says ``ss02 (1014).jpg``, the file is ``ss02 (1014).JPG``.
     """
     parts = {"training": "train (images and mos).csv", "test": "test (images and mos).csv"}
-    missing = [file for file in parts.values() if file not in files]
-    if len(missing) == 2:
-        return None
-    if missing:
-        raise UserError(f"biq2021: '{missing[0]}' is missing; fetch the whole repository {REPOSITORY}")
     tables = [pd.read_csv(files[file], usecols=["Image Name", "MOS"]).assign(set=part) for part, file in parts.items()]
     return pd.concat(tables, ignore_index=True).rename(columns={"Image Name": "name", "MOS": "mos"})
 

@@ -18,10 +18,8 @@ TYPES = {  # as the workbook names them -> as the image files do
 }
 
 
-def official_workbook(files: Files) -> pd.DataFrame | None:
+def official_workbook(files: Files) -> pd.DataFrame:
     """``csiq.DMOS.xlsx``, one row per image."""
-    if "csiq.dmos.xlsx" not in files:
-        return None
     t = workbook(files["csiq.dmos.xlsx"], "image", "dst_type", "dst_lev", "dmos_std", "dmos")
     kind = t["dst_type"].astype(str).str.strip().map(lambda k: TYPES.get(k, k))
     names = t["image"].astype(str) + "." + kind + "." + t["dst_lev"].astype(int).astype(str) + ".png"
@@ -35,18 +33,14 @@ def parse(path: str) -> Name:
     return Name(f"{reference}.{kind}.{level}.png", reference, kind.lower(), level)
 
 
+TABLE = pyiqa_table("CSIQ")
 CSIQ = Database(
     "csiq",
     "Categorical Subjective Image Quality (CSIQ)",
     kind="synthetic",
     scores=Scores(866, 0.0, 1.0, 0.3507443, 0.2625294, higher_better=False),
     sources=(  # the mirror first: the official server has been reported to stall
-        pyiqa(
-            "csiq.tgz",
-            379_062_485,
-            pyiqa_table("CSIQ"),
-            "e34c372c98e751c5490dadeb536e37666296b6c4f651df30cc04c0547ffee5b0",
-        ),
+        pyiqa("csiq.tgz", 379_062_485, TABLE, "e34c372c98e751c5490dadeb536e37666296b6c4f651df30cc04c0547ffee5b0"),
         official(
             "https://s2.smu.edu/~eclarson/csiq/",
             **{"dst_imgs.zip": 370_000_000, "src_imgs.zip": 13_000_000, "csiq.DMOS.xlsx": 100_000},

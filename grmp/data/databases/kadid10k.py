@@ -16,10 +16,8 @@ TYPES = numbered(
 )
 
 
-def dmos_csv(files: Files) -> pd.DataFrame | None:
+def dmos_csv(files: Files) -> pd.DataFrame:
     """``dist_img,ref_img,dmos,var``. The column is called dmos; the values are MOS."""
-    if "dmos.csv" not in files:
-        return None
     t = pd.read_csv(files["dmos.csv"])
     std = np.sqrt(t["var"]) if "var" in t else np.nan
     return pd.DataFrame({"name": t["dist_img"], "mos": t["dmos"], "mos_std": std})

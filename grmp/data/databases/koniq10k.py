@@ -10,22 +10,19 @@ from grmp.data.databases._mirrors import official, pyiqa, pyiqa_table
 from grmp.data.databases._readers import mean_of_votes, mirror_list, mirror_table
 
 
-def scores_and_distributions(files: Files) -> pd.DataFrame | None:
+def scores_and_distributions(files: Files) -> pd.DataFrame:
     """``MOS`` is on the scale from 1 to 5 here, ``MOS_zscore`` is the other one."""
-    if "koniq10k_scores_and_distributions.csv" not in files:
-        return None
     t = pd.read_csv(files["koniq10k_scores_and_distributions.csv"], dtype={"image_name": str})
     return pd.DataFrame({"name": t["image_name"], "mos": t["MOS"], "mos_std": t["SD"]})
 
 
-def distributions_sets(files: Files) -> pd.DataFrame | None:
+def distributions_sets(files: Files) -> pd.DataFrame:
     """``MOS`` is the z-score one here; the mean of the votes equals the other to 6e-12. ``set`` is the official split."""
-    if "koniq10k_distributions_sets.csv" not in files:
-        return None
     t = pd.read_csv(files["koniq10k_distributions_sets.csv"], dtype={"image_name": str})
     return pd.DataFrame({"name": t["image_name"], "mos": mean_of_votes(t), "mos_std": t["SD"], "set": t["set"]})
 
 
+TABLE = pyiqa_table("KonIQ10k")
 KONIQ10K = Database(
     "koniq10k",
     "KonIQ-10k",
@@ -36,12 +33,7 @@ KONIQ10K = Database(
             "http://datasets.vqa.mmsp-kn.de/archives/",
             **{"koniq10k_1024x768.zip": 5_500_000_000, "koniq10k_scores_and_distributions.zip": 1_000_000},
         ),
-        pyiqa(
-            "koniq10k.tgz",
-            6_348_641_188,
-            pyiqa_table("KonIQ10k"),
-            "18f4b664fed41ffdf37dd5cae6921901d86afddd952fdfa3d77eda25cc48370b",
-        ),
+        pyiqa("koniq10k.tgz", 6_348_641_188, TABLE, "18f4b664fed41ffdf37dd5cae6921901d86afddd952fdfa3d77eda25cc48370b"),
     ),
     readers=(scores_and_distributions, distributions_sets, mirror_list, mirror_table),
     prefer="1024x768",

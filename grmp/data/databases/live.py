@@ -21,11 +21,9 @@ KODAK = (  # found by template matching in the project zensim
 LIST = waterloo_list("LIVE", OLD, "54236e765401b4f82455f77b98ad56a3e04c128ef7d7bf5a587a08df12216e53")
 
 
-def realigned(files: Files) -> pd.DataFrame | None:
+def realigned(files: Files) -> pd.DataFrame:
     """``dmos_realigned.mat``. Copies of ``orgs`` and ``refnames_all`` with 779 entries, in another order, are ignored."""
-    path = files.get("dmos_realigned.mat")
-    if path is None:
-        return None
+    path = files["dmos_realigned.mat"]
     names = [f"{folder}/img{i}.bmp" for folder, count in FOLDERS.items() for i in range(1, count + 1)]
     score, std, original = (matlab(path, key) for key in ("dmos_new", "dmos_std", "orgs"))
     if len(score) != len(names):

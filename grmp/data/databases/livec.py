@@ -5,22 +5,12 @@ import pandas as pd
 from grmp.data.databases._entry import Database, Files, Scores
 from grmp.data.databases._mirrors import cityu, pyiqa, pyiqa_table
 from grmp.data.databases._readers import matlab, mirror_list, mirror_table_without_sets
-from grmp.errors import UserError
 
 
-def release(files: Files) -> pd.DataFrame | None:
+def release(files: Files) -> pd.DataFrame:
     """The three .mat files of the folder Data."""
-    if "allmos_release.mat" not in files:
-        return None
-    columns = {}
-    for column, key in (("name", "AllImages"), ("mos", "AllMOS"), ("mos_std", "AllStdDev")):
-        path = files.get(f"{key}_release.mat".lower())
-        if path is None:
-            raise UserError(
-                f"{files['allmos_release.mat'].parent}: {key}_release.mat is missing; get the whole Data folder"
-            )
-        columns[column] = matlab(path, f"{key}_release")
-    return pd.DataFrame(columns)
+    keys = {"name": "AllImages_release", "mos": "AllMOS_release", "mos_std": "AllStdDev_release"}
+    return pd.DataFrame({column: matlab(files[f"{key}.mat".lower()], key) for column, key in keys.items()})
 
 
 def order(image: str) -> tuple[int, str]:

@@ -12,19 +12,17 @@ from grmp.data.databases._readers import mirror_list, mirror_table
 LIST = waterloo_list("PIPAL", NEW, "2caebc5f3a7e02ce6744dbcd705ea96fc7b929d8c0d0db010c3c56c895c2b64c")
 
 
-def train_label(files: Files) -> pd.DataFrame | None:
+def train_label(files: Files) -> pd.DataFrame:
     """Train_Label: one file of ``<name>,<elo>`` lines per reference."""
     labels = sorted(path for name, path in files.items() if re.fullmatch(r"a\d{4}\.txt", name))
-    parts = [pd.read_csv(path, header=None, names=["name", "mos"]) for path in labels]
-    return pd.concat(parts, ignore_index=True) if parts else None
+    parts = [pd.read_csv(path, header=None, names=["name", "mos"]) for path in labels or [files["a0001.txt"]]]
+    return pd.concat(parts, ignore_index=True)
 
 
-def mirror_train_part(files: Files) -> pd.DataFrame | None:
+def mirror_train_part(files: Files) -> pd.DataFrame:
     """The mirror's table lists the validation part as well."""
     table = mirror_table(files)
-    if table is None or "set" not in table:
-        return table
-    return table[table["set"] == "train"].drop(columns="set")
+    return table[table["set"] == "train"].drop(columns="set") if "set" in table else table
 
 
 def parse(path: str) -> Name:

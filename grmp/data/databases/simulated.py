@@ -5,10 +5,9 @@ import pandas as pd
 from grmp.data.databases._entry import Database, Files, Scores
 
 
-def rendered_scores(files: Files) -> pd.DataFrame | None:
+def rendered_scores(files: Files) -> pd.DataFrame:
     """``scores.csv`` as the renderer writes it."""
-    path = files.get("scores.csv")
-    return None if path is None else pd.read_csv(path, dtype={"reference": str}).rename(columns={"image": "name"})
+    return pd.read_csv(files["scores.csv"], dtype={"reference": str}).rename(columns={"image": "name"})
 
 
 def _entry(name: str, title: str) -> Database:

@@ -9,10 +9,10 @@ from grmp.data.databases._readers import mirror_list, mirror_table_without_sets,
 LIST = waterloo_list("SPAQ", NEW, "93b0ddea09c47a5fe122ca2b16cad29640dd23ebc1ec37eafda54471330c1711")
 
 
-def official_workbook(files: Files) -> pd.DataFrame | None:
+def official_workbook(files: Files) -> pd.DataFrame:
     """``MOS and Image attribute scores.xlsx``."""
-    path = files.get("mos and image attribute scores.xlsx")
-    return None if path is None else workbook(path, "image name", "mos").rename(columns={"image name": "name"})
+    table = workbook(files["mos and image attribute scores.xlsx"], "image name", "mos")
+    return table.rename(columns={"image name": "name"})
 
 
 SPAQ = Database(

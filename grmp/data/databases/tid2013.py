@@ -18,13 +18,10 @@ TYPES = numbered(
 LIST = waterloo_list("TID2013", OLD, "39a2e1caad3e47dadf049f9b0c2301cadbf5d54fcfbd867cc2e675185bbe4101")
 
 
-def mos_with_names(files: Files) -> pd.DataFrame | None:
+def mos_with_names(files: Files) -> pd.DataFrame:
     """``<mos> <name>`` per line, and the standard deviations in the same order in mos_std.txt."""
-    if "mos_with_names.txt" not in files:
-        return None
-    table = pd.read_csv(
-        files["mos_with_names.txt"], sep=r"\s+", header=None, names=["mos", "name"], dtype={"name": str}
-    )
+    columns = {"mos": float, "name": str}
+    table = pd.read_csv(files["mos_with_names.txt"], sep=r"\s+", header=None, names=list(columns), dtype=columns)
     if "mos_std.txt" in files:
         std = [float(x) for x in files["mos_std.txt"].read_text().split()]
         table["mos_std"] = std if len(std) == len(table) else np.nan

@@ -14,7 +14,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -103,15 +102,12 @@ def _make(name: str, images: Path, numbers: Iterable[int]) -> list[dict[str, obj
     rows: list[dict[str, object]] = []
     for number in numbers:
         source, label, clean = _content(name, number)
-        of_number: list[tuple[str, str, Any]] = [(f"{label}_mix.png", "", "")]
-        if kinds := _DESIGNS[name].kinds:
-            each = itertools.product(kinds, LEVELS)
-            of_number = [(f"{label}_{KINDS.index(kind) + 1:02d}_{level}.png", kind, level) for kind, level in each]
-        for file, kind, level in of_number:
+        for kind, level in itertools.product(_DESIGNS[name].kinds, LEVELS) if _DESIGNS[name].kinds else [("", 0)]:
+            file = f"{label}_{KINDS.index(kind) + 1:02d}_{level}.png" if kind else f"{label}_mix.png"
             image = distort(clean, kind, level, seed=_seed(file)) if kind else _mixed(clean, file)
             Image.fromarray(image).save(images / file, compress_level=1)
             row = {"image": file, **_rated(image, clean, file), "reference": source}
-            rows.append(row | {"distortion": kind, "level": level})
+            rows.append(row | {"distortion": kind, "level": level or ""})
     return rows
 
 

@@ -20,18 +20,9 @@ HSV, LAB = (cv2.COLOR_RGB2HSV, cv2.COLOR_HSV2RGB), (cv2.COLOR_RGB2Lab, cv2.COLOR
 
 
 def distort(image: Picture, kind: str, level: int, seed: int) -> Picture:
-    """``image`` with one distortion.
+    """RGB, (H, W, 3) uint8, H and W >= 32 -> the same with a distortion of ``KINDS``, of level 1 (weakest) to 5.
 
-    Parameters
-    ----------
-    image : (H, W, 3) uint8, RGB, H and W >= 32
-    kind : one of ``KINDS``
-    level : 1 (weakest) to 5
-    seed : of the random distortions; the others do not depend on it
-
-    Returns
-    -------
-    (H, W, 3) uint8, a new array.
+    The random distortions depend on ``seed``.
     """
     apply, amounts = _TABLE[kind]
     result = apply(image.astype(np.float32) / 255, amounts[level - 1], np.random.default_rng([seed, KINDS.index(kind)]))
@@ -51,9 +42,6 @@ def _scaled(image: Picture, there: int, back: int, *factors: float) -> Picture:
     return cv2.cvtColor(cv2.cvtColor(image, there) * np.array(factors, np.float32), back)
 
 
-# Blurs
-
-
 def _lens_blur(image: Picture, radius: float, rng: np.random.Generator) -> Picture:
     reach = np.arange(-int(np.ceil(radius)), int(np.ceil(radius)) + 1)
     disk = np.clip(radius + 0.5 - np.hypot(reach[:, None], reach), 0, 1).astype(np.float32)
@@ -69,9 +57,6 @@ def _motion_blur(image: Picture, length: float, rng: np.random.Generator) -> Pic
         i, j = int(y), int(x)
         kernel[i : i + 2, j : j + 2] += np.outer([1 - (y - i), y - i], [1 - (x - j), x - j])
     return cv2.filter2D(image, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REFLECT)
-
-
-# Colour
 
 
 def _color_diffusion(image: Picture, sigma: float, rng: np.random.Generator) -> Picture:
@@ -94,16 +79,10 @@ def _color_quantization(image: Picture, colors: float, rng: np.random.Generator)
     return np.asarray(indexed.convert("RGB"), np.float32) / 255
 
 
-# Compression
-
-
 def _encoded(image: Picture, **options: object) -> Picture:
     buffer = io.BytesIO()
     Image.fromarray(_to_bytes(image)).save(buffer, **options)  # type: ignore[arg-type]
     return np.asarray(Image.open(buffer).convert("RGB"), np.float32) / 255
-
-
-# Noise
 
 
 def _white_noise(image: Picture, sd: float, rng: np.random.Generator) -> Picture:
@@ -127,25 +106,25 @@ def _denoise(image: Picture, sd: float, rng: np.random.Generator) -> Picture:
     return denoise_tv_chambolle(noisy, weight=1.2 * sd, max_num_iter=40, channel_axis=-1)
 
 
-# Space
-
-
 def _jitter(image: Picture, pixels: float, rng: np.random.Generator) -> Picture:
     y, x = np.indices(image.shape[:2], np.float32)
     dx, dy = pixels * rng.standard_normal((2, *image.shape[:2]), np.float32)
     return cv2.remap(image, x + dx, y + dy, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
 
 
+def _corner(image: Picture, side: int, rng: np.random.Generator) -> list[int]:
+    """Row and column at which a random square begins."""
+    return [int(rng.integers(0, n - side + 1)) for n in image.shape[:2]]
+
+
 def _non_eccentricity_patch(image: Picture, count: float, rng: np.random.Generator) -> Picture:
     """Small patches replaced by others from nearby."""
-    side = max(4, min(image.shape[:2]) // 12)
+    height, width = image.shape[:2]
+    side = max(4, min(height, width) // 12)
     result = image.copy()
     for _ in range(int(count)):
-        i, j = (int(rng.integers(0, n - side + 1)) for n in image.shape[:2])
-        k, m = (
-            int(np.clip(at + rng.integers(-side, side + 1), 0, n - side))
-            for at, n in zip((i, j), image.shape, strict=False)
-        )
+        i, j = _corner(image, side, rng)
+        k, m = (int(np.clip(at + rng.integers(-side, side + 1), 0, n - side)) for at, n in ((i, height), (j, width)))
         result[i : i + side, j : j + side] = image[k : k + side, m : m + side]
     return result
 
@@ -163,7 +142,7 @@ def _color_block(image: Picture, count: float, rng: np.random.Generator) -> Pict
     side = max(4, min(image.shape[:2]) // 8)
     result = image.copy()
     for _ in range(int(count)):
-        i, j = (int(rng.integers(0, n - side + 1)) for n in image.shape[:2])
+        i, j = _corner(image, side, rng)
         result[i : i + side, j : j + side] = rng.random(3)
     return result
 

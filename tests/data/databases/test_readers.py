@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from grmp.data.databases import _readers
+from grmp.data.databases._entry import Absent, Files
 from grmp.errors import UserError
 from tests.data import layouts
 
@@ -32,9 +33,11 @@ def test_mirror_files(tmp_path):
         },
         tmp_path,
     )
-    files = {p.name.lower(): p for p in tmp_path.iterdir()}
+    files = Files({p.name.lower(): p for p in tmp_path.iterdir()})
     assert _readers.mirror_list(files).to_dict("list") == {"name": ["d/a.png"], "mos": [2.5]}
     table = _readers.mirror_table(files)
     assert table.to_dict("list") == {"name": ["a.png"], "mos": [3.0], "mos_std": [1], "set": ["train"]}
     assert "set" not in _readers.mirror_table_without_sets(files)
-    assert _readers.mirror_list({}) is _readers.mirror_table({}) is None
+    for reader in (_readers.mirror_list, _readers.mirror_table):
+        with pytest.raises(Absent):
+            reader(Files())
