@@ -39,9 +39,8 @@ def sweep_figure(results: Results, found: list[Ablation], databases: list[str], 
     if not scores["method"].isin(names).any():
         return None
     cells = [(one, database) for one in found for database in databases]
-    alone = len(databases) == 1
-    height, across = (1.5, 2) if alone else (1.45, len(databases))
-    figure, axes = panels(len(cells), height, across, 0.15, sharey=alone or "col")
+    height, across, sharey = (1.5, 2, True) if len(databases) == 1 else (1.45, len(databases), "col")
+    figure, axes = panels(len(cells), height, across, 0.15, sharey=sharey)
     for axis, (one, database) in zip(axes, cells, strict=True):
         draw_sweep(results, axis, one, at(scores, database=database), at(summary, database=database), "srcc")
     for axis, database in zip(axes, databases, strict=False):
@@ -79,21 +78,20 @@ def sweep_table(results: Results, found: list[Ablation], databases: list[str], s
             medians = triples(at(summary, database=database, method=name), "median")
             effect = at(paired, question=one.title, method=name, against=one.base, database=database)
             apart = effect[["mean", "low", "high"]].iloc[0] if len(effect) else (np.nan, np.nan, np.nan)
-            difference = signed(*apart)
             rows += [(one.key, text, name, database, shots, *three, *apart) for three in medians]
             score = with_interval(*medians[0]) if medians else "–"
             head = one.title, text if database == databases[0] else "", title(database)
-            shown.append((*head, score, "default" if name == one.base else difference))
+            shown.append((*head, score, "default" if name == one.base else signed(*apart)))
             keys.append(RunKey(results.params.protocol, database, name, shots))
     columns = ["setting", "value", "method", "database", "shots", "median", "median_low", "median_high"]
     columns += ["difference", "difference_low", "difference_high"]
     frame = pd.DataFrame(shown, columns=["Setting", "Value", "Database", "SRCC", "Difference"])
     frame["Setting"] = merged(frame["Setting"])
-    text = join(
+    text = (
         "Median over splits with its interval, and the mean paired difference to the default value (exploratory; its interval "
-        "covers other images).",
-        missing_runs(results, keys),
+        "covers other images)."
     )
+    text = join(text, missing_runs(results, keys))
     if not found:
         text = "No ablation of params.yaml changes a single setting; declare one under ablations."
     return Table(pd.DataFrame(rows, columns=columns), frame, f"One setting at a time, {shots} labels", text)

@@ -59,10 +59,7 @@ def summary_table(table: pd.DataFrame, settings: Evaluate) -> pd.DataFrame:
 
 
 def collect(params: Params, results: Path) -> None:
-    """Write the tables of all records below ``results/runs``.
-
-    Raises UserError if the disk is full or the folder cannot be written.
-    """
+    """Write the tables of all records below ``results/runs``."""
     records, left_out = read_records(params, results)
     targets = dict.fromkeys(record.run.key.target for record in records)
     known = {d: found for d in targets if (found := prepared(results.parent, d))}
@@ -73,8 +70,8 @@ def collect(params: Params, results: Path) -> None:
         write_text(results / name, one.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
     write_json(results / "metrics.json", _metrics(params, summary, differences))
     runs = [record.run for record in records if params.methods[record.run.method].computed]
-    taken = [{"seconds": round(sum(run.seconds), 1)} | {name: getattr(run, name) for name in COST} for run in runs]
-    write_json(results / "cost.json", [run.key._asdict() | cost for run, cost in zip(runs, taken, strict=True)])
+    cost = [run.model_dump(include={*CELL, *COST}) | {"seconds": round(sum(run.seconds), 1)} for run in runs]
+    write_json(results / "cost.json", cost)
     for row in left_out.itertuples():
         print(f"left out: results/runs/{row.record}: {row.reason}")
 
@@ -94,9 +91,8 @@ def distortion_table(records: list[Record], known: dict[str, Dataset]) -> pd.Dat
             groups = [(kind, "", g) for kind, g in part.groupby("distortion")]
             groups += [("", level, g) for level, g in part.dropna(subset="level").groupby("level")]
             for kind, level, group in groups:
-                of = {"split": split, "distortion": kind, "level": level, "images": len(group)}
-                value, status = srcc(group["quality"], group["score"])
-                rows.append(record.run.key._asdict() | of | {"srcc": value, "status": status})
+                correlation = srcc(group["quality"], group["score"])
+                rows.append((*record.run.key, split, kind, level, len(group), *correlation))
     return pd.DataFrame(rows, columns=COLUMNS["distortions.csv"])
 
 
@@ -107,9 +103,8 @@ def _metrics(params: Params, summary: pd.DataFrame, pairs: pd.DataFrame) -> dict
     null where there is none.
     """
     asked = {pair.method for pair in params.evaluate.pairs} or set(params.methods)
-    rows = summary[(summary["metric"] == "srcc") & (summary["protocol"] == params.protocol)]
-    rows = rows[rows["method"].isin(asked)]
-    found = {f"{r.protocol} {r.database} {r.method} {r.shots}": r.median for r in rows.itertuples()}
+    rows = summary[(summary["metric"] == "srcc") & (summary["protocol"] == params.protocol)].itertuples()
+    found = {f"{r.protocol} {r.database} {r.method} {r.shots}": r.median for r in rows if r.method in asked}
     primary = pairs[pairs["role"] == "primary"]
     found |= {f"{r.protocol} {r.method} - {r.against}": r.mean for r in primary.itertuples()}
     return {name: round(value, 4) if np.isfinite(value) else None for name, value in found.items()}

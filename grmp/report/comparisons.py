@@ -17,7 +17,7 @@ from grmp.params import ACROSS, Pair, RunKey
 from grmp.report.pairs import ALL, CELL, DIFFERENCE, Differences, incomparable
 from grmp.report.plotting import COLUMN, GREY, all_styles, draw_splits, panels, styled
 from grmp.report.results import Results, at, title
-from grmp.report.table import Table, amount, join, merged, p_value, side, signed, span
+from grmp.report.table import Table, amount, join, merged, number, p_value, side, signed
 
 QUESTION = ["question", "method", "against"]
 COLUMNS = [*QUESTION, "database", "shots", *DIFFERENCE, "status"]
@@ -75,9 +75,7 @@ def forest(results: Results, table: pd.DataFrame, shared: bool = False) -> Figur
     parts = [part for _, part in table.groupby(QUESTION, sort=False)]
     if shared:
         figure = Figure((COLUMN * 1.4, 0.17 * (len(table) + len(parts)) + 0.5), layout="constrained")
-        axis = figure.subplots()
-        _panel(axis, results, table, headings=len(parts) > 1)
-        axis.set_xlabel("difference of SRCC")
+        _panel(figure.subplots(subplot_kw={"xlabel": "difference of SRCC"}), results, table, headings=len(parts) > 1)
         return figure
     figure, axes = panels(len(parts), 0.19 * max(map(len, parts)) + 0.75, 2)
     for axis, part in zip(axes, parts, strict=True):
@@ -90,8 +88,9 @@ def forest(results: Results, table: pd.DataFrame, shared: bool = False) -> Figur
 
 def _panel(axis: Axes, results: Results, table: pd.DataFrame, headings: bool) -> None:
     """One axis; with ``headings``, the question is above its rows."""
-    ends = {"median": table["mean"], "median_low": table["low"], "median_high": table["high"]}
-    table = table.assign(row=range(len(table)), **ends)
+    table = table.assign(
+        row=range(len(table)), median=table["mean"], median_low=table["low"], median_high=table["high"]
+    )
     styles, ticks = all_styles(results.params), dict[Any, str]()
     scores = results.scores.pivot(index="split", columns=["database", "shots", "method"], values="srcc")
     for question, part in table.groupby(QUESTION, sort=False):
@@ -110,20 +109,20 @@ def _panel(axis: Axes, results: Results, table: pd.DataFrame, headings: bool) ->
     low, high = axis.get_xlim()
     axis.set_xlim(min(low, -1.5 * MARGIN), max(high, 1.5 * MARGIN))
     axis.locator_params(axis="x", nbins=5)
-    axis.set_xlabel("")
 
 
 def effect_columns(results: Results, data: pd.DataFrame) -> pd.DataFrame:
     """The columns that all tables of differences share."""
     names = [f"{results.label(a)} − {results.label(b)}" for a, b in zip(data["method"], data["against"], strict=True)]
     won = zip(data["won"], data["scored"], strict=True)
+    spans = zip(data["mean_low"], data["mean_high"], strict=True)
     shown: dict[str, Sequence[str]] = {"Question": merged(data["question"])} if "question" in data else {}
     shown |= {
         "Difference": merged(names),
         "Database": [title(d) for d in data["database"]],
         "Labels": [amount(k) for k in data["shots"]],
         "Mean": [signed(*v) for v in zip(data["mean"], data["low"], data["high"], strict=True)],
-        "Over splits": [span(*v) for v in zip(data["mean_low"], data["mean_high"], strict=True)],
+        "Over splits": ["–" if pd.isna(low) else f"[{number(low, 4)}, {number(high, 4)}]" for low, high in spans],
         "Won": ["–" if pd.isna(w) else f"{w:.0f} of {n:.0f}" for w, n in won],
         "p": [p_value(p) for p in data["p"]],
         "Interval": [side(*v) for v in zip(data["low"], data["high"], data["status"], strict=True)],
@@ -133,7 +132,7 @@ def effect_columns(results: Results, data: pd.DataFrame) -> pd.DataFrame:
 
 def effect_table(results: Results, table: pd.DataFrame, pairs: Sequence[Pair], caption: str) -> Table:
     """``effects`` as a table, with what was not run in its note."""
-    missing = [pair for pair in pairs if pair.question not in set(table["question"])]
+    missing = (pair for pair in pairs if pair.question not in set(table["question"]))
     absent = [f"{p.question} needs {results.label(p.method)} and {results.label(p.against)}" for p in missing]
     text = f"Exploratory: p is not corrected for multiple comparisons. {OTHER_IMAGES_NOTE}"
     return Table(table, effect_columns(results, table), caption, join(text, not_run(absent)))
@@ -150,7 +149,6 @@ def answer_table(results: Results, kind: str = "few_shot") -> Table | None:
         shown["Role"] = data["role"]
     methods = results.params.run.grids()[kind].methods
     asked = [p for p in results.params.evaluate.pairs if kind == "few_shot" or {p.method, p.against} <= {*methods}]
-    missing = [pair for pair in asked if at(data, **pair.model_dump()).empty]
     text = (
         "The primary endpoint of a question is the mean difference of SRCC over all databases and numbers of labels under the "
         "first protocol. Holm's correction covers the primary endpoints; everything else is exploratory."
@@ -159,7 +157,7 @@ def answer_table(results: Results, kind: str = "few_shot") -> Table | None:
     )
     selects = "Fine-tuned methods choose their epoch on the test split under this protocol; others cannot"
     read = selects if results.params.adapt.select == "test" else ""
-    absent = [f"{pair.question} needs {pair.method} and {pair.against}" for pair in missing]
+    absent = [f"{p.question} needs {p.method} and {p.against}" for p in asked if at(data, **p.model_dump()).empty]
     return Table(data, shown, "Paired differences of SRCC", join(text, read, OTHER_IMAGES_NOTE, not_run(absent)))
 
 

@@ -33,8 +33,7 @@ def summary(results: Results) -> Table | None:
         return None
     found, rows = measures(table), []
     for strategy in STRATEGIES:
-        for name in MEASURES:
-            values = found.loc[found["strategy"] == strategy, name]
+        for name, values in found.loc[found["strategy"] == strategy, list(MEASURES)].items():
             one = interval(values, evaluate.level, evaluate.resamples, evaluate.seed)
             partly = f" ({one['scored']} of {one['splits']} splits)" if one["scored"] < one["splits"] else ""
             three = one["median"], one["median_low"], one["median_high"]

@@ -15,9 +15,9 @@ def matrix(results: Results, shots: int | str) -> Table | None:
     The diagonal holds within-database runs with the same number of labels, tested on 20 % of the images instead of all.
     """
     grid = results.params.run.cross
-    ends = list(dict.fromkeys(end for pair in grid.databases for end in pair.split(ACROSS)))
     if not grid.databases or not grid.methods:
         return None
+    ends = dict.fromkeys(end for pair in grid.databases for end in pair.split(ACROSS))
     summary = at(results.summary, metric="srcc", shots=shots)
     shown, data = [], []
     for method in grid.methods:
@@ -25,10 +25,9 @@ def matrix(results: Results, shots: int | str) -> Table | None:
             row = {"Method": results.label(method), "Trained on": title(source)}
             for target in ends:
                 database = target if source == target else f"{source}{ACROSS}{target}"
-                row[f"tested on {title(target)}"] = "–"
-                for three in triples(at(summary, database=database, method=method), "median"):
-                    row[f"tested on {title(target)}"] = with_interval(*three)
-                    data.append((database, method, shots, "srcc", *three))
+                medians = triples(at(summary, database=database, method=method), "median")
+                row[f"tested on {title(target)}"] = with_interval(*medians[0]) if medians else "–"
+                data += [(database, method, shots, "srcc", *three) for three in medians]
             shown.append(row)
     frame = pd.DataFrame(shown)
     frame["Method"] = merged(frame["Method"])
@@ -38,10 +37,8 @@ def matrix(results: Results, shots: int | str) -> Table | None:
         "database are tested; on the diagonal, the test images only. –: not run or not in the grid."
     )
     columns = ["database", "method", "shots", "metric", "median", "median_low", "median_high"]
-    table = pd.DataFrame(data, columns=columns)
-    return Table(
-        table, frame, f"SRCC across databases, {amount(shots)} labels", join(text, missing_runs(results, wanted))
-    )
+    caption, table = f"SRCC across databases, {amount(shots)} labels", pd.DataFrame(data, columns=columns)
+    return Table(table, frame, caption, join(text, missing_runs(results, wanted)))
 
 
 @styled

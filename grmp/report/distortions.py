@@ -93,8 +93,8 @@ def distortion_table(results: Results, methods: list[str], shots: int | str, pai
         shown["Difference"] = [("+" if v > 0 else "") + number(v) for v in data["difference"]]
         text += (
             f" Difference: {results.label(pair[0])} − {results.label(pair[1])}, mean of the paired differences over "
+            "splits, which may differ in sign from that of the medians; exploratory, without an interval."
         )
-        text += "splits, which may differ in sign from that of the medians; exploratory, without an interval."
     if data.empty:
         text = "–: not run; add a database with distortion types to a grid and run `dvc repro`."
     return Table(data, shown, f"SRCC by distortion type, {shots} labels", text)

@@ -1,5 +1,6 @@
 """The gradient rule: its strength, its variants, and the angle between the two gradients. Notebook ``gradient``."""
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -33,9 +34,8 @@ def ablation_of(params: Params, full: str, key: str) -> Ablation:
 def variants(params: Params, full: str) -> list[Pair]:
     """Each rule against none, from the same initial prompts."""
     points = ablation_of(params, full, "rule").points
-    names = {n: RULES.get(rule, (rule, ""))[0] for rule, n in points}
-    asked = {n: f"{name}, λ = {getattr(params.methods[n], 'strength', 0.0):g}" for n, name in names.items()}
     none = [name for rule, name in points if rule == "none"]
+    asked = {n: f"{RULES.get(r, (r, ''))[0]}, λ = {getattr(params.methods[n], 'strength', 0.0):g}" for r, n in points}
     return [Pair(method=n, against=b, question=question) for b in none for n, question in asked.items() if n != b]
 
 
@@ -61,16 +61,14 @@ def strength(results: Results, full: str, databases: list[str], shots: int | str
 
 
 def last_losses(results: Results, databases: Sequence[str], names: Sequence[str], shots: int | str) -> pd.DataFrame:
-    """Losses and angle of the last epoch of every split: ``database, method, shots, split`` and the history's columns."""
+    """Losses and angle of the last epoch of every split: ``database, method`` and the columns of a history."""
     found = []
-    for database in databases:
-        for name in names:
-            one = results.record(database, name, shots)
-            if one is not None and len(one.history):
-                last = one.history.sort_values("epoch", kind="stable").groupby("split", as_index=False).last()
-                found.append(last.assign(database=database, method=name, shots=str(shots)))
-    columns = ["database", "method", "shots", "split", "epoch", *LOSSES]
-    return pd.concat(found)[columns] if found else pd.DataFrame(columns=columns)
+    for database, name in itertools.product(databases, names):
+        one = results.record(database, name, shots)
+        if one is not None and len(one.history):
+            last = one.history.sort_values("epoch", kind="stable").groupby("split", as_index=False).last()
+            found.append(last.assign(database=database, method=name))
+    return pd.concat(found) if found else pd.DataFrame(columns=["database", "method", "split", *LOSSES])
 
 
 @styled
@@ -79,7 +77,7 @@ def angles(results: Results, methods: Sequence[str], databases: Sequence[str], s
 
     Lines are running means over ``WINDOW`` epochs, since the angle varies with the batch; the thick line is their mean.
     """
-    cells = [(d, m) for d in databases for m in methods]
+    cells = list(itertools.product(databases, methods))
     records = {cell: results.record(*cell, shots) for cell in cells}
     found = {cell: one.history.dropna(subset="angle_deg") for cell, one in records.items() if one is not None}
     if not any(len(history) for history in found.values()):
@@ -107,13 +105,12 @@ def rule_table(results: Results, full: str, databases: list[str], shots: int | s
     """Each rule: what it does, the score, and the losses and the angle in the last epoch, per database."""
     points = ablation_of(results.params, full, "rule").points
     names = [name for _, name in points]
-    summary = at(results.summary, shots=shots, metric="srcc")
-    ends = last_losses(results, databases, names, shots)
+    summary, ends = at(results.summary, shots=shots, metric="srcc"), last_losses(results, databases, names, shots)
     rows, shown = [], []
     for rule, name in points:
         strength = getattr(results.params.methods[name], "strength", 0.0)
-        title_of_rule, effect = RULES.get(rule, (rule, ""))
-        head = title_of_rule, f"{strength:g}", effect
+        in_words, effect = RULES.get(rule, (rule, ""))
+        head = in_words, f"{strength:g}", effect
         for database in databases:
             medians = triples(at(summary, database=database, method=name), "median")
             end = at(ends, database=database, method=name)[LOSSES].median()
@@ -121,10 +118,9 @@ def rule_table(results: Results, full: str, databases: list[str], shots: int | s
             score = with_interval(*medians[0]) if medians else "–"
             shown.append((*head, title(database), score, *map(number, end, (3, 3, 1))))
             head = "", "", ""  # said once
-    columns = ["rule", "strength", "method", "database", "shots", "median", "median_low", "median_high"]
-    data = pd.DataFrame(rows, columns=[*columns, *LOSSES])
+    columns = ["rule", "strength", "method", "database", "shots", "median", "median_low", "median_high", *LOSSES]
     heads = ["Rule", "λ", "Effect on the step", "Database", "SRCC", "Task loss", "Semantic loss", "Angle"]
-    frame = pd.DataFrame(shown, columns=heads)
     text = "Medians over splits; losses and angle (degrees) are those of the last epoch in which they were recorded."
     keys = [RunKey(results.params.protocol, database, name, shots) for name in names for database in databases]
+    data, frame = pd.DataFrame(rows, columns=columns), pd.DataFrame(shown, columns=heads)
     return Table(data, frame, f"Gradient rules, {shots} labels", join(text, missing_runs(results, keys)))

@@ -35,14 +35,10 @@ SECONDS = 600  # per cell
 def execute(name: str, params_file: Path, overrides: Sequence[str] = ()) -> None:
     """Execute ``notebooks/<name>.py`` in the folder of ``params_file``.
 
-    Writes results/notebooks/<name>.ipynb, results/tables/<name> and results/figures/<name>; with ``overrides`` everything
-    goes to results/by_hand/<name> instead. What an earlier call wrote is deleted first. Raises UserError for an unknown
-    notebook, parameter or method, a value of the wrong type, or a notebook that fails.
-
-    Parameters
-    ----------
-    overrides
-        ``parameter=value``, the value in YAML: ``shots=[50,100]``.
+    Writes results/notebooks/<name>.ipynb, results/tables/<name> and results/figures/<name>; with ``overrides`` (such as
+    ``shots=[50,100]``, the value in YAML) everything goes to results/by_hand/<name> instead. What an earlier call wrote is
+    deleted first. Raises UserError for an unknown notebook, parameter or method, a value of the wrong type, or a notebook
+    that fails.
     """
     params = settings.load(params_file)
     root = params_file.resolve().parent

@@ -50,11 +50,11 @@ class NotebookPage:
         self.name = name
         self.results = Results.open(pipeline_folder(root), protocol)
         self.line = provenance(self.results, name)
-        by_hand = self.results.root / BY_HAND / name
-        folders = {kind: by_hand / kind for kind in ("figures", "tables")}
-        if os.environ.get(FOR_SITE) == name:
-            folders = {kind: self.results.root / "results" / kind / name for kind in folders}
-        self.figures, self.tables = folders.values()
+        for_site = os.environ.get(FOR_SITE) == name
+        places = (
+            f"results/{kind}/{name}" if for_site else f"{BY_HAND}/{name}/{kind}" for kind in ("figures", "tables")
+        )
+        self.figures, self.tables = (self.results.root / place for place in places)
 
     def figure(self, name: str, figure: Figure | None, caption: str, alt: str, stage: str = "") -> None:
         """Save and show a figure; for None, show that ``dvc repro <stage>`` was not run, or without a stage that none makes it.
@@ -89,9 +89,8 @@ class NotebookPage:
         how = f" Run <code>{html.escape(command)}</code>." if command else ""
         text = f'<p class="hole"><b>{head}:</b> {html.escape(what)}{how}</p>'
         note = {"kind": "hole", "name": name, "caption": what, "command": command} | self._sources()
-        display(
-            {"text/html": text, "text/plain": f"{head}: {what} {command}".strip()}, raw=True, metadata={"grmp": note}
-        )
+        plain = f"{head}: {what} {command}".strip()
+        display({"text/html": text, "text/plain": plain}, raw=True, metadata={"grmp": note})
 
     def _sources(self, data: pd.DataFrame | None = None) -> dict[str, Any]:
         """The provenance line, the files read since the last output, and the run records.

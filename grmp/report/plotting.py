@@ -90,32 +90,20 @@ def draw_splits(
 ) -> None:
     """Every split a dot, next to a marker with its interval: one group per position, one marker per method within it.
 
-    Every other group of several methods is shaded. Rows of other methods and positions are ignored.
-
-    Parameters
-    ----------
-    scores
-        Columns ``by``, ``method`` and ``value``, one row per split.
-    middles
-        Columns ``by, method, median, median_low, median_high``, as in summary.csv.
-    positions
-        Values of ``by`` in the order of the axis.
-    styles
-        Plot keywords of each method, in their order within a group.
-    filled
-        The only position with a filled marker [default: all as the style says].
-    horizontal
-        Positions from top to bottom instead of from left to right.
+    ``scores`` has the columns ``by``, ``method`` and ``value``, one row per split; ``middles`` has ``by, method, median,
+    median_low, median_high``. ``positions`` are values of ``by`` in the order of the axis, from top to bottom if
+    ``horizontal``; ``styles`` are plot keywords of each method, in their order within a group. Other rows are ignored.
+    ``filled`` is the only position with a filled marker [default: all as the style says].
     """
-    names, places, step = list(styles), {position: i for i, position in enumerate(positions)}, 0.8 / len(styles)
+    places, step = {position: i for i, position in enumerate(positions)}, 0.8 / len(styles)
     scores = scores[scores["method"].isin(styles) & scores[by].isin(positions)].dropna(subset=value)
     middles = middles[middles["method"].isin(styles) & middles[by].isin(positions)]
     # an interval that is much wider than the splits are spread ends in an arrow, so that it does not hide the others
     known = np.concatenate([scores[value], middles["median"].dropna()])
     reach = 0.5 * np.ptp(known) if horizontal and len(scores) else np.inf
     least, most = (known.min() - reach, known.max() + reach) if len(known) else (-np.inf, np.inf)
-    for name, style in styles.items():
-        shift = (names.index(name) - (len(names) - 1) / 2) * step
+    for place, (name, style) in enumerate(styles.items()):
+        shift = (place - (len(styles) - 1) / 2) * step
         colour, label = style["color"], style.get("label")
         dots, markers = scores[scores["method"] == name], middles[middles["method"] == name]
         at = dots[by].map(places) + shift + 0.3 * step
@@ -134,9 +122,9 @@ def draw_splits(
             label = None
     limits, ticks = (-0.5, len(positions) - 0.5), range(len(positions))
     if horizontal:
-        axis.set(ylim=limits[::-1], yticks=ticks, ylabel="")
+        axis.set(ylim=limits[::-1], yticks=ticks)
     else:
-        axis.set(xlim=limits, xticks=ticks, xlabel="")
+        axis.set(xlim=limits, xticks=ticks)
         for i in ticks[::2] if len(styles) > 1 else ():
             axis.axvspan(i - 0.5, i + 0.5, color="#F2F2F2", linewidth=0, zorder=0)
     axis.grid(axis="y" if horizontal else "x", visible=False)

@@ -1,7 +1,7 @@
 """Read-only access to the results of a pipeline folder. ``Results.file`` notes every file that is read, for provenance."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,24 +33,14 @@ ORDERS = {0: "Reptile", 1: "First-order MAML", 2: "MAML"}
 SIMULATED = "simulated rating"
 
 
-def _under_protocol(name: str) -> Any:
-    """The property ``name``: the rows of <name>.csv under the protocol of the results."""
-
-    def rows(results: "Results") -> pd.DataFrame:
-        table = results.table(f"{name}.csv")
-        return table[table["protocol"] == results.params.protocol].reset_index(drop=True)
-
-    return property(rows, doc=f"{name}.csv, rows of this protocol.")
-
-
 @dataclass(frozen=True)
 class Results:
     """The results in the folder of a params.yaml, under one protocol. What does not exist is None or an empty table."""
 
     root: Path
     params: Params
-    files_read: set[str] = field(default_factory=set, compare=False)  # relative to ``root``
-    _tables: dict[str, pd.DataFrame] = field(default_factory=dict, compare=False, repr=False)
+    files_read: set[str] = field(default_factory=set)  # relative to ``root``
+    _tables: dict[str, pd.DataFrame] = field(default_factory=dict)
 
     @classmethod
     def open(cls, root: str | Path = ".", protocol: str = "") -> "Results":
@@ -60,7 +50,7 @@ class Results:
 
     def under(self, protocol: str) -> "Results":
         """The same folder under another protocol."""
-        return Results(self.root, self.params.under(protocol), self.files_read, self._tables)
+        return replace(self, params=self.params.under(protocol))
 
     @property
     def grid(self) -> Grid:
@@ -72,8 +62,6 @@ class Results:
         self.files_read.add(place.removesuffix("/info.json"))  # a database counts as one file
         return self.root / place
 
-    # ------------------------------------------------------------------------------------------- tables of `grmp collect`
-
     def table(self, name: str) -> pd.DataFrame:
         """A table of the stage ``collect`` for all protocols, empty if it was not run. ``shots`` holds 50 or "20pct"."""
         path = self.file(f"results/{name}")
@@ -81,17 +69,19 @@ class Results:
             self._tables[name] = read_table(path) if path.is_file() else pd.DataFrame(columns=COLUMNS[name])
         return self._tables[name]
 
-    scores = _under_protocol("scores")
-    summary = _under_protocol("summary")
-    pairs = _under_protocol("pairs")
-    distortions = _under_protocol("distortions")
+    def _rows(self, name: str) -> pd.DataFrame:
+        """Those of a table under this protocol."""
+        return at(self.table(name), protocol=self.params.protocol).reset_index(drop=True)
+
+    scores = property(lambda self: self._rows("scores.csv"), doc="scores.csv, rows of this protocol.")
+    summary = property(lambda self: self._rows("summary.csv"), doc="summary.csv, rows of this protocol.")
+    pairs = property(lambda self: self._rows("pairs.csv"), doc="pairs.csv, rows of this protocol.")
+    distortions = property(lambda self: self._rows("distortions.csv"), doc="distortions.csv, rows of this protocol.")
 
     @property
     def cost(self) -> pd.DataFrame:
         """cost.json: time, memory and device of every run."""
         return pd.DataFrame(self.json("results/cost.json") or [], columns=[*RunKey._fields, "seconds", *COST])
-
-    # ------------------------------------------------------------------------------------------------ files of other stages
 
     def json(self, place: str) -> Any:
         """The content of a JSON file, or None."""
@@ -105,18 +95,14 @@ class Results:
         return pd.read_csv(path, dtype=dict.fromkeys(TEXTS, str)) if path.is_file() else pd.DataFrame()
 
     def attribution(self, database: str) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
-        """Scores and embeddings of every test image (empty if not run), and the arrays with the maps of some of them.
-
-        Raises UserError if the files are corrupt.
-        """
+        """Scores and embeddings of every test image (empty if not run), and the arrays with the maps of some of them."""
         table = self.csv(f"results/attribution/{database}.csv")
         path = self.file(f"results/attribution/{database}.npz")
         if table.empty or not path.is_file():
             return pd.DataFrame(), {}
-        with reading(path, f"regenerate it with: dvc repro -f attribution@{database}"):
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                arrays = {n: stored[n] for n in ("models", "images", "pixels", "relevance", "gap", "explained")}
-            table[["quality", *(f"{c}_{m}" for m in arrays["models"] for c in ("x", "y", "score"))]]
+        remedy = f"regenerate it with: dvc repro -f attribution@{database}"
+        with reading(path, remedy), path.open("rb") as file, np.load(file) as stored:
+            arrays = dict(stored)
         return table, arrays
 
     def dataset(self, name: str) -> Dataset | None:
@@ -126,13 +112,11 @@ class Results:
 
     def record(self, database: str, method: str, shots: int | str) -> Record | None:
         """The record of one run under this protocol; None if it is missing or corrupt."""
-        folder = RunKey(self.params.protocol, database, method, shots).folder(Path())
+        place = RunKey(self.params.protocol, database, method, shots).folder(Path()) / "run.json"
         try:
-            return read_record(self.file(f"{folder.as_posix()}/run.json").parent)
+            return read_record(self.file(place.as_posix()).parent)
         except CorruptRecord:
             return None
-
-    # -------------------------------------------------------------------------------------------------------------- names
 
     def label(self, method: str) -> str:
         """A method's name in print."""
@@ -150,8 +134,6 @@ class Results:
         if info.get("kind") == "simulated":
             return SIMULATED
         return "MOS" if info.get("higher_better", True) else "reversed DMOS" if scaled else "DMOS"
-
-    # --------------------------------------------------------------------------------------------------------------- runs
 
     def run_keys(self, shots: Sequence[int | str], kind: str = "few_shot") -> list[RunKey]:
         """The runs of a grid under this protocol, for these numbers of labels."""

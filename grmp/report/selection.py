@@ -36,9 +36,8 @@ def both_ways(results: Results, one: str, other: str) -> pd.DataFrame:
     settings, both, rows = results.params.evaluate, [results.under(p) for p in (one, other)], []
     sides = [{k: g["srcc"].to_numpy(float) for k, g in each.scores.groupby(CELL)} for each in both]
     middles = [at(each.summary, metric="srcc").set_index(CELL) for each in both]
-    for cell in (key[1:] for key in results.params.run.run_keys() if key.protocol == one):
-        if cell not in sides[0] or cell not in sides[1]:
-            continue
+    cells = (key[1:] for key in results.params.run.run_keys() if key.protocol == one)
+    for cell in (cell for cell in cells if cell in sides[0] and cell in sides[1]):
         row = dict(zip(CELL, cell, strict=True))
         for name, middle in zip((one, other), middles, strict=True):
             row |= {f"{name}{end}": middle.loc[cell, f"median{end}"] for end in ("", "_low", "_high")}
@@ -68,9 +67,8 @@ def protocol_table(results: Results, one: str, other: str) -> Table | None:
         "different images (departure 14). The difference is therefore one of medians, and its interval is unpaired. It "
         "includes all departures, not only the selection of the epoch."
     )
-    caption = f"SRCC under the {one} and the {other} protocol"
-    missing = missing_runs(results, [key for key in wanted if key in keys])
-    return Table(data, shown, caption, join(text, SPLITS_NOTE, missing))
+    note = join(text, SPLITS_NOTE, missing_runs(results, [key for key in wanted if key in keys]))
+    return Table(data, shown, f"SRCC under the {one} and the {other} protocol", note)
 
 
 @styled
@@ -113,6 +111,5 @@ def reading_table(results: Results) -> Table | None:
     data = effects(results, asked).drop(columns="question")
     if data.empty:
         return None
-    text = "Exploratory. Paired differences of SRCC on the same splits"
-    caption = "Gain from selecting the epoch on the test split"
-    return Table(data, effect_columns(results, data), caption, join(text, OTHER_IMAGES_NOTE))
+    note = join("Exploratory. Paired differences of SRCC on the same splits", OTHER_IMAGES_NOTE)
+    return Table(data, effect_columns(results, data), "Gain from selecting the epoch on the test split", note)

@@ -48,8 +48,7 @@ def build(params: Params, results: Path, packages: Sequence[str] = PACKAGES) -> 
         write_text(pages / "api.md", _toctree("API reference", [f"api/{package}" for package in packages]))
         for package in packages:
             write_text(pages / f"api/{package}.md", reference_page(package))
-        command = [sys.executable, "-m", "sphinx", "-q", "-c", str(code / "docs"), "-d", f"{scratch}/doctrees"]
-        command += [str(pages), str(out)]
+        command = [sys.executable, "-m", "sphinx", "-q", "-c", code / "docs", "-d", f"{scratch}/doctrees", pages, out]
         environment = os.environ | {"PYTHONHASHSEED": "0"}
         run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if run.returncode:
@@ -64,9 +63,8 @@ def landing_page(params: Params, results: Path) -> str:
     """What was done, on what, and what came out; every number is read from ``results``."""
     grid, keys = _main_grid(params), params.run.run_keys()
     done = {key for key in keys if (key.folder(results.parent) / "run.json").is_file()}
-    asked = done | {
-        key for key in keys if params.methods[key.method].computed
-    }  # of others' methods, what they have scored
+    # of others' methods, what they have scored
+    asked = done | {key for key in keys if params.methods[key.method].computed}
     read = Results(results.parent, params)
     ends = dict.fromkeys(end for name in grid.databases for end in name.split(ACROSS))
     simulated = [name for name in ends if read.rating(name) == SIMULATED]
@@ -84,9 +82,8 @@ def landing_page(params: Params, results: Path) -> str:
         words = "SRCC against the number of labelled images: one panel per database, one line per method"
         caption = "Median SRCC over splits with its bootstrap interval; every dot is one split."
         image = f'<img src="../figures/few_shot/curves_srcc.svg" alt="{words}">'
-        parts.append(
-            f'<figure><a href="notebooks/few_shot.html">{image}</a><figcaption>{caption}</figcaption></figure>'
-        )
+        link = f'<a href="notebooks/few_shot.html">{image}</a>'
+        parts.append(f"<figure>{link}<figcaption>{caption}</figcaption></figure>")
     parts.append(_main_numbers(read))
     claims = results / "tables/summary/claims.csv"
     verdicts = pd.read_csv(claims).groupby("claim", sort=False)["verdict"] if claims.is_file() else ()
@@ -115,13 +112,8 @@ def _main_numbers(results: Results) -> str:
         found = at(pairs, method=pair.method, against=pair.against)[["database", "mean", "low", "high"]]
         rows[f"{results.label(pair.method)} minus {results.label(pair.against)}"] = found
     cells = {name: {d: with_interval(*v) for d, *v in part.itertuples(index=False)} for name, part in rows.items()}
-    shown = (
-        pd.DataFrame(cells, grid.databases)
-        .T.rename(columns=title)
-        .fillna("not run")
-        .rename_axis(f"{grid.shots[-1]} labels")
-        .reset_index()
-    )
+    shown = pd.DataFrame(cells, grid.databases).T.rename(columns=title).fillna("not run")
+    shown = shown.rename_axis(f"{grid.shots[-1]} labels").reset_index()
     level = f"{100 * results.params.evaluate.level:g} % interval"
     note = f"Brackets: {level}, of a median over splits, of a difference over splits and images."
     return f"{shown.to_markdown(index=False)}\n\nDifferences are paired by split. {note}"
@@ -139,9 +131,7 @@ def render_notebook(results: Path, name: str) -> str:
         return json.dumps(notebook)
 
 
-def _output(
-    results: Path, notebook: str, output: dict[str, Any], settings: list[dict[str, str]]
-) -> list[dict[str, Any]]:
+def _output(results: Path, notebook: str, output: dict[str, Any], settings: list[dict[str, str]]) -> list[Any]:
     """A figure or table with its files and provenance; the caption that follows it in Jupyter is left out."""
     note = output.get("metadata", {}).get("grmp")
     if note is None:

@@ -95,9 +95,7 @@ def unlike(results: Results, database: str) -> str:
     differs = {
         "another backbone": not same,
         "simulated ratings": SIMULATED in map(results.rating, names),
-        "part of the images": any(
-            info.get("left_out") if info else results.params.data.allow_missing for info in prepared
-        ),
+        "part of the images": any(p.get("left_out") if p else results.params.data.allow_missing for p in prepared),
         f"{splits} splits instead of {SPLITS}": splits < SPLITS,
     }
     return ", ".join(what for what, true in differs.items() if true)
@@ -119,9 +117,8 @@ def evidence(results: Results, claim: pd.Series) -> Evidence:
     theirs = published_scores(results, "full", claim["database"], ["100pct"])
     theirs = theirs[(theirs["metric"] == claim["metric"]) & (theirs["method"] != PAPER)].dropna(subset="value")
     one = part.iloc[0]
-    status = (
-        "ok" if one["scored"] == one["splits"] else f"{one['scored']:.0f} of {one['splits']:.0f} splits have a score"
-    )
+    partly = f"{one['scored']:.0f} of {one['splits']:.0f} splits have a score"
+    status = "ok" if one["scored"] == one["splits"] else partly
     return Evidence(*triples(part, "median")[0], status=status, others=tuple(theirs["value"]))
 
 
@@ -141,10 +138,12 @@ def verdicts(results: Results) -> pd.DataFrame:
             if verdict == "not run":
                 needed = results.missing(key for key in keys if key.protocol == protocol)
                 more = f" and {len(needed) - 1} more" if len(needed) > 1 else ""
-                asked = (
-                    "no split has a score" if claim["kind"] != "better" else "asked by no question of evaluate.pairs"
+                no_score = "no split has a score", "asked by no question of evaluate.pairs"
+                why = (
+                    no_score[claim["kind"] == "better"]
+                    if methods <= {key.method for key in keys}
+                    else "in no grid of params.yaml"
                 )
-                why = asked if methods <= {key.method for key in keys} else "in no grid of params.yaml"
                 why = f"`{needed[0].command}`{more}" if needed else why
             row = claim[["claim", "kind", "database", "method", "shots", "metric", "source"]].to_dict()
             row |= {"protocol": protocol, "claimed": value, "ours": found.ours, "low": found.low, "high": found.high}
@@ -158,9 +157,8 @@ def claim_table(results: Results) -> Table:
     data, ours = verdicts(results), []
     for row in data.itertuples():
         text = (signed if row.kind == "better" else with_interval)(row.ours, row.low, row.high)
-        ours.append(
-            text + (f"; above {row.beaten} of {row.others}" if row.kind == "most" and np.isfinite(row.ours) else "")
-        )
+        beaten = f"; above {row.beaten} of {row.others}" if row.kind == "most" and np.isfinite(row.ours) else ""
+        ours.append(text + beaten)
     shown = pd.DataFrame(
         {
             "Claim": merged(data["claim"]),

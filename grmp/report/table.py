@@ -58,16 +58,11 @@ class Table:
         note = f"The full table has intervals; its note: {self.note}" if self.note else ""
         return replace(self, shown=shown[kept].map(lambda text: INTERVAL.sub("", text)), note=note)
 
-    def csv(self) -> str:
-        """The numbers, with six decimals."""
-        return self.data.to_csv(index=False, float_format="%.6f", lineterminator="\n")
-
     def markdown(self) -> str:
         """A pipe table with its caption above and its note below."""
         cells = self.shown.astype(str).map(_markdown)
         body = cells.to_markdown(index=False, disable_numparse=True, colalign=self._align())
-        parts = (f"**{_markdown(self.caption)}**", body, _markdown(self.note))
-        return "\n\n".join(filter(None, parts)) + "\n"
+        return "\n\n".join(filter(None, [f"**{_markdown(self.caption)}**", body, _markdown(self.note)])) + "\n"
 
     def tex(self, label: str) -> str:
         """A LaTeX table that is no wider than a page with a text width of 490 pt (two columns) at 10 pt.
@@ -76,7 +71,7 @@ class Table:
         that does not suffice, columns of text share the remaining width (tabularx).
         """
         columns = [[str(name), *map(str, cells)] for name, cells in self.shown.items()]  # heads with their cells
-        wide = _width(columns) > _COLUMN
+        environment = "table*" if _width(columns) > _COLUMN else "table"
         if stacked := _width(columns) > _PAGE:
             columns = [[head, *map(_interval_below, cells)] for head, *cells in columns]
         kinds, tabular, width, size = [side[0] for side in self._align()], "tabular", "", "footnotesize"
@@ -90,10 +85,10 @@ class Table:
             for kind, (head, *cells) in zip(kinds, columns, strict=True)
         ]
         head, *body = (" & ".join(row) + r" \\" for row in zip(*texts, strict=True))
-        note = [r"\par\smallskip\begin{minipage}{\linewidth}\footnotesize " + _tex(self.note) + r"\end{minipage}"]
+        note = rf"\par\smallskip\begin{{minipage}}{{\linewidth}}\footnotesize {_tex(self.note)}\end{{minipage}}"
         parts = [
             r"% Requires \usepackage{booktabs,tabularx} and, for accented characters, UTF-8 input.",
-            rf"\begin{{{'table*' if wide else 'table'}}}",
+            rf"\begin{{{environment}}}",
             rf"\centering\{size}\setlength{{\tabcolsep}}{{{2.5 if stacked else 4}pt}}",
             rf"\caption{{{_tex(self.caption)}}}",
             rf"\label{{tab:{label}}}",
@@ -104,22 +99,20 @@ class Table:
             *body,
             r"\bottomrule",
             rf"\end{{{tabular}}}",
-            *(note if self.note else []),
-            rf"\end{{{'table*' if wide else 'table'}}}",
+            *([note] if self.note else []),
+            rf"\end{{{environment}}}",
         ]
         return "\n".join(parts) + "\n"
 
     def _align(self) -> list[str]:
         """Right for columns whose cells begin with a digit, blank ones aside."""
-        found = []
-        for _, column in self.shown.astype(str).items():
-            cells = [c for c in column if c not in {"", "–", "n.p."}]
-            found.append("right" if cells and all(re.match(r"[*+−<]*\d", c) for c in cells) else "left")
-        return found
+        columns = ([c for c in column if c not in {"", "–", "n.p."}] for _, column in self.shown.astype(str).items())
+        return ["right" if c and all(re.match(r"[*+−<]*\d", text) for text in c) else "left" for c in columns]
 
     def save(self, base: Path, label: str) -> None:
         """Write ``base``.csv, .md, .tex and, where there are intervals to drop, _short.tex."""
-        files = {".csv": self.csv(), ".md": self.markdown(), ".tex": self.tex(label)}
+        csv = self.data.to_csv(index=False, float_format="%.6f", lineterminator="\n")
+        files = {".csv": csv, ".md": self.markdown(), ".tex": self.tex(label)}
         if not (short := self.short()).shown.equals(self.shown.astype(str)):
             files["_short.tex"] = short.tex(f"{label}_short")
         for ending, text in files.items():
@@ -135,8 +128,8 @@ def _width(columns: Sequence[Sequence[str]]) -> float:
 
 def _wrapped(head: str, cells: Sequence[str]) -> str:
     """A column head in lines about as long as the cells below it."""
-    longest = max((len(line) for cell in cells for line in cell.split("\n")), default=0)
-    return "\n".join(textwrap.wrap(head, max(longest, 9), break_long_words=False)) or head
+    longest = max(len(line) for cell in [*cells, " " * 9] for line in cell.split("\n"))
+    return "\n".join(textwrap.wrap(head, longest, break_long_words=False)) or head
 
 
 def _interval_below(cell: str) -> str:
@@ -147,12 +140,10 @@ def _interval_below(cell: str) -> str:
 
 def _stack(text: str, column: str) -> str:
     """Lines on top of each other."""
-    if "\n" not in text:
-        return text
     if column == _TEXT:
         return text.replace("\n", r"\newline ")
     lines = text.replace("\n", r" \\ {}")  # {}: a bracket that follows is text, not an argument
-    return rf"\shortstack[{column}]{{{lines}}}"
+    return rf"\shortstack[{column}]{{{lines}}}" if "\n" in text else text
 
 
 def _markdown(text: str) -> str:
@@ -162,9 +153,6 @@ def _markdown(text: str) -> str:
 def _tex(text: str) -> str:
     escaped = "".join(_TEX.get(c, c) for c in text)
     return CODE.sub(r"\\texttt{\1}", BOLD.sub(r"\\textbf{\1}", escaped))
-
-
-# ------------------------------------------------------------------------------------------------------------ cells
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -180,11 +168,6 @@ def p_value(value: float) -> str:
 def with_interval(value: float, low: float, high: float, digits: int = 3) -> str:
     """``0.712 [0.655, 0.761]``."""
     return number(value, digits) + ("" if pd.isna(low) else f" [{number(low, digits)}, {number(high, digits)}]")
-
-
-def span(low: float, high: float) -> str:
-    """An interval alone."""
-    return "–" if pd.isna(low) else f"[{number(low, 4)}, {number(high, 4)}]"
 
 
 def signed(value: float, low: float, high: float) -> str:
@@ -203,19 +186,19 @@ def in_print(
 ) -> pd.DataFrame:
     """The columns ``heads`` of ``data`` as text under their heads; the first one is blank where it repeats.
 
-    Databases, methods and the like are named as in print. A number has three decimals, or ``digits`` of its column, and its
-    interval where ``data`` has columns for one (``median_low``, ``median_high``).
+    Databases, methods and the like are named as in print. A number has three decimals and its interval where ``data`` has
+    columns for one (``median_low``, ``median_high``), or ``digits`` of its column.
     """
     names: dict[str, Callable[[Any], str]] = {"database": title, "method": results.label, "shots": amount}
     names |= {"variant": results.variant_label, "distortion": kind_title}
     shown = pd.DataFrame(index=data.index)
     for column, head in heads.items():
-        places = (digits or {}).get(column, 3)
         if column in names:
             shown[head] = data[column].map(names[column])
         elif f"{column}_low" in data:
-            shown[head] = [with_interval(*three, places) for three in triples(data, column)]
+            shown[head] = [with_interval(*three) for three in triples(data, column)]
         else:
+            places = (digits or {}).get(column, 3)
             shown[head] = [str(v) if isinstance(v, str | int) else number(v, places) for v in data[column]]
     first = shown.columns[0]
     return shown.assign(**{first: merged(shown[first])})
@@ -234,9 +217,6 @@ def side(low: float, high: float, status: str = "ok") -> str:
     if pd.isna(low):
         return "too few splits or runs"
     return "above 0" if low > 0 else "below 0" if high < 0 else "includes 0"
-
-
-# ------------------------------------------------------------------------------------------------------------ notes
 
 
 def not_run(stages: Sequence[str]) -> str:

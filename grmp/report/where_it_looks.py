@@ -29,7 +29,7 @@ def maps(results: Results, database: str) -> Figure | None:
     table, arrays = results.attribution(database)
     if table.empty:
         return None
-    index, models = table.set_index("image"), [str(model) for model in arrays["models"]]
+    index, models = table.set_index("image"), arrays["models"].tolist()
     figure, grid = image_grid(1 + len(models), len(arrays["images"]), 0.4, 0.17)
     for column, name in enumerate(arrays["images"]):
         image = shrunk(arrays["pixels"][column])
@@ -57,8 +57,7 @@ def embeddings(results: Results, database: str) -> Figure | None:
     table, arrays = results.attribution(database)
     if table.empty:
         return None
-    models = [str(model) for model in arrays["models"]]
-    figure = Figure((PAGE, 4.7), layout="constrained")
+    figure, models = Figure((PAGE, 4.7), layout="constrained"), arrays["models"].tolist()
     grid = figure.subplots(2, len(models), squeeze=False)
     scenes = table["scene"].value_counts(sort=False).sort_index().sort_values(ascending=False, kind="stable")
     shown = scenes.index[:SCENES].tolist()
@@ -82,8 +81,7 @@ def embeddings(results: Results, database: str) -> Figure | None:
     grid[0, 0].set_ylabel("by rating")
     grid[1, 0].set_ylabel("by scene (zero-shot)")
     figure.colorbar(drawn, ax=grid[0].tolist(), label="quality in [0, 1]", aspect=12, pad=0.01)
-    handles, labels = grid[1, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    figure.legend(*grid[1, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
 
@@ -96,13 +94,13 @@ def model_table(results: Results, databases: list[str]) -> Table:
             absent.append(f"attribution@{database}")
             continue
         maps_, gaps = arrays["relevance"], arrays["gap"]
-        for i, model in enumerate(arrays["models"]):
+        for i, model in enumerate(arrays["models"].tolist()):
             srcc = table[f"score_{model}"].corr(table["quality"], "spearman")
             pairs = zip(maps_[i].reshape(len(arrays["images"]), -1), maps_[0], strict=True)
             alike = float(np.mean([np.corrcoef(one, first.ravel())[0, 1] for one, first in pairs]))
             gap = float(np.abs(gaps[i]).max() / max(np.abs(maps_[i].sum((1, 2))).max(), 1e-12))
             along = [abs(table[f"{axis}_{model}"].corr(table["quality"], "spearman")) for axis in "xy"]
-            rows.append((database, _label(results, str(model)), len(table), srcc, alike, gap, *along))
+            rows.append((database, _label(results, model), len(table), srcc, alike, gap, *along))
     data = pd.DataFrame(rows, columns=["database", "model", "images", *MEASURES])
     shown = in_print(results, data, {"database": "Database", "model": "Model", "images": "Images"} | MEASURES)
     text = (
