@@ -17,10 +17,11 @@ stage = "continual" if page.results.params.continual.sequence else ""
 page.table("measures", continual.summary(page.results), "Continual learning (continual.sequence).", stage)
 
 # %%
+over = ": median over splits, every split a dot" if page.results.params.continual.splits > 1 else ""
 page.figure(
     "curves",
     continual.curves(page.results),
-    "SRCC on each database (panels) after each step: median over splits, every split a dot.",
+    f"SRCC on each database (panels) after each step{over}.",
     alt="One panel per database: SRCC after each step, one line per strategy; the table above summarises them.",
     stage=stage,
 )

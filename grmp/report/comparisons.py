@@ -96,6 +96,8 @@ def _panel(axis: Axes, results: Results, table: pd.DataFrame, headings: bool) ->
     for question, part in table.groupby(QUESTION, sort=False):
         ticks |= {question: question[0]} if headings else {}
         ticks |= {r.row: f"{title(r.database)}, {amount(r.shots)} labels" for r in part.itertuples()}
+    axis.axvspan(-MARGIN, MARGIN, color="#EDEDED", linewidth=0, zorder=0)
+    axis.axvline(0, color=GREY, linewidth=0.7, zorder=1)
     for (_, method, against), part in table.groupby(QUESTION, sort=False):
         cells = {r.row: (r.database, r.shots) for r in part.itertuples()}
         dots = pd.DataFrame({row: scores[*cell, method] - scores[*cell, against] for row, cell in cells.items()})
@@ -104,8 +106,6 @@ def _panel(axis: Axes, results: Results, table: pd.DataFrame, headings: bool) ->
     axis.set_yticks(range(len(ticks)), list(ticks.values()))
     for label, position in zip(axis.get_yticklabels(), ticks, strict=True):
         label.set_fontweight("bold" if isinstance(position, tuple) else "normal")
-    axis.axvspan(-MARGIN, MARGIN, color="#EDEDED", linewidth=0, zorder=0)
-    axis.axvline(0, color=GREY, linewidth=0.7, zorder=1)
     low, high = axis.get_xlim()
     axis.set_xlim(min(low, -1.5 * MARGIN), max(high, 1.5 * MARGIN))
     axis.locator_params(axis="x", nbins=5)

@@ -68,5 +68,6 @@ def curves(results: Results) -> Figure | None:
             middle = part.groupby("step")["srcc"].median()
             axis.plot(middle.index + shift, middle, label=label, **style)
         axis.set_title(title(name))
+        axis.margins(y=0.1)
         axis.set_xticks(range(len(names)), [f"+ {title(n)}" for n in names], rotation=30, ha="right")
     return finished(figure, axes, "SRCC")

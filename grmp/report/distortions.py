@@ -42,13 +42,14 @@ def heat_map(results: Results, methods: list[str], shots: int | str) -> Figure |
     figure, axes = panels(len(found), 0.17 * max(map(len, found.values())) + 1.0, 2)
     figure.set_figwidth(PAGE if len(found) > 1 else 0.6 * PAGE)
     low = min(0.0, float(np.nanmin(table[methods])))
+    light = sns.light_palette("#7fb8da", as_cmap=True)  # seaborn writes dark numbers on all of it
     names = [textwrap.fill(results.label(m), 10) if len(methods) <= 4 else results.label(m) for m in methods]
     for axis, (database, part) in zip(axes, found.items(), strict=True):
         values = part[methods].to_numpy(float)
         texts = np.vectorize(lambda v: number(v, 2))(values)
         rows = [kind_title(kind) for kind in part["distortion"]]
         sns.heatmap(
-            values, vmin=low, vmax=1, cmap="cividis", annot=texts, fmt="", annot_kws={"fontsize": 6}, cbar=False,
+            values, vmin=low, vmax=1, cmap=light, annot=texts, fmt="", annot_kws={"fontsize": 6}, cbar=False,
             xticklabels=names, yticklabels=rows, ax=axis,
         )  # fmt: skip
         axis.tick_params(length=0)

@@ -98,8 +98,9 @@ def draw_splits(
     places, step = {position: i for i, position in enumerate(positions)}, 0.8 / len(styles)
     scores = scores[scores["method"].isin(styles) & scores[by].isin(positions)].dropna(subset=value)
     middles = middles[middles["method"].isin(styles) & middles[by].isin(positions)]
-    # an interval that is much wider than the splits are spread ends in an arrow, so that it does not hide the others
-    known = np.concatenate([scores[value], middles["median"].dropna()])
+    # an interval that is much wider than all else ends in an arrow, so that it does not hide the rest
+    drawn = axis.dataLim.intervalx
+    known = np.concatenate([scores[value], middles["median"].dropna(), drawn[np.isfinite(drawn)]])
     reach = 0.5 * np.ptp(known) if horizontal and len(scores) else np.inf
     least, most = (known.min() - reach, known.max() + reach) if len(known) else (-np.inf, np.inf)
     for place, (name, style) in enumerate(styles.items()):

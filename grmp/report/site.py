@@ -48,7 +48,8 @@ def build(params: Params, results: Path, packages: Sequence[str] = PACKAGES) -> 
         write_text(pages / "api.md", _toctree("API reference", [f"api/{package}" for package in packages]))
         for package in packages:
             write_text(pages / f"api/{package}.md", reference_page(package))
-        command = [sys.executable, "-m", "sphinx", "-q", "-c", code / "docs", "-d", f"{scratch}/doctrees", pages, out]
+        command = [sys.executable, "-m", "sphinx", "-q", "-c", str(code / "docs"), "-d", f"{scratch}/doctrees"]
+        command += [str(pages), str(out)]
         environment = os.environ | {"PYTHONHASHSEED": "0"}
         run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if run.returncode:

@@ -138,13 +138,16 @@ def verdicts(results: Results) -> pd.DataFrame:
             if verdict == "not run":
                 needed = results.missing(key for key in keys if key.protocol == protocol)
                 more = f" and {len(needed) - 1} more" if len(needed) > 1 else ""
-                no_score = "no split has a score", "asked by no question of evaluate.pairs"
-                why = (
-                    no_score[claim["kind"] == "better"]
-                    if methods <= {key.method for key in keys}
-                    else "in no grid of params.yaml"
-                )
-                why = f"`{needed[0].command}`{more}" if needed else why
+                if needed:
+                    why = f"`{needed[0].command}`{more}"
+                elif not methods <= {key.method for key in keys}:
+                    why = "in no grid of params.yaml"
+                else:
+                    why = (
+                        "asked by no question of evaluate.pairs"
+                        if claim["kind"] == "better"
+                        else "no split has a score"
+                    )
             row = claim[["claim", "kind", "database", "method", "shots", "metric", "source"]].to_dict()
             row |= {"protocol": protocol, "claimed": value, "ours": found.ours, "low": found.low, "high": found.high}
             beaten = {"beaten": found.beaten(found.ours), "others": len(found.others)}
