@@ -70,7 +70,8 @@ def restore(params: Params, key: RunKey, recorded: dict[str, Any], threads: int)
     now = identity.parameters(made, key)
     if different := [k for k in sorted(now.keys() | recorded.keys()) if now.get(k) != recorded.get(k)]:
         if different == ["tf32"]:
-            raise UserError(f"{key}: its record was computed {'with' if 'tf32' in recorded else 'without'} GRMP_TF32=1")
+            how, do = ("with", "set") if "tf32" in recorded else ("without", "unset")
+            raise UserError(f"{key}: its record was computed {how} GRMP_TF32=1; {do} the variable and try again")
         raise UserError(f"{key}: its record was written by a version with other settings: {', '.join(different)}")
     return made
 

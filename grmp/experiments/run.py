@@ -73,7 +73,7 @@ def check(params: Params, root: Path, keys: Iterable[RunKey]) -> None:
         drawn = split_files.load(path := split_file(root, name, protocol), found.index["image"])
         if drawn.count != params.splits.count:
             counts = f"{drawn.count} splits, but splits.count is {params.splits.count}"
-            raise UserError(f"{path} has {counts}; run: dvc repro prepare@{name}")
+            raise UserError(f"{path} has {counts}; run: grmp data prepare {name}")
         return found.images.shape[-1], drawn
 
     @cache
@@ -91,7 +91,7 @@ def check(params: Params, root: Path, keys: Iterable[RunKey]) -> None:
             if size < wanted:
                 raise UserError(
                     f"{key}: the backbone needs images of {wanted} x {wanted} pixels, but {name} is prepared at {size} x "
-                    f"{size}; set data.size to {wanted} or more, then: dvc repro prepare@{name}"
+                    f"{size}; set data.size to {wanted} or more, then: grmp data prepare {name}"
                 )
         if start := settings.learned_start(key.method):
             checkpoints.load_prompts(root, start, backbone(), settings.prompts)
@@ -106,7 +106,7 @@ def enough_images(key: RunKey, source: "Splits", tested: "Splits") -> None:
     if tests < FEWEST:
         raise UserError(
             f"{key}: a test side of {key.target} has {tests} images, fewer than {FEWEST}; increase splits.test, then: "
-            f"dvc repro prepare@{key.target}"
+            f"grmp data prepare {key.target}"
         )
 
 

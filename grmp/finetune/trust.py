@@ -1,4 +1,4 @@
-"""What a score is worth: the rating that it predicts, an interval around it, and its rank among known images.
+"""How reliable a score is: the rating that it predicts, an interval around it, and its rank among known images.
 
 The interval is split-conformal (Lei et al., Distribution-Free Predictive Inference for Regression, JASA 2018): its half
 width is a quantile of the absolute errors on images that the model had not seen. It contains the rating of a new image

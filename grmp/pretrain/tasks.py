@@ -38,7 +38,7 @@ def tasks_of(name: str, index: pd.DataFrame) -> list[Task]:
     known = databases.known().get(name)
     for kind in known.distortions if known else ():
         if kind not in kinds:
-            raise UserError(f"{name}: distortion '{kind}' has no images; fetch them, then: dvc repro prepare@{name}")
+            raise UserError(f"{name}: distortion '{kind}' has no images; fetch them, then: grmp data prepare {name}")
     tasks = []
     for kind in kinds:
         part = labelled[labelled["distortion"].astype(str) == kind]

@@ -55,7 +55,7 @@ class Table:
         shown = self.shown.astype(str)
         alone = shown.map(lambda text: bool(ALONE.fullmatch(text)))
         kept = shown.columns[~(alone.any() & (alone | (shown == "–")).all())]
-        note = f"The full table has intervals; its note: {self.note}" if self.note else ""
+        note = f"The full table also has intervals; its note: {self.note}" if self.note else ""
         return replace(self, shown=shown[kept].map(lambda text: INTERVAL.sub("", text)), note=note)
 
     def markdown(self) -> str:

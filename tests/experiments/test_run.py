@@ -88,7 +88,7 @@ def test_runs_of_one_process_share_features_of_a_stem_and_change_no_byte(tmp_pat
 
 def test_splits_that_are_not_drawn_yet_are_named_before_any_run(world):
     edit(world, splits={"count": 99})
-    with pytest.raises(UserError, match=r"sound\.csv has \d+ splits, but splits.count is 99; run: dvc repro prepare@"):
+    with pytest.raises(UserError, match=r"sound\.csv has \d+ splits, but splits.count is 99; run: grmp data prepare"):
         sweep.sweep(world)
 
 
