@@ -42,7 +42,7 @@ def test_a_distortion_without_images_is_named():
     parts = [index().query("distortion == 'blur'").assign(distortion=k) for k in kinds]
     whole = pd.concat(parts, ignore_index=True)
     assert [t.distortion for t in tasks_of("kadid10k", whole)] == kinds
-    with pytest.raises(UserError, match=r"kadid10k: distortion '13 impulse noise' has no images; .* grmp data prepare kadid10k"):
+    with pytest.raises(UserError, match=r"kadid10k: distortion '13 impulse noise' has no images; .* prepare kadid10k"):
         tasks_of("kadid10k", whole[whole["distortion"] != "13 impulse noise"])
 
 
