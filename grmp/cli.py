@@ -3,8 +3,10 @@
 Every command does one thing, and imports what it needs only when it runs: ``grmp --help`` imports no torch.
 """
 
+import atexit
 import contextlib
 import json
+import os
 import shlex
 import sys
 from io import TextIOWrapper
@@ -527,21 +529,35 @@ def site(params: ParamsFile = HERE) -> None:
 
 
 def main() -> None:
-    """Entry point: a UserError is one line and exit code 1."""
+    """Entry point. The process ends without unloading what it imported: for torch that takes 0.6 s and 120 MB."""
+    code = 1  # unless the command ends, that is, after an exception
+
+    def leave() -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+    atexit.register(leave)  # the first to be registered is the last to be called
+    code = run_command()
+    sys.exit(code)
+
+
+def run_command() -> int:
+    """Exit code of the command; a UserError is one line."""
     app.add_typer(data, name="data", help="Databases: list, fetch, prepare, show.")
     for stream in (sys.stdout, sys.stderr):  # tables and names are UTF-8 in every locale
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
         app()
+        return 0
     except SystemExit as end:  # typer's
         if end.code == INTERRUPTED:
             print("interrupted; run the same command again to continue", file=sys.stderr)
-        raise
+        return int(end.code or 0)
     except (UserError, OSError) as error:
         text = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
         print("error:", " ".join(text.splitlines()), file=sys.stderr)  # names may have several lines
-        sys.exit(1)
     except RuntimeError as error:
         if type(error).__name__ != "OutOfMemoryError":  # torch's, which this file does not import
             raise
@@ -549,4 +565,4 @@ def main() -> None:
             "error: GPU memory is full; lower adapt.batch, or in pre-training support_batch and query_batch",
             file=sys.stderr,
         )
-        sys.exit(1)
+    return 1

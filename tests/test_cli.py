@@ -9,7 +9,7 @@ import sys
 import pytest
 import typer
 
-from grmp.cli import app, main
+from grmp.cli import app, run_command
 from grmp.data.cli import app as data
 from tests.conftest import ROOT
 
@@ -71,10 +71,8 @@ def test_errors_are_one_line_and_exit_1(arguments, words, tmp_path, monkeypatch,
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["grmp", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        main()
+    assert run_command() == 1
     error = capsys.readouterr().err
-    assert ended.value.code == 1
     assert error.startswith("error: ")
     assert error.count("\n") == 1
     assert words in error
@@ -87,9 +85,26 @@ def test_ctrl_c_says_how_to_continue(monkeypatch, capsys):
 
     monkeypatch.setattr("grmp.cli.load", stopped)
     monkeypatch.setattr("sys.argv", ["grmp", "backbone"])
-    with pytest.raises(SystemExit, match="130"):
-        main()
+    assert run_command() == 130
     assert "interrupted; run the same command again to continue" in capsys.readouterr().err
+
+
+def test_the_process_ends_completely_without_unloading():
+    code = """if True:
+        import atexit, sys, grmp.cli
+        class Library:
+            def __del__(self): print("unloaded")
+        grmp.cli.library = Library()
+        def load(path):
+            atexit.register(print, "registered for the end")
+            print("written")
+            raise grmp.cli.UserError("reason")
+        grmp.cli.load, sys.argv = load, ["grmp", "backbone"]
+        grmp.cli.main()
+        """
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ended.stdout == "written\nregistered for the end\n"
+    assert (ended.returncode, ended.stderr) == (1, "error: reason\n")
 
 
 @pytest.mark.parametrize("group", [app, data])
