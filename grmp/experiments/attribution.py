@@ -29,21 +29,24 @@ from grmp.methods.context import open_context
 from grmp.params import Params, RunKey, Tune
 
 STEPS = 32  # points on the line; the gap that they leave is written beside the maps
+POWER = (
+    3  # they are powers of midpoints: near the constant image a little structure moves the logit most (bench/steps.py)
+)
 BEFORE = "before"
 
 
-def relevance(model: QualityModel, x: Tensor, steps: int = STEPS) -> tuple[Tensor, Tensor]:
+def relevance(model: QualityModel, x: Tensor, steps: int = STEPS, power: int = POWER) -> tuple[Tensor, Tensor]:
     """Integrated gradients of ``model.logit`` on normalised pixels (B, 3, S, S), per patch: (B, S / patch, S / patch).
 
     They add up to the difference of the logit to that of the constant image, except for the error of the sum over ``steps``
-    midpoints, which is returned as well: (B,).
+    points, which is returned as well: (B,).
     """
     flat = x.mean(dim=(2, 3), keepdim=True).expand_as(x)
     total = torch.zeros_like(x)
-    for i in range(steps):
-        at = (flat + (i + 0.5) / steps * (x - flat)).detach().requires_grad_()
-        total += torch.autograd.grad(model.logit(at).sum(), at)[0]
-    each = ((x - flat) * total / steps).sum(1, keepdim=True)
+    for middle in (np.arange(steps) + 0.5) / steps:
+        at = (flat + middle**power * (x - flat)).detach().requires_grad_()
+        total += power * middle ** (power - 1) / steps * torch.autograd.grad(model.logit(at).sum(), at)[0]
+    each = ((x - flat) * total).sum(1, keepdim=True)
     maps = F.avg_pool2d(each, model.clip.shape.patch_size)[:, 0] * model.clip.shape.patch_size**2
     with torch.no_grad():
         gap = model.logit(x) - model.logit(flat) - maps.sum((1, 2))

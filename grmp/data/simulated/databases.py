@@ -91,8 +91,9 @@ def quality(picture: np.ndarray, clean: np.ndarray) -> float:
 
     sqrt(1 - SSIM) behaves like a distance (Brunet, Vrscay and Wang 2012) and uses the scale more evenly than SSIM.
     """
+    pair = picture.astype(np.float32), clean.astype(np.float32)  # of bytes it would compute in float64
     ssim = structural_similarity(
-        picture, clean, channel_axis=-1, data_range=255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+        *pair, channel_axis=-1, data_range=255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
     )
     return float(5 - 4 * np.sqrt(np.clip(1 - ssim, 0, 1)))
 
