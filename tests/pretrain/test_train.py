@@ -121,13 +121,15 @@ def test_runs_side_by_side_are_those_one_after_another(monkeypatch, tmp_path):
 def test_a_run_that_fails_ends_the_others(monkeypatch, tmp_path):
     """At their next task, not when their epochs are over."""
     file, began = worlds.build(tmp_path, pretrain={"seeds": 2, "epochs": 1}), []
-    failed = threading.Event()
+    failed, other = threading.Event(), threading.Event()
 
     def visit(learner, batches, seed):
         began.append(seed)
         if seed[0] == load(file).pretrain.seed:
+            other.set()
             assert failed.wait(60)
             return real(learner, batches, seed)
+        assert other.wait(60)  # on a busy machine the other run may begin later
         raise UserError("loss is not finite")
 
     real, learn = train.MetaLearner.visit, train._learn
