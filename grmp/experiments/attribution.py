@@ -29,9 +29,7 @@ from grmp.methods.context import open_context
 from grmp.params import Params, RunKey, Tune
 
 STEPS = 32  # points on the line; the gap that they leave is written beside the maps
-POWER = (
-    3  # they are powers of midpoints: near the constant image a little structure moves the logit most (bench/steps.py)
-)
+POWER = 3  # of midpoints: near the constant image a little structure moves the logit most (bench/steps.py)
 BEFORE = "before"
 
 

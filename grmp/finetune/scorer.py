@@ -68,16 +68,20 @@ class QualityModel:
 
     def logit(self, x: Tensor) -> Tensor:
         """(B, 3, S, S) normalised pixels -> (B,): log-odds of the better text; the score is its sigmoid."""
+        return self.logit_and_embedding(x)[0]
+
+    def logit_and_embedding(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """``logit``, and the image embeddings (B, E)."""
         p, features = self.clip.weights, self.clip.features(x, -1)
         image, text = self.clip.image_from(features, -1), self.text
         if text.ndim == 1:
-            return (image @ text[:-1] + text[-1]).clamp(1e-6, 1 - 1e-6).logit()
+            return (image @ text[:-1] + text[-1]).clamp(1e-6, 1 - 1e-6).logit(), image
         both = self.clip.logits(image, text)
         odds = both[:, 0] - both[:, 1]
-        if f"{HEAD}0.weight" not in p:
-            return odds
-        hidden = F.gelu(F.linear(stem.pooled(features), p[f"{HEAD}0.weight"], p[f"{HEAD}0.bias"]))
-        return odds + F.linear(hidden, p[f"{HEAD}1.weight"], p[f"{HEAD}1.bias"])[:, 0]
+        if f"{HEAD}0.weight" in p:
+            hidden = F.gelu(F.linear(stem.pooled(features), p[f"{HEAD}0.weight"], p[f"{HEAD}0.bias"]))
+            odds = odds + F.linear(hidden, p[f"{HEAD}1.weight"], p[f"{HEAD}1.bias"])[:, 0]
+        return odds, image
 
     def quality(self, images: np.ndarray) -> np.ndarray:
         """Prepared images (N, 3, S, S) uint8 -> quality (N,) in [0, 1], higher is better, of their centre crops.

@@ -21,7 +21,7 @@ from grmp.methods.context import RunContext, Splitwise, each
 from grmp.params import Fit, Method, Positive
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from torch import Tensor, nn
 
@@ -79,7 +79,7 @@ def prepare(ctx: RunContext, method: Panel) -> Splitwise:
     """A decoder for each split.
 
     Each labelled image has ``method.views`` crops (one if the CLIP has a stem), drawn once and visited cyclically; their tokens
-    are kept (K x views x L x D float32 on the device).
+    are kept (K x views x L x D float32 on the device). A store of features keeps those of test images, too.
     """
     import torch
 
@@ -90,10 +90,13 @@ def prepare(ctx: RunContext, method: Panel) -> Splitwise:
     images, target_images, clip = ctx.inputs(ctx.source), ctx.inputs(ctx.target), ctx.backbone
     shape, margin = clip.shape, spare(images, clip.shape.image_size)
 
-    @torch.no_grad()
     def tokens(images: np.ndarray, crops: list[Crop]) -> Iterator[Tensor]:
-        for i in range(0, len(crops), BATCH):
-            yield clip.tokens(pixels(crop(images, crops[i : i + BATCH], shape.image_size).to(ctx.device), shape))
+        @torch.no_grad()
+        def compute(crops: Sequence[Crop]) -> Tensor:
+            return clip.tokens(pixels(crop(images, crops, shape.image_size).to(ctx.device), shape))
+
+        get = ctx.features.cached(("tokens", id(images)), lambda: compute) if ctx.features else compute
+        return (get(crops[i : i + BATCH]) for i in range(0, len(crops), BATCH))
 
     def one(split: int) -> SplitResult:
         train, seed = ctx.splits.train(split, ctx.shots), (ctx.params.adapt.seed, split)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from grmp.clip import stem
 from grmp.clip.model import pixels
 from grmp.files import whole
 from grmp.finetune.scorer import QualityModel
@@ -22,11 +24,12 @@ class _Graph(torch.nn.Module):
 
     def __init__(self, model: QualityModel) -> None:
         super().__init__()
-        self.model = model
+        # onnxruntime refuses a graph in which the weights of a convolution are padded
+        self.model = replace(model, clip=replace(model.clip, weights=stem.padded(model.clip.weights)))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        x = pixels(images, self.model.clip.shape)
-        return self.model.logit(x).sigmoid(), self.model.clip.image(x)
+        logit, embedding = self.model.logit_and_embedding(pixels(images, self.model.clip.shape))
+        return logit.sigmoid(), embedding
 
 
 @torch.no_grad()

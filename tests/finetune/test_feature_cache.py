@@ -4,18 +4,22 @@ import gc
 import time
 import weakref
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
+from grmp.clip import shipped
 from grmp.device import cpus
 from grmp.finetune import feature_cache
 from grmp.finetune.feature_cache import FeatureStore, budget
+from grmp.finetune.loop import of_crops
 from grmp.params import Adapt
 from tests.finetune.test_loop import SETTINGS, backbone
 
-CPU = SimpleNamespace(device=torch.device("cpu"))  # of a backbone the store reads the device alone
+CPU = SimpleNamespace(device=torch.device("cpu"), shape=SimpleNamespace(stem=""))  # what the store reads of a backbone
 A, B, C = ((i, 0, 0, False) for i in range(3))
 
 
@@ -67,6 +71,29 @@ def test_store_returns_one_cache_per_key():
     assert computed == [[A], [B], [C]]  # one crop at a time, each once
     store.cached("other", noting(computed))([A])
     assert computed[3:] == [[A]]
+
+
+def test_a_batch_behind_a_stem_is_always_full():
+    store, computed = FeatureStore(SimpleNamespace(device=CPU.device, shape=SimpleNamespace(stem="lite0")), 1e6), []
+    get = store.cached("key", noting(computed))
+    assert get([A, B, A])[:, 0].tolist() == [0, 1, 0]
+    assert computed == [[A, B, *[B] * 6]]
+    crops = [(i, 0, 0, False) for i in range(2, 11)]
+    assert get([A, *crops])[:, 0].tolist() == [0, *range(2, 11)]
+    assert computed[1:] == [crops[:8], [crops[8]] * 8]
+    assert store.caches["key"].computed == 11, "repetitions are not counted"
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_features_do_not_depend_on_their_neighbours_in_a_batch(precision):
+    """To the last bit: which images a batch has depends on what the process has computed before."""
+    clip = shipped.load("small")
+    images = np.random.default_rng(0).standard_normal((11, 896, 7, 7), dtype=np.float32)
+    make = partial(of_crops, lambda x: clip.features(x, 3), images, clip, precision)
+    crops = [(i, 0, 0, False) for i in range(11)]
+    whole, parts = (FeatureStore(clip, 1e9).cached("key", make) for _ in range(2))
+    several = [*parts(crops[:1]), *parts(crops[4:0:-1]).flip(0), *parts(crops[5:])]
+    assert torch.equal(whole(crops), torch.stack(several))
 
 
 def five(crops):

@@ -45,7 +45,7 @@ def test_panel_learns_and_repeats_its_bytes(bright):
         splits = SimpleNamespace(train=lambda split, shots: TRAIN, test=lambda split: TEST)
         ctx = SimpleNamespace(
             **{"source": images, "target": images, "inputs": lambda images: images, "backbone": backbone},
-            **{"quality": labels, "splits": splits, "tested": splits, "shots": 24, "device": CPU},
+            **{"quality": labels, "splits": splits, "tested": splits, "shots": 24, "device": CPU, "features": None},
             params=SimpleNamespace(adapt=SimpleNamespace(seed=7)),
         )
         (found,) = panel.prepare(ctx, method)([split])
