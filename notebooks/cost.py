@@ -22,7 +22,7 @@ page.figure(
     "cost",
     cost.cost_figure(page.results, shots),
     f"Median SRCC with {shots} labels against the number of trained parameters and the time per split, with intervals. "
-    "Methods that train equally many parameters are drawn side by side.",
+    "Methods whose markers would overlap are drawn side by side.",
     alt="One panel per kind of cost and database, one marker per method; the tables list the values.",
     stage="sweep",
 )

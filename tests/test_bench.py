@@ -11,7 +11,7 @@ from PIL import Image
 from skimage import data
 
 from bench import __main__ as bench
-from bench import alternatives, bfloat16, false_positives, growth, intervals, related, rounding, weights
+from bench import alternatives, batch, bfloat16, false_positives, growth, intervals, related, rounding, weights
 from bench.measure import counted, timed
 from bench.work import ON_GPU, WORK, Setting
 from grmp.methods.context import open_context
@@ -92,6 +92,16 @@ def test_alternatives_score_the_same_photographs(monkeypatch, tmp_path):
     assert table.loc[alternatives.OURS, ["ratio", "ratio_low", "ratio_high"]].tolist() == [1, 1, 1]
     assert table.loc["slow", "ratio_low"] > 1
     assert (tmp_path / "alternatives.png").stat().st_size > 1000
+
+
+def test_batches_are_compared_in_the_same_repetition(tmp_path):
+    batch.main(["--repeats", "2", "--out", str(tmp_path)])
+    table = pd.read_csv(tmp_path / "batch.csv").set_index(["precision", "batch"])
+    assert {*table.index} == {(p, n) for p in ("float32", "float16") for n in batch.SIZES}
+    assert (table.xs(1, level="batch")[["ratio", "low", "high"]] == 1).all(axis=None)
+    assert (table["low"] <= table["ratio"]).all()
+    assert (table["ratio"] <= table["high"]).all()
+    assert table["ratio"]["float16", 8] > 1, "weights are rounded once for a batch"
 
 
 def test_bfloat16_is_compared_on_the_same_images(tmp_path):

@@ -1,5 +1,6 @@
 """Accuracy against trained parameters, time and memory: table and figure of the notebook ``cost``."""
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -49,8 +50,8 @@ def cost_table(results: Results) -> Table:
 def cost_figure(results: Results, shots: int | str) -> Figure | None:
     """Median accuracy against trained parameters, seconds per split and, on a GPU, peak memory.
 
-    One column per database, or one per axis if there is a single database. Methods of equal cost, to two digits,
-    are drawn side by side.
+    One column per database, or one per axis if there is a single database. Methods whose markers would overlap are drawn side
+    by side.
     """
     keys, grid = ["database", "method", "shots"], results.grid
     cost = at(results.cost, protocol=results.params.protocol, shots=shots)
@@ -68,9 +69,8 @@ def cost_figure(results: Results, shots: int | str) -> Figure | None:
     figure, axes = panels(len(cells), 1.7, across, 0.16 * -(-len(grid.methods) // 3), sharey=True)
     for axis, (column, database) in zip(axes, cells, strict=True):
         part = both[both["database"] == database]
-        alike, values = part.groupby(part[column].map("{:.2g}".format))["method"], both[column].dropna()
-        beside = BESIDE * (alike.cumcount() - (alike.transform("size") - 1) / 2)
-        part = part.assign(x=part[column] * _log_scale(axis, values) ** beside)
+        ratio = _log_scale(axis, both[column].dropna())
+        part = part.assign(x=part[column] * ratio ** _moves(part[column], ratio))
         for name in grid.methods:
             here, style = part[part["method"] == name], styles[name] | {"linestyle": "none", "alpha": 0.8}
             axis.plot(here["x"], here["median"], **style)
@@ -80,6 +80,14 @@ def cost_figure(results: Results, shots: int | str) -> Figure | None:
         if part.empty:
             note(axis, "not run")
     return finished(figure, axes, "SRCC")
+
+
+def _moves(values: pd.Series, ratio: float) -> pd.Series:
+    """By which part of a logarithmic axis, from its left end to ``ratio`` times that, each marker moves; 0 stays."""
+    along = (np.log(values[values > 0]) / np.log(ratio)).sort_values()
+    alike = along.groupby((along.diff() > BESIDE).cumsum())
+    wanted = alike.transform("mean") + BESIDE * (alike.cumcount() - (alike.transform("size") - 1) / 2)
+    return (wanted - along).reindex(values.index, fill_value=0.0)
 
 
 def _log_scale(axis: Axes, values: pd.Series) -> float:

@@ -3,9 +3,10 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from grmp.report.cost import cost_figure, cost_table
+from grmp.report.cost import BESIDE, _moves, cost_figure, cost_table
 from grmp.report.results import Results
 from tests.report.sample import METHODS
 
@@ -24,6 +25,15 @@ def test_cost_is_what_the_records_say(whole: Results):
     assert np.exp(np.mean(np.log(points))) == pytest.approx(1.5)
     assert points[-1] / points[0] < 1.15
     assert len(points) == len(METHODS)
+
+
+def test_markers_that_would_overlap_stand_side_by_side():
+    values, ratio = pd.Series([0.0, 48.0, 46.0, 90.0, 46.0]), 1000.0
+    moved = values * ratio ** _moves(values, ratio)
+    assert moved[[0, 3]].tolist() == [0.0, 90.0], "what stands alone is not moved"
+    along = np.log(moved[[2, 4, 1]]) / np.log(ratio)  # in the order of their values, then of their rows
+    assert np.diff(along) == pytest.approx([BESIDE, BESIDE])
+    assert np.exp(np.log(moved[[1, 2, 4]]).mean()) == pytest.approx(np.exp(np.log(values[[1, 2, 4]]).mean()))
 
 
 def test_the_legend_fits_the_figure_of_a_single_database(whole: Results):
