@@ -101,7 +101,6 @@ def test_batches_are_compared_in_the_same_repetition(tmp_path):
     assert (table.xs(1, level="batch")[["ratio", "low", "high"]] == 1).all(axis=None)
     assert (table["low"] <= table["ratio"]).all()
     assert (table["ratio"] <= table["high"]).all()
-    assert table["ratio"]["float16", 8] > 1, "weights are rounded once for a batch"
 
 
 def test_bfloat16_is_compared_on_the_same_images(tmp_path):
@@ -148,7 +147,10 @@ def test_intervals_of_exchangeable_images_cover_as_promised():
 
 
 def test_a_schedule_that_rounding_decides_is_told_from_a_stable_one(tmp_path):
-    """A millionth of every weight: at a small rate training ends where it did, at one of two huge ones somewhere else."""
+    """A millionth of every weight: at a small rate training ends where it did, at a huge one somewhere else.
+
+    Of two huge ones: by chance, the six test images may keep their order at one of them.
+    """
     file = worlds.build(tmp_path / "w")
     context = open_context(load(file), file.parent, RunKey("sound", "target", "random_prompts", 6))
     moved = rounding.perturbed(context.backbone, 0)

@@ -232,8 +232,8 @@ def _attention_of_first(x: Tensor, prompt: Tensor | None, p: Tensors, name: str,
     With one query the products can be reordered: q . (W_k y) = (W_k' q) . y, and sum_j a_j W_v y_j = W_v sum_j a_j y_j. So can
     the scale and the shift of the LayerNorm, y = s * n + t: (W_k' q) . y = (s * W_k' q) . n + W_k' q . t, and
     sum_j a_j y_j = s * sum_j a_j n_j + t. The last term of the scores and the keys' bias add the same number to all of them, so
-    softmax removes it; the weights a sum to one, so t and the values' bias are added once. Nothing that is trained is
-    multiplied with all tokens, and the backward pass visits them once for each product.
+    softmax removes it; the weights a sum to one, so t and the values' bias are added once. Scale and shift are applied to the
+    query and to the sum instead of every token, so their gradients need no pass over the tokens.
     """
     s, t = p[f"{name}.ln_1.weight"], p[f"{name}.ln_1.bias"]
     w_q, w_k, w_v = p[f"{name}.attn.in_proj_weight"].chunk(3)

@@ -72,7 +72,7 @@ def convolve(p: Mapping[str, Tensor], name: str, x: Tensor, stride: int = 1, gro
 
 
 def padded(p: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors, of which those that ``convolve`` pads at every call are padded already."""
+    """The same tensors, with the weights that ``convolve`` pads at every call padded in advance; not to be called twice."""
     strides = {"conv": 2} | {f"{i}.depthwise": stride for i, stride in enumerate(STRIDES)}
     names = {f"{PREFIX}{name}.weight" for name, stride in strides.items() if stride == 2}
     return {n: F.pad(t, (1, 0, 1, 0)) if n in names else t for n, t in p.items()}

@@ -44,7 +44,8 @@ class FeatureStore:
     """The caches of one backbone, by everything else that their features depend on, within a budget of bytes.
 
     On a CPU the last bits of a matrix product depend on the number of its rows, and the features of an image must not depend on
-    what was computed before. They are computed ``batch`` crops at a time, of which the last fill the batch by repetition.
+    what was computed before. Every batch therefore has ``batch`` crops; one that is not full repeats its last crop. Bits depend
+    neither on the place of a crop in its batch nor on its neighbours (tests/finetune/test_feature_cache.py).
 
     Where the budget is spent, whole caches that the present fine-tuning does not use are dropped, those not used for longest
     first. Of the others nothing is: a fine-tuning visits its crops cyclically, so that the next one requested would be missing.
@@ -55,14 +56,15 @@ class FeatureStore:
     caches: dict[Hashable, FeatureCache] = field(default_factory=dict)  # the last one used is the last
     in_use: set[Hashable] = field(default_factory=set)  # by the present fine-tuning
     # what earlier runs took to compute what this run has used: a run's time must not depend on what ran before it
+    # (behind a stem it does a little, by the crops that only fill a batch)
     borrowed_seconds: float = 0.0
 
     @property
     def batch(self) -> int:
-        """How many crops are computed together, always; 0 means all that are missing.
+        """The size of every batch; 0 means all crops that are missing.
 
-        A crop of a ViT keeps a core busy. The 50 tokens behind a stem do not: eight crops take two thirds of the time of eight
-        single ones, and half of it in float16, whose weights are rounded once.
+        The 197 tokens of ViT-B/16 keep a core busy. The 50 behind a stem do not (bench/results/batch.csv), and in float16 the
+        weights are rounded once for a batch. A request for a few crops takes longer than it would one by one.
         """
         return 0 if self.backbone.device.type != "cpu" else 8 if self.backbone.shape.stem else 1
 

@@ -79,7 +79,8 @@ def prepare(ctx: RunContext, method: Panel) -> Splitwise:
     """A decoder for each split.
 
     Each labelled image has ``method.views`` crops (one if the CLIP has a stem), drawn once and visited cyclically; their tokens
-    are kept (K x views x L x D float32 on the device). A store of features keeps those of test images, too.
+    are kept (K x views x L x D float32 on the device). With a store of features, the tokens of every image are kept for later
+    splits and runs.
     """
     import torch
 
@@ -89,6 +90,8 @@ def prepare(ctx: RunContext, method: Panel) -> Splitwise:
 
     images, target_images, clip = ctx.inputs(ctx.source), ctx.inputs(ctx.target), ctx.backbone
     shape, margin = clip.shape, spare(images, clip.shape.image_size)
+    if ctx.features:
+        ctx.features.release()
 
     def tokens(images: np.ndarray, crops: list[Crop]) -> Iterator[Tensor]:
         @torch.no_grad()

@@ -50,8 +50,7 @@ def cost_table(results: Results) -> Table:
 def cost_figure(results: Results, shots: int | str) -> Figure | None:
     """Median accuracy against trained parameters, seconds per split and, on a GPU, peak memory.
 
-    One column per database, or one per axis if there is a single database. Methods whose markers would overlap are drawn side
-    by side.
+    One column per database, or one per axis if there is a single database. Markers that would overlap are moved apart.
     """
     keys, grid = ["database", "method", "shots"], results.grid
     cost = at(results.cost, protocol=results.params.protocol, shots=shots)
@@ -84,9 +83,11 @@ def cost_figure(results: Results, shots: int | str) -> Figure | None:
 
 def _moves(values: pd.Series, ratio: float) -> pd.Series:
     """By which part of a logarithmic axis, from its left end to ``ratio`` times that, each marker moves; 0 stays."""
-    along = (np.log(values[values > 0]) / np.log(ratio)).sort_values()
-    alike = along.groupby((along.diff() > BESIDE).cumsum())
-    wanted = alike.transform("mean") + BESIDE * (alike.cumcount() - (alike.transform("size") - 1) / 2)
+    from scipy.optimize import isotonic_regression
+
+    along = (np.log(values[values > 0]) / np.log(ratio)).sort_values(kind="stable")
+    gaps = BESIDE * np.arange(len(along))  # the least moves after which neighbours are at least this far apart
+    wanted = isotonic_regression(along - gaps).x + gaps if len(along) else along
     return (wanted - along).reindex(values.index, fill_value=0.0)
 
 

@@ -84,12 +84,21 @@ def test_a_batch_behind_a_stem_is_always_full():
     assert store.caches["key"].computed == 11, "repetitions are not counted"
 
 
+FUNCTIONS = {
+    "features": lambda clip, x: clip.features(x, 3),
+    "embedding": lambda clip, x: clip.image(x),
+    "tokens": lambda clip, x: clip.tokens(x),
+    "scene logits": lambda clip, x: clip.logits(clip.image(x), torch.eye(clip.shape.embed_dim)[:9]),
+}
+
+
+@pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTIONS)
 @pytest.mark.parametrize("precision", ["float32", "float16"])
-def test_features_do_not_depend_on_their_neighbours_in_a_batch(precision):
+def test_features_depend_neither_on_their_place_in_a_batch_nor_on_their_neighbours(precision, function):
     """To the last bit: which images a batch has depends on what the process has computed before."""
     clip = shipped.load("small")
     images = np.random.default_rng(0).standard_normal((11, 896, 7, 7), dtype=np.float32)
-    make = partial(of_crops, lambda x: clip.features(x, 3), images, clip, precision)
+    make = partial(of_crops, partial(function, clip), images, clip, precision)
     crops = [(i, 0, 0, False) for i in range(11)]
     whole, parts = (FeatureStore(clip, 1e9).cached("key", make) for _ in range(2))
     several = [*parts(crops[:1]), *parts(crops[4:0:-1]).flip(0), *parts(crops[5:])]

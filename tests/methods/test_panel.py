@@ -3,11 +3,13 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 import torch
 from scipy.stats import spearmanr
 from torch import nn
 
 from grmp.clip.model import PromptedCLIP, pixels
+from grmp.finetune.feature_cache import FeatureStore
 from grmp.methods import panel
 from grmp.methods.panel import Panel
 from grmp.methods.small_net import fresh
@@ -61,3 +63,19 @@ def test_panel_learns_and_repeats_its_bytes(bright):
     assert spearmanr(one.scores, quality[TEST])[0] > 0.7
     assert one.trained_values == 64 * 16 + 16 + 3 * 16 + 2 * (4 * 16 * 17) + 2 * 16 * 64 + 64 + 16 + 3 * 32 + 17
     assert run(split=3).scores.tobytes() != one.scores.tobytes()
+
+
+def test_a_store_keeps_tokens_for_later_splits(bright, monkeypatch):
+    backbone, images, quality = bright
+    splits = SimpleNamespace(train=lambda split, shots: TRAIN, test=lambda split: TEST)
+    ctx = SimpleNamespace(
+        **{"source": images, "target": images, "inputs": lambda images: images, "backbone": backbone},
+        **{"quality": quality, "splits": splits, "tested": splits, "shots": 24, "device": CPU, "features": None},
+        params=SimpleNamespace(adapt=SimpleNamespace(seed=7)),
+    )
+    (plain,) = panel.prepare(ctx, PANEL)([0])
+    ctx.features = FeatureStore(backbone, 1e9)
+    panel.prepare(ctx, PANEL)([0])
+    monkeypatch.setattr(PromptedCLIP, "tokens", lambda *a: pytest.fail("these tokens are kept"))
+    (again,) = panel.prepare(ctx, PANEL)([0])
+    np.testing.assert_allclose(again.scores, plain.scores, atol=1e-4)

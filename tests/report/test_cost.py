@@ -27,13 +27,17 @@ def test_cost_is_what_the_records_say(whole: Results):
     assert len(points) == len(METHODS)
 
 
-def test_markers_that_would_overlap_stand_side_by_side():
-    values, ratio = pd.Series([0.0, 48.0, 46.0, 90.0, 46.0]), 1000.0
+def test_markers_that_would_overlap_are_moved_apart():
+    ratio = 1000.0
+    along = np.array([0.30, 0.31, 0.30, 0.34, 0.5])  # of the axis; the fourth is too close to what the others need
+    values = pd.Series([0.0, *ratio**along])
     moved = values * ratio ** _moves(values, ratio)
-    assert moved[[0, 3]].tolist() == [0.0, 90.0], "what stands alone is not moved"
-    along = np.log(moved[[2, 4, 1]]) / np.log(ratio)  # in the order of their values, then of their rows
-    assert np.diff(along) == pytest.approx([BESIDE, BESIDE])
-    assert np.exp(np.log(moved[[1, 2, 4]]).mean()) == pytest.approx(np.exp(np.log(values[[1, 2, 4]]).mean()))
+    assert moved[0] == 0.0
+    assert moved[5] == pytest.approx(values[5]), "what stands alone is not moved"
+    places = np.log(moved[[1, 3, 2, 4]]) / np.log(ratio)  # in the order of their values, then of their rows
+    assert np.diff(places) == pytest.approx([BESIDE] * 3)
+    assert places.mean() == pytest.approx(along[:4].mean())
+    assert _moves(pd.Series([0.0]), ratio).tolist() == [0.0]
 
 
 def test_the_legend_fits_the_figure_of_a_single_database(whole: Results):
