@@ -56,17 +56,17 @@ class FeatureStore:
     caches: dict[Hashable, FeatureCache] = field(default_factory=dict)  # the last one used is the last
     in_use: set[Hashable] = field(default_factory=set)  # by the present fine-tuning
     # what earlier runs took to compute what this run has used: a run's time must not depend on what ran before it
-    # (behind a stem it does a little, by the crops that only fill a batch)
+    # (on a CPU it does a little, by the crops that only fill a batch)
     borrowed_seconds: float = 0.0
 
     @property
     def batch(self) -> int:
         """The size of every batch; 0 means all crops that are missing.
 
-        The 197 tokens of ViT-B/16 keep a core busy. The 50 behind a stem do not (bench/results/batch.csv), and in float16 the
-        weights are rounded once for a batch. A request for a few crops takes longer than it would one by one.
+        One image does not keep a core busy, least of all one of 50 tokens (bench/results/batch.csv), and in float16 the weights
+        are rounded once for a batch. A request for a few crops takes longer than it would one by one.
         """
-        return 0 if self.backbone.device.type != "cpu" else 8 if self.backbone.shape.stem else 1
+        return 8 if self.backbone.device.type == "cpu" else 0
 
     def cached(self, key: Hashable, make: Callable[[], Compute]) -> Compute:
         """The function under ``key``, which computes no crop twice; ``make`` is called for it if the key is new.

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 CHANNELS = (3, 16, 32, 64, 128)
-BATCH = 256  # images of a forward pass without gradients
+BATCH = 8  # images of a forward pass without gradients: what a batch of them needs fits a CPU's cache
 
 
 class Distill(Method):

@@ -12,14 +12,16 @@ import pytest
 import torch
 
 from grmp.clip import shipped
+from grmp.clip.model import PromptedCLIP, Shape
 from grmp.device import cpus
 from grmp.finetune import feature_cache
 from grmp.finetune.feature_cache import FeatureStore, budget
 from grmp.finetune.loop import of_crops
 from grmp.params import Adapt
 from tests.finetune.test_loop import SETTINGS, backbone
+from tests.golden.weights import clip_weights
 
-CPU = SimpleNamespace(device=torch.device("cpu"), shape=SimpleNamespace(stem=""))  # what the store reads of a backbone
+CPU, GPU = (SimpleNamespace(device=torch.device(d)) for d in ("cpu", "cuda"))  # what the store reads of a backbone
 A, B, C = ((i, 0, 0, False) for i in range(3))
 
 
@@ -38,16 +40,16 @@ def test_keeps_within_budget():
     get = store.cached("key", noting(computed))
     features = get([A, B, A])
     assert features[:, 0].tolist() == [0, 1, 0]
-    assert computed == [[A], [B]]
+    assert computed == [[A, *[B] * 7]]
     get([A, C])  # no room for the third
     get([C])
     get([B])
-    assert computed == [[A], [B], [C], [C]]
+    assert computed[1:] == [[C] * 8] * 2
     assert store.left == 0
 
 
 def test_what_is_kept_does_not_hold_its_batch():
-    store = FeatureStore(SimpleNamespace(device=torch.device("cuda")), 1000)  # which computes a batch at once
+    store = FeatureStore(GPU, 1000)  # which computes what is missing at once
     store.cached("key", lambda: five)([A, B])
     kept = store.caches["key"].kept[A]
     assert kept.untyped_storage().nbytes() == kept.nbytes
@@ -65,16 +67,16 @@ def test_automatic_budget_is_half_of_what_is_free():
 
 
 def test_store_returns_one_cache_per_key():
-    store, computed = FeatureStore(CPU, 1e6), []
+    store, computed = FeatureStore(GPU, 1e6), []
     store.cached("key", noting(computed))([A, B])
     store.cached("key", lambda: pytest.fail("the key is known"))([B, C])
-    assert computed == [[A], [B], [C]]  # one crop at a time, each once
+    assert computed == [[A, B], [C]]  # each crop once
     store.cached("other", noting(computed))([A])
-    assert computed[3:] == [[A]]
+    assert computed[2:] == [[A]]
 
 
-def test_a_batch_behind_a_stem_is_always_full():
-    store, computed = FeatureStore(SimpleNamespace(device=CPU.device, shape=SimpleNamespace(stem="lite0")), 1e6), []
+def test_on_a_cpu_a_batch_is_always_full():
+    store, computed = FeatureStore(CPU, 1e6), []
     get = store.cached("key", noting(computed))
     assert get([A, B, A])[:, 0].tolist() == [0, 1, 0]
     assert computed == [[A, B, *[B] * 6]]
@@ -84,8 +86,9 @@ def test_a_batch_behind_a_stem_is_always_full():
     assert store.caches["key"].computed == 11, "repetitions are not counted"
 
 
+SHAPE = Shape(24, 112, 16, 128, 3, 2, 64, 1, 1, True)  # without a stem, 50 tokens
 FUNCTIONS = {
-    "features": lambda clip, x: clip.features(x, 3),
+    "features": lambda clip, x: clip.features(x, clip.shape.vision_layers - 1),
     "embedding": lambda clip, x: clip.image(x),
     "tokens": lambda clip, x: clip.tokens(x),
     "scene logits": lambda clip, x: clip.logits(clip.image(x), torch.eye(clip.shape.embed_dim)[:9]),
@@ -94,10 +97,13 @@ FUNCTIONS = {
 
 @pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTIONS)
 @pytest.mark.parametrize("precision", ["float32", "float16"])
-def test_features_depend_neither_on_their_place_in_a_batch_nor_on_their_neighbours(precision, function):
+@pytest.mark.parametrize(
+    "clip", [shipped.load("small"), PromptedCLIP(clip_weights(SHAPE), SHAPE)], ids=["stem", "none"]
+)
+def test_features_depend_neither_on_their_place_in_a_batch_nor_on_their_neighbours(clip, precision, function):
     """To the last bit: which images a batch has depends on what the process has computed before."""
-    clip = shipped.load("small")
-    images = np.random.default_rng(0).standard_normal((11, 896, 7, 7), dtype=np.float32)
+    sizes = (896, 7, 7) if clip.shape.stem else (3, SHAPE.image_size, SHAPE.image_size)
+    images = np.random.default_rng(0).standard_normal((11, *sizes), dtype=np.float32)
     make = partial(of_crops, partial(function, clip), images, clip, precision)
     crops = [(i, 0, 0, False) for i in range(11)]
     whole, parts = (FeatureStore(clip, 1e9).cached("key", make) for _ in range(2))
