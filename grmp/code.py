@@ -49,7 +49,21 @@ def closure(*modules: str) -> tuple[str, ...]:
     return tuple(sorted(seen))
 
 
+def statements(source: bytes) -> bytes:
+    """A source without blank lines, comments on lines of their own and the text of docstrings: none changes a number."""
+    lines, strings, docstrings = source.splitlines(), set[int](), set[int]()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            text = node.body[0]
+            lines[text.lineno - 1] = b" " * text.col_offset + b"..."
+            docstrings.update(range(text.lineno, text.end_lineno or 0))
+        elif isinstance(node, ast.Constant | ast.JoinedStr):  # its lines count, whatever they look like
+            strings.update(range(node.lineno, node.end_lineno or 0))
+    code = {i for i, line in enumerate(lines) if line.strip() and not line.lstrip().startswith(b"#")}
+    return b"\n".join(lines[i] for i in sorted((code | strings) - docstrings))
+
+
 @cache
 def code_digest(*modules: str) -> str:
-    """sha256 of the source of the closure of ``modules``, as it was when this process first asked."""
-    return sha256_of({m: hashlib.sha256(sources()[m]).hexdigest() for m in closure(*modules)})
+    """sha256 of the statements in the closure of ``modules``, as they were when this process first asked."""
+    return sha256_of({m: hashlib.sha256(statements(sources()[m])).hexdigest() for m in closure(*modules)})

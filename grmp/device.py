@@ -94,6 +94,8 @@ def in_chunks(
             continue
         gc.collect()  # not above: there the exception still holds the tensors
         torch.cuda.empty_cache()
+        if torch.cuda.is_initialized():
+            torch.cuda.reset_peak_memory_stats()  # the next attempt is measured by itself
         if len(chunk) == 1:
             raise UserError(f"{what} does not fit into GPU memory even alone; lower {remedy}")
         size = len(chunk) // 2

@@ -108,6 +108,7 @@ def load_prompts(root: Path, variant: str, backbone: Backbone, wanted: "Prompts"
         found, asked = (" x ".join(map(str, t[name].shape)) if name in t else "absent" for t in (tensors, expected))
         if found != asked:
             raise UserError(
-                f"{path} does not fit params.yaml and the backbone: {name} is {found}, expected {asked}; {remedy}"
+                f"{path} does not fit params.yaml and the backbone: {name} is {found}, expected {asked}; {remedy}, or if "
+                "the method changes prompts.* itself, let it start from random prompts"
             )
     return [first, *({n: tensors[f"{run}/{n}"] for n in first} for run in range(1, runs))]

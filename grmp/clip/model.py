@@ -268,9 +268,9 @@ def _block(
     v, c = p[f"{name}.mlp.c_proj.weight"], p[f"{name}.mlp.c_proj.bias"]
     if not quick_gelu:
         return x + F.linear(F.gelu(F.linear(y, w, b)), v, c)
-    # y sigmoid(1.702 y) = silu(1.702 y) / 1.702: fewer passes over the widest tensor, or over the weights if they are fewer
-    few = y[..., 0].numel() <= y.shape[-1]
-    y = 1.702 * F.linear(y, w, b) if few else F.linear(y, 1.702 * w, 1.702 * b)
+    # y sigmoid(1.702 y) = silu(1.702 y) / 1.702: fewer passes over the widest tensor, or without a gradient over the weights
+    scale_weights = x.is_cuda or y.requires_grad
+    y = F.linear(y, 1.702 * w, 1.702 * b) if scale_weights else 1.702 * F.linear(y, w, b)
     return x + F.linear(F.silu(y), v / 1.702, c)
 
 

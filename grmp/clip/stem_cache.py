@@ -5,6 +5,7 @@ centre crop are therefore computed once, for every method, split, epoch and prom
 an image's centre crop, not flipped (departure 12 has no effect then).
 """
 
+import mmap
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
@@ -20,7 +21,7 @@ from grmp.clip.model import Backbone, pixels
 from grmp.code import code_digest
 from grmp.data.crops import centre, crop, spare
 from grmp.data.dataset import Dataset
-from grmp.device import cpus
+from grmp.device import cpus, tf32
 from grmp.files import allocate, sha256_of, whole
 from grmp.locks import lock
 
@@ -36,12 +37,9 @@ def inputs(root: Path, dataset: Dataset, backbone: Backbone) -> np.ndarray:
     array = Path(str(dataset.images.filename))
     convolutions = digest({n: t for n, t in backbone.weights.items() if n.startswith(stem.PREFIX)}, {})
     # not the pixel statistics of the settings, which differ between protocols: a stem has its own
-    key = [
-        dataset.info["sha256"][array.name],
-        convolutions,
-        backbone.shape.image_size,
-        code_digest("grmp.clip.stem_cache"),
-    ]
+    images = dataset.info["sha256"][array.name], backbone.shape.image_size
+    computed = code_digest("grmp.clip.stem_cache"), torch.__version__, backbone.device.type, tf32()
+    key = [*images, convolutions, *computed]
     path = root / "data/stem" / dataset.name / f"{array.stem}-{sha256_of(key)[:16]}.npy"
     if not path.is_file():
         with lock(root, f"stem-{dataset.name}"):
@@ -52,9 +50,21 @@ def inputs(root: Path, dataset: Dataset, backbone: Backbone) -> np.ndarray:
     return _open(path)
 
 
+_opened: list[mmap.mmap] = []
+
+
 @cache  # the same object at every call: feature caches are keyed by its id
 def _open(path: Path) -> np.ndarray:
-    return np.load(path, mmap_mode="r")
+    found: np.memmap = np.load(path, mmap_mode="r")
+    assert isinstance(found.base, mmap.mmap)
+    _opened.append(found.base)
+    return found
+
+
+def forget() -> None:
+    """Give mapped features back to the system: it would count what earlier runs read as memory of the next one."""
+    for mapped in _opened:
+        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def in_memory(dataset: Dataset, backbone: Backbone) -> Dataset:
@@ -91,9 +101,11 @@ def _fill(found: np.ndarray, images: np.ndarray, backbone: Backbone) -> None:
         x = crop(images, centre(rows, spare(images, size)), size).to(backbone.device)
         found[start : start + batch] = stem.features(backbone.weights, pixels(x, backbone.shape)).cpu()
 
-    # other processes that need these features wait for them
-    workers = max(1, cpus() // torch.get_num_threads()) if on_cpu else 1
-    starts = range(0, len(images), batch)
-    with ThreadPoolExecutor(workers) as pool:
-        done = pool.map(one, starts)
-        list(tqdm(done, "features of the stem", len(starts), unit="image", unit_scale=batch, disable=None))
+    # one thread for each image: all runs read these features, whatever their number of threads
+    starts, workers, threads = range(0, len(images), batch), cpus() if on_cpu else 1, torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            done = pool.map(one, starts)
+            list(tqdm(done, "features of the stem", len(starts), unit="image", unit_scale=batch, disable=None))
+    finally:
+        torch.set_num_threads(threads)  # for threads that start later

@@ -106,8 +106,11 @@ def prepare(
         "decoder": decoder,
         "identity": identity,
         "sha256": hashes,
-        # what a record depends on: the table, the images of one view, their original sizes, and the versions of the decoders
-        "views": {v: sha256_of([hashes["index.csv"], hashes[array(v)], _sizes(areas), decoder]) for v in views},
+        # what a record depends on: the table, the images of one view, their original sizes, the versions of the decoders, and
+        # the kind of the database, which decides the size of a batch
+        "views": {
+            v: sha256_of([hashes["index.csv"], hashes[array(v)], _sizes(areas), decoder, entry.kind]) for v in views
+        },
     }
     write_json(work / "info.json", info)
     for file in ("plan", "pixels.npy"):  # without its plan an interrupted run starts again

@@ -45,7 +45,8 @@ def continual(params: Params, root: Path) -> None:
     keys = [RunKey(params.protocol, name, settings.method, settings.shots) for name in settings.sequence]
     check(params, root, keys)
     runs = [identity.identify(params, root, key).digest for key in keys]
-    folder = record.partial(root, sha256_of([*runs, code_digest(__name__)]))
+    computed = params.adapt.device, params.adapt.threads, record.versions(), code_digest(__name__)
+    folder = record.partial(root, sha256_of([*runs, *computed]))
     if keys:
         contexts = {key.database: open_context(params, root, key) for key in keys}
         for split in trange(settings.splits, desc="continual", unit="split", disable=None):

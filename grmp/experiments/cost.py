@@ -129,12 +129,13 @@ def operations(params: Params, root: Path, key: RunKey, clip: Tower) -> float:
     params = params.for_run(key)
     a, method, share = params.adapt, params.adapting(key.method), params.splits.test
     count, tested = images(root, key.source), images(root, key.target)
+    every = tested + count * (key.target != key.source)
     tested = round(tested * share) if key.target == key.source else tested
     labels = key.shots if isinstance(key.shots, int) else count * (1 - share) * int(key.shots[:-3]) / 100
     prompts = 0 if method and method.prompts in ("none", "context") else params.prompts.visual_tokens
     whole = clip.forward(clip.layers, prompts)
-    if not method or not count or not tested:
-        return (labels + tested) * whole * bool(count and tested)
+    if not method or not count or not tested:  # without training every image is read once, for all splits
+        return every / params.splits.count * whole * bool(count and tested)
     kind = params.methods[key.method]
     if kind.learns_from and not kind.repeats:
         tested = int(min(round(count * (1 - share)), kind.taught_on))  # the teacher scores them

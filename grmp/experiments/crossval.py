@@ -168,6 +168,7 @@ def _identity(context: RunContext, name: str) -> str:
             "backbone": context.backbone.sha256,
             "prompts": sha256(context.root / f"models/prompts/{start}.safetensors") if start else "",
             "code": identity.code(settings.methods[name].kind),
+            "computed": [str(context.device), settings.adapt.threads, record.versions()],
         }
     )
 

@@ -22,7 +22,7 @@ from grmp.experiments.identity import RunIdentity
 from grmp.files import read_json, sha256, sha256_of, whole_folder, write_json
 from grmp.params import Name, Params, Positive, RunKey, Shots
 
-PACKAGES = ("grmp", "torch", "numpy", "scipy", "open_clip_torch")
+PACKAGES = ("grmp", "torch", "numpy", "scipy", "scikit-learn", "open_clip_torch")
 TABLES: dict[str, dict[str, type]] = {
     "predictions.csv": {"split": int, "image": str, "quality": float, "score": float},
     "history.csv": {"split": int, "epoch": int}
@@ -98,9 +98,9 @@ def partial(root: Path, name: str) -> Path:
     return root / "results/partial" / name
 
 
-def unfinished(root: Path, key: RunKey, identity: RunIdentity, device: str) -> Path:
-    """The same of a run. A record states one device and one set of versions, so another one begins anew."""
-    return partial(root, str(key)) / sha256_of([identity.digest, device, versions()])
+def unfinished(root: Path, key: RunKey, identity: RunIdentity, device: str, threads: int) -> Path:
+    """The same of a run. A record states one device, number of threads and set of versions, so others begin anew."""
+    return partial(root, str(key)) / sha256_of([identity.digest, device, threads, versions()])
 
 
 def write_split(folder: Path, split: int, result: FinishedSplit) -> None:

@@ -41,7 +41,8 @@ def run(params: Params, root: Path, key: RunKey, progress: bool = True, wait: bo
         check(params, root, [key])
         context = open_context(params, root, key)
         device = str(context.device)
-        splits = complete(context, key.method, record.unfinished(root, key, ident, device), str(key), progress)
+        kept = record.unfinished(root, key, ident, device, params.adapt.threads)
+        splits = complete(context, key.method, kept, str(key), progress)
         if ident.inputs != identity.inputs(params, root, key):
             raise UserError(f"{key}: an input was changed during the run; run it again")
         before = record.read_run(key.folder(root))
@@ -118,6 +119,7 @@ def complete(context: "RunContext", name: str, folder: Path, label: str, progres
     from tqdm import tqdm
 
     from grmp import methods
+    from grmp.clip import stem_cache
     from grmp.device import in_chunks, peak, reset_peak
 
     count, store = context.splits.count, context.features
@@ -130,11 +132,14 @@ def complete(context: "RunContext", name: str, folder: Path, label: str, progres
     results = {i: kept for i in range(count) if (kept := record.read_split(folder, i))}
     if not (todo := [i for i in range(count) if i not in results]):
         return list(results.values())
+    for dataset in (context.source, context.target):
+        context.inputs(dataset)  # features of a stem are computed once for all runs: they are the time of none
+    stem_cache.forget()
+    reset_peak(context.device)
     start = time.perf_counter()
     compute = methods.prepare(context, name)
     shared = (time.perf_counter() - start + lent()) / len(todo)  # seconds that all splits share
     so_far = lent()
-    reset_peak(context.device)
     with tqdm(total=count, initial=len(results), desc=label, unit="split", disable=None if progress else True) as bar:
         chunks = in_chunks(compute, todo, chunk_size(context, name), f"{label}: split", "adapt.cache_gb or adapt.batch")
         for chunk, found, elapsed in chunks:

@@ -52,6 +52,8 @@ class CrossVal(Method):
     def check(self, params: Params) -> None:
         """The method is of kind tune, and every candidate is valid."""
         need(self.method, params.tuned, "method")
+        if learned := [key for key in self.grid if key.startswith("prompts.") and params.learned_start(self.method)]:
+            raise ValueError(f"grid: {self.method} starts from learned prompts, which fix {learned[0]}")
         for candidate in self.candidates:
             try:
                 params.changed(candidate)

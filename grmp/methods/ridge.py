@@ -3,6 +3,7 @@
 from typing import Literal
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from grmp.finetune.types import SplitResult
 from grmp.methods.context import RunContext, Splitwise, each, embeddings
@@ -22,6 +23,7 @@ def prepare(ctx: RunContext, method: Ridge) -> Splitwise:
     same = ctx.target is ctx.source
     x_target = x if same else embeddings(ctx, ctx.inputs(ctx.target)).numpy().astype(np.float64)
 
+    @threadpool_limits.wrap(limits=1)  # the last bits must not depend on how many cores there are
     def one(split: int) -> SplitResult:
         train, test = ctx.splits.train(split, ctx.shots), ctx.tested.test(split)
         weights, intercept = fit(x[train], ctx.quality[train], method, ctx.weights[train])
@@ -30,6 +32,7 @@ def prepare(ctx: RunContext, method: Ridge) -> Splitwise:
     return each(one)
 
 
+@threadpool_limits.wrap(limits=1)
 def fit(x: np.ndarray, y: np.ndarray, method: Ridge, weights: np.ndarray | None = None) -> tuple[np.ndarray, float]:
     """Weights (E,) and intercept on embeddings (K, E); alpha by exact leave-one-out error inside the K labelled images."""
     from sklearn.linear_model import RidgeCV

@@ -87,7 +87,9 @@ class Learner:
     def __init__(
         self, theta: Tensors, variant: Triplets, settings: Pretrain, backbone: Backbone, dropout: float
     ) -> None:
-        """Start from ``theta``."""
+        """Start from ``theta``. Raises UserError if it has no visual prompts: a text never enters this loss."""
+        if "visual.prompt_embeddings" not in theta:
+            raise UserError("triplets train visual prompts, of which there are none; set prompts.visual_tokens")
         self.variant, self.settings, self.backbone, self.dropout = variant, settings, backbone, dropout
         self.inner = Inner(theta, "adam", variant.rate)
         self.prompts = self.inner.prompts

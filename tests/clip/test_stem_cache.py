@@ -70,3 +70,26 @@ def test_of_larger_images_the_centre_crop_is_read(backbone, dataset, tmp_path):
     x = pixels(torch.from_numpy(np.array(toy.images[:, :, 10:234, 10:234])), backbone.shape)
     with torch.no_grad():
         np.testing.assert_allclose(features, stem_cache.stem.features(backbone.weights, x), atol=1e-4)
+
+
+def test_features_do_not_depend_on_the_number_of_threads(backbone, dataset, tmp_path):
+    found, before = [], torch.get_num_threads()
+    for threads in (1, 4):
+        torch.set_num_threads(threads)
+        try:
+            found.append(np.array(stem_cache.inputs(tmp_path / str(threads), dataset(1), backbone)))
+            assert torch.get_num_threads() == threads
+        finally:
+            torch.set_num_threads(before)
+    assert found[0].tobytes() == found[1].tobytes()
+
+
+def test_what_earlier_runs_read_is_no_memory_of_the_next(tmp_path):
+    psutil = pytest.importorskip("psutil")
+    np.save(tmp_path / "features.npy", np.ones(8 * 2**20))  # 64 MiB
+    features, process = stem_cache._open(tmp_path / "features.npy"), psutil.Process()
+    assert features.sum() == 8 * 2**20
+    before = process.memory_info().rss
+    stem_cache.forget()
+    assert process.memory_info().rss < before - 48 * 2**20
+    assert features.sum() == 8 * 2**20

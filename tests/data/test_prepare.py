@@ -139,6 +139,18 @@ def test_the_original_sizes_are_part_of_what_a_record_depends_on(fetched):
     assert known[0]["views"] != known[1]["views"]
 
 
+def test_the_kind_of_a_database_is_part_of_what_a_record_depends_on(fetched, monkeypatch):
+    """It decides the size of a batch."""
+    known = []
+    for kind in ("authentic", "synthetic"):
+        monkeypatch.setitem(databases.known(), "toy", replace(databases.get("toy"), kind=kind))
+        run(fetched)
+        known.append(dataset.load(fetched / "prepared/toy").info)
+        shutil.rmtree(fetched / "prepared/toy")
+    assert known[0]["sha256"] == known[1]["sha256"]
+    assert known[0]["views"] != known[1]["views"]
+
+
 def test_not_fetched(tmp_path):
     with pytest.raises(UserError, match="livec is not fetched; run: grmp data fetch livec"):
         prepare("livec", tmp_path, tmp_path / "prepared", 8, "squash")

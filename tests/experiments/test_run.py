@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from grmp import code, device, methods, params
 from grmp.cli import app
-from grmp.clip import checkpoints, shipped
+from grmp.clip import checkpoints, shipped, stem_cache
 from grmp.data.splits import Splits
 from grmp.errors import UserError
 from grmp.experiments import identity, record, sweep
@@ -49,7 +49,10 @@ def test_what_is_done_is_kept_batch_by_batch(device, wanted, kind, size):
 
 
 def test_time_and_memory_of_a_run_do_not_depend_on_what_its_process_did_before(world, tmp_path, monkeypatch):
-    """Features of earlier runs count with the seconds that they took then, and not as memory of this one."""
+    """Features of earlier runs count with the seconds that they took then, and not as memory of this one.
+
+    Those of a stem, which all runs share, are the time of none; memory is measured from the first embedding on.
+    """
     loaded, root = params.load(world), world.parent
     context = open_context(loaded, root, loaded.run.run_keys()[0])
     store = SimpleNamespace(borrowed_seconds=0.0, unused_bytes=10**6, begin_run=lambda: None)
@@ -57,15 +60,21 @@ def test_time_and_memory_of_a_run_do_not_depend_on_what_its_process_did_before(w
     def lend(seconds):
         store.borrowed_seconds += seconds
 
+    events = []
+
     def prepare(context, name):
+        events.append("method")
         lend(3.0 * context.splits.count)
         return lambda numbers: [lend(5.0) or SplitResult(np.zeros(len(context.tested.test(i)))) for i in numbers]
 
     monkeypatch.setattr(methods, "prepare", prepare)
     monkeypatch.setattr(device, "peak", lambda place: 10**7)
+    monkeypatch.setattr(device, "reset_peak", lambda place: events.append("memory"))
+    monkeypatch.setattr(stem_cache, "inputs", lambda *_: events.append("stem"))
     found = complete(replace(context, features=store), "ridge", tmp_path, "label", progress=False)
     assert [split.seconds for split in found] == pytest.approx([8.0] * context.splits.count, abs=0.9)
     assert {split.peak_bytes for split in found} == {9 * 10**6}
+    assert events == ["stem", "stem", "memory", "method"]
 
 
 def test_runs_of_one_process_share_features_of_a_stem_and_change_no_byte(tmp_path, monkeypatch):
@@ -118,8 +127,10 @@ def test_two_runs_with_one_identity_keep_their_splits_apart(world):
     """A method that selects by test images is the same under both protocols: a sweep may compute both at once."""
     one, other = (RunKey(protocol, "target", "ridge", 6) for protocol in ("sound", "published"))
     same = identity.RunIdentity({}, {})
-    folders = {record.unfinished(world.parent, key, same, "cpu") for key in (one, other)}
+    folders = {record.unfinished(world.parent, key, same, "cpu", 1) for key in (one, other)}
     assert len(folders) == 2
+    folders.add(record.unfinished(world.parent, one, same, "cpu", 2))
+    assert len(folders) == 3, "a record states one number of threads"
 
 
 def test_a_cut_table_is_computed_again(world):

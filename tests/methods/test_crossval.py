@@ -49,6 +49,13 @@ def test_a_candidate_that_diverges_is_not_chosen(world):
     assert result.chosen == {"adapt.learning_rate": SLOW}
 
 
+def test_learned_prompts_fix_their_numbers(world):
+    loaded, grid = params.load(world), {"prompts.visual_tokens": [3, 8]}
+    with_method(loaded, "random_crossval", grid=grid).methods["random_crossval"].check(loaded)
+    with pytest.raises(ValueError, match=r"starts from learned prompts, which fix prompts\.visual_tokens"):
+        with_method(loaded, "grmp_crossval", grid=grid).methods["grmp_crossval"].check(loaded)
+
+
 @pytest.mark.parametrize(("labels", "of_one_source", "count"), [(50, 1, 5), (24, 1, 4), (9, 1, 0), (50, 4, 2)])
 def test_folds_divide_the_labelled_images(labels, of_one_source, count):
     n = 100

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from grmp import params
 from grmp.clip import checkpoints
@@ -31,3 +32,12 @@ def test_a_weight_of_two_is_the_image_twice():
     assert np.allclose(weights, expected)
     assert np.isclose(intercept, at)
     assert not np.allclose(weights, ridge.fit(x, y, method)[0])
+
+
+def test_the_last_bits_do_not_depend_on_the_number_of_threads():
+    rng, method = np.random.default_rng(0), ridge.Ridge(kind="ridge", label="", alphas=[0.1, 1.0])
+    x, y, found = rng.normal(size=(2000, 512)), rng.uniform(size=2000), []
+    for threads in (1, 4):
+        with threadpool_limits(threads):
+            found.append(ridge.fit(x, y, method)[0].tobytes())
+    assert found[0] == found[1]

@@ -117,3 +117,10 @@ def test_prompts_learn_the_order_of_levels(tmp_path):
     assert torch.equal(prompts["ctx"], theta["ctx"])  # image embeddings do not depend on the context
     one, two = learn(2), learn(2)
     assert all(torch.equal(one[n], two[n]) for n in one)
+
+
+def test_without_visual_prompts_there_is_nothing_to_train():
+    theta = random_prompts(SHAPE, 0, 0, 4, "layer", torch.Generator().manual_seed(0))
+    variant = Triplets(kind="triplets", protocol="sound", margin=0.2, rate=1e-2)
+    with pytest.raises(UserError, match=r"set prompts\.visual_tokens"):
+        triplets.Learner(theta, variant, None, BACKBONE, dropout=0.0)
