@@ -128,12 +128,15 @@ class QualityModel:
         found = [(np.full(1 + crops, np.nan), i) if isinstance(i, str) else (next(scores), "") for i in images]
         return [(q, r if r or np.isfinite(q).all() else "its score is not finite") for q, r in found]
 
-    def score(self, images: str | Path | Sequence[Source]) -> np.ndarray:
-        """(N,) quality in [0, 1], higher is better, of a file, or of files, arrays (H, W, 3) uint8 and Pillow's images.
+    def score(self, images: Source | Sequence[Source]) -> np.ndarray:
+        """(N,) quality in [0, 1], higher is better, of one image, of several in a list, or of an array (N, H, W, 3) uint8.
 
         Raises UserError if one cannot be read.
         """
-        images = [images] if isinstance(images, str | Path) else images
+        if isinstance(images, np.ndarray) and images.ndim > 2 and images.shape[2:] not in ((3,), (4,)):
+            images = list(images)
+        elif isinstance(images, Source):
+            images = [images]
         found = list(self.rate(images))
         for i, (image, (_, reason)) in enumerate(zip(images, found, strict=True)):
             if reason:

@@ -35,10 +35,12 @@ def test_files_bytes_arrays_and_images_score_the_same(scorer, tmp_path: Path):
     Image.fromarray(array).save(path)
     scores = scorer.score([path, str(path), path.read_bytes(), array, Image.fromarray(array)])
     assert (scores == scores[0]).all()
-    assert scorer.score(path) == scorer.score(str(path)) == scores[:1]
+    for one in (path, str(path), path.read_bytes(), array, Image.fromarray(array)):  # without a list
+        assert scorer.score(one).tolist() == scores[:1].tolist()
+    assert scorer.score(np.stack([array, array])).tolist() == scores[:2].tolist()
     assert 0 < scores[0] < 1
     grey = scorer.score([array[..., 0], np.repeat(array[..., :1], 3, axis=2)])
-    assert grey[0] == grey[1] != scores[0]
+    assert grey[0] == grey[1] == scorer.score(array[..., 0])[0] != scores[0]
     with pytest.raises(UserError, match="image 1: an array must be"):
         scorer.score([array, array / 255])
     table = scorer.table(tmp_path)
