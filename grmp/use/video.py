@@ -42,7 +42,7 @@ def frames(path: Path, count: int) -> Iterator[tuple[float, np.ndarray]]:
     name: Any = os.fsencode(path)  # a str that is not UTF-8 crashes OpenCV
     capture = cv2.VideoCapture(name)
     try:
-        total, rate = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), capture.get(cv2.CAP_PROP_FPS) or 1.0
+        total = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         if capture.isOpened() and total < 1:  # as browsers record: no duration is stated
             total = sum(1 for _ in iter(capture.grab, False))
             capture.open(name)
@@ -58,7 +58,7 @@ def frames(path: Path, count: int) -> Iterator[tuple[float, np.ndarray]]:
                 decoded, frame = capture.retrieve()
                 if not decoded:
                     raise UserError(f"{printable(path)}: frame {index} cannot be decoded")
-                yield index / rate, np.ascontiguousarray(frame[:, :, ::-1])
+                yield capture.get(cv2.CAP_PROP_POS_MSEC) / 1000, np.ascontiguousarray(frame[:, :, ::-1])
     finally:
         capture.release()
 

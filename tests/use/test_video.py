@@ -42,7 +42,7 @@ def test_frames_are_at_equal_distances_and_rgb(clip: Path):
 
 
 def test_a_video_without_a_stated_duration_is_counted(clip: Path, monkeypatch: pytest.MonkeyPatch):
-    """As a browser records; OpenCV says -9e16 frames."""
+    """As a browser records; OpenCV says -9e16 frames, and a rate of 1000."""
     whole, capture = [seconds for seconds, _ in frames(clip, 5)], cv2.VideoCapture
 
     class Unstated:
@@ -50,7 +50,8 @@ def test_a_video_without_a_stated_duration_is_counted(clip: Path, monkeypatch: p
             self.of = capture(name)
 
         def get(self, what):
-            return -9.2e16 if what == cv2.CAP_PROP_FRAME_COUNT else self.of.get(what)
+            unstated = {cv2.CAP_PROP_FRAME_COUNT: -9.2e16, cv2.CAP_PROP_FPS: 1000.0}
+            return unstated[what] if what in unstated else self.of.get(what)
 
         def __getattr__(self, name):
             return getattr(self.of, name)
