@@ -23,7 +23,7 @@ def read(path: Path) -> pd.DataFrame:
     Raises UserError if the table cannot be used; the line names why.
     """
     found = tables.read(path, ("image", "mos"), ("better", "worse"))
-    if "better" in found:
+    if {"better", "worse"} <= set(found):
         return _of_pairs(path, found)
     empty = found["mos"] == ""
     if empty.any():
@@ -76,6 +76,8 @@ def _of_pairs(path: Path, pairs: pd.DataFrame) -> pd.DataFrame:
     from scipy.sparse.csgraph import connected_components
     from sklearn.linear_model import LogisticRegression
 
+    if pairs.empty:
+        raise UserError(f"{path} has no comparisons")
     tables.refuse(path, (pairs[["better", "worse"]] == "").any(axis=1), "has no image name")
     tables.refuse(path, pairs["better"] == pairs["worse"], "compares an image with itself")
     names = sorted({*pairs["better"], *pairs["worse"]})

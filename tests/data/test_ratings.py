@@ -86,6 +86,12 @@ def test_pairs_that_say_nothing_are_named(tmp_path: Path):
         ratings.read(written(tmp_path / "p.csv", "better,worse\na,b\na,a\n"))
     with pytest.raises(UserError, match=r"nothing links a to c; compare images of the 2 separate groups"):
         ratings.read(written(tmp_path / "p.csv", "better,worse\na,b\nc,d\n"))
+    with pytest.raises(UserError, match=r"p\.csv has no comparisons"):
+        ratings.read(written(tmp_path / "p.csv", "better,worse\n"))
+
+
+def test_one_column_of_a_comparison_is_a_further_column(tmp_path: Path):
+    assert ratings.read(written(tmp_path / "r.csv", "image,better,mos\na.png,yes,3\n"))["mos"].tolist() == [3]
 
 
 def test_votes_keep_their_reference(tmp_path: Path):
