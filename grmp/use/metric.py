@@ -22,6 +22,7 @@ class Metric(torch.nn.Module, ModelHubMixin, library_name="grmp", tags=["image-q
 
     def __init__(self, model: QualityModel | str | Path = "photo") -> None:  # noqa: D107
         super().__init__()
+        self._hub_mixin_config = {}  # the mixin would write ``model`` to config.json: a local path, or no JSON at all
         self.model = model if isinstance(model, QualityModel) else load(model)
         self.metric_name = str(self.model.card.get("method", "photo"))
 

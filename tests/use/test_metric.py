@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from grmp.finetune.scorer import QualityModel
+from grmp.finetune.scorer import QualityModel, load
 from grmp.use.metric import Metric
 from tests.conftest import ROOT
 
@@ -45,9 +45,11 @@ def test_tensors_on_another_scale_are_refused(model: QualityModel, batch: torch.
         Metric(model)(change(batch))
 
 
-def test_a_folder_of_the_hub_gives_it_back(trained: Path, batch: torch.Tensor, tmp_path: Path):
-    Metric(trained).save_pretrained(tmp_path / "m")
+@pytest.mark.parametrize("given", [str, load])
+def test_a_folder_of_the_hub_gives_it_back(trained: Path, batch: torch.Tensor, tmp_path: Path, given):
+    Metric(given(trained)).save_pretrained(tmp_path / "m")
     assert {"model.safetensors", "README.md"} <= {path.name for path in (tmp_path / "m").iterdir()}
+    assert str(trained) not in (tmp_path / "m/config.json").read_text()
     again = Metric.from_pretrained(tmp_path / "m")
     assert torch.equal(again(batch), Metric(trained)(batch))
     assert again.model.scale.high == 5
