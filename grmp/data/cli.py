@@ -32,7 +32,9 @@ def list_(params: ParamsFile = HERE, as_json: AsJson = False) -> None:
     from grmp.data import databases
     from grmp.data.card import size
 
-    folder, wanted = params.parent / "data", load(params).data.databases if params.is_file() else []
+    folder, wanted = params.parent / "data", []
+    if params.is_file() or params != HERE:
+        wanted = load(params).data.databases
     if not as_json:
         print(f"{'name':<10}{'kind':<11}{'images':>9}{'download':>10}{'on disk':>10}  state")
     for name, entry in databases.known().items():
@@ -70,8 +72,8 @@ def fetch(
     from grmp.data.card import size
     from grmp.errors import UserError
 
-    raw = params.parent / "data/raw"
-    entries = [databases.get(n) for n in names or load(params).data.databases]
+    raw, listed = params.parent / "data/raw", load(params).data.databases  # before a folder is made beside it
+    entries = [databases.get(n) for n in names or listed]
     if origin is not None and len(entries) != 1:
         raise UserError("--from needs exactly one database; run: grmp data fetch NAME --from PATH")
     if origin is None and (planned := fetching.check_disk(entries, raw))[0]:

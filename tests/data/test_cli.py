@@ -62,6 +62,15 @@ def test_real_livec(shared, tmp_path):
     assert [row["name"] for row in rows if row["prepared"]] == ["livec"]
 
 
+def test_settings_that_are_not_there_are_named(tmp_path, monkeypatch):
+    for words in (["fetch", "livec"], ["list"]):
+        with pytest.raises(UserError, match=r"typo/params\.yaml not found"):
+            command(*words, "--params", tmp_path / "typo/params.yaml")
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.chdir(tmp_path)
+    assert "livec" in command("list")
+
+
 def test_excluded_images_are_kept_when_asked(shared, tmp_path, monkeypatch):
     monkeypatch.setitem(databases.known(), "livec", replace(databases.get("livec"), side=0))  # the miniatures are small
     here, origin = settings(tmp_path, published=True), layouts.unpack(layouts.livec(shared), tmp_path / "origin")
