@@ -79,9 +79,9 @@ def fetch(name: str, raw: Path, origin: Path | None = None, min_rate: float = 0)
         try:
             source, files = _local(entry, origin, raw, staging)
             labels.read(entry, staging)
-        except UserError:
+        except UserError as error:
             remove(staging)
-            raise
+            raise UserError(str(error).replace(str(staging), str(origin))) from None
     else:
         source, files = _first_source(entry, raw, staging, min_rate)
     content = listing(staging)

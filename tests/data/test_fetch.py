@@ -231,8 +231,9 @@ def test_from_archive_folder_and_folder_of_archives(toy, tmp_path):
 )
 def test_what_is_no_database_is_refused_and_leaves_nothing(toy, tmp_path, path, content, said):
     layouts.unpack({path: content}, tmp_path)
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=said) as caught:
         fetch.fetch("toy", tmp_path / "raw", tmp_path / Path(path).parts[0])
+    assert ".partial" not in str(caught.value)
     assert list((tmp_path / "raw").iterdir()) == []
 
 
