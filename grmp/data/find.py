@@ -63,15 +63,17 @@ def claim_output(path: Path, ending: str = "") -> None:
     """Check that ``path`` can be written (`grmp.files.claim`) and is not an image, a video, a model or ratings of the user.
 
     A shell that expands ``-o *.jpg`` names the first photograph. A binary file is replaced only if it has the ``ending`` of
-    what is written. Raises UserError.
+    what is written; another ending is refused. Raises UserError.
     """
+    if path.suffix != ending and ending and not path.is_dir():
+        raise UserError(f"{path}: give it the ending {ending}")
     if path.is_file() and (path.name in RATINGS or is_image(path) or _is_of_the_user(path, ending)):
         raise UserError(f"{path} exists and was not written by this command; name another file")
     claim(path)
 
 
 def _is_of_the_user(path: Path, ending: str) -> bool:
-    """Whether a file is binary with another ending, or begins with the columns of ratings, which no output of ours has."""
+    """Whether a file is binary without the ``ending``, or begins with the columns of ratings, which no output of ours has."""
     with path.open("rb") as file:
         head = file.read(1000)
     text = re.sub(r'^"?sep=.*\n\s*', "", head.decode(errors="replace").lower().lstrip())

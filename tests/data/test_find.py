@@ -92,3 +92,5 @@ def test_an_output_never_replaces_photographs_or_ratings(tmp_path: Path):
     (tmp_path / "scores.csv").write_text("image,quality,percentile,predicted_rating,low,high\n")
     claim_output(tmp_path / "scores.csv")  # of a former call
     claim_output(tmp_path / "mine.safetensors", ".safetensors")
+    with pytest.raises(UserError, match=r"mymodel: give it the ending \.safetensors$"):  # a second call would refuse it
+        claim_output(tmp_path / "mymodel", ".safetensors")

@@ -239,7 +239,10 @@ def test_what_gives_no_model_is_refused(world: Path, rated: Dataset, params: Par
         room.train(params, world.parent, rated, out, "grmp", ["ridge"], 3)
     assert not out.exists()
     (tmp_path / "file").touch()
-    for place, said in ((tmp_path, "is a folder; name a file in it"), (tmp_path / "file/m", "cannot write")):
+    for place, said in (
+        (tmp_path, "is a folder; name a file in it"),
+        (tmp_path / "file/m.safetensors", "cannot write"),
+    ):
         with pytest.raises(UserError, match=said):
             room.train(params, world.parent, rated, place, METHOD, ["ridge"], 3)
 

@@ -86,7 +86,10 @@ def test_no_photograph_is_replaced(photographs: Path, tmp_path: Path):
     other = tmp_path / "a.png"
     Image.new("RGB", (8, 8)).save(other)
     before = other.read_bytes()
-    for command in (["explain", str(photographs / "coffee_blurred.jpg"), "-o"], ["export", "--onnx"]):
-        with pytest.raises(UserError, match=r"a\.png exists and was not written by this command"):
+    for command, said in (
+        (["explain", str(photographs / "coffee_blurred.jpg"), "-o"], "exists and was not written by this command"),
+        (["export", "--onnx"], "give it the ending .onnx"),
+    ):
+        with pytest.raises(UserError, match=rf"a\.png:? {said}"):
             CliRunner().invoke(app, [*command, str(other)], catch_exceptions=False, standalone_mode=False)
     assert other.read_bytes() == before
