@@ -130,7 +130,7 @@ def locate(table: Path, names: list[str]) -> list[Path]:
         missing += [] if matches else [name]
         for path in matches:
             if (other := found.setdefault(path.resolve(), name)) != name:
-                raise UserError(f"{table}: {other} and {name} are the same file; give one mean rating per image")
+                raise UserError(f"{table}: {other} and {name} are the same file; write its name in one way everywhere")
     if missing:
         raise UserError(
             f"{table}: {len(missing)} of {len(names)} images are not below {folder}: {some(missing)}; write each path as it is "

@@ -127,6 +127,12 @@ def test_a_name_that_fits_several_files_is_refused(table: Path):
         table.write_text(text)
 
 
+def test_two_spellings_of_one_file_are_refused(table: Path):
+    table.write_text("\n".join(["image,rater,mos", "P05.PNG,Bob,4", *(f"p{i:02}.png,Ann,{i}" for i in range(COUNT))]))
+    with pytest.raises(UserError, match=r"P05.PNG and p05.png are the same file; write its name in one way everywhere"):
+        read(table, 8, "squash", None, higher_better=True)
+
+
 def test_sources_are_joined_by_name_and_by_look(table: Path, capsys: pytest.CaptureFixture[str]):
     """Twelve photographs; one is there twice, another again as a JPEG, and a source is spelled in two ways."""
     whole = Image.fromarray(data.hubble_deep_field())
