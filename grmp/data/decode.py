@@ -31,6 +31,7 @@ from grmp.errors import UserError
 FORMATS: tuple[str, ...] = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF")
 ENDINGS: tuple[str, ...] = (".bmp", ".jpg", ".jpeg", ".jfif", ".png", ".webp", ".tif", ".tiff", ".gif", ".avif")
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "LAB")  # of 8 bits per channel
+HEIC = "for HEIC: pip install pillow-heif"
 LARGE = 4  # times the prepared size
 NEW_SUBFILE_TYPE, BITS, COMPRESSION, PHOTOMETRIC, PLANES, SAMPLES = 254, 258, 259, 262, 284, 339  # TIFF tags
 DNG_VERSION = 50706
@@ -77,6 +78,8 @@ def load(path: Path | bytes, displayed: bool, most: int | None = None) -> Image.
     except Exception as error:  # corrupt metadata raise anything
         if (repaired := without_corrupt(data, FORMATS)) != data:
             return _load(repaired, displayed, most or MAX_PIXELS)
+        if "HEIF" not in FORMATS and data[4:8] == b"ftyp" and b"hei" in data[8:32]:  # a brand: heic, heix, ...
+            raise Unsupported(f"not an image in a supported format; {HEIC}") from error
         kind = next((kind for kind in FORMATS if (accept := Image.OPEN[kind][1]) and accept(data[:16])), "")
         if kind and isinstance(error, UnidentifiedImageError):
             raise ValueError(f"a {kind} that is cut, or of a kind that is not read; save it as PNG") from error

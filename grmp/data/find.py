@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from grmp.data.decode import ENDINGS, is_image
+from grmp.data.decode import ENDINGS, HEIC, is_image
 from grmp.errors import UserError
 from grmp.files import claim, survey
 
 RATINGS = ("ratings.csv", "votes.csv")  # of `grmp select` and `grmp rate`
+VIDEOS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg")
 
 
 def printable(path: Path) -> str:
@@ -49,7 +50,8 @@ def find(given: Sequence[Path], left_out: Counter[str] | None = None) -> list[Pa
             left_out.update(apart)
             if not inside:
                 what = tally(apart) or "it is empty"
-                raise UserError(f"{path} has no images ({what}); readable: {', '.join(ENDINGS)}")
+                videos = "; name videos for `grmp score` one by one" if {*VIDEOS} & apart.keys() else ""
+                raise UserError(f"{path} has no images ({what}); readable: {', '.join(ENDINGS)}{videos}")
         elif not path.is_file():  # a pipe would never end
             raise UserError(f"{path} is not a regular file; give image files, or folders of images")
         for one in inside:
@@ -86,4 +88,4 @@ def tally(left_out: Counter[str]) -> str:
     """The files that are left out, as one clause; empty if there are none."""
     text = ", ".join(f"{count} {printable(Path(kind))}" for kind, count in sorted(left_out.items()))
     heic = {".heic", ".heif"} & left_out.keys()
-    return f"left out: {text}" + ("; for HEIC: pip install pillow-heif" if heic else "") if text else ""
+    return f"left out: {text}" + (f"; {HEIC}" if heic else "") if text else ""

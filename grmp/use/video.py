@@ -12,20 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from grmp.data.find import claim_output, printable
+from grmp.data.find import VIDEOS, claim_output, printable
 from grmp.device import choose_device
 from grmp.errors import UserError
 from grmp.files import write_text
 from grmp.finetune.scorer import load
 
-ENDINGS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg")
 LOW = 10  # percentile over frames
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # quiet; read when OpenCV loads FFmpeg
 
 
 def is_video(path: Path) -> bool:
     """Whether the ending of a file is that of a video."""
-    return path.suffix.lower() in ENDINGS
+    return path.suffix.lower() in VIDEOS
 
 
 def frames(path: Path, count: int) -> Iterator[tuple[float, np.ndarray]]:

@@ -60,6 +60,10 @@ def test_folders_without_images_say_what_they_hold(tmp_path: Path):
     (tmp_path / "a.b\nc").touch()
     with pytest.raises(UserError, match=r"has no images \(left out: 1 .b\\x0ac, 1 .txt\)"):
         find([tmp_path])
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips/a.MP4").touch()
+    with pytest.raises(UserError, match=r"name videos for `grmp score` one by one$"):
+        find([tmp_path / "clips"])
     with pytest.raises(UserError, match="not found; give image files"):
         find([tmp_path / "none"])
 

@@ -453,6 +453,14 @@ def test_heic():
     assert away(coded("HEIF", 12, 13, within("P3")[::2, ::2]), small) < 2.5
 
 
+@pytest.mark.parametrize("brands", [b"heic\0\0\0\0mif1heic", b"mif1\0\0\0\0mif1heic"])
+def test_heic_without_its_library_says_what_to_install(tmp_path: Path, brands: bytes, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(decode, "FORMATS", tuple(name for name in decode.FORMATS if name != "HEIF"))
+    path = write(tmp_path, b"\0\0\0\x18ftyp" + brands + bytes(16))
+    (reason,) = read_images([path], 8, "squash")[1].values()
+    assert reason == "not an image in a supported format; for HEIC: pip install pillow-heif"
+
+
 def test_images_that_are_too_large_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(decode, "MAX_PIXELS", 100)
     (reason,) = read_images([write(tmp_path, SHOWN["PNG"][0])], 8, "squash")[1].values()
