@@ -7,27 +7,33 @@ file.
 
 import csv
 import hashlib
+import io
+import sys
 import threading
 import time
+from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from filelock import FileLock, Timeout
+from PIL import Image
 from pydantic import BaseModel, Field
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from grmp.data import tables
+from grmp.data import decode, tables
 from grmp.data.custom import locate
-from grmp.data.find import find, for_table
+from grmp.data.find import find, for_table, tally
 from grmp.errors import UserError, one_line
 from grmp.files import write_text
 from grmp.metrics import srcc
 
 VOTES = "votes.csv"
+LOCK = f".{VOTES}.lock"
 COLUMNS = ["image", "rater", "mos", "repeat", "time"]
 REPEATS = 0.1  # share of the images that each rater sees a second time
 FEWEST_REPEATS = 3
@@ -51,11 +57,16 @@ class Session:
         check(folder)
         listed = folder / "ratings.csv"
         self.folder, self.file, self.lock = folder, folder / VOTES, threading.Lock()
-        known = {path.resolve(): path.relative_to(folder).as_posix() for path in find([folder])}
+        paths = find([folder], left_out := Counter[str]())
+        known = {path.resolve(): path.relative_to(folder).as_posix() for path in paths}
         chosen = locate(listed, tables.read(listed, ("image",))["image"].tolist()) if listed.is_file() else list(known)
         if missing := [path for path in chosen if path not in known]:
             raise UserError(f"{listed}: {missing[0]} is not an image below {folder} ({len(missing)} such rows)")
         self.names = for_table([known[path] for path in chosen])
+        if not self.names:
+            raise UserError(f"{listed} names no images; add some, or delete it to rate all below {folder}")
+        left_out -= Counter(kind for name, kind in ((VOTES, ".csv"), (LOCK, "hidden")) if (folder / name).is_file())
+        self.left_out = "" if listed.is_file() else tally(left_out)
         self.votes, self.state = pd.DataFrame(columns=COLUMNS), self._state()
         if self.state:
             found = tables.read(self.file, COLUMNS[:3])
@@ -182,10 +193,10 @@ def application(session: Session) -> FastAPI:
         return {"position": at, "total": len(plan), **now, "ahead": [address(name) for name in coming[1:]]}
 
     @app.get("/image/{number}")
-    def image(number: int) -> FileResponse:
+    def image(number: int) -> Response:
         if not 0 <= number < len(session.names):
             raise HTTPException(404)
-        return FileResponse(session.folder / session.names[number])
+        return _shown(session.folder / session.names[number])
 
     @app.post("/vote")
     def vote(given: Vote) -> dict[str, Any]:
@@ -203,13 +214,24 @@ def application(session: Session) -> FastAPI:
     return app
 
 
+def _shown(path: Path) -> Response:
+    """The file, or a PNG of what is scored where a browser would show nothing or move."""
+    with suppress(*decode.FAULTS), Image.open(path, formats=decode.FORMATS) as opened:
+        moves = opened.format != "MPO" and getattr(opened, "is_animated", False)  # an MPO is a JPEG to browsers
+        if moves or opened.format in ("TIFF", "HEIF"):
+            data = io.BytesIO()
+            decode.load(path, displayed=True).save(data, "PNG", icc_profile=None)  # it is in sRGB now
+            return Response(data.getvalue(), media_type="image/png")
+    return FileResponse(path)
+
+
 def serve(folder: Path, port: int) -> str:
     """Serve the page on the loopback interface until Ctrl-C; returns ``Session.text``."""
     from grmp.use.serve import listen
 
     check(folder)  # a lock would make it
     try:  # a second session would overwrite the ratings of the first
-        held = FileLock(folder / f".{VOTES}.lock", fallback_to_soft=False)
+        held = FileLock(folder / LOCK, fallback_to_soft=False)
         held.acquire(timeout=0)
     except Timeout:
         raise UserError(f"{folder} is being rated by another grmp rate; open its page, or end it first") from None
@@ -217,6 +239,8 @@ def serve(folder: Path, port: int) -> str:
         raise UserError(f"cannot lock {folder}: {one_line(error)}; it must be writable, with file locks") from None
     with held:
         session = Session(folder)
+        if session.left_out:
+            print(session.left_out, file=sys.stderr)
         listen(
             application(session), "127.0.0.1", port, f"rate {len(session.names)} images at {{}}", log_level="warning"
         )

@@ -1,5 +1,6 @@
 """The rating page's requests: nothing is lost, nothing is counted twice, repeats are hidden, raters are kept apart."""
 
+import io
 import os
 import time
 from collections.abc import Iterator
@@ -10,9 +11,9 @@ import pandas as pd
 import pytest
 from fastapi.testclient import TestClient
 from filelock import FileLock
-from PIL import Image
+from PIL import Image, ImageCms
 
-from grmp.data import ratings
+from grmp.data import decode, ratings
 from grmp.errors import UserError
 from grmp.use import rate as room
 from tests.report.browser import PROGRAM, Browser
@@ -199,6 +200,41 @@ def test_the_images_are_those_that_were_selected(folder: Path):
     pd.DataFrame({"image": ["33.png"], "mos": ""}).to_csv(folder / "ratings.csv", index=False)
     with pytest.raises(UserError, match=r"1 of 1 images are not below .*: 33\.png"):
         room.Session(folder)
+
+
+def test_a_list_without_images_is_named(folder: Path):
+    (folder / "ratings.csv").write_text("image,mos\n")
+    with pytest.raises(UserError, match=r"ratings\.csv names no images; add some, or delete it"):
+        room.Session(folder)
+
+
+def test_files_that_are_left_out_are_counted(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+    monkeypatch.setattr("grmp.use.serve.listen", lambda *_, **__: None)
+    for name in (room.VOTES, "notes.txt"):
+        (folder / name).write_text("image,rater,mos\n")
+    room.serve(folder, 8765)
+    assert capsys.readouterr().err == "left out: 1 .txt\n"  # neither the ratings nor their lock
+
+
+def test_a_browser_gets_what_is_scored(folder: Path):
+    """A TIFF as PNG and of an animation the first frame; other files as they are."""
+    grey = Image.open(folder / "10.png")
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    grey.save(folder / "a.tif", icc_profile=profile)
+    more = {"save_all": True, "append_images": [Image.new("RGB", (8, 8))]}
+    grey.save(folder / "b.gif", **more)
+    grey.save(folder / "c.jpg", "MPO", **more)
+    session = room.Session(folder)
+    client = TestClient(room.application(session), base_url="http://127.0.0.1")
+    for name in ("a.tif", "b.gif"):
+        answer = client.get(f"/image/{session.names.index(name)}")
+        assert answer.headers["content-type"] == "image/png"
+        with Image.open(io.BytesIO(answer.content)) as shown:
+            assert np.array_equal(shown, decode.load(folder / name, displayed=True))
+            assert (getattr(shown, "n_frames", 1), shown.info) == (1, {})
+    (folder / "00.png").write_bytes(b"broken")
+    for name in ("00.png", "c.jpg"):
+        assert client.get(f"/image/{session.names.index(name)}").content == (folder / name).read_bytes()
 
 
 def test_train_reads_the_ratings_of_the_page(folder: Path):
