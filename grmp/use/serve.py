@@ -1,6 +1,7 @@
 """``grmp serve``: POST an image, get its score. One process; images wait their turn, none is lost."""
 
 import asyncio
+import errno
 import math
 import socket
 from concurrent.futures import ThreadPoolExecutor
@@ -86,7 +87,9 @@ def listen(api: FastAPI, host: str, port: int, what: str, log_level: str = "info
         listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
         reason = str(error.strerror).split(" (")[0]
-        raise UserError(f"cannot listen at {host}, port {port}: {reason}; choose another with --port") from None
-    print(f"{what.format(f'http://{host}:{listening.getsockname()[1]}')} (Ctrl-C ends)", flush=True)
+        option = "--port" if error.errno in (errno.EADDRINUSE, errno.EACCES) else "--host"
+        raise UserError(f"cannot listen at {host}, port {port}: {reason}; choose another with {option}") from None
+    name = f"[{host}]" if ":" in host else host
+    print(f"{what.format(f'http://{name}:{listening.getsockname()[1]}')} (Ctrl-C ends)", flush=True)
     with suppress(KeyboardInterrupt):
         uvicorn.Server(uvicorn.Config(api, host=host, port=port, log_level=log_level)).run(sockets=[listening])

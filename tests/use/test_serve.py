@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import socket
 import struct
 import urllib.request
@@ -91,7 +92,22 @@ def test_an_address_in_use_is_named():
     with (
         socket.create_server(("127.0.0.1", 0)) as taken,
         pytest.raises(
-            UserError, match=r"cannot listen at 127\.0\.0\.1, port \d+: Address already in use; choose another"
+            UserError,
+            match=r"cannot listen at 127\.0\.0\.1, port \d+: Address already in use; choose another with --port",
         ),
     ):
         serve.listen(serve.FastAPI(), "127.0.0.1", taken.getsockname()[1], "at {}")
+    with pytest.raises(UserError, match=r"port 8000: .*; choose another with --host"):
+        serve.listen(serve.FastAPI(), "192.0.2.1", 8000, "at {}")
+
+
+@pytest.mark.parametrize(
+    ("host", "shown"), [("::1", r"http://\[::1\]:\d+ "), ("127.0.0.1", r"http://127\.0\.0\.1:\d+ ")]
+)
+def test_the_printed_address_can_be_opened(host: str, shown: str, monkeypatch: pytest.MonkeyPatch, capsys):
+    monkeypatch.setattr(serve.uvicorn.Server, "run", lambda self, sockets: sockets[0].close())
+    try:
+        serve.listen(serve.FastAPI(), host, 0, "at {}")
+    except UserError:
+        pytest.skip("no IPv6 here")
+    assert re.match(f"at {shown}", capsys.readouterr().out)
