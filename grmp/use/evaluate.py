@@ -105,7 +105,7 @@ def name_of(label: str) -> str:
 def _write(place: Path, results: Results, file: Path, key: RunKey, ours: Record | None) -> None:
     """The record of the predictions in ``file``, below ``place``."""
     truth, inputs = _truth(results, key, ours)
-    rows = _read(file, truth, key)
+    rows = _read(file, truth, key, split_file(results.root, key.target, key.protocol))
     count = int(truth["split"].max()) + 1
     found = identity.RunIdentity({"method": {"kind": "external"}, "splits": count, "shots": key.shots}, inputs)
     finished = [
@@ -135,8 +135,8 @@ def _truth(results: Results, key: RunKey, ours: Record | None) -> tuple[pd.DataF
     return pd.concat(each), same
 
 
-def _read(path: Path, truth: pd.DataFrame, key: RunKey) -> pd.DataFrame:
-    """``truth`` with the column ``score``: each test image of each split predicted once."""
+def _read(path: Path, truth: pd.DataFrame, key: RunKey, drawn: Path) -> pd.DataFrame:
+    """``truth``, which the file ``drawn`` has, too, with the column ``score``: each test image of each split predicted once."""
     found = tables.read(path, ("split", "image", "score"))
     found = found.assign(**{name: tables.numbers(path, found, name) for name in ("split", "score")})
     if (twice := found.duplicated(["split", "image"])).any():
@@ -152,6 +152,5 @@ def _read(path: Path, truth: pd.DataFrame, key: RunKey) -> pd.DataFrame:
         rows = both[both["_merge"] == side]
         if len(rows):
             first = some([f"split {row.split:g} {row.image}" for row in rows.itertuples()])
-            names = split_file(Path(), key.target, key.protocol)
-            raise UserError(f"{path}: {len(rows)} {what}: {first}; {names} lists the test images of each split")
+            raise UserError(f"{path}: {len(rows)} {what}: {first}; {drawn} lists the test images of each split")
     return both.sort_values(["split", "image"], ignore_index=True)

@@ -46,6 +46,8 @@ def score(
 
     Raises UserError if the model, called ``name``, a file or a folder does not exist, or a folder has no images.
     """
+    if out and html and out.resolve() == html.resolve():
+        raise UserError(f"-o and --html both name {out}; name two files")
     for file in filter(None, (out, html)):
         claim_output(file)
     left_out, remarks = Counter[str](), Counter[str]()

@@ -76,6 +76,13 @@ def test_crops_show_what_resizing_hides(photographs: Path):
     assert blurred["crops_mean"] < sharp["crops_mean"]
 
 
+def test_one_file_cannot_be_table_and_page(photographs: Path, tmp_path: Path):
+    out = tmp_path / "scores"
+    with pytest.raises(UserError, match=r"-o and --html both name .*; name two files"):
+        score([photographs], "small-rated", "cpu", out=out, html=tmp_path / "x/../scores")
+    assert not out.exists()
+
+
 def test_unreadable_images_are_named_and_cost_the_exit_code(photographs: Path, tmp_path: Path):
     (tmp_path / "broken.jpg").write_bytes(b"no image")
     found = run(tmp_path, photographs, "--json")
