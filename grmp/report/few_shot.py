@@ -121,7 +121,7 @@ def _draw_published(axis: Axes, rows: pd.DataFrame, shots: Shots) -> None:
         axis.plot(ours["place"], ours["value"], "*", color="black", mfc="white", markersize=8, label=label)
     if len(others):
         label = "other methods, published"
-        axis.plot(others["place"] + 0.46, others["value"], "_", color=GREY, markersize=5, label=label)
+        axis.plot(others["place"] + 0.44, others["value"], "_", color=GREY, markersize=3, label=label)
 
 
 def shared_table(results: Results, kind: str, shots: Shots, methods: Sequence[str] = ()) -> Table | None:
