@@ -22,7 +22,7 @@ page.figure(
     "cost",
     cost.cost_figure(page.results, shots),
     f"Median SRCC with {shots} labels against the number of trained parameters and the time per split, with intervals. "
-    "Markers that would overlap are moved apart.",
+    "Markers that would overlap are moved apart; strokes on the axis stand at the values themselves.",
     alt="One panel per kind of cost and database, one marker per method; the tables list the values.",
     stage="sweep",
 )

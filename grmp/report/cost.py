@@ -50,7 +50,8 @@ def cost_table(results: Results) -> Table:
 def cost_figure(results: Results, shots: int | str) -> Figure | None:
     """Median accuracy against trained parameters, seconds per split and, on a GPU, peak memory.
 
-    One column per database, or one per axis if there is a single database. Markers that would overlap are moved apart.
+    One column per database, or one per axis if there is a single database. Markers that would overlap are moved apart;
+    strokes on the axis stand at the values themselves.
     """
     keys, grid = ["database", "method", "shots"], results.grid
     cost = at(results.cost, protocol=results.params.protocol, shots=shots)
@@ -74,6 +75,7 @@ def cost_figure(results: Results, shots: int | str) -> Figure | None:
             here, style = part[part["method"] == name], styles[name] | {"linestyle": "none", "alpha": 0.8}
             axis.plot(here["x"], here["median"], **style)
             axis.vlines(here["x"], here["median_low"], here["median_high"], color=style["color"], linewidth=0.9)
+        axis.plot(part[column], 0 * part[column], "|k", markersize=8, transform=axis.get_xaxis_transform())
         axis.set_xlabel(AXES[column])
         axis.set_title(title(database))
         if part.empty:

@@ -20,7 +20,9 @@ def test_cost_is_what_the_records_say(whole: Results):
     assert table.shown["Protocol"].ne("").sum() == 2
     figure = cost_figure(whole, 50)
     assert [a.get_xlabel() for a in figure.axes] == ["trained parameters"] * 3 + ["seconds per split"] * 3
-    points = [line.get_xdata()[0] for line in figure.axes[3].lines]
+    *markers, strokes = figure.axes[3].lines
+    assert strokes.get_xdata() == pytest.approx(1.5)
+    points = [line.get_xdata()[0] for line in markers]
     assert points == sorted(set(points)), "equal times stand side by side"
     assert np.exp(np.mean(np.log(points))) == pytest.approx(1.5)
     assert points[-1] / points[0] < 1.15
